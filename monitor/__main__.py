@@ -1,0 +1,5 @@
+"""`python -m monitor` is `defect-monitor`."""
+
+from monitor.cli import main
+
+main()

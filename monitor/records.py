@@ -1,0 +1,172 @@
+"""What travels from stage to stage: frozen records of plain values and arrays.
+
+No stage adds to a record; each makes the next one from it. Times are of two kinds: `captured_at`
+is wall time for people and subscribers, every duration is a difference of monotonic times.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Image = NDArray[np.uint8]
+"""A picture: (height, width, 3) uint8, channels blue, green, red."""
+
+Heat = NDArray[np.float32]
+"""A heat map: (rows, columns) float32, 0..1, highest where the evidence for the class is strongest."""
+
+Cause = Literal[
+    "refused",
+    "timeout",
+    "dns",
+    "authentication",
+    "tls",
+    "not-found",
+    "no-video",
+    "codec",
+    "end-of-stream",
+    "busy",
+    "gone",
+    "invalid",
+]
+"""Why a source cannot be opened or read on."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Frame:
+    """One picture of one camera.
+
+    `number` counts from 0 the frames that the camera delivered since the daemon started, lost ones
+    included. `captured_at` is UTC, taken right after the read. `monotonic` is the same moment on the
+    monotonic clock, in seconds.
+    """
+
+    camera: str
+    number: int
+    captured_at: datetime
+    monotonic: float
+    image: Image
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """A box in pixels: left and top included, right and bottom not."""
+
+    left: int
+    top: int
+    right: int
+    bottom: int
+
+    @property
+    def width(self) -> int:
+        """Pixels from left to right."""
+        return self.right - self.left
+
+    @property
+    def height(self) -> int:
+        """Pixels from top to bottom."""
+        return self.bottom - self.top
+
+    @property
+    def area(self) -> int:
+        """Pixels inside."""
+        return self.width * self.height
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """One connected place of heat, in pixels of the camera's own frame.
+
+    `centroid` and `peak_at` are (x, y), pixel centres at whole numbers. `peak` is the highest heat
+    inside, 0..1. `area` counts pixels above the threshold. `contour` runs once around, (x, y) each.
+    """
+
+    box: Box
+    centroid: tuple[float, float]
+    peak_at: tuple[float, float]
+    peak: float
+    area: int
+    contour: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What the network says of a frame: `score` is the probability of a defect, 0..1 (tiles: the highest)."""
+
+    label: str
+    score: float
+    threshold: float
+
+    @property
+    def defective(self) -> bool:
+        """At the threshold counts as a defect: a missed defect costs more than a second look."""
+        return self.score >= self.threshold
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class HeatPatch:
+    """Heat of one network input, with the part of the frame that input showed.
+
+    `heat` is (rows, columns); `box` is the part of the frame, in the frame's pixels.
+    `strength` is the heat's highest value before it was scaled to one.
+    """
+
+    heat: Heat
+    box: Box
+    strength: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Explanation:
+    """Where the evidence lies. Without patches, `reason` says why the frame is not localised.
+
+    `outcome`: `full`; `reduced` (fewer maps than asked for); `skipped` (no heat was computed).
+    """
+
+    method: str
+    max_n: int
+    outcome: Literal["full", "reduced", "skipped"]
+    patches: tuple[HeatPatch, ...] = ()
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Finding:
+    """A flagged frame with all that was found out about it; `latency` holds seconds by stage."""
+
+    frame: Frame
+    verdict: Verdict
+    explanation: Explanation
+    regions: tuple[Region, ...]
+    latency: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """Frames of one camera that nobody looked at: numbers `first`..`last`, both included, and when.
+
+    `cause` is one word, such as `overload` or `unreadable`; `detail` may add a sentence.
+    """
+
+    camera: str
+    first: int
+    last: int
+    started_at: datetime
+    ended_at: datetime
+    frames: int
+    cause: str
+    detail: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CameraChange:
+    """A camera's change of state, with the cause where it is one for the worse."""
+
+    camera: str
+    state: Literal["starting", "up", "stalled", "frozen", "down", "ended"]
+    at: datetime
+    cause: str | None = None
+    detail: str | None = None

