@@ -1,0 +1,78 @@
+"""From heat to coordinates: spread over the frame, cut at a threshold, what hangs together is a region."""
+
+from collections.abc import Iterable
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from monitor.locate.geometry import Axis
+from monitor.records import Box, Heat, HeatPatch, Region
+
+
+def frame_heat(
+    patches: Iterable[HeatPatch],
+    *,
+    width: int,
+    height: int,
+    input_size: tuple[int, int],
+    cell_offset: tuple[float, float],
+) -> Heat:
+    """The heat of all patches in the frame's own pixels, (height, width).
+
+    Linear between cells, the highest where patches overlap, 0 where none lies. `input_size` is the network's
+    (height, width); `cell_offset` the input pixel (x, y) that cell (0, 0) looks at. A patch without heat, or
+    with a NaN or infinity in it, adds nothing.
+    """
+    spread = np.zeros((height, width), np.float32)
+    for patch in patches:
+        if not (np.isfinite(patch.heat).all() and patch.heat.max() > 0):
+            continue
+        rows, columns = patch.heat.shape
+        box = patch.box
+        down = Axis(box.top, box.bottom, input_size[0], rows, cell_offset[1]).weights()  # (h, rows)
+        across = Axis(box.left, box.right, input_size[1], columns, cell_offset[0]).weights()  # (w, columns)
+        part = spread[box.top : box.bottom, box.left : box.right]
+        np.maximum(part, down @ patch.heat @ across.T, out=part)
+    return spread
+
+
+def find_regions(
+    heat: Heat, *, threshold: float, minimum_area: float = 1, maximum: int = 16
+) -> tuple[Region, ...]:
+    """The connected places of `heat`, (height, width), at or above `threshold`: strongest first.
+
+    Places smaller than `minimum_area` pixels are left out, and after the first `maximum` the rest.
+    Heat that is zero everywhere has no region.
+    """
+    warm = ((heat >= threshold) & (heat > 0)).astype(np.uint8)
+    count, labels, stats, centroids = cv2.connectedComponentsWithStats(warm, connectivity=8)
+    regions = []
+    for index in range(1, count):
+        left, top, across, down, area = (int(value) for value in stats[index])
+        if area < minimum_area:
+            continue
+        box = Box(left, top, left + across, top + down)
+        window = np.s_[box.top : box.bottom, box.left : box.right]
+        inside = labels[window] == index
+        own = np.where(inside, heat[window], 0)
+        y, x = np.unravel_index(int(own.argmax()), own.shape)
+        regions.append(
+            Region(
+                box=box,
+                centroid=(float(centroids[index][0]), float(centroids[index][1])),
+                peak_at=(float(left + x), float(top + y)),
+                peak=min(float(own[y, x]), 1.0),
+                area=area,
+                contour=_contour(inside, box),
+            )
+        )
+    regions.sort(key=lambda region: (-region.peak, -region.area, region.box.top, region.box.left))
+    return tuple(regions[:maximum])
+
+
+def _contour(inside: NDArray[np.bool_], box: Box) -> tuple[tuple[int, int], ...]:
+    outlines, _ = cv2.findContours(inside.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+    outline = max(outlines, key=cv2.contourArea)
+    smooth = cv2.approxPolyDP(outline, 0.002 * cv2.arcLength(outline, closed=True), closed=True)
+    return tuple((box.left + int(x), box.top + int(y)) for x, y in smooth.reshape(-1, 2))
