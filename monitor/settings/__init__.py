@@ -1,1 +1,6 @@
-"""settings."""
+"""One TOML file of settings, read once, every mistake said with its place."""
+
+from monitor.settings.model import CameraSettings, Settings
+from monitor.settings.reading import parse_settings, read_settings
+
+__all__ = ["CameraSettings", "Settings", "parse_settings", "read_settings"]

@@ -1,0 +1,193 @@
+"""The settings: every key with its default, its description and its check, in one place.
+
+Only the composition root reads these; plain values go inward from there.
+"""
+
+import re
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, model_validator
+from pydantic_core import PydanticCustomError
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
+Share = Annotated[float, Field(ge=0, le=1)]
+Seconds = Annotated[float, Field(gt=0, le=86400 * 366)]
+
+_LIVE = re.compile(r"^(\d+|/dev/.*|rtsps?://.*|simulate:.*)$", re.IGNORECASE | re.DOTALL)
+
+
+def _one_line(source: str) -> str:
+    if not source.strip() or any(ord(char) < 32 for char in source):
+        raise ValueError("must be one line of text that names a device, URL, file, folder or glob")
+    return source
+
+
+class Table(BaseModel):
+    """A table of the file: unknown keys are refused, nothing changes after reading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True)
+
+
+class CameraSettings(Table):
+    """One camera."""
+
+    name: Name
+    """Name in events, metrics and Redis keys: letters, digits, `_`, `.`, `-`; at most 64."""
+    source: Annotated[str, AfterValidator(_one_line)]
+    """`0`, `/dev/video0`, `rtsp://…`, `rtsps://…`, a video file, a folder or glob of images, `simulate:`."""
+    roi: tuple[int, int, int, int] | None = None
+    """Part of the frame that is inspected: [x, y, width, height] in pixels. Default: the whole frame."""
+    tiles: tuple[int, int] = (1, 1)
+    """[rows, columns] of tiles that the inspected part is cut into, each a network input of its own."""
+    overlap: Annotated[float, Field(ge=0, le=0.5)] = 0.0
+    """Share of a tile's side by which neighbouring tiles overlap."""
+    frames: Literal["auto", "every", "newest"] = "auto"
+    """`every` inspects each frame and holds the source back; `newest` lets the oldest waiting frame give way,
+    counted. `auto`: `newest` for live sources, `every` for files and folders."""
+    fps: Annotated[float, Field(gt=0, le=1000)] | None = None
+    """Frames a second of a folder, a file or the simulation. Default: as fast as they are inspected
+    (simulation: 15). Live sources keep their own rate."""
+    loop: bool = False
+    """Start a file or folder again when it ends."""
+    buffer: Annotated[int, Field(ge=1, le=1000)] = 8
+    """Frames that may wait to be inspected."""
+
+    @model_validator(mode="after")
+    def _sane(self) -> "CameraSettings":
+        if self.roi is not None and (min(self.roi[:2]) < 0 or min(self.roi[2:]) < 1):
+            raise ValueError("roi must be [x, y, width, height] with x, y ≥ 0 and width, height ≥ 1")
+        if min(self.tiles) < 1 or self.tiles[0] * self.tiles[1] > 256:
+            raise ValueError("tiles must be [rows, columns] of at least 1 each and at most 256 together")
+        return self
+
+    @property
+    def inspects_every_frame(self) -> bool:
+        """Whether the source is held back rather than frames dropped."""
+        return self.frames == "every" or (self.frames == "auto" and not _LIVE.match(self.source))
+
+
+class ModelSettings(Table):
+    """The network."""
+
+    path: str = "dagm-class1"
+    """Folder of a model bundle, or the name of a shipped one."""
+    threshold: Share | None = None
+    """Score from which a frame is flagged. Default: the bundle's own, set on its validation data."""
+
+
+class InferenceSettings(Table):
+    """Where and how the network runs."""
+
+    device: Literal["auto", "gpu", "cpu"] = "auto"
+    """`gpu` refuses to start without one; `auto` takes one if there is one and says what it took."""
+    precision: Literal["auto", "fp32", "mixed-float16"] = "auto"
+    """Arithmetic of the network. `auto`: `mixed-float16` on a GPU, `fp32` on a CPU."""
+    batch: Annotated[int, Field(ge=1, le=256)] = 8
+    """Most network inputs in one pass."""
+    threads: Annotated[int, Field(ge=0, le=1024)] = 0
+    """Threads for TensorFlow on the CPU; 0: as many as there are cores."""
+
+
+class ExplainSettings(Table):
+    """Where on a flagged frame the evidence lies (Faster-Score-CAM)."""
+
+    enabled: bool = True
+    """Without it, events carry no regions and say so."""
+    max_n: Annotated[int, Field(ge=1, le=4096)] = 10
+    """Feature maps used: those of highest standard deviation."""
+    scoring: Literal["card", "seed", "paper"] = "card"
+    """Weighing of the maps: `seed` (the article), `paper` (Wang et al. 2020), `card`: as the bundle says."""
+    threshold: Share | None = None
+    """Heat from which a pixel belongs to a region, as a share of the frame's peak. Default: the bundle's."""
+    minimum_area: Annotated[float, Field(ge=0, le=1)] = 0.0005
+    """Smallest region, as a share of the inspected picture."""
+    queue: Annotated[int, Field(ge=1, le=10000)] = 32
+    """Flagged frames that may wait for an explanation; the next one goes out without heat, and says so."""
+
+
+class RedisSettings(Table):
+    """Where events go."""
+
+    url: SecretStr = SecretStr("redis://127.0.0.1:6379/0")
+    """`redis://[user:password@]host:port/db`, `rediss://…` (TLS) or `unix://…`."""
+    username: str | None = None
+    """ACL user, if not in the URL."""
+    password: SecretStr | None = None
+    """Password, if not in the URL; best as `${NAME}`."""
+    prefix: Annotated[str, Field(pattern=r"^[!-~]{1,64}$")] = "defects"
+    """Prefix of all keys; on a cluster a hash tag, such as `{line1}`."""
+    stream_maxlen: Annotated[int, Field(ge=1)] = 10_000
+    """Entries that the event stream keeps, about."""
+    frame_ttl: Annotated[int, Field(ge=1)] = 86_400
+    """Seconds that pictures are kept."""
+    raw_frames: bool = False
+    """Also keep the frame as it came, as JPEG."""
+    timeout: Seconds = 2.0
+    """Seconds to wait for a connection or an answer."""
+
+
+class OutboxSettings(Table):
+    """What waits for Redis while it is away."""
+
+    max_events: Annotated[int, Field(ge=1)] = 10_000
+    """Events that may wait."""
+    max_bytes: Annotated[int, Field(ge=1_000_000)] = 256_000_000
+    """Bytes that may wait: the oldest pictures give way first, then the oldest events, counted and said."""
+
+
+class AnnotateSettings(Table):
+    """The picture that goes with an event."""
+
+    jpeg_quality: Annotated[int, Field(ge=10, le=100)] = 85
+    """JPEG quality."""
+
+
+class MetricsSettings(Table):
+    """Prometheus metrics, `/healthz` and `/readyz`."""
+
+    host: str = "127.0.0.1"
+    """Address to listen on."""
+    port: Annotated[int, Field(ge=0, le=65535)] = 9464
+    """Port; 0 takes a free one."""
+
+
+class LogSettings(Table):
+    """The log, on standard error."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    """Least level that is written."""
+    format: Literal["text", "json"] = "text"
+    """`json`: one object a line."""
+
+
+class Settings(Table):
+    """The settings of a daemon: one TOML file."""
+
+    camera: Annotated[tuple[CameraSettings, ...], Field(min_length=1)]
+    """The cameras, one `[[camera]]` table each."""
+    model: ModelSettings = ModelSettings()
+    """The network."""
+    inference: InferenceSettings = InferenceSettings()
+    """Where and how the network runs."""
+    explain: ExplainSettings = ExplainSettings()
+    """Where on a flagged frame the evidence lies."""
+    redis: RedisSettings = RedisSettings()
+    """Where events go."""
+    outbox: OutboxSettings = OutboxSettings()
+    """What waits for Redis while it is away."""
+    annotate: AnnotateSettings = AnnotateSettings()
+    """The picture that goes with an event."""
+    metrics: MetricsSettings = MetricsSettings()
+    """Prometheus metrics and health."""
+    log: LogSettings = LogSettings()
+    """The log."""
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> "Settings":
+        names = [camera.name for camera in self.camera]
+        for index, name in enumerate(names):
+            if name in names[:index]:
+                raise PydanticCustomError(
+                    "name_twice", "another camera is named '{name}' already", {"name": name, "index": index}
+                )
+        return self
