@@ -1,1 +1,1 @@
-"""simulate."""
+"""Simulated surfaces with weak defects at known places, for tests, training and the demo."""

@@ -1,0 +1,72 @@
+"""The defect: a smooth, lobed patch in which the fine texture is blurred away, inside a larger ellipse."""
+
+from math import cos, pi, sin
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from monitor.records import Box
+from monitor.simulate.ellipse import Ellipse
+
+
+def place_defect(width: int, height: int, random: np.random.Generator) -> Ellipse:
+    """An ellipse somewhere in the picture; the picture's border may cut its tip, never the patch inside.
+
+    Sizes are those of DAGM's Class1 labels: semi-axes of 29..90 pixels in a picture of 512x512.
+    """
+    shorter = min(width, height) / 512
+    semi_major = shorter * random.triangular(38, 48, 90)
+    semi_minor = max(semi_major * random.uniform(0.55, 1.0), 29 * shorter)
+    keep = 0.75 * semi_major
+    return Ellipse(
+        center_x=random.uniform(keep, width - 1 - keep),
+        center_y=random.uniform(keep, height - 1 - keep),
+        semi_major=semi_major,
+        semi_minor=semi_minor,
+        angle=random.uniform(0, pi),
+    )
+
+
+def apply_defect(
+    grey: NDArray[np.uint8], ellipse: Ellipse, grain: float, random: np.random.Generator
+) -> None:
+    """Blur the texture of `grey` (h, w) in place, in a patch well inside the ellipse; nothing changes outside.
+
+    `grain` is the size of the texture's spots in pixels: the coarser, the wider the blur that hides them.
+    """
+    height, width = grey.shape
+    box = ellipse.box(width, height)
+    sigma = max(random.uniform(5, 7), 2.2 * grain)
+    margin = int(3 * sigma)
+    around = Box(
+        max(box.left - margin, 0),
+        max(box.top - margin, 0),
+        min(box.right + margin, width),
+        min(box.bottom + margin, height),
+    )
+    piece = grey[around.top : around.bottom, around.left : around.right].astype(np.float32)
+    smooth = cv2.GaussianBlur(piece, (0, 0), sigma)
+    share = _share(ellipse, around, random)  # (rows, columns), 0..1
+    piece += share * (smooth - piece)
+    grey[around.top : around.bottom, around.left : around.right] = np.rint(piece).astype(np.uint8)
+
+
+def _share(ellipse: Ellipse, box: Box, random: np.random.Generator) -> NDArray[np.float32]:
+    """How much of each pixel of `box` is blurred: 1 in the patch, falling softly to 0 inside the ellipse."""
+    x = np.arange(box.left, box.right, dtype=float)[None, :]
+    y = np.arange(box.top, box.bottom, dtype=float)[:, None]
+    along, across = ellipse.local(x, y)
+    depth = np.zeros(along.shape)
+    turn = random.uniform(0, 2 * pi)
+    lobes = int(random.integers(2, 4))
+    for lobe in range(lobes):
+        direction = turn + 2 * pi * lobe / lobes + random.uniform(-0.5, 0.5)
+        offset = random.uniform(0.1, 0.32)
+        size = random.uniform(0.35, 0.5)
+        away = np.hypot(along - offset * cos(direction), across - offset * sin(direction))
+        depth += np.exp(-((away / size) ** 2) * np.log(2))
+    share = np.clip((depth - 0.7) / 0.35, 0, 1)
+    share = share * share * (3 - 2 * share)
+    share *= np.clip((1 - np.hypot(along, across)) / 0.1, 0, 1)  # nothing at the outline and beyond
+    return share.astype(np.float32)
