@@ -1,0 +1,170 @@
+"""A model bundle: a folder with the Keras file, its card and what is familiar to it."""
+
+import hashlib
+import io
+import json
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile, ZipFile
+
+from monitor.classify.card import CARD_NAME, Card, ModelFile, read_card, write_card
+from monitor.classify.familiarity import Familiarity
+from monitor.errors import ModelError
+
+_TRUSTED = ("keras", "keras.layers", "keras.initializers", "keras.src.models.functional", "keras.models")
+"""Modules whose classes a model file may name; Keras would import any other."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Bundle:
+    """A bundle whose files are what its card says they are. The network itself is not loaded yet."""
+
+    path: Path
+    card: Card
+    familiarity: Familiarity | None
+
+    def keras_model(self) -> Any:
+        """Load the network (a `keras.Model`); nothing in the file is run. Raises `ModelError`."""
+        path = self.path / self.card.model.file
+        content = _checked(self.path, self.card.model)
+        _refuse_foreign_code(path, content)
+        import keras  # noqa: PLC0415 (seconds that reading a card should not cost)
+
+        # Keras reads by name; a private copy of the checked bytes cannot change under it.
+        with tempfile.NamedTemporaryFile(suffix=".keras") as private:
+            private.write(content)
+            private.flush()
+            try:
+                model = keras.saving.load_model(private.name, compile=False, safe_mode=True)
+            except Exception as error:  # whatever a broken file makes Keras raise
+                raise ModelError(f"the model file {path} cannot be loaded: {_first_line(error)}") from error
+        return _fitting(model, self.card, path)
+
+
+def load_bundle(path: Path) -> Bundle:
+    """Read the bundle in folder `path` and check the hashes of its files; raises `ModelError`."""
+    card = read_card(path)
+    _checked(path, card.model)
+    familiarity = None
+    if card.familiarity is not None:
+        familiarity = Familiarity.from_bytes(_checked(path, card.familiarity))
+    return Bundle(path, card, familiarity)
+
+
+def save_bundle(path: Path, model: Any, card: Card, familiarity: Familiarity | None) -> Bundle:
+    """Write `model` (a `keras.Model`) as a bundle into folder `path`, made where missing.
+
+    The files' names and hashes in `card` are replaced by those written. An earlier bundle there stays whole
+    until the new one is: files are named by their content and written first, the card replaces the old
+    one last and at once. Raises `ModelError` where the folder cannot be written.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=path, prefix=".writing-") as scratch:
+            staged = Path(scratch) / "model.keras"
+            model.save(staged)
+            model_file = _store(path, "model", ".keras", staged.read_bytes())
+            familiarity_file = None
+            if familiarity is not None:
+                familiarity_file = _store(path, "familiarity", ".npz", familiarity.to_bytes())
+            card = card.model_copy(update={"model": model_file, "familiarity": familiarity_file})
+            _write(Path(scratch) / CARD_NAME, write_card(card).encode())
+            (Path(scratch) / CARD_NAME).replace(path / CARD_NAME)
+            _sync_folder(path)
+        _remove_leftovers(path, card)
+    except OSError as error:
+        raise ModelError(f"the model cannot be written to {path}: {error.strerror or error}") from error
+    return Bundle(path, card, familiarity)
+
+
+def _store(folder: Path, stem: str, suffix: str, content: bytes) -> ModelFile:
+    digest = hashlib.sha256(content).hexdigest()
+    name = f"{stem}-{digest[:12]}{suffix}"
+    _write(folder / f".{name}", content)
+    (folder / f".{name}").replace(folder / name)
+    return ModelFile(file=name, sha256=digest)
+
+
+def _write(path: Path, content: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _remove_leftovers(folder: Path, card: Card) -> None:
+    """Delete the files of earlier bundles, and those of a write that was cut short."""
+    kept = {card.model.file, card.familiarity.file if card.familiarity else None}
+    for pattern in ("model-*.keras", "familiarity-*.npz", ".model-*.keras", ".familiarity-*.npz"):
+        for path in folder.glob(pattern):
+            if path.name not in kept:
+                path.unlink()
+
+
+def _checked(folder: Path, wanted: ModelFile) -> bytes:
+    path = folder / wanted.file
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError as error:
+        raise ModelError(f"the model at {folder} is incomplete: {path} does not exist") from error
+    except OSError as error:
+        raise ModelError(f"the model file {path} cannot be read: {error.strerror}") from error
+    if hashlib.sha256(content).hexdigest() != wanted.sha256:
+        raise ModelError(f"{path} is not the file its card names (SHA-256 differs): altered or damaged")
+    return content
+
+
+def _refuse_foreign_code(path: Path, content: bytes) -> None:
+    """Raise unless the network in `content` is made of Keras' own layers alone, without code inside."""
+    try:
+        with ZipFile(io.BytesIO(content)) as archive:
+            config = json.loads(archive.read("config.json"))
+    except (
+        BadZipFile,
+        KeyError,
+        ValueError,
+        OSError,
+        EOFError,
+        NotImplementedError,
+        RecursionError,
+    ) as error:
+        raise ModelError(f"{path} is not a Keras model file: {_first_line(error)}") from error
+    pending = [config]
+    while pending:
+        part = pending.pop()
+        if isinstance(part, list):
+            pending += part
+        elif isinstance(part, dict):
+            pending += part.values()
+            module = part.get("module")
+            if part.get("class_name") == "Lambda" or ("module" in part and module not in (*_TRUSTED, None)):
+                named = f"{module}.{part.get('class_name')}"
+                raise ModelError(f"{path} is refused: it asks to run code of its own ({named})")
+
+
+def _fitting(model: Any, card: Card, path: Path) -> Any:
+    """`model`, if it has the input, the outputs and the layer that its card tells of."""
+    wanted = (None, card.input_height, card.input_width, 3), (None, len(card.classes))
+    if (model.input_shape, model.output_shape) != wanted:
+        raise ModelError(
+            f"{path} does not fit its card: it maps {model.input_shape} to {model.output_shape}, "
+            f"the card says {wanted[0]} to {wanted[1]}"
+        )
+    if card.cam_layer not in {layer.name for layer in model.layers}:
+        raise ModelError(f"{path} does not fit its card: it has no layer {card.cam_layer}")
+    return model
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

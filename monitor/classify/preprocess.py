@@ -1,0 +1,41 @@
+"""From a camera's picture to the network's input: the only place where this is written down."""
+
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from monitor.classify.card import Card
+from monitor.records import Image
+
+
+def fit(image: Image, size: tuple[int, int]) -> Image:
+    """Resize `image` (h, w, 3) uint8 to `size`, (height, width), as the network was trained to see it.
+
+    Where it shrinks, every pixel is the mean of those it covers (`cv2.INTER_AREA`); where it grows, bilinear.
+    """
+    height, width = size
+    if image.shape[:2] == size:
+        return image
+    shrinks = image.shape[0] >= height and image.shape[1] >= width
+    method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(image, (width, height), interpolation=method), np.uint8)
+
+
+def preprocess(card: Card, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Blue-green-red pictures (b, h, w, 3) uint8 as the network's input (b, h, w, 3) float32."""
+    steps = card.preprocessing
+    ordered = images[..., ::-1] if steps.channel_order == "rgb" else images
+    mean, deviation = np.asarray(steps.mean, np.float32), np.asarray(steps.deviation, np.float32)
+    return (ordered.astype(np.float32) * np.float32(steps.scale) - mean) / deviation
+
+
+def preprocess_graph(card: Card, images: Any) -> Any:
+    """The same as `preprocess`, of TensorFlow operations, to be traced into a graph."""
+    import tensorflow as tf  # noqa: PLC0415 (the NumPy half must not pay for it)
+
+    steps = card.preprocessing
+    ordered = tf.reverse(images, axis=[-1]) if steps.channel_order == "rgb" else images
+    scaled = tf.cast(ordered, tf.float32) * tf.constant(steps.scale, tf.float32)
+    return (scaled - tf.constant(steps.mean, tf.float32)) / tf.constant(steps.deviation, tf.float32)
