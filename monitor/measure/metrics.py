@@ -1,0 +1,165 @@
+"""Every metric of the daemon, in one registry that is handed in."""
+
+from collections.abc import Iterable
+from typing import Literal, get_args
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
+
+from monitor.records import Cause
+
+Stage = Literal["capture", "queue", "classify", "explain", "locate", "annotate", "publish"]
+"""What a frame goes through; `queue` is the wait between capture and classify."""
+
+Outcome = Literal["clean", "defect", "unusable"]
+"""What became of a frame that was taken up. Those that were not are counted by `Metrics.dropped`."""
+
+Explained = Literal["full", "reduced", "skipped"]
+"""How much of an explanation a flagged frame got."""
+
+SECONDS = (
+    *(0.001, 0.002, 0.003, 0.005, 0.0075),
+    *(0.01, 0.015, 0.02, 0.03, 0.04, 0.05, 0.075),
+    *(0.1, 0.15, 0.2, 0.3, 0.5, 0.75),
+    *(1.0, 2.0, 3.0, 5.0, 10.0),
+)
+"""Bucket borders, densest around the frame periods of 120 to 5 frames a second."""
+
+SCORES = (0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0)
+"""Bucket borders for scores, dense at both ends, where a good network's scores lie and drift shows."""
+
+
+class Metrics:
+    """The daemon's metrics, registered in `registry` (one of these per registry).
+
+    Label values of the `cameras` and `labels` (class names) are there from the start, so that a rate over a
+    counter sees its first step and a dashboard shows a zero instead of a hole.
+    """
+
+    def __init__(
+        self, registry: CollectorRegistry, *, cameras: Iterable[str] = (), labels: Iterable[str] = ()
+    ) -> None:
+        def counter(name: str, help_text: str, *by: str) -> Counter:
+            return Counter(name, help_text, by, namespace="defect_monitor", registry=registry)
+
+        def gauge(name: str, help_text: str, *by: str) -> Gauge:
+            return Gauge(name, help_text, by, namespace="defect_monitor", registry=registry)
+
+        def histogram(name: str, help_text: str, buckets: tuple[float, ...], *by: str) -> Histogram:
+            return Histogram(
+                name, help_text, by, namespace="defect_monitor", registry=registry, buckets=buckets
+            )
+
+        def info(name: str, help_text: str) -> Info:
+            return Info(name, help_text, namespace="defect_monitor", registry=registry)
+
+        self._stage = histogram(
+            "stage_seconds", "Time a frame spent in one stage.", SECONDS, "camera", "stage"
+        )
+        self._verdict = histogram("verdict_seconds", "From capture to the verdict.", SECONDS, "camera")
+        self._event = histogram(
+            "event_seconds", "From capture to the event's acknowledgement by Redis.", SECONDS, "camera"
+        )
+        self._frames = counter(
+            "frames_total", "Frames captured, by what became of them.", "camera", "outcome"
+        )
+        self._dropped = counter(
+            "dropped_frames_total", "Frames nobody looked at, by cause.", "camera", "cause"
+        )
+        self._events = counter("events_total", "Events acknowledged by Redis, by label.", "camera", "label")
+        self._explanations = counter(
+            "explanations_total",
+            "Flagged frames, by how much of the explanation was computed.",
+            *("camera", "outcome"),
+        )
+        self._score = histogram("score", "Defect scores of all judged frames.", SCORES, "camera")
+        self._camera_up = gauge("camera_up", "1 while the camera delivers frames, otherwise 0.", "camera")
+        self._reconnects = counter(
+            "camera_reconnects_total", "Times a camera was opened anew, by cause.", "camera", "cause"
+        )
+        self._last_frame = gauge(
+            "last_frame_timestamp_seconds", "Unix time of the camera's latest frame.", "camera"
+        )
+        self._redis_up = gauge("redis_up", "1 while Redis acknowledges, otherwise 0.")
+        self._outbox_events = gauge("outbox_events", "Events waiting for Redis.")
+        self._outbox_bytes = gauge("outbox_bytes", "Size of what waits for Redis.")
+        self._outbox_oldest = gauge("outbox_oldest_seconds", "Age of the oldest event waiting for Redis.")
+        self._model = info("model", "The network that judges.")
+        self._build = info("build", "The running program.")
+
+        labels = tuple(labels)
+        for camera in cameras:
+            self._prepare(camera, labels)
+
+    def _prepare(self, camera: str, labels: tuple[str, ...]) -> None:
+        for histogram in (self._verdict, self._event, self._score):
+            histogram.labels(camera)
+        for stage in get_args(Stage):
+            self._stage.labels(camera, stage)
+        for outcome in (*get_args(Outcome), "dropped"):
+            self._frames.labels(camera, outcome)
+        for label in labels:
+            self._events.labels(camera, label)
+        for outcome in get_args(Explained):
+            self._explanations.labels(camera, outcome)
+        for cause in ("overload", "unreadable"):
+            self._dropped.labels(camera, cause)
+        for cause in get_args(Cause):
+            self._reconnects.labels(camera, cause)
+        self._camera_up.labels(camera)
+
+    def stage(self, camera: str, stage: Stage, seconds: float) -> None:
+        """A frame of `camera` spent `seconds` in `stage`."""
+        self._stage.labels(camera, stage).observe(seconds)
+
+    def verdict(self, camera: str, score: float, seconds: float) -> None:
+        """A frame was judged: its defect score, 0..1, `seconds` after its capture."""
+        self._score.labels(camera).observe(score)
+        self._verdict.labels(camera).observe(seconds)
+
+    def event(self, camera: str, label: str, seconds: float) -> None:
+        """Redis acknowledged an event, `seconds` after its frame's capture."""
+        self._events.labels(camera, label).inc()
+        self._event.labels(camera).observe(seconds)
+
+    def captured(self, camera: str, timestamp: float) -> None:
+        """A frame came from `camera` at Unix time `timestamp`."""
+        self._last_frame.labels(camera).set(timestamp)
+
+    def frame(self, camera: str, outcome: Outcome) -> None:
+        """A frame was taken up, with this outcome."""
+        self._frames.labels(camera, outcome).inc()
+
+    def dropped(self, camera: str, cause: str, frames: int) -> None:
+        """So many frames were captured but never looked at: counted as frames too, as `dropped`."""
+        self._dropped.labels(camera, cause).inc(frames)
+        self._frames.labels(camera, "dropped").inc(frames)
+
+    def explanation(self, camera: str, outcome: Explained) -> None:
+        """A flagged frame was explained, or was not."""
+        self._explanations.labels(camera, outcome).inc()
+
+    def camera_up(self, camera: str, up: bool) -> None:
+        """Whether `camera` delivers frames."""
+        self._camera_up.labels(camera).set(up)
+
+    def reconnect(self, camera: str, cause: Cause) -> None:
+        """`camera` is opened anew, because of `cause`."""
+        self._reconnects.labels(camera, cause).inc()
+
+    def redis_up(self, up: bool) -> None:
+        """Whether Redis acknowledges what is sent."""
+        self._redis_up.set(up)
+
+    def outbox(self, events: int, size: int, oldest: float) -> None:
+        """What waits for Redis: events, bytes, and the oldest one's age in seconds (0 if nothing waits)."""
+        self._outbox_events.set(events)
+        self._outbox_bytes.set(size)
+        self._outbox_oldest.set(oldest)
+
+    def model(self, *, name: str, sha256: str, device: str, precision: str) -> None:
+        """Which network judges, and on what."""
+        self._model.info({"name": name, "sha256": sha256, "device": device, "precision": precision})
+
+    def build(self, version: str) -> None:
+        """Which version of this program runs."""
+        self._build.info({"version": version})
