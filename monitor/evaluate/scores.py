@@ -28,8 +28,8 @@ class Estimate:
 class Classification:
     """What the scores of one set of pictures are worth at a threshold.
 
-    The bootstrap cannot imagine a picture that it has not seen: where nothing went wrong its interval
-    has no width. `recall_bounds` and `false_alarm_bounds` are Wilson's, which know how few pictures there were.
+    The bootstrap cannot imagine a picture that it has not seen: where nothing went wrong its interval has
+    no width. `recall_bounds` and `false_alarm_bounds` are Wilson's, which know how few pictures there were.
     """
 
     good: int
@@ -91,7 +91,7 @@ def margin(scores: Scores, defective: Flags) -> float:
 
 
 def calibration_error(scores: Scores, defective: Flags, bins: int = 10) -> float:
-    """Expected calibration error, 0..1: |mean score - share of defects| over bins of equal width, weighed by size.
+    """Expected calibration error, 0..1: |mean score - share of defects| in bins of equal width, by size.
 
     Guo et al. 2017 (arXiv 1706.04599), equation 3, on the probability of a defect.
     """
@@ -108,8 +108,8 @@ def roc(scores: Scores, defective: Flags) -> tuple[Scores, Scores]:
     alarms = flagged - hits
     start = np.zeros(1)
     return (
-        np.concatenate([start, alarms / max(1, np.count_nonzero(~defective))]),
-        np.concatenate([start, hits / max(1, np.count_nonzero(defective))]),
+        np.concatenate([start, alarms / max(1, int(np.count_nonzero(~defective)))]),
+        np.concatenate([start, hits / max(1, int(np.count_nonzero(defective)))]),
     )
 
 
@@ -133,8 +133,9 @@ def bootstrap(
 ) -> Estimate:
     """`statistic` of all pictures, with the 2.5 % and 97.5 % quantiles over redrawn sets of pictures.
 
-    `statistic` takes the indices (n,) of the pictures to look at. Pictures are drawn with replacement within each
-    value of `strata` (n,), so that each set has as many defects as the original. The same seed draws the same sets.
+    `statistic` takes the indices (n,) of the pictures to look at. Pictures are drawn with replacement within
+    each value of `strata` (n,), so that each set has as many defects as the original. The same seed draws the
+    same sets.
     """
     value = statistic(np.arange(strata.size))
     if math.isnan(value):
@@ -142,7 +143,8 @@ def bootstrap(
     random = np.random.default_rng(seed)
     groups = [np.flatnonzero(strata == stratum) for stratum in np.unique(strata)]
     drawn = [
-        statistic(np.concatenate([random.choice(group, group.size) for group in groups])) for _ in range(repeats)
+        statistic(np.concatenate([random.choice(group, group.size) for group in groups]))
+        for _ in range(repeats)
     ]
     low, high = np.quantile(drawn, (0.025, 0.975))
     return Estimate(value, float(low), float(high))
@@ -180,7 +182,9 @@ def classification(
     )
 
 
-def _flagged_from_the_top(scores: Scores, defective: Flags) -> tuple[Scores, NDArray[np.intp], NDArray[np.intp]]:
+def _flagged_from_the_top(
+    scores: Scores, defective: Flags
+) -> tuple[Scores, NDArray[np.intp], NDArray[np.intp]]:
     """Distinct scores from the highest down; for each, how many pictures and how many defects reach it."""
     values, place = np.unique(-scores, return_inverse=True)
     flagged = np.cumsum(np.bincount(place, minlength=values.size))

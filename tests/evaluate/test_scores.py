@@ -22,9 +22,7 @@ HAND_DEFECTIVE = np.array([True, False, True, True, False])
 @given(MIXED)
 def test_area_under_roc_is_the_share_of_pairs_in_the_right_order(pair):
     scores, defective = pair
-    wins = [
-        1.0 if d > g else 0.5 if d == g else 0.0 for d in scores[defective] for g in scores[~defective]
-    ]
+    wins = [1.0 if d > g else 0.5 if d == g else 0.0 for d in scores[defective] for g in scores[~defective]]
     assert s.area_under_roc(scores, defective) == pytest.approx(np.mean(wins), abs=1e-12)
 
 
@@ -87,7 +85,9 @@ def test_no_measure_depends_on_the_order_of_the_pictures(pair, random):
         s.margin,
         s.calibration_error,
     ):
-        assert measure(scores[order], defective[order]) == pytest.approx(measure(scores, defective), abs=1e-12)
+        assert measure(scores[order], defective[order]) == pytest.approx(
+            measure(scores, defective), abs=1e-12
+        )
 
 
 @given(MIXED)
