@@ -1,0 +1,149 @@
+"""Score-CAM and Faster-Score-CAM as plain TensorFlow: no Keras, nothing built, usable inside a tf.function.
+
+Each map of a convolution is laid over the input as a mask; what the network says of the masked input
+weighs the map; the rectified sum of the weighed maps is the heat. Faster-Score-CAM asks only about the
+`max_n` maps of highest standard deviation.
+
+Two scorings, both of N masked inputs X ∘ M_k for the maps A_k, U being the bilinear resize to the input:
+
+`seed`, the published Faster-Score-CAM function (futakuchi, tabayashi):
+    M_k = U(A_k) / (max U(A_k) - min U(A_k)), not divided where the range is zero; the minimum stays
+    w_k = softmax(f(X ∘ M_k))[target], f being the network's output as it is. Where that output already
+          is a softmax this is a second one, which squeezes two classes' weights into 0.27..0.73.
+    L   = ReLU(Σ w_k A_k), divided by its maximum
+
+`paper`, Score-CAM (Wang et al. 2020, arXiv 1910.01279):
+    M_k = (U(A_k) - min) / (max - min), zero where the range is zero (equations 4 and 5)
+    w_k = p(X ∘ M_k)[target] - p(X_b)[target], the Channel-wise Increase of Confidence (definition 2),
+          p being the class probabilities (one softmax) and X_b a zero input
+    L   = ReLU(Σ w_k A_k), divided by its maximum (definition 3)
+The paper's Algorithm 1 differs from its definitions in one step: it passes the N differences through a
+softmax over k. That cancels the baseline, which is the same for every k, and makes the weights of
+probabilities nearly equal (within a factor of e of each other), so the definitions are followed here.
+"""
+
+from collections.abc import Callable
+from typing import Literal
+
+import tensorflow as tf
+
+Scoring = Literal["seed", "paper"]
+SCORINGS: tuple[Scoring, ...] = ("seed", "paper")
+
+FLAT = 1e-5
+"""Heat that varies by less than this share of its maximum points nowhere; it is rounding."""
+
+
+def score_cam(
+    forward: Callable[[tf.Tensor], tf.Tensor],
+    inputs: tf.Tensor,
+    activations: tf.Tensor,
+    target: tf.Tensor,
+    *,
+    max_n: int | None,
+    scoring: Scoring = "seed",
+    chunk: int | None = None,
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Give the heat of each image for its target class. Images do not influence each other.
+
+    `forward` maps (n, h, w, d) float32 preprocessed inputs to (n, classes): for `paper` probabilities,
+    for `seed` the network's own output, so that logits get exactly one softmax.
+    `inputs` is (b, h, w, d), `activations` (b, fh, fw, c) what the layer gave for them, `target` (b,) int32.
+    `max_n` keeps the maps of highest standard deviation (ties: lower channel first); None or more than
+    there are keeps all. At most `chunk` masked inputs exist at a time; None makes them all in one batch.
+
+    Returns heat (b, fh, fw) float32, each image scaled to a maximum of 1, and strength (b,), the maximum
+    before. Where the activations or scores are not finite, or the heat is zero or flat, both are zero.
+    """
+    inputs = tf.cast(inputs, tf.float32)
+    activations = tf.cast(activations, tf.float32)
+    maps = most_varied(activations, max_n)  # (b, k, fh, fw)
+    batch, kept = _size(maps, 0), _size(maps, 1)
+    all_maps = tf.reshape(maps, [batch * kept, _size(maps, 2), _size(maps, 3)])
+    of_image = tf.repeat(tf.range(batch), kept)  # (b·k,)
+
+    def weigh(rows: tf.Tensor) -> tf.Tensor:
+        """Weights (n,) of the maps at `rows` (n,)."""
+        images = tf.gather(of_image, rows)
+        pictures = inputs if batch == 1 else tf.gather(inputs, images)  # one broadcasts, no copies
+        masked = pictures * masks(tf.gather(all_maps, rows), tf.shape(inputs)[1:], scoring)
+        return _class_score(forward(masked), tf.gather(target, images), scoring)
+
+    weights = _in_chunks(weigh, batch * kept, chunk)
+    weights = tf.reshape(weights, [batch, kept])
+    if scoring == "paper":
+        blank = tf.cast(forward(tf.zeros_like(inputs[:1])), tf.float32)  # (1, classes)
+        weights -= tf.gather(blank[0], target)[:, None]
+    heat = tf.nn.relu(tf.reduce_sum(weights[:, :, None, None] * maps, axis=1))
+    sound = tf.reduce_all(tf.math.is_finite(activations), axis=[1, 2, 3])
+    return scale_heat(tf.where(sound[:, None, None], heat, 0.0))
+
+
+def most_varied(activations: tf.Tensor, max_n: int | None) -> tf.Tensor:
+    """Keep the `max_n` maps of highest standard deviation, highest first: (b, fh, fw, c) to (b, k, fh, fw).
+
+    Without a choice to make (None, or as many as there are) the maps keep the channels' order.
+    """
+    maps = tf.transpose(activations, [0, 3, 1, 2])
+    channels = activations.shape[-1]
+    if max_n is None or max_n >= channels:
+        return maps
+    spread = tf.math.reduce_std(activations, axis=[1, 2])  # (b, c)
+    spread = tf.where(tf.math.is_finite(spread), spread, -1.0)
+    chosen = tf.math.top_k(spread, k=max_n).indices
+    return tf.gather(maps, chosen, axis=1, batch_dims=1)
+
+
+def masks(maps: tf.Tensor, shape: tf.Tensor, scoring: Scoring) -> tf.Tensor:
+    """Resize maps (n, fh, fw) to the input's `shape` (h, w, d) and scale them: (n, h, w, d).
+
+    The resize is bilinear between pixel centres, edges repeated: `tf.image.resize`'s, which equals
+    cv2.INTER_LINEAR. The d channels of a mask are equal; making them all at once is what is fastest.
+    """
+    resized = tf.image.resize(tf.repeat(maps[..., None], shape[2], axis=-1), shape[:2])
+    low = tf.reduce_min(resized, axis=[1, 2, 3], keepdims=True)
+    span = tf.reduce_max(resized, axis=[1, 2, 3], keepdims=True) - low
+    if scoring == "seed":
+        return resized / tf.where(span > 0, span, 1.0)
+    return tf.math.divide_no_nan(resized - low, span)
+
+
+def scale_heat(heat: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Divide each map of heat (b, fh, fw), not negative, by its maximum; also give the maxima (b,).
+
+    A map that is zero, flat (to a relative 1e-5) or not finite becomes zero with maximum zero.
+    """
+    top = tf.reduce_max(heat, axis=[1, 2])
+    low = tf.reduce_min(heat, axis=[1, 2])
+    finite = tf.reduce_all(tf.math.is_finite(heat), axis=[1, 2])
+    good = finite & (top > 0) & (top - low > FLAT * top)
+    scaled = heat / tf.where(good, top, 1.0)[:, None, None]
+    return tf.where(good[:, None, None], scaled, 0.0), tf.where(good, top, 0.0)
+
+
+def _class_score(outputs: tf.Tensor, target: tf.Tensor, scoring: Scoring) -> tf.Tensor:
+    outputs = tf.cast(outputs, tf.float32)
+    if scoring == "seed":
+        outputs = tf.nn.softmax(outputs)
+    return tf.gather(outputs, target, batch_dims=1)
+
+
+def _size(tensor: tf.Tensor, axis: int) -> int | tf.Tensor:
+    """Length along `axis`: a number where the trace knows it, else a scalar tensor."""
+    return tensor.shape[axis] if tensor.shape[axis] is not None else tf.shape(tensor)[axis]
+
+
+def _in_chunks(
+    weigh: Callable[[tf.Tensor], tf.Tensor], total: int | tf.Tensor, chunk: int | None
+) -> tf.Tensor:
+    """Call `weigh` on rows 0..total-1, at most `chunk` at a time, chunks of one even size; (total,).
+
+    One size means one trace and one plan of the convolutions; the last chunk repeats the last row.
+    """
+    if chunk is None or (isinstance(total, int) and total <= chunk):
+        return weigh(tf.range(total))
+    count = -(-total // chunk)
+    size = -(-total // count)
+    rows = tf.reshape(tf.minimum(tf.range(count * size), total - 1), [count, size])
+    weights = tf.map_fn(weigh, rows, fn_output_signature=tf.float32, parallel_iterations=1)
+    return tf.reshape(weights, [-1])[:total]
