@@ -34,6 +34,15 @@ Cause = Literal[
 ]
 """Why a source cannot be opened or read on."""
 
+Stage = Literal["capture", "queue", "classify", "explain", "locate", "annotate", "publish"]
+"""What a frame goes through; `queue` is the wait between capture and classify."""
+
+Outcome = Literal["clean", "defect", "unusable"]
+"""What became of a frame that was taken up. Those that were not are `dropped`."""
+
+Explained = Literal["full", "reduced", "skipped"]
+"""How much of an explanation a flagged frame got: with all maps asked for, with fewer, or none."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Frame:
@@ -41,7 +50,7 @@ class Frame:
 
     `number` counts from 0 the frames that the camera delivered since the daemon started, lost ones
     included. `captured_at` is UTC, taken right after the read. `monotonic` is the same moment on the
-    monotonic clock, in seconds.
+    monotonic clock, in seconds. `read_seconds` is how long the read took, waiting for the camera included.
     """
 
     camera: str
@@ -49,6 +58,7 @@ class Frame:
     captured_at: datetime
     monotonic: float
     image: Image
+    read_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,12 +133,11 @@ class HeatPatch:
 class Explanation:
     """Where the evidence lies. Without patches, `reason` says why the frame is not localised.
 
-    `outcome`: `full`; `reduced` (fewer maps than asked for); `skipped` (no heat was computed).
     """
 
     method: str
     max_n: int
-    outcome: Literal["full", "reduced", "skipped"]
+    outcome: Explained
     patches: tuple[HeatPatch, ...] = ()
     reason: str | None = None
 
@@ -141,7 +150,7 @@ class Finding:
     verdict: Verdict
     explanation: Explanation
     regions: tuple[Region, ...]
-    latency: Mapping[str, float] = field(default_factory=dict)
+    latency: Mapping[Stage, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,45 @@
+# Two commands on a fresh machine: `make demo` and `make test`. Both set up all that they need.
+
+BIN := .venv/bin
+SECONDS ?=
+DAGM_ROOT ?= ../shared/data/dagm
+START_WEIGHTS ?= ../shared/data/imagenet/resnet50_conv1_to_conv3.npz
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+
+setup:
+	@.ci/setup
+
+demo: setup ## the whole daemon on simulated cameras; SECONDS=20 ends it after 20 s
+	@$(BIN)/defect-monitor demo $(if $(SECONDS),--seconds $(SECONDS))
+
+test: ## all tests, with the real servers they talk to
+	@.ci/setup test
+	@$(BIN)/python -m pytest
+
+check: setup ## format, lint, types, import contract
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+format: setup ## bring the code into its format
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+bench: setup ## the speed tables
+	@$(BIN)/defect-monitor bench cam
+
+model: setup ## train the shipped model again, from DAGM_ROOT and START_WEIGHTS
+	rm -rf build/simulated
+	$(BIN)/defect-monitor simulate --out build/simulated
+	$(BIN)/defect-monitor train --data $(DAGM_ROOT) --data build/simulated --classes Class1,Simulated \
+		--init $(START_WEIGHTS) --out monitor/models/dagm-class1
+
+lock: ## bring the lock file up to date with pyproject.toml
+	@$(BIN)/python -m pip install --quiet uv
+	@$(BIN)/uv pip compile --quiet --python-version 3.11 --generate-hashes --extra demo --group dev \
+		--custom-compile-command 'make lock' --output-file requirements.lock pyproject.toml
+
+.PHONY: help setup demo test check format bench model lock

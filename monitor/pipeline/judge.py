@@ -1,0 +1,240 @@
+"""From captured frames to verdicts: one loop over all cameras, batch by batch."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from monitor.errors import UsageError
+from monitor.pipeline.observer import Observer
+from monitor.records import Box, Frame, Gap, Image, Stage, Verdict
+
+log = logging.getLogger(__name__)
+
+
+class FrameSource(Protocol):
+    """What the judge needs of a camera."""
+
+    name: str
+
+    def take(self, limit: int) -> list[Frame]:
+        """At most `limit` waiting frames, oldest first; does not wait."""
+
+    @property
+    def ended(self) -> bool:
+        """Whether no frame will come any more."""
+
+
+class Answer(Protocol):
+    """The network's answer to b pictures; `monitor.classify.classifier.Classified` is one."""
+
+    @property
+    def scores(self) -> NDArray[np.float32]:
+        """Probability of a defect, (b,), 0..1."""
+
+    @property
+    def features(self) -> NDArray[np.float32]:
+        """What the network saw, (b, c)."""
+
+    @property
+    def activations(self) -> Sequence[Any]:
+        """The explained layer's output, one tensor a picture."""
+
+
+@dataclass(frozen=True, slots=True)
+class Novelty:
+    """How far a frame lies from the training data; beyond `limit` the network is out of its depth."""
+
+    distance: float
+    limit: float
+
+    @property
+    def unfamiliar(self) -> bool:
+        """Whether the verdict rests on a surface that the network was not trained on."""
+        return self.distance > self.limit
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class View:
+    """One part of a flagged frame as the network saw it: picture (h, w, 3) uint8 at the network's size."""
+
+    box: Box
+    picture: Image
+    score: float
+    activations: Any
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Flagged:
+    """A frame with a defect on its way to its event; `views` are those flagged, `latency` is in seconds."""
+
+    frame: Frame
+    verdict: Verdict
+    views: tuple[View, ...]
+    novelty: Novelty | None
+    latency: Mapping[Stage, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What the judge applies to every frame.
+
+    `fit` brings a part of a frame to the network's size; `classify` answers a (b, h, w, 3) uint8 batch;
+    `distance` maps features (b, c) to distances (b,) from the training data, beyond `limit` unfamiliar.
+    """
+
+    classify: Callable[[NDArray[np.uint8]], Answer]
+    fit: Callable[[Image], Image]
+    threshold: float
+    labels: tuple[str, str]
+    batch: int
+    distance: Callable[[NDArray[np.float32]], NDArray[np.float32]] | None = None
+    limit: float = float("inf")
+
+
+class Judge:
+    """Takes waiting frames of all cameras in turn and judges them together.
+
+    `views` gives, for each camera and frame (width, height), the parts shown to the network. Flagged frames
+    go to `pass_on`; frames that cannot be shown go to `report` as gaps.
+    """
+
+    def __init__(
+        self,
+        cameras: Sequence[FrameSource],
+        judgement: Judgement,
+        *,
+        views: Mapping[str, Callable[[int, int], tuple[Box, ...]]],
+        pass_on: Callable[[Flagged], None],
+        report: Callable[[Gap], None],
+        observer: Observer,
+    ) -> None:
+        self._cameras = list(cameras)
+        self._judgement = judgement
+        self._views = views
+        self._pass_on = pass_on
+        self._report = report
+        self._observer = observer
+        self._work = threading.Event()
+        self.progressed_at = time.monotonic()
+
+    def wake(self) -> None:
+        """Say that a frame is waiting."""
+        self._work.set()
+
+    def run(self) -> None:
+        """Judge until every camera has ended and no frame waits."""
+        while True:
+            self._work.clear()
+            ended = all(camera.ended for camera in self._cameras)  # before taking: none can slip in between
+            frames = self._gather()
+            if frames:
+                self.judge(frames)
+            elif ended:
+                return
+            else:
+                self._work.wait(0.25)
+            self.progressed_at = time.monotonic()
+
+    def _gather(self) -> list[tuple[Frame, tuple[Box, ...]]]:
+        """One frame of each camera in turn, until a batch is full or none waits."""
+        gathered: list[tuple[Frame, tuple[Box, ...]]] = []
+        inputs = 0
+        waiting = list(self._cameras)
+        while waiting and inputs < self._judgement.batch:
+            for camera in list(waiting):
+                if inputs >= self._judgement.batch:
+                    break
+                taken = camera.take(1)
+                if not taken:
+                    waiting.remove(camera)
+                    continue
+                boxes = self._boxes(taken[0])
+                if boxes:
+                    gathered.append((taken[0], boxes))
+                    inputs += len(boxes)
+        self._cameras.append(self._cameras.pop(0))  # another one is first next time
+        return gathered
+
+    def _boxes(self, frame: Frame) -> tuple[Box, ...]:
+        height, width = frame.image.shape[:2]
+        try:
+            return self._views[frame.camera](width, height)
+        except UsageError as error:
+            self._report(
+                Gap(
+                    camera=frame.camera,
+                    first=frame.number,
+                    last=frame.number,
+                    started_at=frame.captured_at,
+                    ended_at=datetime.now(UTC),
+                    frames=1,
+                    cause="unusable",
+                    detail=str(error),
+                )
+            )
+            return ()
+
+    def judge(self, frames: Sequence[tuple[Frame, tuple[Box, ...]]]) -> None:
+        """Judge frames, each with the parts of it that are shown to the network."""
+        rules = self._judgement
+        started = time.monotonic()
+        pictures = np.stack([rules.fit(_part(frame.image, box)) for frame, boxes in frames for box in boxes])
+        answer = rules.classify(pictures)
+        distances = None if rules.distance is None else rules.distance(answer.features)
+        finished = time.monotonic()
+        for frame, span in zip((frame for frame, _ in frames), _spans(frames), strict=True):
+            score = float(answer.scores[span].max())
+            clean, defect = rules.labels
+            label = defect if score >= rules.threshold else clean
+            verdict = Verdict(label=label, score=score, threshold=rules.threshold)
+            novelty = None if distances is None else Novelty(float(distances[span].max()), rules.limit)
+            latency: dict[Stage, float] = {
+                "capture": frame.read_seconds,
+                "queue": started - frame.monotonic,
+                "classify": finished - started,
+            }
+            self._tell(frame, verdict, novelty, latency, finished)
+            if verdict.defective:
+                boxes = next(boxes for other, boxes in frames if other is frame)
+                views = tuple(
+                    View(box, pictures[index], float(answer.scores[index]), answer.activations[index])
+                    for box, index in zip(boxes, range(span.start, span.stop), strict=True)
+                    if answer.scores[index] >= rules.threshold
+                )
+                self._pass_on(Flagged(frame, verdict, views, novelty, latency))
+
+    def _tell(
+        self,
+        frame: Frame,
+        verdict: Verdict,
+        novelty: Novelty | None,
+        latency: Mapping[Stage, float],
+        now: float,
+    ) -> None:
+        camera = frame.camera
+        self._observer.captured(camera, frame.captured_at.timestamp())
+        for stage, seconds in latency.items():
+            self._observer.stage(camera, stage, seconds)
+        self._observer.verdict(camera, verdict.score, now - frame.monotonic)
+        self._observer.frame(camera, "defect" if verdict.defective else "clean")
+        if novelty is not None:
+            self._observer.novelty(camera, novelty.distance, unfamiliar=novelty.unfamiliar)
+
+
+def _part(image: Image, box: Box) -> Image:
+    return image[box.top : box.bottom, box.left : box.right]
+
+
+def _spans(frames: Sequence[tuple[Frame, tuple[Box, ...]]]) -> Iterator[slice]:
+    """Which of the batch's pictures belong to each frame."""
+    start = 0
+    for _, boxes in frames:
+        yield slice(start, start + len(boxes))
+        start += len(boxes)

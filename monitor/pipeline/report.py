@@ -1,0 +1,176 @@
+"""From a flagged frame to its event: explain, locate, annotate, hand over for publishing."""
+
+import logging
+import queue
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from monitor.annotate.jpeg import encode_jpeg
+from monitor.annotate.picture import annotate
+from monitor.locate.regions import find_regions, frame_heat
+from monitor.pipeline.judge import Flagged
+from monitor.pipeline.observer import Observer
+from monitor.records import Explanation, Finding, Heat, HeatPatch, Image, Region, Stage
+
+log = logging.getLogger(__name__)
+
+METHOD = "faster-score-cam"
+
+
+@dataclass(frozen=True, slots=True)
+class Explaining:
+    """How flagged frames are explained and located.
+
+    `explain` maps a picture (h, w, 3) uint8 and its activations to heat and strength, or is None where
+    explanations are switched off. `threshold` is a share of the heat's peak, `minimum_area` a share of the
+    parts shown; `input_size` (height, width) and `cell_offset` (x, y) are the network's.
+    """
+
+    explain: Callable[[Image, Any], tuple[Heat, float]] | None
+    max_n: int
+    threshold: float
+    minimum_area: float
+    input_size: tuple[int, int]
+    cell_offset: tuple[float, float]
+    jpeg_quality: int = 85
+    raw_frames: bool = False
+
+
+Publish = Callable[[Finding, Flagged, bytes, bytes | None], None]
+"""Takes a finding with its annotated frame and, where asked for, the frame as it came, both as JPEG."""
+
+
+class Reporter:
+    """Makes an event of every flagged frame, one after another, away from the judging loop.
+
+    When more than `waiting` frames wait, the next go out without heat, marked so; when four times as many
+    wait, `put` holds the judge back: a flagged frame is never dropped, and memory stays bounded.
+    """
+
+    def __init__(
+        self, explaining: Explaining, publish: Publish, observer: Observer, *, waiting: int = 32
+    ) -> None:
+        self._explaining = explaining
+        self._publish = publish
+        self._observer = observer
+        self._waiting = waiting
+        self._queue: queue.Queue[Flagged | None] = queue.Queue(maxsize=4 * waiting)
+        self._hurried = False
+        self.progressed_at = time.monotonic()
+
+    def put(self, flagged: Flagged) -> None:
+        """Take over a flagged frame."""
+        self._queue.put(flagged)
+
+    def hurry(self) -> None:
+        """From now on send events without heat: there is no time left for it."""
+        self._hurried = True
+
+    def close(self) -> None:
+        """Say that no flagged frame comes any more; `run` returns when those taken over are out."""
+        self._queue.put(None)
+
+    def run(self) -> None:
+        """Report flagged frames until `close`."""
+        while True:
+            try:
+                flagged = self._queue.get(timeout=1)
+            except queue.Empty:
+                self.progressed_at = time.monotonic()
+                continue
+            if flagged is None:
+                return
+            self.report(flagged)
+            self.progressed_at = time.monotonic()
+
+    def report(self, flagged: Flagged) -> None:
+        """Explain, locate, annotate and publish one flagged frame."""
+        rules = self._explaining
+        image = flagged.frame.image
+        height, width = image.shape[:2]
+        clock = _StageClock()
+        explanation = self._explain(flagged)
+        clock.lap("explain")
+        heat: Heat | None = None
+        regions: tuple[Region, ...] = ()
+        if explanation.patches:
+            heat = frame_heat(
+                explanation.patches,
+                width=width,
+                height=height,
+                input_size=rules.input_size,
+                cell_offset=rules.cell_offset,
+            )
+            shown = sum(patch.box.area for patch in explanation.patches)
+            regions = find_regions(heat, threshold=rules.threshold, minimum_area=rules.minimum_area * shown)
+            if not regions:
+                explanation = _unlocalised(explanation, "no warm place is as large as the smallest region")
+        clock.lap("locate")
+        jpeg = self._picture(flagged, heat, regions, explanation.reason)
+        raw = encode_jpeg(image, rules.jpeg_quality) if rules.raw_frames else None
+        clock.lap("annotate")
+        for stage, seconds in clock.laps.items():
+            self._observer.stage(flagged.frame.camera, stage, seconds)
+        self._observer.explanation(flagged.frame.camera, explanation.outcome)
+        finding = Finding(
+            frame=flagged.frame,
+            verdict=flagged.verdict,
+            explanation=explanation,
+            regions=regions,
+            latency={**flagged.latency, **clock.laps},
+        )
+        self._publish(finding, flagged, jpeg, raw)
+
+    def _explain(self, flagged: Flagged) -> Explanation:
+        rules = self._explaining
+        reason = None
+        if rules.explain is None:
+            reason = "explanations are switched off"
+        elif self._hurried:
+            reason = "the daemon is stopping"
+        elif self._queue.qsize() > self._waiting:
+            reason = f"more than {self._waiting} flagged frames are waiting"
+        if rules.explain is None or reason is not None:
+            return Explanation(METHOD, rules.max_n, "skipped", reason=reason)
+        answers = [(view, *rules.explain(view.picture, view.activations)) for view in flagged.views]
+        patches = tuple(
+            HeatPatch(heat, view.box, strength) for view, heat, strength in answers if strength > 0
+        )
+        reason = None if patches else "the heat is flat, zero or not a number"
+        return Explanation(METHOD, rules.max_n, "full", patches, reason)
+
+    def _picture(
+        self, flagged: Flagged, heat: Heat | None, regions: tuple[Region, ...], reason: str | None
+    ) -> bytes:
+        frame, verdict = flagged.frame, flagged.verdict
+        drawn = annotate(
+            frame.image,
+            regions,
+            heat,
+            label=verdict.label,
+            score=verdict.score,
+            threshold=verdict.threshold,
+            camera=frame.camera,
+            captured_at=frame.captured_at,
+            reason=reason,
+        )
+        return encode_jpeg(drawn, self._explaining.jpeg_quality)
+
+
+def _unlocalised(explanation: Explanation, reason: str) -> Explanation:
+    return Explanation(explanation.method, explanation.max_n, explanation.outcome, (), reason)
+
+
+class _StageClock:
+    """Seconds from lap to lap."""
+
+    def __init__(self) -> None:
+        self.laps: dict[Stage, float] = {}
+        self._last = time.monotonic()
+
+    def lap(self, stage: Stage) -> None:
+        now = time.monotonic()
+        self.laps[stage] = now - self._last
+        self._last = now
