@@ -54,7 +54,14 @@ class SourceError(MonitorError):
 
 
 class DeliveryError(MonitorError):
-    """Redis is out of reach, refuses us, or answered with an error."""
+    """Redis is out of reach, refuses us, or answered with an error.
+
+    `permanent`: waiting will not mend it, someone has to (a password, a right, a key of another type).
+    """
+
+    def __init__(self, message: str, *, permanent: bool = False) -> None:
+        super().__init__(message)
+        self.permanent = permanent
 
 
 class PortError(MonitorError):

@@ -1,0 +1,151 @@
+"""One way to reach Redis, and one to say what went wrong with it, for writer and readers alike."""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import urlsplit
+
+import redis
+from redis.backoff import NoBackoff
+from redis.exceptions import AuthenticationError, RedisClusterException, RedisError
+from redis.exceptions import ConnectionError as NoConnection
+from redis.exceptions import TimeoutError as TooLate
+from redis.retry import Retry
+
+from monitor.errors import DeliveryError, UsageError
+from monitor.publish.keys import Keys
+
+_REFUSALS = {
+    "NOAUTH": "wants a password",
+    "NOPERM": "does not permit this user what is needed",
+    "WRONGTYPE": "holds something of another type under the key",
+    "CROSSSLOT": "is a cluster, and the prefix has no hash tag such as `{line1}`",
+}
+"""What only a person can mend."""
+
+_TROUBLES = {
+    "OOM": "has no memory left",
+    "READONLY": "is a replica and takes no writes",
+    "LOADING": "is still loading its data",
+    "BUSY": "is busy with a script",
+    "MISCONF": "cannot save to its disk and takes no writes",
+    "MASTERDOWN": "has lost its primary",
+    "CLUSTERDOWN": "is a cluster that is down",
+    "MOVED": "is a node of a cluster that does not hold the key; use a `redis+cluster://` URL",
+    "TRYAGAIN": "is moving the key to another node",
+}
+"""What may pass."""
+
+
+class Server:
+    """A Redis or Valkey server by its URL: `redis://`, `rediss://` (TLS), `unix://`.
+
+    A cluster is given by one of its nodes: `redis+cluster://`, `rediss+cluster://`.
+
+    `timeout` bounds connecting and every answer, in seconds. Nothing is retried here, so that whoever
+    calls decides. Making one touches no network. Raises UsageError for a URL that is none, and for a
+    cluster's where `keys` could lie on several nodes.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        keys: Keys,
+        *,
+        timeout: float,
+        username: str | None = None,
+        password: str | None = None,
+    ) -> None:
+        scheme, mark, rest = url.partition("://")
+        self._clustered = scheme.endswith("+cluster")
+        self._url = scheme.removesuffix("+cluster") + mark + rest
+        self._client: redis.Redis | redis.RedisCluster | None = None
+        self._options: dict[str, Any] = {
+            "protocol": 2,  # one shape of replies from every server since 6.2
+            "socket_timeout": timeout,
+            "socket_connect_timeout": timeout,
+            "retry": Retry(NoBackoff(), 0),
+            "client_name": "defect-monitor",
+        }
+        given = {"username": username, "password": password}
+        self._options |= {name: value for name, value in given.items() if value is not None}
+        try:
+            pool = redis.ConnectionPool.from_url(self._url, **self._options)
+        except (ValueError, TypeError) as error:
+            raise UsageError(
+                "the Redis URL cannot be read: it is redis://[user:password@]host:port/db, rediss://… or unix://…"
+            ) from _without_secrets(error)
+        if self._clustered and not keys.one_slot:
+            raise UsageError(
+                f"on a cluster the prefix must be a hash tag, such as {{{keys.prefix}}}, "
+                "so that all keys lie on one node"
+            )
+        self._secrets = [
+            secret for secret in (pool.connection_kwargs.get("password"), urlsplit(url).password) if secret
+        ]
+        self.place = place_of(url)
+
+    @property
+    def client(self) -> Any:
+        """The client, made when it is first needed. Any: its replies' types are unions nobody can narrow."""
+        if self._client is None:
+            kind = redis.RedisCluster if self._clustered else redis.Redis
+            self._client = kind.from_url(self._url, **self._options)
+        return self._client
+
+    def close(self) -> None:
+        """Close the connections; the next use opens them anew."""
+        if self._client is not None:
+            self._client.close()
+            self._client = None
+
+    @contextmanager
+    def errors_told(self, doing: str) -> Iterator[None]:
+        """Turn whatever the client raises into DeliveryError: one sentence, never with the password."""
+        try:
+            yield
+        except (RedisError, RedisClusterException, OSError) as error:
+            raise self._told(error, doing) from _without_secrets(error, *self._secrets)
+
+    def _told(self, error: Exception, doing: str) -> DeliveryError:
+        where = f"Redis at {self.place}"
+        text = str(error)
+        code = str(getattr(error, "status_code", None) or "")
+        codes = [code, *re.findall(r"\b[A-Z]{3,}\b", text)]
+        for word in codes:
+            if word in _REFUSALS:
+                return DeliveryError(f"{where} {_REFUSALS[word]} ({doing})", permanent=True)
+            if word in _TROUBLES:
+                return DeliveryError(f"{where} {_TROUBLES[word]} ({doing})")
+        if isinstance(error, AuthenticationError):
+            return DeliveryError(f"{where} refuses the user or password", permanent=True)
+        if isinstance(error, TooLate):
+            return DeliveryError(f"{where} did not answer in time ({doing})")
+        if isinstance(error, NoConnection | OSError):
+            cause = re.sub(r"^Error [-\d]+ (connecting to|while \w+ \w+) [^ ]*\s*", "", text)
+            return DeliveryError(f"{where} cannot be reached: {_scrubbed(cause, self._secrets).rstrip('.')}")
+        return DeliveryError(
+            f"{where} answered with an error ({doing}): {_scrubbed(text, self._secrets)}", permanent=True
+        )
+
+
+def place_of(url: str) -> str:
+    """Host and port, or the socket's path: the part of a URL that may be shown."""
+    parts = urlsplit(url)
+    if parts.scheme == "unix":
+        return parts.path
+    return f"{parts.hostname or 'localhost'}:{parts.port or 6379}"
+
+
+def _scrubbed(text: str, secrets: list[str]) -> str:
+    for secret in secrets:
+        text = text.replace(secret, "***")
+    return " ".join(text.split())
+
+
+def _without_secrets(error: Exception, *secrets: str) -> Exception:
+    """The cause to keep, unless its words would give the password away in a log."""
+    if any(secret in str(error) for secret in secrets) or (not secrets and isinstance(error, ValueError)):
+        return ValueError(type(error).__name__)
+    return error

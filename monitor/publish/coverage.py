@@ -1,0 +1,72 @@
+"""What was not inspected or not kept, as the flat text fields of a `coverage` stream entry.
+
+Every entry has `kind` and `camera`. `gap`: `first`, `last` (frame numbers), `from`, `to`, `frames`, `cause`.
+`camera`: `state`, `at`. `shed`: how many `pictures`, `events`, `notices` a full outbox gave up, `from`, `to`,
+`cause`. `cause` and `detail` where known. Times are RFC 3339.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from monitor.publish.document import moment
+from monitor.records import CameraChange, Gap
+
+
+@dataclass(frozen=True, slots=True)
+class Shed:
+    """What a full outbox gave up of one camera, between two moments."""
+
+    camera: str
+    pictures: int
+    events: int
+    notices: int
+    started_at: datetime
+    ended_at: datetime
+
+
+def gap_fields(gap: Gap) -> dict[str, str]:
+    """The entry of frames that nobody looked at."""
+    return _present(
+        kind="gap",
+        camera=gap.camera,
+        first=str(gap.first),
+        last=str(gap.last),
+        since=moment(gap.started_at),
+        to=moment(gap.ended_at),
+        frames=str(gap.frames),
+        cause=gap.cause,
+        detail=gap.detail,
+    )
+
+
+def change_fields(change: CameraChange) -> dict[str, str]:
+    """The entry of a camera's change of state."""
+    return _present(
+        kind="camera",
+        camera=change.camera,
+        state=change.state,
+        at=moment(change.at),
+        cause=change.cause,
+        detail=change.detail,
+    )
+
+
+def shed_fields(shed: Shed) -> dict[str, str]:
+    """The entry of what did not fit into the outbox."""
+    return _present(
+        kind="shed",
+        camera=shed.camera,
+        pictures=str(shed.pictures),
+        events=str(shed.events),
+        notices=str(shed.notices),
+        since=moment(shed.started_at),
+        to=moment(shed.ended_at),
+        cause="outbox-full",
+    )
+
+
+def _present(**fields: str | None) -> dict[str, str]:
+    """Only the fields that have a value; `since` stands for `from`, which Python keeps for itself."""
+    return {
+        ("from" if name == "since" else name): value for name, value in fields.items() if value is not None
+    }

@@ -1,0 +1,251 @@
+"""Keeps what was found until it is delivered: one thread, in order, through every outage.
+
+Whoever puts something in never waits for the network. What does not fit is given up oldest first, counted,
+and said: once in the log when it begins, once when it is over, and then to subscribers as a notice.
+"""
+
+import logging
+import random
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from monitor.errors import DeliveryError
+from monitor.publish.coverage import Shed
+from monitor.publish.parcel import Item, Notice
+from monitor.publish.sink import Sink
+from monitor.publish.store import Loss, MemoryStore, Store
+
+logger = logging.getLogger(__name__)
+
+_BATCH_ITEMS, _BATCH_BYTES = 32, 4_000_000  # one script call; holds the server up for milliseconds
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxStats:
+    """What waits now (`oldest_seconds` is how long the oldest has), and all that was given up so far.
+
+    `up` is whether the last delivery succeeded, None before the first was tried.
+    """
+
+    events: int
+    bytes: int
+    oldest_seconds: float
+    up: bool | None
+    shed_pictures: int
+    shed_events: int
+    shed_notices: int
+
+
+def nothing(*_: object) -> None:
+    """What is called where nobody listens."""
+
+
+class Outbox:
+    """Sends what is put in to `sink`, in the order it came, each until it is acknowledged.
+
+    A failed delivery is repeated after `first_wait` seconds, doubled each time up to `longest_wait`, a random
+    half of it off; a failure only a person can mend waits the longest at once.
+    `on_state(up, why)` is told of the first result and of each change, `on_delivered(item, seconds)` of each
+    acknowledged item, the seconds counted from the moment given to `put`; both in the sender's thread.
+    `clock` is monotonic seconds, `now` the time of day, `chance` a number of 0..1.
+    """
+
+    def __init__(
+        self,
+        sink: Sink,
+        *,
+        max_events: int = 10_000,
+        max_bytes: int = 256_000_000,
+        store: Store | None = None,
+        on_state: Callable[[bool, str | None], None] = nothing,
+        on_delivered: Callable[[Item, float], None] = nothing,
+        first_wait: float = 0.2,
+        longest_wait: float = 15.0,
+        clock: Callable[[], float] = time.monotonic,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        self._sink = sink
+        self._store = store if store is not None else MemoryStore(max_events, max_bytes)
+        self._on_state, self._on_delivered = on_state, on_delivered
+        self._first_wait, self._longest_wait = first_wait, longest_wait
+        self._clock, self._now, self._chance = clock, now, chance
+        self._changed = threading.Condition()
+        self._up: bool | None = None
+        self._why: str | None = None
+        self._shed: Counter[str] = Counter()
+        self._burst: Counter[Loss] = Counter()
+        self._burst_from: datetime | None = None
+        self._hurry = False
+        self._closing = False
+        self._thread = threading.Thread(target=self._send_all, name="outbox", daemon=True)
+        self._thread.start()
+
+    def put(self, item: Item, began: float | None = None) -> None:
+        """Add to the queue, at once, whatever the network does.
+
+        `began` is the moment by `clock` from which its delivery's seconds are counted, such as that of the
+        capture; without it, now. Raises RuntimeError after `close`.
+        """
+        with self._changed:
+            if self._closing:
+                raise RuntimeError("the outbox is closed")
+            self._note_lost(self._store.add(item, self._clock() if began is None else began))
+            self._changed.notify_all()
+
+    def stats(self) -> OutboxStats:
+        """What waits, how long, and what was given up."""
+        with self._changed:
+            oldest = self._store.oldest()
+            return OutboxStats(
+                events=len(self._store),
+                bytes=self._store.size,
+                oldest_seconds=0.0 if oldest is None else max(0.0, self._clock() - oldest),
+                up=self._up,
+                shed_pictures=self._shed["pictures"],
+                shed_events=self._shed["events"],
+                shed_notices=self._shed["notices"],
+            )
+
+    def drain(self, timeout: float) -> int:
+        """Wait until all is delivered, `timeout` seconds at most, without long pauses; give what is left."""
+        deadline = time.monotonic() + timeout
+        with self._changed:
+            self._hurry = True
+            self._changed.notify_all()
+            while (len(self._store) or self._burst) and (left := deadline - time.monotonic()) > 0:
+                self._changed.wait(left)
+            self._hurry = False
+            return len(self._store)
+
+    def close(self, timeout: float = 5.0) -> int:
+        """Stop sending, after the delivery under way or `timeout` seconds; give what is left undelivered."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify_all()
+        self._thread.join(timeout)
+        if not self._thread.is_alive():
+            self._sink.close()
+        with self._changed:
+            return len(self._store)
+
+    def _send_all(self) -> None:
+        failures = 0
+        while (items := self._next_batch()) is not None:
+            failure = self._try(items)
+            if failure is None:
+                failures = 0
+                continue
+            failures += 1
+            self._tell_state(False, str(failure))
+            self._pause(self._wait(failures, failure.permanent))
+
+    def _next_batch(self) -> list[Item] | None:
+        """The oldest that wait, once something does; None when it is time to end."""
+        with self._changed:
+            while not self._closing and not len(self._store):
+                self._end_burst()
+                if not len(self._store):
+                    self._changed.wait()
+            return None if self._closing else list(self._store.take(_BATCH_ITEMS, _BATCH_BYTES))
+
+    def _try(self, items: list[Item]) -> DeliveryError | None:
+        """Deliver a batch, or the beginning of it, and account for it."""
+        try:
+            delivered = self._sink.deliver(items)
+        except DeliveryError as error:
+            with self._changed:
+                self._store.settle(0)
+            return error
+        except Exception as error:
+            # A fault of the program, not of the network: what waits must not die with this thread.
+            logger.exception("delivery failed in an unforeseen way")
+            with self._changed:
+                self._store.settle(0)
+            return DeliveryError(
+                f"delivery failed in an unforeseen way: {type(error).__name__}", permanent=True
+            )
+        with self._changed:
+            settled = self._store.settle(delivered)
+            moment = self._clock()
+            self._end_burst()
+        self._tell_state(True, None)
+        for item, began in settled:
+            self._tell(self._on_delivered, item, max(0.0, moment - began))
+        with self._changed:
+            self._changed.notify_all()  # only now, so that after a drain every listener has been told
+        return None
+
+    def _wait(self, failures: int, permanent: bool) -> float:
+        doubled = self._first_wait * 2.0 ** min(failures - 1, 30)
+        longest = self._longest_wait if permanent else min(self._longest_wait, doubled)
+        return longest * (1 - self._chance() / 2)
+
+    def _pause(self, seconds: float) -> None:
+        """Wait before the next try; when closing not at all, when draining briefly."""
+        deadline = time.monotonic() + seconds
+        brief = time.monotonic() + min(seconds, self._first_wait)
+        with self._changed:
+            while not self._closing:
+                left = (brief if self._hurry else deadline) - time.monotonic()
+                if left <= 0:
+                    return
+                self._changed.wait(left)
+
+    def _tell_state(self, up: bool, why: str | None) -> None:
+        """Log and pass on a change between up and down, or of the reason for down."""
+        if (up, why) == (self._up, self._why):
+            return
+        if up and self._up is False:
+            logger.info("deliveries go through again, %d waiting", len(self._store))
+        elif not up:
+            logger.warning("%s; %d waiting, trying again", why, len(self._store))
+        self._up, self._why = up, why
+        self._tell(self._on_state, up, why)
+
+    def _tell(self, listener: Callable[..., None], *what: object) -> None:
+        """A listener's fault is logged and must not end deliveries."""
+        try:
+            listener(*what)
+        except Exception:
+            logger.exception("a listener of the outbox failed")
+
+    def _note_lost(self, lost: Counter[Loss]) -> None:
+        if not lost:
+            return
+        if self._burst_from is None:
+            self._burst_from = self._now()
+            logger.warning(
+                "the outbox is full: the oldest pictures are given up first, then the oldest events"
+            )
+        self._burst.update(lost)
+        self._count(lost)
+
+    def _count(self, lost: Counter[Loss]) -> None:
+        for (_, kind), count in lost.items():
+            self._shed[kind] += count
+
+    def _end_burst(self) -> None:
+        """Once deliveries have made room, say what was lost meanwhile, camera by camera."""
+        if self._burst_from is None or not self._store.half_empty():
+            return
+        burst, began, ended = self._burst, self._burst_from, self._now()
+        self._burst, self._burst_from = Counter(), None
+        for camera in sorted({camera for camera, _ in burst}):
+            shed = Shed(
+                camera=camera,
+                pictures=burst[camera, "pictures"],
+                events=burst[camera, "events"],
+                notices=burst[camera, "notices"],
+                started_at=began,
+                ended_at=ended,
+            )
+            logger.warning(
+                "camera %s: given up for want of room: %d pictures, %d events, %d notices",
+                *(camera, shed.pictures, shed.events, shed.notices),
+            )
+            self._count(self._store.add(Notice.of(shed), self._clock()))

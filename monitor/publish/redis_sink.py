@@ -1,0 +1,86 @@
+"""Delivery to Redis or Valkey: one script call for a batch, each item in it atomic and once only."""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import cast
+
+from monitor.publish.connection import Server
+from monitor.publish.keys import Keys
+from monitor.publish.parcel import Item, Notice
+
+logger = logging.getLogger(__name__)
+
+_SCRIPT = "deliver.lua"
+
+
+class RedisSink:
+    """Delivers to the server at `url` (see `monitor.publish.connection.Server`) below `prefix`.
+
+    `stream_maxlen` is how many entries a stream keeps, about; `frame_ttl` how many seconds a picture is
+    kept; `mark_ttl` for how many seconds a second delivery of the same id is known for one, which must be
+    longer than a parcel can wait between a delivery and its repetition. `timeout` is in seconds.
+
+    The script needs Redis 6.2 or Valkey; on a cluster, a prefix with a hash tag.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        prefix: str = "defects",
+        *,
+        stream_maxlen: int = 10_000,
+        frame_ttl: int = 86_400,
+        mark_ttl: int = 7 * 86_400,
+        timeout: float = 2.0,
+        username: str | None = None,
+        password: str | None = None,
+    ) -> None:
+        self.keys = Keys(prefix)
+        self._server = Server(url, self.keys, timeout=timeout, username=username, password=password)
+        self._maxlen, self._frame_ttl, self._mark_ttl = stream_maxlen, frame_ttl, mark_ttl
+        self._script = Path(__file__).with_name(_SCRIPT).read_text(encoding="utf-8")
+        self._live_is_heard = True
+
+    def deliver(self, items: Sequence[Item]) -> int:
+        """Deliver in order; see `monitor.publish.sink.Sink`."""
+        keys: list[str] = []
+        arguments: list[str | bytes | int] = [self._mark_ttl, self._frame_ttl]
+        for item in items:
+            item_keys, item_arguments = self._packed(item)
+            keys += item_keys
+            arguments += item_arguments
+        with self._server.errors_told("publishing"):
+            # The whole script each time: it is small beside a picture, and never has to be loaded again.
+            reply = self._server.client.eval(self._script, len(keys), *keys, *arguments)
+        delivered, unheard = cast(tuple[int, bytes], reply)
+        self._tell_of_channel(unheard.decode(errors="replace"))
+        return delivered
+
+    def check(self) -> None:
+        """Raise DeliveryError unless the server answers and its streams' keys are free or streams."""
+        with self._server.errors_told("checking the streams"):
+            for key in (self.keys.events, self.keys.coverage):
+                self._server.client.xlen(key)
+
+    def close(self) -> None:
+        """Close the connection; a later `deliver` opens one anew."""
+        self._server.close()
+
+    def _packed(self, item: Item) -> tuple[list[str], list[str | bytes | int]]:
+        """Keys and arguments of one item, as the script wants them."""
+        if isinstance(item, Notice):
+            stream, channel, annotated, raw = self.keys.coverage, "", None, None
+            entry = [text for field in item.fields for text in field]
+        else:
+            stream, channel = self.keys.events, self.keys.live(item.camera)
+            annotated, raw = item.annotated, item.raw
+            entry = ["id", item.id, "camera", item.camera, "event", item.document]
+        keys = [stream, self.keys.sent(item.id), self.keys.frame(item.id), self.keys.raw(item.id)]
+        return keys, [self._maxlen, annotated or b"", raw or b"", channel, len(entry), *entry]
+
+    def _tell_of_channel(self, unheard: str) -> None:
+        """The stream is the record; that the live channel is shut to us is worth a word, not a retry."""
+        if unheard and self._live_is_heard:
+            logger.warning("events reach the stream but not the live channel: %s", unheard)
+        self._live_is_heard = not unheard

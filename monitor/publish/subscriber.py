@@ -1,0 +1,275 @@
+"""The reading side: events as they come, alone or shared out in a group, and their pictures."""
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, cast
+
+from pydantic import ValidationError
+from redis.exceptions import ResponseError
+
+from monitor.errors import DeliveryError, MonitorError
+from monitor.publish.connection import Server
+from monitor.publish.document import Event
+from monitor.publish.keys import Keys
+
+logger = logging.getLogger(__name__)
+
+Entry = tuple[bytes, dict[bytes, bytes] | None]
+"""A stream entry: its id and fields; none if it was trimmed away while it was pending."""
+
+
+@dataclass(frozen=True, slots=True)
+class UnreadableEntry:
+    """An entry of the stream that is no event of a version known here, and why."""
+
+    entry: str
+    reason: str
+
+
+class EventMissingError(MonitorError):
+    """The stream has no such event, or no longer."""
+
+
+def log_unreadable(unreadable: UnreadableEntry) -> None:
+    """What is done with an unreadable entry unless told otherwise."""
+    logger.warning("entry %s passed over: %s", unreadable.entry, unreadable.reason)
+
+
+def never() -> bool:
+    """The answer of who has no reason to stop."""
+    return False
+
+
+class Subscriber:
+    """Reads the events below `prefix` at a Redis or Valkey URL. One thread at a time.
+
+    Everything raises DeliveryError if the server cannot be reached or refuses, except that a running
+    `follow` or `work` waits up to `patience` seconds for it to come back, then goes on where it was.
+    An entry that is no event goes to `on_unreadable` and is passed over.
+    `stop`, asked at least every `interval` seconds while nothing comes, ends an iteration once it is true.
+    """
+
+    def __init__(
+        self,
+        url: str = "redis://127.0.0.1:6379/0",
+        prefix: str = "defects",
+        *,
+        timeout: float = 5.0,
+        patience: float = 60.0,
+        interval: float = 1.0,
+        on_unreadable: Callable[[UnreadableEntry], None] = log_unreadable,
+    ) -> None:
+        self.keys = Keys(prefix)
+        self._server = Server(url, self.keys, timeout=timeout + interval)
+        self._patience, self._interval = patience, interval
+        self._on_unreadable = on_unreadable
+
+    def follow(self, start: str = "$", *, stop: Callable[[], bool] = never) -> Iterator[Event]:
+        """Every event after the stream id `start`: "$" what comes from this call on, "0" all there are.
+
+        Every follower sees every event; entries trimmed away before they were read are not seen.
+        """
+        with self._server.errors_told("reading the stream"):
+            last = self._newest() if start == "$" else start
+        return self._following(last, stop)
+
+    def work(
+        self,
+        group: str,
+        consumer: str,
+        *,
+        start: str = "$",
+        takeover: float = 60.0,
+        wait: bool = True,
+        stop: Callable[[], bool] = never,
+    ) -> Iterator[tuple[Event, Callable[[], None]]]:
+        """Events shared out among the consumers of a group, each with the function that acknowledges it.
+
+        Call it when the work is done. What is not acknowledged is given again: to this consumer when it
+        starts anew, to another after `takeover` seconds. So each event is worked on at least once, and twice
+        is possible. A new group begins at `start`, as in `follow`; an old one where it was, so a restart
+        misses nothing. Without `wait` the iteration ends when nothing is left to give.
+        """
+        with self._server.errors_told("making the group"):
+            self._make_group(group, start)
+        return self._working(group, consumer, takeover, wait, stop)
+
+    def stored(self, *, newest_first: bool = False) -> Iterator[Event]:
+        """The events that are in the stream, to the last that was there at some moment while reading."""
+        last = "+" if newest_first else "-"
+        while True:
+            with self._server.errors_told("reading the stream"):
+                if newest_first:
+                    entries = self._server.client.xrevrange(self.keys.events, max=last, count=100)
+                else:
+                    entries = self._server.client.xrange(self.keys.events, min=last, count=100)
+            for entry in entries:
+                if (event := self._read(entry)) is not None:
+                    yield event
+            if not entries:
+                return
+            last = "(" + entries[-1][0].decode()
+
+    def find(self, event_id: str) -> Event:
+        """The event of this id; raises EventMissingError."""
+        for event in self.stored(newest_first=True):
+            if event.id == event_id:
+                return event
+        raise EventMissingError(
+            f"no event {event_id!r} in {self.keys.events}: never there, or trimmed away since"
+        )
+
+    def picture(self, event: Event) -> bytes | None:
+        """The annotated picture, JPEG; None if there was none or its time is over."""
+        return self._fetch(event.image.frame_key)
+
+    def raw_picture(self, event: Event) -> bytes | None:
+        """The picture as the camera gave it, JPEG; None if none was kept or its time is over."""
+        return self._fetch(event.image.raw_key)
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._server.close()
+
+    def __enter__(self) -> "Subscriber":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _fetch(self, key: str | None) -> bytes | None:
+        if key is None:
+            return None
+        with self._server.errors_told("fetching a picture"):
+            return cast(bytes | None, self._server.client.get(key))
+
+    def _newest(self) -> str:
+        entries = self._server.client.xrevrange(self.keys.events, count=1)
+        return entries[0][0].decode() if entries else "0-0"
+
+    def _following(self, last: str, stop: Callable[[], bool]) -> Iterator[Event]:
+        while not stop():
+            for entry in self._patiently(partial(self._after, last), stop):
+                last = entry[0].decode()
+                if (event := self._read(entry)) is not None:
+                    yield event
+                if stop():
+                    return
+
+    def _after(self, last: str) -> list[Entry]:
+        return _entries(self._server.client.xread({self.keys.events: last}, count=100, block=self._block))
+
+    def _working(
+        self, group: str, consumer: str, takeover: float, wait: bool, stop: Callable[[], bool]
+    ) -> Iterator[tuple[Event, Callable[[], None]]]:
+        mine: str | None = "0"  # first what this consumer was given before and did not acknowledge
+        look_again = 0.0
+        while not stop():
+            entries: list[Entry] = []
+            if mine is not None:
+                entries = self._patiently(partial(self._given, group, consumer, mine), stop)
+                mine = entries[0][0].decode() if entries else None
+            elif time.monotonic() >= look_again:
+                entries = self._patiently(partial(self._abandoned, group, consumer, takeover), stop)
+                look_again = 0.0 if entries else time.monotonic() + takeover / 4
+            if not entries and mine is None:
+                entries = self._patiently(partial(self._given, group, consumer, ">", wait), stop)
+                if not entries and not wait:
+                    return
+            for entry in entries:
+                acknowledge = partial(self._acknowledge, group, entry[0])
+                event = self._read(entry)
+                if event is None:
+                    acknowledge()  # it will not become readable by coming again
+                else:
+                    yield event, acknowledge
+
+    def _given(self, group: str, consumer: str, after: str, wait: bool = False) -> list[Entry]:
+        """One entry: new to the group with `>`, else the next pending one of this consumer.
+
+        One at a time, so that none waits here unworked long enough to be taken over.
+        """
+        streams = {self.keys.events: after}
+        try:
+            return _entries(
+                self._server.client.xreadgroup(
+                    group, consumer, streams, count=1, block=self._block if wait else None
+                )
+            )
+        except ResponseError as error:
+            if "NOGROUP" not in str(error):
+                raise
+            self._make_group(group, "0")  # the stream was deleted: all that is in it now is new
+            return []
+
+    def _abandoned(self, group: str, consumer: str, takeover: float) -> list[Entry]:
+        """The longest pending entry, taken over, if any consumer has let one lie for so many seconds."""
+        idle, cursor = int(takeover * 1000), b"0-0"
+        try:
+            while True:
+                reply = self._server.client.xautoclaim(
+                    self.keys.events, group, consumer, idle, cursor, count=1
+                )
+                cursor, claimed = reply[0], [entry for entry in reply[1] if entry[0] is not None]
+                if claimed or cursor == b"0-0":  # Redis 6.2 gives nothing for an entry trimmed away
+                    return claimed
+        except ResponseError as error:
+            if "NOGROUP" not in str(error):
+                raise
+            return []
+
+    def _acknowledge(self, group: str, entry: bytes) -> None:
+        with self._server.errors_told("acknowledging"):
+            self._server.client.xack(self.keys.events, group, entry)
+
+    def _make_group(self, group: str, start: str) -> None:
+        try:
+            self._server.client.xgroup_create(self.keys.events, group, id=start, mkstream=True)
+        except ResponseError as error:
+            if "BUSYGROUP" not in str(error):
+                raise
+
+    @property
+    def _block(self) -> int:
+        return max(1, int(self._interval * 1000))
+
+    def _patiently(self, read: Callable[[], list[Entry]], stop: Callable[[], bool]) -> list[Entry]:
+        """Read, through an outage of up to `patience` seconds."""
+        began = time.monotonic()
+        told = False
+        while True:
+            try:
+                with self._server.errors_told("reading the stream"):
+                    return read()
+            except DeliveryError as error:
+                if error.permanent or time.monotonic() - began > self._patience:
+                    raise
+                if not told:
+                    logger.warning("%s; waiting for it to come back", error)
+                told = True
+                if stop():
+                    return []
+                time.sleep(min(self._interval, 0.5))
+
+    def _read(self, entry: Entry) -> Event | None:
+        name, fields = entry[0].decode(), entry[1]
+        if not fields:
+            reason = "it was trimmed away before it was read"
+        elif b"event" not in fields:
+            reason = "it has no field `event`"
+        else:
+            try:
+                return Event.from_json(fields[b"event"])
+            except ValidationError as error:
+                first = error.errors(include_url=False)[0]
+                place = ".".join(str(part) for part in first["loc"]) or "event"
+                reason = f"no event of version 1: {place}: {first['msg']}"
+        self._on_unreadable(UnreadableEntry(name, reason))
+        return None
+
+
+def _entries(reply: Any) -> list[Entry]:
+    return [entry for _, entries in reply or [] for entry in entries]
