@@ -29,7 +29,7 @@ class Familiarity:
     limit: float
 
     def distance(self, features: Features) -> NDArray[np.float32]:
-        """How far each of `features` (n, c) lies from the training data: (n,), around 1 for a known surface."""
+        """How far each of `features` (n, c) lies from the training data: (n,), near 1 for a known surface."""
         white = (np.log1p(features) - self.mean) @ self.whitening
         return np.asarray(np.sqrt(np.mean(np.square(white), axis=1)), np.float32)
 

@@ -1,1 +1,1 @@
-"""train."""
+"""Training: from labelled pictures to a model bundle."""

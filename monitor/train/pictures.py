@@ -1,0 +1,106 @@
+"""Pictures on their way into the network: read, changed and resized by tf.data while it learns."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from monitor.classify.architecture import STRIDE
+from monitor.classify.preprocess import fit
+from monitor.dataset.sample import Sample, mask_of, picture_of
+from monitor.records import Image
+from monitor.train.augment import Mask, augment
+
+WORKING_SIDES = 3
+"""Pictures are first shrunk to this many times the network's input: large ones are then cheap to change."""
+
+Target = NDArray[np.float32]
+"""(height / 8, width / 8) float32: the share of a cell that is defective, 0..1; -1 where it is unknown."""
+
+
+@dataclass(frozen=True, slots=True)
+class PictureStream:
+    """Batches of `samples` at the network's `size` (height, width).
+
+    Each is (pictures (b, h, w, 3) uint8, labels (b,) int32, targets (b, h / 8, w / 8) float32). What comes
+    depends on `seed`, the epoch and the sample's place alone.
+    """
+
+    samples: Sequence[Sample]
+    size: tuple[int, int]
+    batch: int
+    seed: int
+
+    def training(self, epoch: int, *, augmented: bool) -> Any:
+        """All samples in an order of the epoch's own; a last batch that is not full is left out."""
+        order = np.random.default_rng((self.seed, epoch)).permutation(len(self.samples))
+        # Fewer samples than a batch make one batch.
+        return self._batches(order, epoch if augmented else None, drop=len(order) > self.batch)
+
+    def judging(self, *, spoiled: bool) -> Any:
+        """All samples in their order, as they are or (`spoiled`) each as one same bad camera shows it."""
+        return self._batches(np.arange(len(self.samples)), -1 if spoiled else None, drop=False)
+
+    def _batches(self, order: NDArray[np.int64], epoch: int | None, *, drop: bool) -> Any:
+        height, width = self.size
+        grid = (height // STRIDE, width // STRIDE)
+
+        def load(index: np.int64) -> tuple[Image, np.int32, Target]:
+            random = None
+            if epoch is not None:
+                # Entropy must not be negative: 0 stands for judging, which has no epoch.
+                random = np.random.default_rng((self.seed, epoch + 1, int(index)))
+            return load_sample(self.samples[int(index)], self.size, random)
+
+        def shaped(index: Any) -> tuple[Any, Any, Any]:
+            # Declared stateless, which it is: else a run that is to be repeatable would do one at a time.
+            picture, label, target = tf.numpy_function(
+                load, [index], (tf.uint8, tf.int32, tf.float32), stateful=False
+            )
+            picture.set_shape((height, width, 3))
+            label.set_shape(())
+            target.set_shape(grid)
+            return picture, label, target
+
+        return (
+            tf.data.Dataset.from_tensor_slices(order)
+            .map(shaped, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+            .batch(self.batch, drop_remainder=drop)
+            .prefetch(2)
+        )
+
+
+def load_sample(
+    sample: Sample, size: tuple[int, int], random: np.random.Generator | None
+) -> tuple[Image, np.int32, Target]:
+    """Read one sample, change it by `random` if given, and fit it to `size` (height, width)."""
+    image = picture_of(sample)
+    mask = mask_of(sample, *image.shape[:2])
+    image, mask = _working_size(image, mask, WORKING_SIDES * min(size))
+    if random is not None:
+        image, mask = augment(image, mask, random)
+    return fit(image, size), np.int32(sample.defective), target_of(mask, size)
+
+
+def target_of(mask: Mask | None, size: tuple[int, int]) -> Target:
+    """What the cells of the explained layer look at: `mask` (h, w) at every eighth pixel of `size`."""
+    height, width = size
+    if mask is None:
+        return np.full((height // STRIDE, width // STRIDE), -1, np.float32)
+    shown = cv2.resize(mask.astype(np.float32), (width, height), interpolation=cv2.INTER_AREA)
+    return np.ascontiguousarray(shown[::STRIDE, ::STRIDE], np.float32)
+
+
+def _working_size(image: Image, mask: Mask | None, side: int) -> tuple[Image, Mask | None]:
+    height, width = image.shape[:2]
+    share = side / min(height, width)
+    if share >= 1:
+        return image, mask
+    size = (round(height * share), round(width * share))
+    if mask is not None:
+        mask = cv2.resize(mask.astype(np.uint8), size[::-1], interpolation=cv2.INTER_NEAREST) > 0
+    return fit(image, size), mask

@@ -1,0 +1,183 @@
+"""One training from samples to a bundle."""
+
+import hashlib
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from monitor.classify.architecture import (
+    load_imagenet_weights,
+    load_start_weights,
+    truncated_resnet50,
+)
+from monitor.classify.bundle import Bundle, load_bundle, save_bundle
+from monitor.classify.card import CARD_NAME
+from monitor.classify.familiarity import fit_familiarity
+from monitor.dataset.sample import Sample
+from monitor.dataset.split import plain_split, stratified_split
+from monitor.errors import DataError, ModelError, UsageError
+from monitor.train.learner import Learner
+from monitor.train.outcome import Judged, draft_card, finished_card
+from monitor.train.pictures import PictureStream
+from monitor.train.progress import Silent, Watcher
+from monitor.train.recipe import Recipe
+from monitor.train.state import Epoch, State, best_epoch, load_state, remove_state, save_state
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What is to be trained.
+
+    `init`: `none`, `imagenet`, an .npz of start weights, or the folder of a bundle. `size`: (height, width)
+    of the network's input. `command`: the words that ordered it, for the card. `overwrite`: whether a model
+    that is in `out` already may be replaced.
+    """
+
+    name: str
+    out: Path
+    recipe: Recipe
+    init: str = "imagenet"
+    size: tuple[int, int] = (224, 224)
+    command: str = ""
+    overwrite: bool = False
+
+
+def train(
+    samples: Sequence[Sample],
+    order: Order,
+    *,
+    test: Sequence[Sample] = (),
+    resume: bool = False,
+    watcher: Watcher = Silent(),  # noqa: B008 (has no state)
+) -> Bundle:
+    """Train on `samples` and write the bundle to `order.out`.
+
+    From the first epoch on the folder holds the best model so far, by validation loss, and what `resume` goes
+    on from. `test` is judged once, at the end, for the card's figures. The same samples, order and machine
+    give the same model. Raises `DataError`, `ModelError` or `UsageError`.
+    """
+    recipe = order.recipe
+    kept, aside = _divided(samples, recipe)
+    keras.utils.set_random_seed(recipe.seed)
+    training = PictureStream(kept, order.size, recipe.batch, recipe.seed)
+    validation = _Validation(PictureStream(aside, order.size, recipe.batch, recipe.seed), recipe)
+    steps = max(len(kept) // recipe.batch, 1)
+    fingerprint = _fingerprint(samples, order)
+    state = load_state(order.out, fingerprint) if resume else _fresh(order, fingerprint)
+    model = _started(order)
+    draft = draft_card(
+        samples, name=order.name, recipe=recipe, init=order.init, size=order.size, command=order.command
+    )
+    defective = sum(sample.defective for sample in kept)
+    weight = recipe.defect_weight or (len(kept) - defective) / defective
+    learner = Learner(model, draft, recipe, recipe.epochs * steps, weight)
+    if state.arrays:
+        learner.restore(state.arrays)
+
+    history = state.history
+    watcher.began(len(history), recipe.epochs, steps)
+    while len(history) < recipe.epochs and not _out_of_patience(history, recipe):
+        began = time.monotonic()
+        losses = []
+        for batch in training.training(len(history), augmented=recipe.augmented):
+            losses.append(learner.step(*batch))
+            watcher.stepped(losses[-1])
+        judged = validation.judged(learner)
+        loss = learner.loss(judged.scores, judged.defective)
+        if not np.isfinite([loss, *losses]).all():
+            raise ModelError(f"training broke down in epoch {len(history) + 1}: the loss is not finite")
+        history = (*history, Epoch(float(np.mean(losses)), loss, judged.auc))
+        if best_epoch(history) == len(history):
+            save_bundle(order.out, model, finished_card(draft, history, judged), None)
+        save_state(order.out, State(fingerprint, history, learner.arrays()))
+        watcher.epoch_ended(history, time.monotonic() - began)
+
+    # The best epoch's weights are in the bundle; the learner holds the last one's.
+    model.set_weights(load_bundle(order.out).keras_model().get_weights())
+    if recipe.recalibrated:
+        learner.recalibrate(training.training(recipe.epochs, augmented=recipe.augmented))
+    judged = validation.judged(learner)
+    familiarity = fit_familiarity(_judged(learner, training).features, judged.features)
+    tested = _judged(learner, PictureStream(test, order.size, recipe.batch, recipe.seed)) if test else None
+    card = finished_card(draft, history, judged, tested, familiarity)
+    bundle = save_bundle(order.out, model, card, familiarity)
+    remove_state(order.out)
+    return bundle
+
+
+class _Validation:
+    """The pictures set aside, clean and, where the recipe spoils pictures, once more spoiled."""
+
+    def __init__(self, stream: PictureStream, recipe: Recipe) -> None:
+        self._stream = stream
+        self._ways = (False, True) if recipe.augmented else (False,)
+
+    def judged(self, learner: Learner) -> Judged:
+        return Judged.together([_judged(learner, self._stream, spoiled=way) for way in self._ways])
+
+
+def _judged(learner: Learner, stream: PictureStream, *, spoiled: bool = False) -> Judged:
+    scores, features = learner.judge(stream.judging(spoiled=spoiled))
+    return Judged(scores, features, np.array([sample.defective for sample in stream.samples], bool))
+
+
+def _divided(samples: Sequence[Sample], recipe: Recipe) -> tuple[list[Sample], list[Sample]]:
+    divide = stratified_split if recipe.split == "stratified" else plain_split
+    kept, aside = divide(samples, recipe.validation_share, recipe.seed)
+    for part, name in ((kept, "training"), (aside, "validation")):
+        found = {sample.defective for sample in part}
+        if found != {True, False}:
+            what = "defective" if True not in found else "good"
+            raise DataError(
+                f"too few pictures: the {name} part of {len(samples)} pictures has no {what} one "
+                f"(recipe {recipe.name})"
+            )
+    return kept, aside
+
+
+def _fresh(order: Order, fingerprint: str) -> State:
+    if (order.out / CARD_NAME).exists() and not order.overwrite:
+        raise UsageError(
+            f"{order.out} already holds a model: name another folder, or say --overwrite "
+            "(or --resume to go on with an interrupted training)"
+        )
+    remove_state(order.out)
+    return State(fingerprint, (), {})
+
+
+def _started(order: Order) -> Any:
+    model = truncated_resnet50(size=order.size)
+    if order.init == "imagenet":
+        load_imagenet_weights(model)
+    elif order.init != "none":
+        path = Path(order.init)
+        if path.is_dir():
+            _copy_weights(load_bundle(path).keras_model(), model, path)
+        else:
+            load_start_weights(model, path)
+    return model
+
+
+def _copy_weights(source: Any, target: Any, path: Path) -> None:
+    weights = source.get_weights()
+    if [value.shape for value in weights] != [value.shape for value in target.get_weights()]:
+        raise ModelError(f"the model at {path} is not the network that is trained here")
+    target.set_weights(weights)
+
+
+def _out_of_patience(history: tuple[Epoch, ...], recipe: Recipe) -> bool:
+    return bool(
+        recipe.patience is not None and history and len(history) - best_epoch(history) >= recipe.patience
+    )
+
+
+def _fingerprint(samples: Sequence[Sample], order: Order) -> str:
+    """A hash of all that decides how a training goes, but not where its data lie."""
+    settings = asdict(order.recipe) | {"init": order.init, "size": order.size}
+    names = sorted(f"{sample.surface}/{sample.kind}/{sample.path.name}" for sample in samples)
+    return hashlib.sha256(repr((sorted(settings.items()), names)).encode()).hexdigest()
