@@ -1,0 +1,20 @@
+"""How long to wait before a source is opened again."""
+
+import random
+from collections.abc import Iterator
+
+LONGEST = 4.0
+"""Seconds: less than the 5 s within which a source that is back must be seen again."""
+
+
+def reopening_delays(longest: float = LONGEST, draw: random.Random | None = None) -> Iterator[float]:
+    """Seconds to wait before each attempt: 0, then 0.5, 1, 2 … up to `longest`, without end.
+
+    Each is shortened by up to a quarter at random, so that many cameras do not knock at one switch together.
+    """
+    draw = draw or random.Random()  # noqa: S311 (spreads load, guards nothing)
+    yield 0.0
+    delay = 0.5
+    while True:
+        yield min(delay, longest) * draw.uniform(0.75, 1)
+        delay = min(delay * 2, longest)

@@ -1,0 +1,62 @@
+"""A camera of this machine, through Video4Linux."""
+
+import errno
+import os
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from monitor.errors import SourceError
+from monitor.records import Image
+
+
+class Device:
+    """A capture device such as `/dev/video0`. Its driver's queue is kept as short as the driver lets it be.
+
+    OpenCV gives up on a picture after 10 s (environment: OPENCV_VIDEOIO_V4L_SELECT_TIMEOUT).
+    """
+
+    live = True
+    interval = None
+
+    def __init__(self, location: str) -> None:
+        self._location = location
+        _probe(location)
+        self._capture = cv2.VideoCapture(location, cv2.CAP_V4L2)
+        if not self._capture.isOpened():
+            self._capture.release()
+            raise SourceError(
+                "no-video", f"{location}: is there, but is no capture device or gives no video now"
+            )
+        self._capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)
+
+    def read(self) -> Image | None:
+        """The next picture. Raises SourceError when the device is gone or gives none in time."""
+        good, picture = self._capture.read()
+        if good:
+            return np.asarray(picture, np.uint8)
+        if not Path(self._location).exists():
+            raise SourceError("gone", f"{self._location}: the camera was unplugged")
+        raise SourceError("timeout", f"{self._location}: the camera gave no picture in time")
+
+    def close(self) -> None:
+        """Gives the device back."""
+        self._capture.release()
+
+
+def _probe(location: str) -> None:
+    """Opens the device for a moment: the system says why it cannot, OpenCV only that it could not."""
+    try:
+        os.close(os.open(location, os.O_RDWR | os.O_NONBLOCK))
+    except OSError as error:
+        match error.errno:
+            case errno.ENOENT | errno.ENXIO | errno.ENODEV:
+                raise SourceError("not-found", f"{location}: no such camera") from error
+            case errno.EBUSY:
+                raise SourceError("busy", f"{location}: another program uses the camera") from error
+            case errno.EACCES | errno.EPERM:
+                message = f"{location}: no permission; add the user to the group 'video'"
+                raise SourceError("refused", message) from error
+            case _:
+                raise SourceError("invalid", f"{location}: cannot be opened: {error.strerror}") from error

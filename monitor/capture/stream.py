@@ -1,0 +1,210 @@
+"""Video files and network streams, through FFmpeg's libraries (PyAV)."""
+
+import contextlib
+import errno
+import socket
+import ssl
+import time
+from collections import deque
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import av
+import av.error
+import numpy as np
+
+from monitor.capture.address import redact
+from monitor.errors import ImageError, SourceError
+from monitor.records import Image
+
+_NETWORK_OPTIONS = {
+    "rtsp_transport": "tcp",  # a lost UDP packet smears a picture, and a smear looks like a defect
+    "fflags": "nobuffer",
+    "flags": "low_delay",
+}
+_DEFAULT_PORTS = {"rtsp": 554, "rtsps": 322}
+
+
+class _Video:
+    """Decodes the first video stream of what FFmpeg opens as `url`; `shown` is its name in messages."""
+
+    def __init__(self, url: str, shown: str, options: dict[str, str], timeouts: tuple[float, float]) -> None:
+        self._shown = shown
+        self._decoded: deque[av.VideoFrame] = deque()
+        self._container = av.open(url, mode="r", options=options, timeout=timeouts)
+        video = self._container.streams.video
+        if not video or video[0].codec_context is None:
+            self._container.close()
+            cause, what = (
+                ("codec", "its video codec is not supported") if video else ("no-video", "holds no video")
+            )
+            raise SourceError(cause, f"{shown}: {what}")
+        self._stream = video[0]
+        # Decoding frames on several threads would hold back as many frames as there are threads.
+        self._stream.thread_type = "SLICE"
+        self._packets = self._container.demux(self._stream)
+
+    @property
+    def rate(self) -> float | None:
+        """Pictures a second as the material says, if it does."""
+        return float(self._stream.average_rate) if self._stream.average_rate else None
+
+    def read(self) -> Image | None:
+        """The next picture, None at the end. Raises ImageError for a broken one, and FFmpeg's errors."""
+        while not self._decoded:
+            packet = next(self._packets, None)
+            if packet is None:
+                return None
+            try:
+                self._decoded.extend(packet.decode())
+            except av.error.EOFError:
+                return None
+            except av.error.InvalidDataError as error:
+                raise ImageError(f"{self._shown}: a picture of it cannot be decoded") from error
+        frame = self._decoded.popleft()
+        if frame.is_corrupt:
+            raise ImageError(f"{self._shown}: a picture of it is damaged")
+        return np.ascontiguousarray(frame.to_ndarray(format="bgr24"), np.uint8)
+
+    def close(self) -> None:
+        self._container.close()
+
+
+class VideoFile:
+    """A video file, read as fast as it is asked for; with `loop`, from the start again after the end.
+
+    `interval` (seconds) is what the reader should keep; with `own_rate` and no `interval` it is the file's
+    own.
+    """
+
+    def __init__(self, path: Path, *, interval: float | None, own_rate: bool, loop: bool) -> None:
+        self.live = loop
+        self._path = path
+        self._video = self._open()
+        self._found = False
+        rate = self._video.rate if own_rate else None
+        self.interval = interval or (1 / rate if rate else None)
+
+    def read(self) -> Image | None:
+        """The next picture, None at the end."""
+        with self._translated():
+            image = self._video.read()
+            if image is None and not self._found:
+                raise SourceError("no-video", f"{self._path}: not one picture can be read from it")
+            if image is None and self.live:
+                self._video.close()
+                self._video, self._found = self._open(), False
+                return self.read()
+            self._found = True
+        return image
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._video.close()
+
+    def _open(self) -> _Video:
+        with self._translated():
+            if self._path.stat().st_size == 0:
+                raise SourceError("no-video", f"{self._path}: the file is empty (0 bytes)")
+            # With "file:" no name of a file is taken for a protocol of FFmpeg's.
+            return _Video(f"file:{self._path}", str(self._path), {}, (60.0, 60.0))
+
+    @contextlib.contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except (av.error.FileNotFoundError, FileNotFoundError) as error:
+            raise SourceError("not-found", f"{self._path}: no such file") from error
+        except (av.error.InvalidDataError, av.error.EOFError) as error:
+            raise SourceError(
+                "codec", f"{self._path}: neither a picture nor a video that can be read"
+            ) from error
+        except (av.error.FFmpegError, OSError) as error:
+            raise SourceError("gone", f"{self._path}: cannot be read: {error.strerror}") from error
+
+
+class NetworkStream:
+    """A camera's RTSP stream over TCP, or over TLS for `rtsps`. Timeouts in seconds.
+
+    A camera's certificate is not verified: hardly one has a certificate that could be.
+    """
+
+    live = True
+    interval = None
+
+    def __init__(self, url: str, *, open_timeout: float, read_timeout: float) -> None:
+        self._shown = redact(url)
+        _knock(url, self._shown, open_timeout)
+        with self._translated(open_timeout, "opening"):
+            longest = str(
+                int(max(open_timeout, read_timeout) * 1e6)
+            )  # microseconds, for each socket operation
+            self._video = _Video(
+                url, self._shown, {**_NETWORK_OPTIONS, "timeout": longest}, (open_timeout, read_timeout)
+            )
+        self._read_timeout = read_timeout
+
+    def read(self) -> Image | None:
+        """The next picture, None when the camera ends the stream."""
+        with self._translated(self._read_timeout, "reading"):
+            return self._video.read()
+
+    def close(self) -> None:
+        """Ends the session."""
+        self._video.close()
+
+    @contextlib.contextmanager
+    def _translated(self, timeout: float, doing: str) -> Iterator[None]:
+        began = time.monotonic()
+        try:
+            yield
+        # `from None`: the text of FFmpeg's errors holds the URL with its password.
+        except av.error.FFmpegError as error:
+            # FFmpeg reports a read that was cut off at its time limit as one of several other errors.
+            late = time.monotonic() - began >= timeout * 0.99
+            cause, what = ("timeout", f"no answer in {timeout:g} s") if late else _explained(error)
+            raise SourceError(cause, f"{self._shown}: {what} ({doing} the stream)") from None
+
+
+def _explained(error: av.error.FFmpegError) -> tuple[str, str]:
+    match error:
+        case av.error.HTTPUnauthorizedError() | av.error.HTTPForbiddenError():
+            return "authentication", "the camera refuses this user and password"
+        case av.error.HTTPNotFoundError():
+            return "not-found", "the camera knows no such stream"
+        case av.error.ExitError() | av.error.TimeoutError():
+            return "timeout", "the camera stopped answering"
+        case av.error.InvalidDataError():
+            return "gone", "the camera closed the connection or sent no valid answer"
+        case av.error.DecoderNotFoundError() | av.error.PatchWelcomeError():
+            return "codec", f"the video cannot be decoded: {error.strerror}"
+        case av.error.HTTPClientError() | av.error.HTTPError():
+            return "refused", f"the camera refused: {error.strerror}"
+        case _:
+            return "gone", f"the connection broke: {error.strerror}"
+
+
+def _knock(url: str, shown: str, timeout: float) -> None:
+    """Makes and drops a connection, since the system tells failures apart that FFmpeg reports as one."""
+    parts = urlsplit(url)
+    scheme = parts.scheme.lower()
+    host, port = parts.hostname or "", parts.port or _DEFAULT_PORTS[scheme]
+    try:
+        with socket.create_connection((host, port), timeout) as connection:
+            if scheme == "rtsps":
+                context = ssl.create_default_context()
+                context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+                context.wrap_socket(connection, server_hostname=host).close()
+    except (socket.gaierror, UnicodeError) as error:
+        raise SourceError("dns", f"{shown}: the host name '{host}' cannot be resolved") from error
+    except ssl.SSLError as error:
+        raise SourceError("tls", f"{shown}: no TLS connection: {error.reason or error}") from error
+    except TimeoutError as error:
+        raise SourceError("timeout", f"{shown}: no connection in {timeout:g} s") from error
+    except ConnectionRefusedError as error:
+        raise SourceError("refused", f"{shown}: nothing listens on port {port}") from error
+    except OSError as error:
+        reason = error.strerror or str(error)
+        cause = "timeout" if error.errno in (errno.EHOSTUNREACH, errno.ENETUNREACH) else "gone"
+        raise SourceError(cause, f"{shown}: no connection: {reason}") from error

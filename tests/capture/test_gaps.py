@@ -1,0 +1,52 @@
+"""Lost frames are merged into few reports, and none is lost on the way."""
+
+import itertools
+from collections import defaultdict
+from datetime import UTC, datetime, timedelta
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from monitor.capture.gaps import GapLedger
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+CAUSES = ("overload", "unreadable")
+
+
+@given(st.lists(st.tuples(st.floats(0, 0.7), st.sampled_from([*CAUSES, None])), max_size=60))
+def test_every_lost_frame_is_in_one_gap_and_each_cause_reports_once_a_second(
+    steps: list[tuple[float, str | None]],
+):
+    ledger = GapLedger("cam")
+    entered: dict[str, list[int]] = defaultdict(list)
+    told: dict[str, list[float]] = defaultdict(list)
+    gaps = []
+    now = 0.0
+    for number, (pause, cause) in enumerate(steps):
+        now += pause
+        if cause:
+            entered[cause].append(number)
+            ledger.add(cause, number, START + timedelta(seconds=now), now)
+        for gap in ledger.due(now):
+            told[gap.cause].append(now)
+            gaps.append(gap)
+    gaps += ledger.flush()
+    assert ledger.flush() == []
+    for cause in CAUSES:
+        own = [gap for gap in gaps if gap.cause == cause]
+        inside = [[n for n in entered[cause] if gap.first <= n <= gap.last] for gap in own]
+        assert list(itertools.chain(*inside)) == entered[cause]
+        assert [len(numbers) for numbers in inside] == [gap.frames for gap in own]
+        assert all(gap.started_at <= gap.ended_at for gap in own)
+        assert all(later - earlier >= 1 for earlier, later in zip(told[cause], told[cause][1:], strict=False))
+
+
+def test_a_gap_keeps_the_first_reason_and_the_true_times():
+    ledger = GapLedger("cam")
+    ledger.add("unreadable", 4, START, 0.0, "4.png: broken")
+    ledger.add("unreadable", 6, START + timedelta(seconds=0.3), 0.3, "6.png: broken")
+    assert ledger.due(0.99) == []
+    (gap,) = ledger.due(1.0)
+    assert (gap.camera, gap.first, gap.last, gap.frames) == ("cam", 4, 6, 2)
+    assert (gap.started_at, gap.ended_at) == (START, START + timedelta(seconds=0.3))
+    assert gap.detail == "4.png: broken"
