@@ -40,35 +40,42 @@ def frame_heat(
 def find_regions(
     heat: Heat, *, threshold: float, minimum_area: float = 1, maximum: int = 16
 ) -> tuple[Region, ...]:
-    """The connected places of `heat`, (height, width), at or above `threshold`: strongest first.
+    """The connected places of `heat`, (height, width), at or above `threshold` (above 0): strongest first.
 
     Places smaller than `minimum_area` pixels are left out, and after the first `maximum` the rest.
     Heat that is zero everywhere has no region.
     """
-    warm = ((heat >= threshold) & (heat > 0)).astype(np.uint8)
-    count, labels, stats, centroids = cv2.connectedComponentsWithStats(warm, connectivity=8)
+    warm = (heat >= threshold).view(np.uint8)
+    left, top, across, down = cv2.boundingRect(warm)  # most of a large frame is cold
+    if not across:
+        return ()
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(
+        warm[top : top + down, left : left + across], connectivity=8
+    )
     regions = []
     for index in range(1, count):
-        left, top, across, down, area = (int(value) for value in stats[index])
+        x, y, wide, high, area = (int(value) for value in stats[index])
         if area < minimum_area:
             continue
-        box = Box(left, top, left + across, top + down)
-        window = np.s_[box.top : box.bottom, box.left : box.right]
-        inside = labels[window] == index
-        own = np.where(inside, heat[window], 0)
-        y, x = np.unravel_index(int(own.argmax()), own.shape)
-        regions.append(
-            Region(
-                box=box,
-                centroid=(float(centroids[index][0]), float(centroids[index][1])),
-                peak_at=(float(left + x), float(top + y)),
-                peak=min(float(own[y, x]), 1.0),
-                area=area,
-                contour=_contour(inside, box),
-            )
-        )
+        box = Box(left + x, top + y, left + x + wide, top + y + high)
+        inside = labels[y : y + high, x : x + wide] == index
+        regions.append(_region(heat, box, inside, area))
     regions.sort(key=lambda region: (-region.peak, -region.area, region.box.top, region.box.left))
     return tuple(regions[:maximum])
+
+
+def _region(heat: Heat, box: Box, inside: NDArray[np.bool_], area: int) -> Region:
+    own = np.where(inside, heat[box.top : box.bottom, box.left : box.right], 0)
+    peak_y, peak_x = np.unravel_index(int(own.argmax()), own.shape)
+    rows, columns = inside.nonzero()
+    return Region(
+        box=box,
+        centroid=(box.left + float(columns.mean()), box.top + float(rows.mean())),
+        peak_at=(float(box.left + peak_x), float(box.top + peak_y)),
+        peak=min(float(own.max()), 1.0),
+        area=area,
+        contour=_contour(inside, box),
+    )
 
 
 def _contour(inside: NDArray[np.bool_], box: Box) -> tuple[tuple[int, int], ...]:

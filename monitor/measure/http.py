@@ -36,7 +36,7 @@ class HttpServer:
     def __init__(self, server: WSGIServer) -> None:
         self.port = server.server_port
         self._server = server
-        self._thread = threading.Thread(target=server.serve_forever, name="http", daemon=True)
+        self._thread = threading.Thread(target=server.serve_forever, args=(0.1,), name="http", daemon=True)
         self._thread.start()
 
     def close(self) -> None:
@@ -93,6 +93,7 @@ def _sentence(host: str, port: int, error: Exception) -> str:
 
 class _Server(socketserver.ThreadingMixIn, WSGIServer):
     daemon_threads = True
+    request_queue_size = 64  # connections that wait to be taken up; five, the default, make others retry
 
     def __init__(self, family: int, host: str, port: int) -> None:
         self.address_family = family

@@ -1,20 +1,11 @@
 """Every metric of the daemon, in one registry that is handed in."""
 
 from collections.abc import Iterable
-from typing import Literal, get_args
+from typing import get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 
-from monitor.records import Cause
-
-Stage = Literal["capture", "queue", "classify", "explain", "locate", "annotate", "publish"]
-"""What a frame goes through; `queue` is the wait between capture and classify."""
-
-Outcome = Literal["clean", "defect", "unusable"]
-"""What became of a frame that was taken up. Those that were not are counted by `Metrics.dropped`."""
-
-Explained = Literal["full", "reduced", "skipped"]
-"""How much of an explanation a flagged frame got."""
+from monitor.records import Cause, Explained, Outcome, Stage
 
 SECONDS = (
     *(0.001, 0.002, 0.003, 0.005, 0.0075),
@@ -26,6 +17,10 @@ SECONDS = (
 
 SCORES = (0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0)
 """Bucket borders for scores, dense at both ends, where a good network's scores lie and drift shows."""
+
+
+NOVELTY = (0.25, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.25, 1.5, 2.0, 3.0, 5.0, 10.0)
+"""Bucket borders for novelty, dense below the limit, where a drift shows first."""
 
 
 class Metrics:
@@ -72,6 +67,15 @@ class Metrics:
             *("camera", "outcome"),
         )
         self._score = histogram("score", "Defect scores of all judged frames.", SCORES, "camera")
+        self._novelty = histogram(
+            "novelty_ratio",
+            "Distance of judged frames from the training data, 1 at the model's limit.",
+            NOVELTY,
+            "camera",
+        )
+        self._unfamiliar = counter(
+            "unfamiliar_frames_total", "Judged frames beyond the model's limit of novelty.", "camera"
+        )
         self._camera_up = gauge("camera_up", "1 while the camera delivers frames, otherwise 0.", "camera")
         self._reconnects = counter(
             "camera_reconnects_total", "Times a camera was opened anew, by cause.", "camera", "cause"
@@ -91,7 +95,8 @@ class Metrics:
             self._prepare(camera, labels)
 
     def _prepare(self, camera: str, labels: tuple[str, ...]) -> None:
-        for histogram in (self._verdict, self._event, self._score):
+        self._unfamiliar.labels(camera)
+        for histogram in (self._verdict, self._event, self._score, self._novelty):
             histogram.labels(camera)
         for stage in get_args(Stage):
             self._stage.labels(camera, stage)
@@ -133,6 +138,12 @@ class Metrics:
         """So many frames were captured but never looked at: counted as frames too, as `dropped`."""
         self._dropped.labels(camera, cause).inc(frames)
         self._frames.labels(camera, "dropped").inc(frames)
+
+    def novelty(self, camera: str, distance: float, limit: float) -> None:
+        """A judged frame lies `distance` from the training data; beyond `limit` it is unfamiliar."""
+        self._novelty.labels(camera).observe(distance / limit)
+        if distance > limit:
+            self._unfamiliar.labels(camera).inc()
 
     def explanation(self, camera: str, outcome: Explained) -> None:
         """A flagged frame was explained, or was not."""
