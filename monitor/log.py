@@ -31,8 +31,23 @@ def _plain(value: object) -> str:
     return json.dumps(text) if not text or " " in text or "\n" in text else text
 
 
-def start_log(level: str, style: str, stream: TextIO | None = None) -> None:
-    """Send records of at least `level` to `stream` (standard error) as `text` or `json`."""
-    handler = logging.StreamHandler(stream or sys.stderr)
+class _CurrentStderr(logging.StreamHandler[TextIO]):
+    """Writes to what `sys.stderr` is at the time: a live table on a terminal stands in for it."""
+
+    def __init__(self) -> None:
+        logging.Handler.__init__(self)
+
+    @property
+    def stream(self) -> TextIO:
+        return sys.stderr
+
+    @stream.setter
+    def stream(self, stream: TextIO) -> None:
+        raise AttributeError("this handler writes to standard error")
+
+
+def start_log(level: str, style: str) -> None:
+    """Send records of at least `level` to standard error as `text` or `json`."""
+    handler = _CurrentStderr()
     handler.setFormatter(_Formatter(as_json=style == "json"))
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)

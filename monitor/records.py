@@ -50,7 +50,7 @@ class Frame:
 
     `number` counts from 0 the frames that the camera delivered since the daemon started, lost ones
     included. `captured_at` is UTC, taken right after the read. `monotonic` is the same moment on the
-    monotonic clock, in seconds. `read_seconds` is how long the read took, waiting for the camera included.
+    monotonic clock, in seconds.
     """
 
     camera: str
@@ -58,7 +58,6 @@ class Frame:
     captured_at: datetime
     monotonic: float
     image: Image
-    read_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

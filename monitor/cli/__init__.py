@@ -4,6 +4,8 @@ import sys
 
 import typer
 
+from monitor import __version__
+from monitor.cli import check_config, demo, events, run, simulate
 from monitor.errors import MonitorError
 
 app = typer.Typer(
@@ -13,6 +15,26 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.command("demo")(demo.demo)
+app.command("run")(run.run)
+app.command("check-config")(check_config.check_config)
+app.add_typer(events.app, name="events")
+app.command("simulate")(simulate.simulate)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"defect-monitor {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: bool = typer.Option(
+        False, "--version", callback=_version, is_eager=True, help="Print the version and leave."
+    ),
+) -> None:
+    """Watch a production line and say which frame shows a surface defect, and where."""
 
 
 def main() -> None:

@@ -1,11 +1,11 @@
 """From captured frames to verdicts: one loop over all cameras, batch by batch."""
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any, Protocol
 
 import numpy as np
@@ -167,19 +167,23 @@ class Judge:
         try:
             return self._views[frame.camera](width, height)
         except UsageError as error:
-            self._report(
-                Gap(
-                    camera=frame.camera,
-                    first=frame.number,
-                    last=frame.number,
-                    started_at=frame.captured_at,
-                    ended_at=datetime.now(UTC),
-                    frames=1,
-                    cause="unusable",
-                    detail=str(error),
-                )
-            )
+            self._refuse(frame, str(error))
             return ()
+
+    def _refuse(self, frame: Frame, why: str) -> None:
+        """Say of a frame that it could not be judged."""
+        self._report(
+            Gap(
+                camera=frame.camera,
+                first=frame.number,
+                last=frame.number,
+                started_at=frame.captured_at,
+                ended_at=frame.captured_at,
+                frames=1,
+                cause="unusable",
+                detail=why,
+            )
+        )
 
     def judge(self, frames: Sequence[tuple[Frame, tuple[Box, ...]]]) -> None:
         """Judge frames, each with the parts of it that are shown to the network."""
@@ -189,20 +193,21 @@ class Judge:
         answer = rules.classify(pictures)
         distances = None if rules.distance is None else rules.distance(answer.features)
         finished = time.monotonic()
-        for frame, span in zip((frame for frame, _ in frames), _spans(frames), strict=True):
+        for (frame, boxes), span in zip(frames, _spans(frames), strict=True):
             score = float(answer.scores[span].max())
+            if not math.isfinite(score):  # it compares with no threshold: "clean" would be a guess
+                self._refuse(frame, "the network's score is not a number")
+                continue
             clean, defect = rules.labels
             label = defect if score >= rules.threshold else clean
             verdict = Verdict(label=label, score=score, threshold=rules.threshold)
-            novelty = None if distances is None else Novelty(float(distances[span].max()), rules.limit)
+            novelty = None if distances is None else Novelty(_finite(distances[span].max()), rules.limit)
             latency: dict[Stage, float] = {
-                "capture": frame.read_seconds,
                 "queue": started - frame.monotonic,
                 "classify": finished - started,
             }
             self._tell(frame, verdict, novelty, latency, finished)
             if verdict.defective:
-                boxes = next(boxes for other, boxes in frames if other is frame)
                 views = tuple(
                     View(box, pictures[index], float(answer.scores[index]), answer.activations[index])
                     for box, index in zip(boxes, range(span.start, span.stop), strict=True)
@@ -225,7 +230,12 @@ class Judge:
         self._observer.verdict(camera, verdict.score, now - frame.monotonic)
         self._observer.frame(camera, "defect" if verdict.defective else "clean")
         if novelty is not None:
-            self._observer.novelty(camera, novelty.distance, unfamiliar=novelty.unfamiliar)
+            self._observer.novelty(camera, novelty.distance, novelty.limit)
+
+
+def _finite(distance: np.float32) -> float:
+    """Beyond all measure, or no number at all: farther than anything."""
+    return float(distance) if np.isfinite(distance) else 1e9
 
 
 def _part(image: Image, box: Box) -> Image:

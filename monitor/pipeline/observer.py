@@ -23,5 +23,5 @@ class Observer(Protocol):
     def explanation(self, camera: str, outcome: Explained) -> None:
         """A flagged frame was explained, or was not."""
 
-    def novelty(self, camera: str, distance: float, *, unfamiliar: bool) -> None:
-        """A judged frame lies `distance` from what the network was trained on."""
+    def novelty(self, camera: str, distance: float, limit: float) -> None:
+        """A judged frame lies `distance` from the training data; beyond `limit` it is unfamiliar."""

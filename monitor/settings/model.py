@@ -3,22 +3,24 @@
 Only the composition root reads these; plain values go inward from there.
 """
 
-import re
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, model_validator
 from pydantic_core import PydanticCustomError
 
+from monitor.capture.address import parse_address
+from monitor.errors import SourceError
+
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
 Share = Annotated[float, Field(ge=0, le=1)]
 Seconds = Annotated[float, Field(gt=0, le=86400 * 366)]
 
-_LIVE = re.compile(r"^(\d+|/dev/.*|rtsps?://.*|simulate:.*)$", re.IGNORECASE | re.DOTALL)
 
-
-def _one_line(source: str) -> str:
-    if not source.strip() or any(ord(char) < 32 for char in source):
-        raise ValueError("must be one line of text that names a device, URL, file, folder or glob")
+def _a_source(source: str) -> str:
+    try:
+        parse_address(source)
+    except SourceError as error:
+        raise ValueError(str(error)) from None
     return source
 
 
@@ -33,7 +35,7 @@ class CameraSettings(Table):
 
     name: Name
     """Name in events, metrics and Redis keys: letters, digits, `_`, `.`, `-`; at most 64."""
-    source: Annotated[str, AfterValidator(_one_line)]
+    source: Annotated[str, AfterValidator(_a_source)]
     """`0`, `/dev/video0`, `rtsp://…`, `rtsps://…`, a video file, a folder or glob of images, `simulate:`."""
     roi: tuple[int, int, int, int] | None = None
     """Part of the frame that is inspected: [x, y, width, height] in pixels. Default: the whole frame."""
@@ -63,7 +65,9 @@ class CameraSettings(Table):
     @property
     def inspects_every_frame(self) -> bool:
         """Whether the source is held back rather than frames dropped."""
-        return self.frames == "every" or (self.frames == "auto" and not _LIVE.match(self.source))
+        return self.frames == "every" or (
+            self.frames == "auto" and parse_address(self.source).kind == "files"
+        )
 
 
 class ModelSettings(Table):

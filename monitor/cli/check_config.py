@@ -1,0 +1,27 @@
+"""`defect-monitor check-config`: read settings as `run` would."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from monitor.errors import UsageError
+
+
+def check_config(
+    file: Annotated[Path | None, typer.Argument(help="The settings, a TOML file.")] = None,
+    schema: Annotated[bool, typer.Option("--schema", help="Print the JSON Schema of the settings.")] = False,
+) -> None:
+    """Print every mistake in FILE with its place, or the settings in force, without secrets."""
+    from monitor.capture.address import redact
+    from monitor.settings import Settings, read_settings
+
+    if schema:
+        print(json.dumps(Settings.model_json_schema(), indent=2, ensure_ascii=False))
+        return
+    if file is None:
+        raise UsageError("check-config needs a FILE, or --schema")
+    settings = read_settings(file).model_dump(mode="json")
+    settings["camera"] = [{**camera, "source": redact(camera["source"])} for camera in settings["camera"]]
+    print(json.dumps(settings, indent=2, ensure_ascii=False))

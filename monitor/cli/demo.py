@@ -1,0 +1,132 @@
+"""`defect-monitor demo`: the whole daemon with nothing to configure."""
+
+import math
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from monitor.errors import MonitorError
+
+if TYPE_CHECKING:
+    from rich.console import Console, Group
+
+    from monitor.demo import Demo, Seen, Tally
+
+_ROWS = 12
+
+
+def demo(
+    seconds: Annotated[float | None, typer.Option(min=1, help="Stop after so long; else at Ctrl-C.")] = None,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port for metrics; 0 takes a free one.")] = 9464,
+    out: Annotated[Path, typer.Option(help="Folder for some annotated frames.")] = Path("out/demo"),
+) -> None:
+    """Watch two simulated cameras and show what comes through Redis."""
+    from rich.console import Console
+
+    from monitor.cli.quiet import import_tensorflow
+    from monitor.cli.signals import stop_on_signals
+    from monitor.log import start_log
+
+    import_tensorflow()
+    from monitor.demo import demo as start_demo
+
+    start_log("warning", "text")
+    asked = threading.Event()
+    stop_on_signals(asked.set)
+    console = Console()
+    console.print("starting: an embedded Redis-compatible server, two simulated cameras, the shipped model")
+    with start_demo(port, out) as running:
+        _watch(running, seconds, asked, console)
+        tally = running.finish()
+    _summarise(tally, out, console)
+    if not tally.seen:
+        raise MonitorError("no event came through Redis: run longer, or look at the log above")
+
+
+def _watch(running: "Demo", seconds: float | None, asked: threading.Event, console: "Console") -> None:
+    """Show events until time is over, Ctrl-C, or the daemon ends: live on a terminal, else line by line."""
+    from rich.live import Live
+
+    metrics = f"metrics: http://127.0.0.1:{running.daemon.port}/metrics"
+    began = time.monotonic()
+
+    def elapsed() -> float:
+        return time.monotonic() - began
+
+    def over() -> bool:
+        return asked.is_set() or not running.running or (seconds is not None and elapsed() >= seconds)
+
+    if console.is_terminal:
+        with Live(console=console, refresh_per_second=4) as live:
+            while not over():
+                live.update(_screen(running.tally, metrics, elapsed(), seconds))
+                asked.wait(0.25)
+        return
+    console.print(metrics)
+    shown = 0
+    while not over():
+        for seen in running.tally.seen[shown:]:
+            console.print(_line(seen), soft_wrap=True)
+            shown += 1
+        asked.wait(0.25)
+
+
+def _screen(tally: "Tally", metrics: str, elapsed: float, seconds: float | None) -> "Group":
+    from rich.console import Group
+    from rich.progress_bar import ProgressBar
+    from rich.table import Table
+
+    table = Table("time", "camera", "frame", "score", "box (x, y, w, h)", "heat", "ms", "on the defect")
+    for seen in tally.seen[-_ROWS:]:
+        table.add_row(*_cells(seen))
+    hits = sum(seen.hit for seen in tally.seen)
+    below = f"{len(tally.seen)} events through Redis, {hits} on a defect · {elapsed:.0f} s · {metrics}"
+    if seconds is None:
+        return Group(table, f"{below} · Ctrl-C ends it")
+    return Group(table, below, ProgressBar(total=seconds, completed=min(elapsed, seconds), width=80))
+
+
+def _cells(seen: "Seen") -> tuple[str, ...]:
+    event = seen.event
+    box = next((f"{it.x}, {it.y}, {it.width}, {it.height}" for it in event.regions), "none")
+    heat = "localised" if event.explanation.localised else event.explanation.reason or ""
+    latency = 1000 * sum(event.latency.values())
+    return (
+        event.captured_at.strftime("%H:%M:%S.%f")[:-3],
+        event.camera,
+        str(event.frame_number),
+        f"{event.score:.3f}",
+        box,
+        heat,
+        f"{latency:.0f}",
+        "yes" if seen.hit else "NO",
+    )
+
+
+def _line(seen: "Seen") -> str:
+    time_, camera, frame, score, box, heat, latency, hit = _cells(seen)
+    return (
+        f"{time_} {camera} frame {frame} score {score} box {box} ({heat}) {latency} ms, on the defect: {hit}"
+    )
+
+
+def _summarise(tally: "Tally", out: Path, console: "Console") -> None:
+    def ms(seconds: float) -> str:
+        return "–" if math.isnan(seconds) else f"{1000 * seconds:.0f} ms"
+
+    rows = {
+        "frames": f"{tally.frames}, not inspected {tally.not_inspected}",
+        "flagged": f"{len(tally.seen)} events came through Redis",
+        "defects simulated": f"{tally.defects}, on frames not inspected {tally.defects_not_inspected}",
+        "hits": f"{tally.hits} flagged with a box on the defect",
+        "misses": f"{tally.missed} not flagged",
+        "boxes elsewhere": f"{tally.elsewhere}",
+        "capture to verdict": f"p50 {ms(tally.verdict[0])}, p99 {ms(tally.verdict[1])}",
+        "capture to Redis": f"p50 {ms(tally.event[0])}, p99 {ms(tally.event[1])}",
+        "annotated frames": f"{len(tally.pictures)} in {out.resolve()}",
+    }
+    for name, value in rows.items():
+        console.print(f"{name:>18}  {value}", highlight=False, soft_wrap=True)

@@ -1,0 +1,26 @@
+"""`defect-monitor run`: the daemon."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def run(
+    config: Annotated[Path, typer.Option("--config", "-c", help="The settings, a TOML file.")],
+) -> None:
+    """Watch the cameras of CONFIG until they end or a signal comes. A second Ctrl-C exits at once."""
+    from monitor.cli.quiet import import_tensorflow
+    from monitor.cli.signals import stop_on_signals
+    from monitor.log import start_log
+    from monitor.settings import read_settings
+
+    settings = read_settings(config)
+    start_log(settings.log.level, settings.log.format)
+
+    import_tensorflow()
+    from monitor.daemon import Daemon
+
+    daemon = Daemon(settings)
+    stop_on_signals(daemon.stop)
+    daemon.run()

@@ -1,0 +1,318 @@
+"""The composition root: the only place that knows every part, wires them, starts and ends them."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+
+from prometheus_client import CollectorRegistry
+
+from monitor import __version__
+from monitor.capture.camera import Camera
+from monitor.capture.source import open_source
+from monitor.classify.bundle import load_bundle
+from monitor.classify.classifier import Classifier
+from monitor.classify.device import Device, prepare_tensorflow
+from monitor.classify.preprocess import fit, preprocess_graph
+from monitor.errors import DeliveryError
+from monitor.locate.geometry import network_views
+from monitor.measure.http import Health, HttpServer, serve
+from monitor.measure.metrics import Metrics
+from monitor.models import shipped_model
+from monitor.pipeline.judge import Flagged, Judge, Judgement
+from monitor.pipeline.report import Explaining, Reporter
+from monitor.publish import document
+from monitor.publish.outbox import Outbox
+from monitor.publish.parcel import Item, Notice, Parcel
+from monitor.publish.redis_sink import RedisSink
+from monitor.records import Box, CameraChange, Finding, Gap
+from monitor.settings import CameraSettings, Settings
+
+log = logging.getLogger(__name__)
+
+STUCK = 60.0
+"""Seconds without a sign of life after which a loop counts as stuck; a batch takes a fraction of one."""
+
+_CAMERAS_END, _EXPLAIN, _DELIVER = (
+    2.0,
+    3.0,
+    2.5,
+)  # seconds that each part of stopping may take: below 10 together
+
+
+class Daemon:
+    """Everything between the cameras and Redis, for one file of settings.
+
+    Making one reads the model and takes the port, so that a mistake is said before anything runs.
+    Raises MonitorError.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._stopping = threading.Event()
+        self._failure: Exception | None = None
+        self._changes: dict[str, CameraChange] = {}
+        self._ready = threading.Event()
+        self._redis_trouble: str | None = None
+        self._bundle = load_bundle(shipped_model(settings.model.path))
+        self._label = self._bundle.card.classes[self._bundle.card.defect_class]
+        self.registry = CollectorRegistry()
+        self._metrics = Metrics(
+            self.registry,
+            cameras=[camera.name for camera in settings.camera],
+            labels=[self._label],
+        )
+        self._metrics.build(__version__)
+        self._sink = self._make_sink()
+        self._http: HttpServer = serve(
+            settings.metrics.host,
+            settings.metrics.port,
+            registry=self.registry,
+            health=self._health,
+            ready=self._readiness,
+        )
+        self.port = self._http.port
+
+    def stop(self) -> None:
+        """Ask `run` to end: it finishes what is flagged and returns. Callable from a signal handler."""
+        self._stopping.set()
+
+    def wait_until_ready(self, timeout: float) -> bool:
+        """Whether every part runs, within `timeout` seconds."""
+        return self._ready.wait(timeout)
+
+    def run(self) -> None:
+        """Watch the cameras until they end or `stop` is called.
+
+        Raises MonitorError where a part fails for good or something flagged could not be delivered.
+        """
+        try:
+            self._outbox = Outbox(
+                self._sink,
+                max_events=self._settings.outbox.max_events,
+                max_bytes=self._settings.outbox.max_bytes,
+                on_state=self._redis_changed,
+                on_delivered=self._delivered,
+            )
+            classifier = self._make_classifier()
+            self._reporter = self._make_reporter(classifier)
+            self._cameras = [self._make_camera(camera) for camera in self._settings.camera]
+            self._judge = self._make_judge(classifier, self._cameras)
+            self._watch()
+        finally:
+            self._http.close()
+        if self._failure is not None:
+            raise self._failure
+
+    def _watch(self) -> None:
+        """Run the loops until the cameras end, a stop is asked for, or a loop fails; then end in order."""
+        judging = self._thread("judge", self._judge.run)
+        reporting = self._thread("report", self._reporter.run)
+        for camera in self._cameras:
+            camera.start()
+        self._ready.set()
+        log.info("watching", extra={"cameras": len(self._cameras), "metrics": f"port {self.port}"})
+        while not self._stopping.wait(0.1) and judging.is_alive() and self._failure is None:
+            pass
+        self._ready.clear()
+        log.info("stopping")
+        for camera in self._cameras:
+            camera.stop(_CAMERAS_END / len(self._cameras))
+        # A loop that failed takes nothing over any more; the other one still finishes what it has.
+        judging.join(_CAMERAS_END)
+        self._reporter.close()
+        reporting.join(_EXPLAIN)
+        self._reporter.hurry()
+        reporting.join(_EXPLAIN)
+        self._outbox.drain(_DELIVER)
+        left = self._outbox.close()
+        if left and self._failure is None:
+            self._failure = DeliveryError(
+                f"{left} events or notices were not delivered: {self._redis_trouble or 'out of time'}"
+            )
+
+    def _thread(self, name: str, run: Callable[[], None]) -> threading.Thread:
+        """A started thread whose failure ends the daemon: one that silently stopped looking is worse."""
+
+        def guarded() -> None:
+            try:
+                run()
+            except Exception as error:
+                log.exception("a loop failed", extra={"loop": name})
+                self._failure = error
+
+        thread = threading.Thread(target=guarded, name=name, daemon=True)
+        thread.start()
+        return thread
+
+    def _make_sink(self) -> RedisSink:
+        redis = self._settings.redis
+        return RedisSink(
+            redis.url.get_secret_value(),
+            redis.prefix,
+            stream_maxlen=redis.stream_maxlen,
+            frame_ttl=redis.frame_ttl,
+            timeout=redis.timeout,
+            username=redis.username,
+            password=redis.password.get_secret_value() if redis.password else None,
+        )
+
+    def _make_classifier(self) -> Classifier:
+        wanted, card = self._settings.inference, self._bundle.card
+        explain = self._settings.explain
+        device: Device = prepare_tensorflow(wanted.device, wanted.precision, wanted.threads)
+        self._metrics.model(
+            name=card.name, sha256=card.model.sha256, device=device.description, precision=device.precision
+        )
+        return Classifier(
+            self._bundle.keras_model(),
+            layer=card.cam_layer,
+            defect_index=card.defect_class,
+            prepare=partial(preprocess_graph, card),
+            size=card.input_size,
+            device=device,
+            batch=wanted.batch,
+            max_n=explain.max_n,
+            scoring=card.localisation.scoring if explain.scoring == "card" else explain.scoring,
+        )
+
+    def _make_judge(self, classifier: Classifier, cameras: Sequence[Camera]) -> Judge:
+        card, familiarity = self._bundle.card, self._bundle.familiarity
+        threshold = self._settings.model.threshold
+        others = [name for index, name in enumerate(card.classes) if index != card.defect_class]
+        judgement = Judgement(
+            classify=classifier.classify,
+            fit=partial(fit, size=card.input_size),
+            threshold=card.threshold if threshold is None else threshold,
+            labels=(others[0], self._label),
+            batch=self._settings.inference.batch,
+            distance=familiarity.distance if familiarity else None,
+            limit=familiarity.limit if familiarity else float("inf"),
+        )
+        return Judge(
+            cameras,
+            judgement,
+            views={camera.name: _views(camera) for camera in self._settings.camera},
+            pass_on=self._reporter.put,
+            report=self._happened,
+            observer=self._metrics,
+        )
+
+    def _make_reporter(self, classifier: Classifier) -> Reporter:
+        card, wanted = self._bundle.card, self._settings.explain
+        explaining = Explaining(
+            explain=classifier.explain if wanted.enabled else None,
+            max_n=wanted.max_n,
+            threshold=card.localisation.threshold if wanted.threshold is None else wanted.threshold,
+            minimum_area=wanted.minimum_area,
+            input_size=card.input_size,
+            cell_offset=card.cell_offset,
+            jpeg_quality=self._settings.annotate.jpeg_quality,
+            raw_frames=self._settings.redis.raw_frames,
+        )
+        return Reporter(explaining, self._publish, self._metrics, waiting=wanted.queue)
+
+    def _make_camera(self, camera: CameraSettings) -> Camera:
+        every = camera.inspects_every_frame
+        return Camera(
+            camera.name,
+            partial(open_source, camera.source, fps=camera.fps, loop=camera.loop, own_rate=not every),
+            frames="every" if every else "newest",
+            buffer=camera.buffer,
+            report=self._happened,
+            on_frame=lambda: self._judge.wake(),  # noqa: PLW0108 (the judge is made after the cameras)
+            on_read=partial(self._metrics.stage, camera.name, "capture"),
+        )
+
+    def _publish(self, finding: Finding, flagged: Flagged, jpeg: bytes, raw: bytes | None) -> None:
+        novelty = flagged.novelty
+        event = document.build_event(
+            finding,
+            model_name=self._bundle.card.name,
+            model_sha256=self._bundle.card.model.sha256,
+            keys=self._sink.keys,
+            familiarity=None
+            if novelty is None
+            else document.Familiarity(
+                distance=round(novelty.distance, 4), limit=novelty.limit, unfamiliar=novelty.unfamiliar
+            ),
+        )
+        self._outbox.put(Parcel.of(event, jpeg, raw), began=finding.frame.monotonic)
+        log.info(
+            "defect",
+            extra={
+                "event": event.id,
+                "camera": event.camera,
+                "score": event.score,
+                "regions": len(event.regions),
+                "unfamiliar": event.familiarity and event.familiarity.unfamiliar,
+            },
+        )
+
+    def _delivered(self, item: Item, seconds: float) -> None:
+        if isinstance(item, Parcel):
+            self._metrics.event(item.camera, self._label, seconds)
+
+    def _happened(self, happened: Gap | CameraChange) -> None:
+        """Count and publish what was not inspected, and cameras' changes of state."""
+        if isinstance(happened, CameraChange):
+            self._camera_changed(happened)
+        elif happened.cause in ("unreadable", "unusable"):
+            for _ in range(happened.frames):
+                self._metrics.frame(happened.camera, "unusable")
+            log.warning(
+                "frames could not be judged",
+                extra={"camera": happened.camera, "frames": happened.frames, "why": happened.detail},
+            )
+        else:
+            self._metrics.dropped(happened.camera, happened.cause, happened.frames)
+            log.warning(
+                "frames were not inspected",
+                extra={"camera": happened.camera, "frames": happened.frames, "cause": happened.cause},
+            )
+        self._outbox.put(Notice.of(happened))
+
+    def _camera_changed(self, change: CameraChange) -> None:
+        self._changes[change.camera] = change
+        self._metrics.camera_up(change.camera, change.state == "up")
+        level = logging.WARNING if change.state == "down" else logging.INFO
+        log.log(
+            level,
+            "camera is %s",
+            change.state,
+            extra={"camera": change.camera, "cause": change.cause, "why": change.detail},
+        )
+
+    def _redis_changed(self, up: bool, why: str | None) -> None:
+        self._redis_trouble = why
+        self._metrics.redis_up(up)
+
+    def _health(self) -> Health:
+        """Alive: no loop has failed or got stuck."""
+        now = time.monotonic()
+        stuck = []
+        if self._ready.is_set():
+            loops: Mapping[str, float] = {
+                "judge": self._judge.progressed_at,
+                "report": self._reporter.progressed_at,
+            }
+            stuck = [name for name, progressed_at in loops.items() if now - progressed_at > STUCK]
+        return Health(not stuck and self._failure is None, {"stuck": stuck})
+
+    def _readiness(self) -> Health:
+        """Ready: model and cameras were tried. What is amiss with cameras and Redis is said beside."""
+        cameras = {name: change.state for name, change in self._changes.items()}
+        degraded = [f"camera {name} is {state}" for name, state in cameras.items() if state == "down"]
+        if self._redis_trouble:
+            degraded.append(self._redis_trouble)
+        return Health(self._ready.is_set(), {"cameras": cameras, "degraded": degraded})
+
+
+def _views(camera: CameraSettings) -> Callable[[int, int], tuple[Box, ...]]:
+    """The parts of a frame of this camera that are shown to the network."""
+    roi = None
+    if camera.roi is not None:
+        left, top, width, height = camera.roi
+        roi = Box(left, top, left + width, top + height)
+    return partial(network_views, roi=roi, tiles=camera.tiles, overlap=camera.overlap)
