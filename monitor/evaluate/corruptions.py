@@ -127,6 +127,7 @@ CORRUPTIONS = (
     Corruption("JPEG quality 50", lambda image, mask: (jpeg(image, 50), mask)),
     Corruption("JPEG quality 30", lambda image, mask: (jpeg(image, 30), mask)),
     Corruption("noise, σ 8 of 255", _picture_only(noise, 8)),
+    Corruption("blur, σ 0.2 % of the side", _picture_only(blur, 0.002)),
     Corruption("blur, σ 0.4 % of the side", _picture_only(blur, 0.004)),
     Corruption("brightness -20 %", _picture_only(brightness, 0.8)),
     Corruption("brightness +20 %", _picture_only(brightness, 1.2)),

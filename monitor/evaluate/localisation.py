@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -19,8 +20,9 @@ class Place:
 
     `pointed`: the heat's peak lies inside the mask (the pointing game, Zhang et al. 2016, arXiv 1608.00507,
     without its tolerance). `heat_inside`: the share of all heat that does, 0..1. `overlap`: intersection over
-    union of the strongest region's box with the mask's box, 0..1. `centre_distance`: between the two boxes'
-    centres, in pixels, not a number where there is no region. `regions`: how many were reported.
+    union of the strongest region's box with the mask's box, 0..1; a mask in several pieces has a box a piece,
+    and the one that fits best counts. `centre_distance`: between the two boxes' centres, in pixels, not a
+    number where there is no region. `regions`: how many were reported.
     """
 
     pointed: bool
@@ -52,10 +54,11 @@ class Localisation:
     extra_regions: int
 
 
-def mask_box(mask: Mask) -> Box:
-    """The smallest box that holds all of `mask` (h, w), which is not empty."""
-    rows, columns = np.nonzero(mask.any(axis=1))[0], np.nonzero(mask.any(axis=0))[0]
-    return Box(int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1)
+def mask_boxes(mask: Mask) -> tuple[Box, ...]:
+    """The smallest box around each connected piece of `mask` (h, w)."""
+    _, _, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
+    pieces = ((int(left), int(top), int(wide), int(high)) for left, top, wide, high, _ in stats[1:])
+    return tuple(Box(left, top, left + wide, top + high) for left, top, wide, high in pieces)
 
 
 def overlap(one: Box, other: Box) -> float:
@@ -70,16 +73,14 @@ def place(heat: Heat, regions: Sequence[Region], mask: Mask) -> Place:
     """Judge `heat` (h, w) and its `regions`, strongest first, against `mask` (h, w), which is not empty."""
     if not regions:
         return MISSED
-    best, truth = regions[0].box, mask_box(mask)
+    best = regions[0].box
+    truth = max(mask_boxes(mask), key=lambda box: (overlap(best, box), -_distance(best, box)))
     x, y = regions[0].peak_at
     return Place(
         pointed=bool(mask[round(y), round(x)]),
         heat_inside=float(heat[mask].sum(dtype=np.float64) / heat.sum(dtype=np.float64)),
         overlap=overlap(best, truth),
-        centre_distance=math.hypot(
-            (best.left + best.right - truth.left - truth.right) / 2,
-            (best.top + best.bottom - truth.top - truth.bottom) / 2,
-        ),
+        centre_distance=_distance(best, truth),
         regions=len(regions),
     )
 
@@ -106,4 +107,12 @@ def localisation(places: Sequence[Place], *, repeats: int = 1000, seed: int = 0)
         found_at_05=estimate(overlaps >= 0.5, np.mean),
         centre_distance=estimate([one.centre_distance for one in seen], np.median),
         extra_regions=sum(one.regions - 1 for one in seen),
+    )
+
+
+def _distance(one: Box, other: Box) -> float:
+    """Between the centres of two boxes, in pixels."""
+    return math.hypot(
+        (one.left + one.right - other.left - other.right) / 2,
+        (one.top + one.bottom - other.top - other.bottom) / 2,
     )

@@ -65,7 +65,7 @@ def average_precision(scores: Scores, defective: Flags) -> float:
     _, flagged, hits = _flagged_from_the_top(scores, defective)
     if not hits.size or not hits[-1]:
         return math.nan
-    return float(np.sum(np.diff(hits, prepend=0) / hits[-1] * (hits / flagged)))
+    return float(np.sum(np.diff(hits, prepend=0) * (hits / flagged)) / hits[-1])
 
 
 def recall(scores: Scores, defective: Flags, threshold: float) -> float:

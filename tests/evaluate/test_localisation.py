@@ -37,11 +37,18 @@ def test_overlap_is_that_of_the_pixels(one, other):
 
 @given(boxes())
 def test_the_box_of_a_filled_box_is_that_box(box):
-    assert loc.mask_box(filled(box)) == box
+    assert loc.mask_boxes(filled(box)) == (box,)
 
 
-def test_the_box_of_a_mask_in_pieces_holds_them_all():
-    assert loc.mask_box(filled(Box(1, 2, 3, 4)) | filled(Box(10, 1, 12, 9))) == Box(1, 1, 12, 9)
+def test_of_a_mask_in_pieces_the_one_that_fits_best_counts():
+    small, large = Box(1, 2, 3, 4), Box(10, 1, 14, 9)
+    mask = filled(small) | filled(large)
+    assert set(loc.mask_boxes(mask)) == {small, large}
+    heat = mask.astype(np.float32)
+    assert loc.place(heat, [region(small, (1.0, 2.0))], mask).overlap == 1
+    assert loc.place(heat, [region(large, (10.0, 1.0))], mask).overlap == 1
+    beside = loc.place(heat, [region(Box(4, 2, 6, 4))], mask)
+    assert (beside.overlap, beside.centre_distance) == (0, 3)
 
 
 @given(boxes())

@@ -1,0 +1,175 @@
+"""`defect-monitor evaluate`: how far a model is to be trusted."""
+
+import json
+import os
+import shlex
+import sys
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from monitor.dataset import Sample
+    from monitor.evaluate.tables import Table
+
+
+def evaluate(
+    *,
+    data: Annotated[
+        list[Path],
+        typer.Option(
+            help="Folder with classes of surface: DAGM in either layout, or good/ beside folders of defects. "
+            "May be given several times."
+        ),
+    ],
+    model: Annotated[
+        str, typer.Option(help="Folder of a model bundle, or the name of a shipped one.")
+    ] = "dagm-class1",
+    classes: Annotated[
+        str, typer.Option(help="Names of the classes to look at, divided by commas; all if none.")
+    ] = "",
+    split: Annotated[Literal["Train", "Test", "all"], typer.Option(help="Which part of the data.")] = "Test",
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON document instead of tables.")
+    ] = False,
+    report: Annotated[
+        Path | None, typer.Option(help="Write a report with pictures to this HTML file.")
+    ] = None,
+    robustness: Annotated[
+        bool, typer.Option(help="Judge the pictures again after noise, blur, coding, light and geometry.")
+    ] = True,
+    explanations: Annotated[
+        bool, typer.Option("--explanations", help="Compare methods of explanation; takes minutes.")
+    ] = False,
+    others: Annotated[
+        str | None,
+        typer.Option(help="Pictures of surfaces the model does not know: a folder or a glob in quotes."),
+    ] = None,
+    test_share: Annotated[
+        float,
+        typer.Option(min=0, max=0.9, help="Share of undivided data that training set aside as Test."),
+    ] = 0.0,
+    good: Annotated[str, typer.Option(help="Name of the folder of good pictures.")] = "good",
+    masks: Annotated[str, typer.Option(help="Name of folders of masks.")] = "masks",
+    mask_suffix: Annotated[
+        str | None, typer.Option(help="Suffix of masks that lie beside their pictures, such as .png.")
+    ] = None,
+    device: Annotated[Literal["auto", "gpu", "cpu"], typer.Option(help="What the network runs on.")] = "auto",
+) -> None:
+    """Judge labelled pictures and say how well: scores, places, robustness, surfaces that are not known."""
+    from monitor.classify.bundle import load_bundle
+    from monitor.dataset import FolderLayout, read_samples
+    from monitor.models import shipped_model
+
+    if report is not None:
+        _refuse_unwritable(report)
+    wanted = [word.strip() for word in classes.split(",") if word.strip()]
+    samples = read_samples(
+        data,
+        wanted,
+        split=None if split == "all" else split,
+        layout=FolderLayout(good, masks, mask_suffix),
+        test_share=test_share,
+    )
+    strange = _pictures(others) if others is not None else []
+    bundle = load_bundle(shipped_model(model))
+
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from monitor.evaluate.corruptions import CORRUPTIONS
+    from monitor.evaluate.network import network_of
+    from monitor.evaluate.report import About
+    from monitor.evaluate.report import report as written
+    from monitor.evaluate.run import as_document, look
+    from monitor.evaluate.run import evaluate as run
+    from monitor.evaluate.tables import tables
+
+    network = network_of(bundle, device=device)
+    corruptions = CORRUPTIONS if robustness else ()
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task("", total=len(samples) * (1 + len(corruptions)) + len(strange))
+        evaluation = run(
+            network,
+            samples,
+            corruptions=corruptions,
+            others=strange,
+            advance=lambda state: progress.update(task, advance=1, description=state),
+        )
+    document: dict[str, Any] = as_document(evaluation, network)
+    extra: list[Table] = []
+    if report is not None:
+        surfaces = ", ".join(dict.fromkeys(sample.surface for sample in samples))
+        about = About(
+            model=f"{network.name} ({network.sha256[:12]})",
+            data=f"{surfaces}, {split}: {len(samples)} pictures",
+            command=shlex.join(["defect-monitor", *sys.argv[1:]]),
+            when=date.today().isoformat(),
+        )
+        page = written(evaluation, about, lambda one: look(network, one.sample), extra=extra)
+        try:
+            report.write_text(page, "utf-8")
+        except OSError as error:
+            raise _unwritable(report, error.strerror or str(error)) from error
+    if as_json:
+        print(json.dumps(document, indent=2, allow_nan=False))
+    else:
+        _show([*tables(evaluation), *extra])
+        if report is not None:
+            print(f"report: {report}")
+
+
+def _pictures(others: str) -> "list[Sample]":
+    """The pictures in a folder, at any depth, or of a glob, as samples without a label."""
+    from glob import glob
+
+    from monitor.dataset import Sample
+    from monitor.dataset.folders import PICTURES
+    from monitor.errors import DataError
+
+    pattern = f"{others}/**/*" if Path(others).is_dir() else others
+    paths = sorted(Path(name) for name in glob(pattern, recursive=True))  # noqa: PTH207 (absolute patterns)
+    found = [path for path in paths if path.suffix.lower() in PICTURES]
+    if not found:
+        raise DataError(f"there are no pictures at {others}")
+    return [Sample(path, path.parent.name, "other", defective=False) for path in found]
+
+
+def _show(found: "Sequence[Table]") -> None:
+    from rich.console import Console
+    from rich.table import Table as Drawn
+    from rich.text import Text
+
+    # A pipe has no width of its own: a table there is as wide as it needs.
+    console = Console() if sys.stdout.isatty() else Console(width=200)
+    for one in found:
+        drawn = Drawn(title=one.title, title_justify="left", title_style="bold")
+        for index, name in enumerate(one.header):
+            drawn.add_column(name, justify="left" if index == 0 else "right")
+        for row in one.rows:
+            drawn.add_row(*(Text(cell) for cell in row))
+        console.print(drawn)
+        if one.note:
+            console.print(one.note, style="dim", highlight=False)
+        console.print()
+
+
+def _refuse_unwritable(report: Path) -> None:
+    """Minutes of work should not end in a page that has nowhere to go."""
+    if report.is_dir():
+        raise _unwritable(report, "it is a folder")
+    if not report.parent.is_dir():
+        raise _unwritable(report, f"there is no folder {report.parent}")
+    if not os.access(report if report.exists() else report.parent, os.W_OK):
+        raise _unwritable(report, "permission denied")
+
+
+def _unwritable(report: Path, why: str) -> Exception:
+    from monitor.errors import UsageError
+
+    return UsageError(f"the report cannot be written to {report}: {why}")

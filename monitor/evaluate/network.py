@@ -1,0 +1,105 @@
+"""A model bundle as an evaluation uses it: the same steps, in the same order, as the daemon's."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from monitor.classify.bundle import Bundle
+from monitor.locate.regions import find_regions, frame_heat
+from monitor.records import Box, Heat, HeatPatch, Image, Region
+
+
+class Answer(Protocol):
+    """The network's answer to b pictures."""
+
+    @property
+    def scores(self) -> NDArray[np.float32]:
+        """Probability of a defect, (b,), 0..1."""
+
+    @property
+    def features(self) -> NDArray[np.float32]:
+        """What the network saw, (b, c)."""
+
+    @property
+    def activations(self) -> Sequence[Any]:
+        """The explained layer's output, one tensor a picture."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Network:
+    """The steps from a picture to its verdict and to its regions.
+
+    `fit` brings a picture to the network's size; `classify` answers (b, h, w, 3) uint8, b ≤ `batch`;
+    `explain` maps one fitted picture and its activations to heat and strength; `distance` maps features
+    (b, c) to distances (b,) from the training data, beyond `limit` unfamiliar, None where the bundle does not
+    know.
+    `heat_threshold` is a share of the heat's peak, `minimum_area` a share of the picture, `input_size`
+    (height, width), `cell_offset` (x, y) in pixels of the input.
+    """
+
+    name: str
+    sha256: str
+    fit: Callable[[Image], Image]
+    classify: Callable[[NDArray[np.uint8]], Answer]
+    explain: Callable[[Image, Any], tuple[Heat, float]]
+    distance: Callable[[NDArray[np.float32]], NDArray[np.float32]] | None
+    limit: float
+    threshold: float
+    heat_threshold: float
+    minimum_area: float
+    input_size: tuple[int, int]
+    cell_offset: tuple[float, float]
+    batch: int
+
+    def localise(
+        self, fitted: Image, activations: Any, *, width: int, height: int
+    ) -> tuple[Heat, tuple[Region, ...]]:
+        """Heat (height, width) in the picture's own pixels and its regions, strongest first."""
+        heat, strength = self.explain(fitted, activations)
+        patches = [HeatPatch(heat, Box(0, 0, width, height), strength)] if strength > 0 else []
+        spread = frame_heat(
+            patches, width=width, height=height, input_size=self.input_size, cell_offset=self.cell_offset
+        )
+        smallest = self.minimum_area * width * height
+        return spread, find_regions(spread, threshold=self.heat_threshold, minimum_area=smallest)
+
+
+def network_of(
+    bundle: Bundle, *, device: str = "auto", batch: int = 8, minimum_area: float = 0.0005
+) -> Network:
+    """Load the bundle's network onto `device` (`auto`, `gpu`, `cpu`); ModelError, DeviceError."""
+    from monitor.classify.classifier import Classifier  # noqa: PLC0415 (TensorFlow)
+    from monitor.classify.device import prepare_tensorflow  # noqa: PLC0415
+    from monitor.classify.preprocess import fit, preprocess_graph  # noqa: PLC0415
+
+    card, familiarity = bundle.card, bundle.familiarity
+    taken = prepare_tensorflow(device, "auto", 0)
+    classifier = Classifier(
+        bundle.keras_model(),
+        layer=card.cam_layer,
+        defect_index=card.defect_class,
+        prepare=lambda pictures: preprocess_graph(card, pictures),
+        size=card.input_size,
+        device=taken,
+        batch=batch,
+        max_n=card.localisation.max_n,
+        scoring=card.localisation.scoring,
+    )
+    return Network(
+        name=card.name,
+        sha256=card.model.sha256,
+        fit=lambda image: fit(image, card.input_size),
+        classify=classifier.classify,
+        explain=classifier.explain,
+        distance=None if familiarity is None else familiarity.distance,
+        limit=float("inf") if familiarity is None else familiarity.limit,
+        threshold=card.threshold,
+        heat_threshold=card.localisation.threshold,
+        minimum_area=minimum_area,
+        input_size=card.input_size,
+        cell_offset=card.cell_offset,
+        batch=batch,
+    )
