@@ -31,13 +31,13 @@ def place_defect(width: int, height: int, random: np.random.Generator) -> Ellips
 def apply_defect(
     grey: NDArray[np.uint8], ellipse: Ellipse, grain: float, random: np.random.Generator
 ) -> None:
-    """Blur the texture of `grey` (h, w) in place, in a patch well inside the ellipse; nothing changes outside.
+    """Blur the texture of `grey` (h, w) in place, in a patch inside the ellipse; nothing changes outside.
 
     `grain` is the size of the texture's spots in pixels: the coarser, the wider the blur that hides them.
     """
     height, width = grey.shape
     box = ellipse.box(width, height)
-    sigma = max(random.uniform(5, 7), 2.2 * grain)
+    sigma = random.uniform(5, 7) + 0.6 * grain
     margin = int(3 * sigma)
     around = Box(
         max(box.left - margin, 0),
@@ -57,16 +57,17 @@ def _share(ellipse: Ellipse, box: Box, random: np.random.Generator) -> NDArray[n
     x = np.arange(box.left, box.right, dtype=float)[None, :]
     y = np.arange(box.top, box.bottom, dtype=float)[:, None]
     along, across = ellipse.local(x, y)
-    depth = np.zeros(along.shape)
+    # Two or three overlapping round humps with an uneven edge: a lobed patch.
+    hump = np.zeros(along.shape, np.float32)
     turn = random.uniform(0, 2 * pi)
     lobes = int(random.integers(2, 4))
     for lobe in range(lobes):
         direction = turn + 2 * pi * lobe / lobes + random.uniform(-0.5, 0.5)
-        offset = random.uniform(0.1, 0.32)
-        size = random.uniform(0.35, 0.5)
+        offset, size = random.uniform(0.12, 0.36), random.uniform(0.3, 0.46)
         away = np.hypot(along - offset * cos(direction), across - offset * sin(direction))
-        depth += np.exp(-((away / size) ** 2) * np.log(2))
-    share = np.clip((depth - 0.7) / 0.35, 0, 1)
-    share = share * share * (3 - 2 * share)
-    share *= np.clip((1 - np.hypot(along, across)) / 0.1, 0, 1)  # nothing at the outline and beyond
-    return share.astype(np.float32)
+        hump += np.exp(-((away / size) ** 2))
+    unevenness = random.normal(0, 0.12, (7, 7)).astype(np.float32)
+    hump += cv2.resize(unevenness, hump.shape[::-1], interpolation=cv2.INTER_CUBIC)
+    share = np.clip((hump - 0.2) / 0.45, 0, 1)
+    share *= np.clip((1 - np.hypot(along, across)) / 0.25, 0, 1)  # nothing at the outline and beyond
+    return np.asarray(share * share * (3 - 2 * share), np.float32)

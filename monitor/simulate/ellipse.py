@@ -31,7 +31,7 @@ class Ellipse:
             )
 
     def radius(self, x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Distance from the centre in units of the ellipse: 0 in the centre, 1 on the outline; x, y broadcast."""
+        """Distance from the centre in units of the ellipse: 0 there, 1 on the outline; x, y broadcast."""
         along, across = self.local(x, y)
         return np.hypot(along, across)
 
@@ -72,7 +72,7 @@ class Ellipse:
         )
 
     def _window(self, width: int, height: int) -> Box:
-        """A box of the picture that holds every pixel of the mask; the formula's half extents, rounded outwards."""
+        """A box of the picture that holds every pixel of the mask: the half extents, rounded outwards."""
         reach_x = hypot(self.semi_major * cos(self.angle), self.semi_minor * sin(self.angle))
         reach_y = hypot(self.semi_major * sin(self.angle), self.semi_minor * cos(self.angle))
         left = min(max(floor(self.center_x - reach_x), 0), width)

@@ -13,6 +13,9 @@ from monitor.simulate.texture import render_texture
 SMALLEST = 64
 """Smallest width and height in pixels: below it a defect is smaller than the texture's grain."""
 
+LARGEST = 4096
+"""Largest width and height in pixels: the textures are held in memory."""
+
 NOISE = 5.0
 """Standard deviation of the camera noise in grey values, as seen inside the defects of DAGM's Class1."""
 
@@ -24,9 +27,9 @@ _TEXTURES, _NOISE, _VIEW, _TRUTH, _DEFECT = range(5)
 class SurfaceLine:
     """Pictures 0, 1, 2 ... of a production line; each depends on the settings and its number alone.
 
-    Rendering is prepared here: `textures` surfaces, larger than a picture, of which each picture shows a part,
-    turned or mirrored. `defect_rate` is the probability (0..1) that a picture is defective. With the same seed, a
-    picture that is defective at one rate is so, with the same defect, at every higher rate.
+    Rendering is prepared here: `textures` surfaces, larger than a picture, of which each picture shows a
+    part, turned or mirrored. `defect_rate` is the probability (0..1) that a picture is defective. With the
+    same seed, a picture that is defective at one rate is so, with the same defect, at every higher rate.
     Raises UsageError for a setting out of range.
     """
 
@@ -35,9 +38,9 @@ class SurfaceLine:
     ) -> None:
         if seed < 0:
             raise UsageError(f"the seed must not be negative, it is {seed}")
-        if min(width, height) < SMALLEST:
+        if min(width, height) < SMALLEST or max(width, height) > LARGEST:
             raise UsageError(
-                f"simulated pictures are at least {SMALLEST}x{SMALLEST} pixels, not {width}x{height}"
+                f"simulated pictures are {SMALLEST} to {LARGEST} pixels wide and high, not {width}x{height}"
             )
         if not 0 <= defect_rate <= 1:
             raise UsageError(f"the defect rate is a probability from 0 to 1, not {defect_rate:g}")
@@ -47,7 +50,8 @@ class SurfaceLine:
         self.width = width
         self.height = height
         self.defect_rate = defect_rate
-        side = max(width, height) * 3 // 2
+        longer = max(width, height)
+        side = longer + min(longer // 2, 512)
         self._textures = [render_texture(side, self._random(_TEXTURES, index)) for index in range(textures)]
         noise = self._random(_NOISE, 0).normal(128, NOISE, (side, side))
         self._noise: NDArray[np.uint8] = np.clip(np.rint(noise), 0, 255).astype(np.uint8)

@@ -1,10 +1,11 @@
 """Surfaces without defects: interference patterns of chirps, mirrored about two axes, in the manner of DAGM.
 
-A texture is the magnitude of a complex field. The field is a sum of separable chirps,
-`field[y, x] = sum over k of down[y, k] * across[k, x]`, so that one matrix product renders it, however many
-chirps there are. Most chirps are mirrored (`f(x) + f(-x)`), which makes the crosses, diamonds and rings; a few
-are not, which makes the brighter corners. Where chirps run faster than the pixel grid they fold back, as in the
-original images, and make the finest grain.
+A texture is the magnitude of a complex field, the sum of waves whose frequency changes along each axis. A
+wave is the product of a factor of the row and a factor of the column, so that one matrix product renders all:
+`field[y, x] = sum over k of down[k, y] * across[k, x]`. Waves come in groups of nearly equal frequency.
+Groups against each other make the fine grain; within a group they beat slowly, which makes the broad bands,
+rings and diamonds. Most waves are mirrored about the texture's two middle axes; a few are not, which makes
+one side or corner differ. Where waves run faster than the pixel grid they fold back, as in the original.
 """
 
 from dataclasses import dataclass
@@ -13,59 +14,81 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-MEAN = 70.0
-"""Mean grey value of a texture, as of DAGM's Class1 (64..76)."""
+MEAN = 68.0
+"""Mean grey value of a texture; pictures then spread around 70 as DAGM's Class1 does (64..76)."""
 
-FLOOR = 12.0
+FLOOR = 16.0
 """Grey value where the field is zero."""
+
+LEAST = 12.0
+"""Least standard deviation of the fine texture (against a blur of 3 pixels) at any place, as in Class1."""
+
+SPEEDS = ((0.6, 0.5), (0.5, 0.22), (0.35, 0.14), (0.2, 0.09), (0.13, 0.05))
+"""(highest frequency of a wave in cycles a pixel, share of textures): most are fine-grained, some coarse."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Texture:
-    """A piece of surface: `grey` is (side, side) uint8; `grain` is the mean size of its spots in pixels."""
+    """A piece of surface: `grey` is (side, side) uint8; `grain` is the size of its spots in pixels."""
 
     grey: NDArray[np.uint8]
     grain: float
 
 
 def render_texture(side: int, random: np.random.Generator) -> Texture:
-    """One texture of side×side pixels; `random` chooses spacing, symmetry, lobes and contrast."""
-    # Most surfaces are fine-grained and some coarse, as in the original.
-    fastest = 0.5 * float(random.choice([1.0, 0.8, 0.6, 0.35, 0.2], p=[0.35, 0.25, 0.2, 0.12, 0.08]))
-    field = _mirrored(side, fastest, random) + _lopsided(side, fastest, random)
-    magnitude = np.abs(field)  # (side, side)
-    local = cv2.GaussianBlur(magnitude, (0, 0), side / 40) + 1e-6
-    magnitude /= local ** random.uniform(0.5, 0.8)  # dark places keep some texture
+    """One texture of side×side pixels; `random` chooses grain, bands, symmetry and contrast."""
+    speeds, shares = zip(*SPEEDS, strict=True)
+    speed = float(random.choice(speeds, p=shares))
+    across, down = _waves(side, int(random.integers(6, 13)), speed, 1.0, random)
+    field = _mirrored(down, random).T @ _mirrored(across, random)  # (side, side)
+    across, down = _waves(side, int(random.integers(1, 3)), speed, 0.4, random)
+    field += random.uniform(0.8, 2) * (down.T @ across)
+    magnitude = np.abs(field)
+    local = cv2.GaussianBlur(magnitude, (0, 0), side / 30)
+    local /= local.mean()
+    magnitude /= np.maximum(local, 0.02) ** random.uniform(0.2, 0.5)
     grey = FLOOR + (MEAN - FLOOR) * magnitude / magnitude.mean()
-    return Texture(np.clip(np.rint(grey), 0, 255).astype(np.uint8), grain=0.5 / fastest)
+    # Places of weak texture would be defects by any measure: there, what texture there is becomes stronger.
+    fine = grey - cv2.GaussianBlur(grey, (0, 0), 3)
+    strength = np.sqrt(cv2.GaussianBlur(fine * fine, (0, 0), 6))
+    grey += fine * np.maximum(LEAST / np.maximum(strength, 1) - 1, 0)
+    return Texture(np.clip(np.rint(grey), 0, 255).astype(np.uint8), grain=max(1.0, 0.5 / speed))
 
 
-def _mirrored(side: int, fastest: float, random: np.random.Generator) -> NDArray[np.complex64]:
-    """Chirps that are their own mirror image about both axes of the texture: (side, side)."""
-    count = int(random.integers(4, 16))
-    across = _chirps(side, count, fastest, random)
-    down = _chirps(side, count, fastest, random)
-    return ((down + down[:, ::-1]).T @ (across + across[:, ::-1])).astype(np.complex64)
+def _mirrored(factors: NDArray[np.complex64], random: np.random.Generator) -> NDArray[np.complex64]:
+    """Each factor with its mirror image, a little weaker, or a grid of black lines would run through all."""
+    weights = random.uniform(0.6, 1, (len(factors), 1)).astype(np.float32)
+    return factors + weights * factors[:, ::-1]  # (waves, side)
 
 
-def _lopsided(side: int, fastest: float, random: np.random.Generator) -> NDArray[np.complex64]:
-    """Weaker chirps without symmetry: (side, side)."""
-    count = int(random.integers(2, 6))
-    weight = random.uniform(0.5, 1.5)
-    product = _chirps(side, count, fastest, random).T @ _chirps(side, count, fastest, random)
-    return (weight * product).astype(np.complex64)
+def _waves(
+    side: int, groups: int, speed: float, breadth: float, random: np.random.Generator
+) -> tuple[NDArray[np.complex64], NDArray[np.complex64]]:
+    """The factors of the waves: across the columns and down the rows, each (waves, side).
 
-
-def _chirps(side: int, count: int, fastest: float, random: np.random.Generator) -> NDArray[np.complex64]:
-    """`count` chirps below smooth envelopes: (count, side).
-
-    The frequency in cycles a pixel runs linearly along the side, from `start` by `sweep`; phase is its integral.
+    At place p of an axis that runs from -1 to 1 a wave has the phase 2π·(tone·p + bend·p²/2), in cycles per
+    half side, below a Gaussian envelope some `breadth` wide. `speed` is in cycles a pixel.
     """
-    place = np.linspace(-1, 1, side)[None, :]  # (1, side)
-    start = random.uniform(-0.5, 0.5, (count, 1)) * fastest
-    sweep = random.uniform(-1, 1, (count, 1)) * fastest
-    phase = np.pi * side * (start * place + sweep * place**2 / 2) + random.uniform(0, 2 * np.pi, (count, 1))
-    center = random.uniform(-1, 1, (count, 1))
-    spread = random.uniform(0.25, 1.5, (count, 1))
-    envelope = np.exp(-(((place - center) / spread) ** 2))
-    return (envelope * np.exp(1j * phase)).astype(np.complex64)
+    half = side / 2
+    tones, bends, centers, spreads = [], [], [], []
+    for _ in range(groups):
+        pitch = speed * half * np.sqrt(random.uniform(0.2, 1))  # cycles per half side
+        direction = (random.integers(4) + random.uniform(0.1, 0.9)) * np.pi / 2  # not along an axis
+        tone = pitch * np.array([np.cos(direction), np.sin(direction)])
+        bend = speed * half * random.uniform(-0.7, 0.7) * np.array([1, random.choice([-1, 1])])
+        bend *= random.uniform(0.6, 1, 2)
+        center, spread = random.uniform(-1, 1, 2), breadth * random.uniform(0.3, 1.1, 2)
+        for _ in range(int(random.integers(1, 3))):
+            tones.append(tone + random.normal(0, 4, 2))
+            bends.append(bend + random.normal(0, 8, 2))
+            centers.append(center + random.normal(0, 0.2, 2))
+            spreads.append(spread)
+    place = np.linspace(-1, 1, side)[None, None, :]  # (1, 1, side)
+    tone_, bend_, center_, spread_ = (
+        np.array(values).T[:, :, None] for values in (tones, bends, centers, spreads)
+    )
+    turns = tone_ * place + bend_ * place**2 / 2  # (2, waves, side)
+    turns += random.uniform(0, 1, turns.shape[:2])[:, :, None]
+    envelope = np.exp(-(((place - center_) / spread_) ** 2))
+    across, down = (envelope * np.exp(2j * np.pi * turns)).astype(np.complex64)
+    return across, down

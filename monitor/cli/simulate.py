@@ -1,0 +1,54 @@
+"""`defect-monitor simulate`: surfaces with known defects, as a data set or a video."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def simulate(
+    *,
+    out: Annotated[Path, typer.Option(help="A folder for a data set, or FILE.mp4 for a video.")],
+    frames: Annotated[int, typer.Option(min=1, help="Pictures; of a data set, a fifth go to Test.")] = 200,
+    seed: Annotated[int, typer.Option(help="The same seed and size give the same pictures.")] = 0,
+    defect_rate: Annotated[float, typer.Option(help="Probability of a defect, 0 to 1.")] = 0.05,
+    width: Annotated[int, typer.Option(help="In pixels.")] = 512,
+    height: Annotated[int, typer.Option(help="In pixels.")] = 512,
+    textures: Annotated[int, typer.Option(help="How many different surfaces.")] = 16,
+    fps: Annotated[float, typer.Option(help="Frames a second, of a video.")] = 15,
+    force: Annotated[bool, typer.Option("--force", help="Replace what an earlier run wrote.")] = False,
+) -> None:
+    """Write simulated surfaces with known defects to OUT.
+
+    A folder gets OUT/Simulated in the layout of the DAGM competition. A video gets the true ellipses beside
+    it, a line of JSON a frame.
+    """
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from monitor.errors import UsageError
+    from monitor.simulate.dataset import write_dataset
+    from monitor.simulate.surface import SurfaceLine
+    from monitor.simulate.video import write_video
+
+    kind = out.suffix.lower()
+    if kind in {".avi", ".h264", ".mkv", ".mov", ".webm"}:
+        raise UsageError(f"videos are written as .mp4 only, not {kind}")
+    line = SurfaceLine(seed, width, height, defect_rate, textures)
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task("Simulating", total=frames)
+
+        def written() -> None:
+            progress.advance(task)
+
+        if kind == ".mp4":
+            target = out
+            defective = write_video(line, out, fps, frames, replace=force, written=written)
+        else:
+            target = out / "Simulated"
+            test = frames // 5
+            defective = write_dataset(
+                line, out, train=frames - test, test=test, replace=force, written=written
+            )
+    print(f"{frames} pictures, {defective} of them defective: {target}")

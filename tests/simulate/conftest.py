@@ -1,0 +1,23 @@
+"""Lines that several tests look at; preparing them costs a second each."""
+
+import pytest
+
+from monitor.simulate.surface import SurfaceLine
+
+
+@pytest.fixture(scope="session")
+def good_line() -> SurfaceLine:
+    """Twenty-four different surfaces, none defective."""
+    return SurfaceLine(seed=3, defect_rate=0, textures=24)
+
+
+@pytest.fixture(scope="session")
+def bad_line() -> SurfaceLine:
+    """The same surfaces, every one defective."""
+    return SurfaceLine(seed=3, defect_rate=1, textures=24)
+
+
+@pytest.fixture(scope="session")
+def small_line() -> SurfaceLine:
+    """Small pictures, half of them defective: cheap to write to disk."""
+    return SurfaceLine(seed=5, width=128, height=96, defect_rate=0.5, textures=3)
