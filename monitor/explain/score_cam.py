@@ -13,10 +13,10 @@ Two scorings, both of N masked inputs X ∘ M_k for the maps A_k, U being the bi
     L   = ReLU(Σ w_k A_k), divided by its maximum
 
 `paper`, Score-CAM (Wang et al. 2020, arXiv 1910.01279):
-    M_k = (U(A_k) - min) / (max - min), zero where the range is zero (equations 4 and 5)
-    w_k = p(X ∘ M_k)[target] - p(X_b)[target], the Channel-wise Increase of Confidence (definition 2),
+    M_k = (U(A_k) - min) / (max - min), zero where the range is zero
+    w_k = p(X ∘ M_k)[target] - p(X_b)[target], the Channel-wise Increase of Confidence,
           p being the class probabilities (one softmax) and X_b a zero input
-    L   = ReLU(Σ w_k A_k), divided by its maximum (definition 3)
+    L   = ReLU(Σ w_k A_k), divided by its maximum
 The paper's Algorithm 1 differs from its definitions in one step: it passes the N differences through a
 softmax over k. That cancels the baseline, which is the same for every k, and makes the weights of
 probabilities nearly equal (within a factor of e of each other), so the definitions are followed here.
@@ -53,7 +53,7 @@ def score_cam(
     there are keeps all. At most `chunk` masked inputs exist at a time; None makes them all in one batch.
 
     Returns heat (b, fh, fw) float32, each image scaled to a maximum of 1, and strength (b,), the maximum
-    before. Where the activations or scores are not finite, or the heat is zero or flat, both are zero.
+    before. Where inputs, activations or scores are not finite, or the heat is zero or flat, both are zero.
     """
     inputs = tf.cast(inputs, tf.float32)
     activations = tf.cast(activations, tf.float32)
@@ -75,7 +75,7 @@ def score_cam(
         blank = tf.cast(forward(tf.zeros_like(inputs[:1])), tf.float32)  # (1, classes)
         weights -= tf.gather(blank[0], target)[:, None]
     heat = tf.nn.relu(tf.reduce_sum(weights[:, :, None, None] * maps, axis=1))
-    sound = tf.reduce_all(tf.math.is_finite(activations), axis=[1, 2, 3])
+    sound = all_finite(inputs) & all_finite(activations)  # a ReLU may have turned NaN into 0
     return scale_heat(tf.where(sound[:, None, None], heat, 0.0))
 
 
@@ -119,6 +119,11 @@ def scale_heat(heat: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     good = finite & (top > 0) & (top - low > FLAT * top)
     scaled = heat / tf.where(good, top, 1.0)[:, None, None]
     return tf.where(good[:, None, None], scaled, 0.0), tf.where(good, top, 0.0)
+
+
+def all_finite(images: tf.Tensor) -> tf.Tensor:
+    """Whether each of (b, rows, columns, channels) holds only finite numbers: (b,) bool."""
+    return tf.reduce_all(tf.math.is_finite(images), axis=[1, 2, 3])
 
 
 def _class_score(outputs: tf.Tensor, target: tf.Tensor, scoring: Scoring) -> tf.Tensor:

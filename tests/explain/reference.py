@@ -43,7 +43,7 @@ def seed(predict: Predict, image: Array, activations: Array, max_n: int | None, 
 
 
 def paper(probabilities: Predict, image: Array, activations: Array, max_n: int | None, target: int) -> Array:
-    """Wang et al.'s definitions 2 and 3 for one image; `probabilities` applied exactly one softmax."""
+    """Wang et al.'s definitions for one image; `probabilities` applied exactly one softmax."""
     height, width = image.shape[:2]
     baseline = probabilities(np.zeros_like(image)[None])[0, target]
     heat = np.zeros(activations.shape[:2], np.float64)
