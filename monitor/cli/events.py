@@ -45,7 +45,7 @@ def tail(
     """Follow events as they come: a table on a terminal, lines of JSON elsewhere. Ctrl-C ends it."""
     show = _row if sys.stdout.isatty() else _line
     start = "0" if stored else "$"
-    with _subscriber(url, prefix) as subscriber, contextlib.suppress(KeyboardInterrupt), _open_pipe():
+    with contextlib.suppress(KeyboardInterrupt), _open_pipe(), _subscriber(url, prefix) as subscriber:
         if show is _row:
             _heading()
         for event, acknowledge in islice(_events(subscriber, group, start, wait=True), count):
@@ -91,7 +91,7 @@ def export(
     added to what is there.
     """
     saved = pictures = 0
-    with _subscriber(url, prefix) as subscriber, contextlib.suppress(KeyboardInterrupt), _writing(out):
+    with contextlib.suppress(KeyboardInterrupt), _writing(out), _subscriber(url, prefix) as subscriber:
         frames = out / "frames"
         frames.mkdir(parents=True, exist_ok=True)
         with (out / "events.jsonl").open("a" if group else "w", encoding="utf-8") as lines:

@@ -71,6 +71,7 @@ class Server:
         given = {"username": username, "password": password}
         self._options |= {name: value for name, value in given.items() if value is not None}
         try:
+            _check_path(self._url)
             pool = redis.ConnectionPool.from_url(self._url, **self._options)
         except (ValueError, TypeError) as error:
             raise UsageError(
@@ -113,6 +114,8 @@ class Server:
         text = str(error)
         code = str(getattr(error, "status_code", None) or "")
         codes = [code, *re.findall(r"\b[A-Z]{3,}\b", text)]
+        if "ACL failure in script" in text or "can't run this command" in text:
+            codes.append("NOPERM")  # inside a script Valkey and Redis say it each in their own words
         for word in codes:
             if word in _REFUSALS:
                 return DeliveryError(f"{where} {_REFUSALS[word]} ({doing})", permanent=True)
@@ -128,6 +131,13 @@ class Server:
         return DeliveryError(
             f"{where} answered with an error ({doing}): {_scrubbed(text, self._secrets)}", permanent=True
         )
+
+
+def _check_path(url: str) -> None:
+    """Refuse what the client would overlook: a database that is no number, as after a `/` in a password."""
+    parts = urlsplit(url)
+    if parts.scheme != "unix" and not re.fullmatch(r"/?\d*", parts.path):
+        raise ValueError("the database is no number")
 
 
 def place_of(url: str) -> str:

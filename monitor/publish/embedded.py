@@ -11,6 +11,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from monitor.errors import MonitorError
 
@@ -103,7 +105,8 @@ def _free_port() -> int:
 def _answers(server: subprocess.Popen[bytes], port: int, folder: str) -> bool:
     """Whether this very server, told by its folder, answers at the port before its time is over."""
     deadline = time.monotonic() + _PATIENCE
-    with redis.Redis(port=port, socket_timeout=1.0, protocol=2, decode_responses=True) as client:
+    once = Retry(NoBackoff(), 0)
+    with redis.Redis(port=port, socket_timeout=1.0, protocol=2, decode_responses=True, retry=once) as client:
         while server.poll() is None and time.monotonic() < deadline:
             try:
                 settings = client.config_get("dir")

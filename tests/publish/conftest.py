@@ -14,6 +14,8 @@ import cv2
 import numpy as np
 import pytest
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from monitor.errors import MonitorError
 from monitor.publish.document import Event, build_event
@@ -79,9 +81,11 @@ class ServerProcess:
     """A real server at a fixed free port of this machine."""
 
     def __init__(self, folder: Path, program: Path, *options: str) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self.port = 65535
+        while self.port > 55_000:  # a cluster's node takes the port 10000 above as well
+            with socket.socket() as probe:
+                probe.bind(("127.0.0.1", 0))
+                self.port = probe.getsockname()[1]
         self.folder, self.program, self.options = folder, program, options
         self.process: subprocess.Popen[bytes] | None = None
         self.url = f"redis://127.0.0.1:{self.port}/0"
@@ -94,7 +98,7 @@ class ServerProcess:
 
     def _answers(self) -> bool:
         try:
-            with redis.Redis(port=self.port, protocol=2, socket_timeout=1) as client:
+            with self.client(retry=Retry(NoBackoff(), 0), socket_timeout=1) as client:
                 client.ping()
         except redis.AuthenticationError:
             return True
@@ -117,16 +121,20 @@ class ServerProcess:
 
 
 @pytest.fixture
-def make_server(tmp_path: Path) -> Iterator[Callable[..., ServerProcess]]:
+def program() -> Path:
+    """The server that `make_server` starts."""
+    try:
+        return find_server()
+    except MonitorError as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture
+def make_server(tmp_path: Path, program: Path) -> Iterator[Callable[..., ServerProcess]]:
     """Start a server of one's own, with options as on its command line."""
     started: list[ServerProcess] = []
 
-    def start(*options: str, program: Path | None = None) -> ServerProcess:
-        if program is None:
-            try:
-                program = find_server()
-            except MonitorError as error:
-                pytest.skip(str(error))
+    def start(*options: str) -> ServerProcess:
         server = ServerProcess(tmp_path, program, *options)
         started.append(server)
         server.start()

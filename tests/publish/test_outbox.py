@@ -1,0 +1,280 @@
+"""The outbox keeps what it is given until it is delivered, in order, and never makes its user wait."""
+
+import json
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from monitor.errors import DeliveryError
+from monitor.publish.memory_sink import MemorySink
+from monitor.publish.outbox import Outbox
+from monitor.publish.parcel import Item, Notice
+from monitor.publish.redis_sink import RedisSink
+from monitor.publish.sink import Sink
+from monitor.publish.store import MemoryStore
+from monitor.records import CameraChange
+
+from .conftest import BEGIN, make_parcel, wait_until
+
+DOWN = DeliveryError("away for the test")
+
+
+@contextmanager
+def outbox_to(sink: Sink, **options: Any) -> Iterator[Outbox]:
+    outbox = Outbox(sink, **({"first_wait": 0.01, "longest_wait": 0.05} | options))
+    try:
+        yield outbox
+    finally:
+        outbox.close()
+
+
+class Gate:
+    """A sink that holds each delivery until it is let through."""
+
+    def __init__(self) -> None:
+        self.kept = MemorySink()
+        self.entered, self.open = threading.Event(), threading.Event()
+
+    def deliver(self, items: Sequence[Item]) -> int:
+        self.entered.set()
+        assert self.open.wait(20)
+        return self.kept.deliver(items)
+
+    def close(self) -> None: ...
+
+
+def numbers(sink: MemorySink) -> list[int]:
+    return [int(parcel.id.rsplit("-", 1)[1]) for parcel in sink.parcels]
+
+
+def test_everything_put_in_comes_out_in_order() -> None:
+    sink = MemorySink()
+    with outbox_to(sink) as outbox:
+        for number in range(200):
+            outbox.put(make_parcel(number))
+        assert outbox.drain(10) == 0
+    assert numbers(sink) == list(range(200))
+
+
+def test_notices_go_the_same_way_in_the_same_order() -> None:
+    order: list[str] = []
+    change = Notice.of(CameraChange("top", "down", BEGIN))
+    with outbox_to(MemorySink(), on_delivered=lambda item, _: order.append(item.id)) as outbox:
+        items = [make_parcel(0), change, make_parcel(1)]
+        for item in items:
+            outbox.put(item)
+        assert outbox.drain(10) == 0
+        assert order == [item.id for item in items]
+
+
+def test_put_does_not_wait_for_a_delivery_under_way() -> None:
+    gate = Gate()
+    with outbox_to(gate) as outbox:
+        outbox.put(make_parcel(0))
+        assert gate.entered.wait(10)
+        for number in range(1, 50):
+            outbox.put(make_parcel(number))  # were it to wait, it would wait for ever
+        assert outbox.stats().events == 50
+        gate.open.set()
+        assert outbox.drain(10) == 0
+    assert numbers(gate.kept) == list(range(50))
+
+
+def test_what_cannot_be_delivered_is_kept_and_sent_later() -> None:
+    sink = MemorySink()
+    sink.failure = DOWN
+    with outbox_to(sink) as outbox:
+        for number in range(40):
+            outbox.put(make_parcel(number))
+        assert outbox.drain(0.2) == 40
+        sink.failure = None
+        assert outbox.drain(10) == 0
+    assert numbers(sink) == list(range(40))
+
+
+def test_a_partial_delivery_is_taken_up_where_it_stopped() -> None:
+    class OneByOne(MemorySink):
+        def deliver(self, items: Sequence[Item]) -> int:
+            return super().deliver(items[:1])
+
+    sink = OneByOne()
+    with outbox_to(sink) as outbox:
+        for number in range(10):
+            outbox.put(make_parcel(number))
+        assert outbox.drain(10) == 0
+    assert numbers(sink) == list(range(10))
+
+
+def test_state_is_told_at_each_change_only(caplog: pytest.LogCaptureFixture) -> None:
+    told: list[tuple[bool, str | None]] = []
+    sink = MemorySink()
+    with outbox_to(sink, on_state=lambda up, why: told.append((up, why))) as outbox:
+        assert outbox.stats().up is None
+        for failure in (None, DOWN, None):
+            sink.failure = failure
+            outbox.put(make_parcel(len(told)))
+            assert outbox.drain(0.3) == (0 if failure is None else 1)
+            assert outbox.stats().up is (failure is None)
+    assert told == [(True, None), (False, "away for the test"), (True, None)]
+    assert sum("away for the test" in message for message in caplog.messages) == 1
+
+
+def test_the_pause_doubles_up_to_the_longest_and_is_the_longest_at_once_for_what_stays_wrong() -> None:
+    with outbox_to(MemorySink(), first_wait=1.0, longest_wait=10.0, chance=lambda: 0.0) as outbox:
+        assert [outbox._wait(n, False) for n in (1, 2, 3, 4, 5, 5000)] == [1, 2, 4, 8, 10, 10]
+        assert outbox._wait(1, True) == 10
+    with outbox_to(MemorySink(), first_wait=1.0, longest_wait=10.0, chance=lambda: 1.0) as outbox:
+        assert outbox._wait(3, False) == 2
+
+
+def test_seconds_count_from_the_moment_given() -> None:
+    seconds: list[float] = []
+    told = threading.Event()
+
+    def note(_: Item, took: float) -> None:
+        seconds.append(took)
+        told.set()
+
+    with outbox_to(MemorySink(), on_delivered=note, clock=lambda: 107.5) as outbox:
+        outbox.put(make_parcel(), began=100.0)
+        assert told.wait(10)
+    assert seconds == [7.5]
+
+
+def test_the_oldest_tells_its_age() -> None:
+    gate = Gate()
+    with outbox_to(gate, clock=lambda: 60.0) as outbox:
+        assert outbox.stats().oldest_seconds == 0
+        outbox.put(make_parcel(0), began=20.0)
+        outbox.put(make_parcel(1), began=50.0)
+        assert outbox.stats().oldest_seconds == 40
+        assert outbox.stats().bytes == make_parcel(0).size + make_parcel(1).size
+        gate.open.set()
+
+
+def test_what_does_not_fit_is_counted_logged_once_and_told_to_subscribers(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    sink = MemorySink()
+    sink.failure = DOWN
+    with outbox_to(sink, max_events=20) as outbox:
+        wait_until(lambda: outbox.put(make_parcel(0)) or outbox.stats().up is False)
+        waiting = outbox.stats().events
+        for number in range(1, 100):
+            outbox.put(make_parcel(number))
+        assert outbox.stats().events == 20
+        shed = outbox.stats().shed_events
+        assert shed == waiting + 99 - 20
+        sink.failure = None
+        assert outbox.drain(10) == 0
+        assert outbox.stats().shed_events == shed
+    (notice,) = sink.notices
+    fields = dict(notice.fields)
+    assert (fields["kind"], fields["camera"], fields["events"]) == ("shed", "top", str(shed))
+    assert sum("outbox is full" in message for message in caplog.messages) == 1
+    assert sum("given up for want of room" in message for message in caplog.messages) == 1
+
+
+def test_pictures_go_first_and_their_events_still_arrive() -> None:
+    sink = MemorySink()
+    sink.failure = DOWN
+    parcels = [make_parcel(number) for number in range(8)]
+    room = sum(parcel.size for parcel in parcels) - 2 * parcels[0].picture_size
+    store = MemoryStore(1000, room)
+    for parcel in parcels:
+        store.add(parcel, 0.0)
+    with outbox_to(sink, store=store) as outbox:
+        sink.failure = None
+        assert outbox.drain(10) == 0
+    assert numbers(sink) == list(range(8))
+    bare = [parcel.annotated is None for parcel in sink.parcels]
+    assert bare == sorted(bare, reverse=True)
+    assert 2 <= sum(bare) < 8
+    for parcel in sink.parcels:
+        assert (json.loads(parcel.document)["image"]["frame_key"] is None) == (parcel.annotated is None)
+
+
+def test_a_fault_in_a_listener_or_sink_does_not_end_deliveries(caplog: pytest.LogCaptureFixture) -> None:
+    class Faulty(MemorySink):
+        calls = 0
+
+        def deliver(self, items: Sequence[Item]) -> int:
+            self.calls += 1
+            if self.calls == 1:
+                raise KeyError("a bug")
+            return super().deliver(items)
+
+    def listener(*_: object) -> None:
+        raise ZeroDivisionError("another")
+
+    sink = Faulty()
+    with outbox_to(sink, on_delivered=listener, on_state=listener) as outbox:
+        outbox.put(make_parcel(0))
+        assert outbox.drain(10) == 0
+        outbox.put(make_parcel(1))
+        assert outbox.drain(10) == 0
+    assert numbers(sink) == [0, 1]
+    assert any("unforeseen" in message for message in caplog.messages)
+
+
+def test_closing_does_not_wait_for_the_next_try_and_says_what_is_left() -> None:
+    sink = MemorySink()
+    sink.failure = DOWN
+    outbox = Outbox(sink, first_wait=600.0, longest_wait=600.0)
+    outbox.put(make_parcel())
+    wait_until(lambda: outbox.stats().up is False)
+    assert outbox.close(10) == 1
+    assert not outbox._thread.is_alive()
+    with pytest.raises(RuntimeError, match="closed"):
+        outbox.put(make_parcel())
+
+
+# With a real server.
+
+
+def test_a_server_away_and_back_has_everything_once(make_server: Callable[..., Any]) -> None:
+    server = make_server()
+    delivered: list[str] = []
+    with outbox_to(
+        RedisSink(server.url, timeout=1.0), on_delivered=lambda item, _: delivered.append(item.id)
+    ) as outbox:
+        outbox.put(make_parcel(0))
+        assert outbox.drain(10) == 0
+        server.stop()
+        for number in range(1, 100):
+            outbox.put(make_parcel(number))
+        wait_until(lambda: outbox.stats().up is False)
+        assert outbox.stats().events == 99
+        server.start()
+        assert outbox.drain(20) == 0
+    with server.client() as client:
+        ids = [fields[b"id"].decode() for _, fields in client.xrange("defects:events")]
+    assert ids == [make_parcel(number).id for number in range(1, 100)]
+    assert delivered == [make_parcel(number).id for number in range(100)]
+
+
+def test_a_paused_server_gets_everything_once_when_it_goes_on(make_server: Callable[..., Any]) -> None:
+    server = make_server()
+    with outbox_to(RedisSink(server.url, timeout=0.2)) as outbox:
+        outbox.put(make_parcel(0))
+        assert outbox.drain(10) == 0
+        server.signal(signal.SIGSTOP)
+        begun = time.monotonic()
+        for number in range(1, 60):
+            outbox.put(make_parcel(number))
+        wait_until(lambda: outbox.stats().up is False)
+        # The paused server holds commands whose sender has given up on them: they are carried out when it
+        # goes on, and come again.
+        wait_until(lambda: time.monotonic() - begun > 1.5)
+        server.signal(signal.SIGCONT)
+        assert outbox.drain(20) == 0
+    with server.client() as client:
+        ids = [fields[b"id"].decode() for _, fields in client.xrange("defects:events")]
+        pictures = [client.get(f"defects:frame:{identity}") for identity in ids]
+    assert ids == [make_parcel(number).id for number in range(60)]
+    assert pictures == [make_parcel(number).annotated for number in range(60)]

@@ -1,0 +1,128 @@
+"""What waits stays in order and within bounds, and every loss is accounted for."""
+
+from collections import Counter
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from monitor.publish.document import Event
+from monitor.publish.parcel import Item, Parcel
+from monitor.publish.store import MemoryStore
+
+from .conftest import make_event
+
+TEMPLATE = make_event()
+
+
+def parcel(number: int, picture: int) -> Parcel:
+    event = TEMPLATE.model_copy(update={"id": f"top-{number}"})
+    return Parcel.of(event, b"j" * picture if picture else None)
+
+
+BARE = parcel(0, 0).size
+
+
+class Accounts(RuleBasedStateMachine):
+    """Whatever is added, taken and settled: each item is waiting, delivered, or counted as lost."""
+
+    max_items, max_bytes = 6, 9000
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.store = MemoryStore(self.max_items, self.max_bytes)
+        self.added = self.pictures = 0
+        self.delivered: list[Item] = []
+        self.taken: list[Item] = []
+        self.lost: Counter[str] = Counter()
+
+    @rule(picture=st.sampled_from([0, 100, 3000]))
+    def add(self, picture: int) -> None:
+        for (_, kind), count in self.store.add(parcel(self.added, picture), float(self.added)).items():
+            self.lost[kind] += count
+        self.added += 1
+
+    @rule(items=st.integers(1, 4), size=st.integers(1, 8000))
+    def take(self, items: int, size: int) -> None:
+        self.taken = list(self.store.take(items, size))
+        assert len(self.taken) <= items
+        assert len(self.taken) == 1 or sum(item.size for item in self.taken) <= size or not self.taken
+
+    @precondition(lambda self: self.taken)
+    @rule(data=st.data())
+    def settle(self, data: st.DataObject) -> None:
+        count = data.draw(st.integers(0, len(self.taken)))
+        settled = self.store.settle(count)
+        assert [item for item, _ in settled] == self.taken[:count], (
+            "what was taken has been changed meanwhile"
+        )
+        assert [f"top-{int(at)}" for _, at in settled] == [item.id for item, _ in settled]
+        self.delivered += self.taken[:count]
+        self.taken = []
+
+    @invariant()
+    def nothing_is_unaccounted_for(self) -> None:
+        assert self.added == len(self.delivered) + len(self.store) + self.lost["events"]
+        assert len(self.store) <= self.max_items
+        assert self.store.size <= max(self.max_bytes, sum(item.size for item in self.taken))
+
+    @invariant()
+    def order_is_kept(self) -> None:
+        numbers = [int(item.id.removeprefix("top-")) for item in self.delivered]
+        assert numbers == sorted(set(numbers))
+
+
+TestAccounts = Accounts.TestCase
+
+
+def test_pictures_go_before_events_and_the_oldest_first() -> None:
+    store = MemoryStore(100, 3 * BARE + 2500)
+    assert not store.add(parcel(0, 1000), 0.0)
+    assert not store.add(parcel(1, 1000), 1.0)
+    assert store.add(parcel(2, 1000), 2.0) == {("top", "pictures"): 1}
+    first, second, third = store.take(3, 1_000_000)
+    assert [item.picture_size for item in (first, second, third)] == [0, 1000, 1000]
+    assert isinstance(first, Parcel)
+    assert Event.from_json(first.document).image.frame_key is None
+
+
+def test_when_no_picture_is_left_the_oldest_event_goes() -> None:
+    store = MemoryStore(2, 1_000_000)
+    for number in range(3):
+        lost = store.add(parcel(number, 0), 0.0)
+    assert lost == {("top", "events"): 1}
+    assert [item.id for item in store.take(9, 1_000_000)] == ["top-1", "top-2"]
+
+
+def test_what_is_being_delivered_is_not_given_up() -> None:
+    store = MemoryStore(2, 1_000_000)
+    store.add(parcel(0, 10), 0.0)
+    store.add(parcel(1, 10), 0.0)
+    store.take(2, 1_000_000)
+    assert store.add(parcel(2, 10), 0.0) == {("top", "events"): 1}
+    assert [item.id for item, _ in store.settle(2)] == ["top-0", "top-1"]
+    assert len(store) == 0
+    assert store.size == 0
+
+
+@given(st.lists(st.integers(0, 4000), min_size=1, max_size=30))
+def test_the_size_is_that_of_what_waits(pictures: list[int]) -> None:
+    store = MemoryStore(1000, 20_000)
+    for number, picture in enumerate(pictures):
+        store.add(parcel(number, picture), 0.0)
+    assert store.size == sum(item.size for item in store.take(1000, 10**9))
+
+
+def test_an_item_too_large_for_the_store_is_lost_and_said_to_be() -> None:
+    store = MemoryStore(10, 100)
+    assert store.add(parcel(0, 1000), 0.0) == {("top", "pictures"): 1, ("top", "events"): 1}
+    assert store.oldest() is None
+
+
+@pytest.mark.parametrize(("added", "free"), [(5, True), (6, False)])
+def test_half_empty_is_half_of_the_items(added: int, free: bool) -> None:
+    store = MemoryStore(10, 10**9)
+    for number in range(added):
+        store.add(parcel(number, 0), 0.0)
+    assert store.half_empty() is free
