@@ -31,7 +31,7 @@ Count = Annotated[int | None, typer.Option(min=1, help="End after so many events
 
 _URL = "redis://127.0.0.1:6379/0"
 _PREFIX = "defects"
-_ROW = "{:<26}  {:<14} {:>8}  {:<16} {:>6}  {}"
+_ROW = "{:<19}  {:<10} {:>8}  {:<10} {:>5}  {}"
 
 
 @app.command()
@@ -152,7 +152,7 @@ def _line(event: "Event") -> None:
 def _cells(event: "Event") -> tuple[Any, ...]:
     places = ", ".join(f"{place.x},{place.y} {place.width}×{place.height}" for place in event.regions)
     return (
-        event.captured_at.astimezone().isoformat(sep=" ", timespec="milliseconds"),
+        f"{event.captured_at.astimezone():%Y-%m-%d %H:%M:%S}",
         event.camera,
         event.frame_number,
         event.label,

@@ -52,10 +52,16 @@ def test_two_at_once_are_two() -> None:
 
 
 def test_it_ends_after_an_error_inside() -> None:
-    server = embedded_server()
-    url = server.__enter__()
+    urls = []
+
+    def fail_inside() -> None:
+        with embedded_server() as url:
+            urls.append(url)
+            raise ZeroDivisionError
+
     with pytest.raises(ZeroDivisionError):
-        server.__exit__(ZeroDivisionError, ZeroDivisionError(), None)
+        fail_inside()
+    (url,) = urls
     with redis.Redis.from_url(url, protocol=2) as client, pytest.raises(redis.ConnectionError):
         client.ping()
 
