@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-MEAN = 68.0
+MEAN = 67.0
 """Mean grey value of a texture; pictures then spread around 70 as DAGM's Class1 does (64..76)."""
 
 FLOOR = 16.0
@@ -46,7 +46,7 @@ def render_texture(side: int, random: np.random.Generator) -> Texture:
     magnitude = np.abs(field)
     local = cv2.GaussianBlur(magnitude, (0, 0), side / 30)
     local /= local.mean()
-    magnitude /= np.maximum(local, 0.02) ** random.uniform(0.2, 0.5)
+    magnitude /= np.maximum(local, 0.02) ** random.uniform(0, 0.3)
     grey = FLOOR + (MEAN - FLOOR) * magnitude / magnitude.mean()
     # Places of weak texture would be defects by any measure: there, what texture there is becomes stronger.
     fine = grey - cv2.GaussianBlur(grey, (0, 0), 3)
