@@ -38,7 +38,7 @@ def test_the_same_picture_always_gives_the_same_result(corruption):
 
 @EACH
 def test_the_picture_changes_and_its_size_does_not(corruption):
-    image, mask = texture(), spot(96, 128, 40, 50, 12)
+    image, mask = texture(480, 640), spot(480, 640, 200, 250, 60)
     before = zlib.crc32(image), zlib.crc32(mask)
     changed, changed_mask = corruption.apply(image, mask)
     assert (changed.shape, changed.dtype) == (image.shape, np.uint8)
