@@ -110,6 +110,7 @@ class Camera:
                 else:
                     with contextlib.closing(source):
                         lasted = self._read_all(source)
+                    self._report_all(self._flushed())
                     if not source.live:
                         return
                     if lasted > LONGEST:  # a source that flaps is not knocked at without pause
@@ -167,8 +168,7 @@ class Camera:
                     self._gaps.add("overload", lost.number, lost.captured_at, now)
                 self._waiting.append(Frame(self.name, number, at, now, image))
             gaps = self._gaps.due(now)
-        for gap in gaps:
-            self._report(gap)
+        self._report_all(gaps)
         if image is not None:
             self._on_frame()
 
@@ -183,9 +183,14 @@ class Camera:
         return True
 
     def _finish(self) -> None:
-        with self._changed:
-            gaps = self._gaps.flush()
-        for gap in gaps:
-            self._report(gap)
+        self._report_all(self._flushed())
         if self._change("ended"):
             self._on_frame()
+
+    def _flushed(self) -> list[Gap]:
+        with self._changed:
+            return self._gaps.flush()
+
+    def _report_all(self, gaps: list[Gap]) -> None:
+        for gap in gaps:
+            self._report(gap)

@@ -50,7 +50,7 @@ def open_source(
     open_timeout: float = 5.0,
     read_timeout: float = 5.0,
 ) -> Source:
-    """Opens a device (`0`, `/dev/video0`), `rtsp(s)://…`, a video file, images by folder or glob, `simulate:…`.
+    """Opens a device (`0`, `/dev/video0`), `rtsp(s)://…`, a video, images by folder or glob, or `simulate:`.
 
     `fps` sets the rate of folders, video files and simulations; cameras and streams keep their own. Without
     it a video file has none, or its own rate with `own_rate`, and a simulation has 15. Timeouts are in

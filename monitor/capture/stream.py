@@ -20,8 +20,11 @@ from monitor.records import Image
 
 _NETWORK_OPTIONS = {
     "rtsp_transport": "tcp",  # a lost UDP packet smears a picture, and a smear looks like a defect
-    "fflags": "nobuffer",
     "flags": "low_delay",
+    # Otherwise opening takes two seconds, to guess a rate that nobody asks for. ("nobuffer" is no help: it
+    # throws away the pictures seen while opening, the key picture first; the next ones cannot be decoded.)
+    "fpsprobesize": "0",
+    "analyzeduration": "1000000",  # microseconds
 }
 _DEFAULT_PORTS = {"rtsp": 554, "rtsps": 322}
 
@@ -44,6 +47,7 @@ class _Video:
         # Decoding frames on several threads would hold back as many frames as there are threads.
         self._stream.thread_type = "SLICE"
         self._packets = self._container.demux(self._stream)
+        self._begun = False
 
     @property
     def rate(self) -> float | None:
@@ -61,7 +65,10 @@ class _Video:
             except av.error.EOFError:
                 return None
             except av.error.InvalidDataError as error:
+                if not self._begun:  # a stream is joined between two key pictures: that is no damage
+                    continue
                 raise ImageError(f"{self._shown}: a picture of it cannot be decoded") from error
+        self._begun = True
         frame = self._decoded.popleft()
         if frame.is_corrupt:
             raise ImageError(f"{self._shown}: a picture of it is damaged")

@@ -1,0 +1,93 @@
+"""A camera on a real stream that breaks: it comes back by itself, and the numbers still add up."""
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from monitor.capture.camera import Camera
+from monitor.capture.source import open_source
+
+from .rtsp_server import RtspServer
+from .test_camera import Listener, wait_for
+
+
+@pytest.fixture
+def server(needs_rtsp: None, folder: Path) -> Iterator[RtspServer]:
+    with RtspServer(folder, fps=20) as server:
+        yield server
+
+
+def watch(server: RtspServer) -> tuple[Camera, Listener]:
+    listener = Listener()
+    opener = lambda: open_source(server.url, open_timeout=1, read_timeout=1)  # noqa: E731
+    camera = Camera(
+        "cam", opener, frames="newest", report=listener.report, on_frame=listener.woken.set, buffer=4
+    )
+    camera.start()
+    return camera, listener
+
+
+def take_until(camera: Camera, listener: Listener, count: int) -> None:
+    deadline = time.monotonic() + 30
+    while len(listener.taken) < count:
+        assert time.monotonic() < deadline, f"no further frame; {listener.states()}"
+        listener.woken.wait(1)
+        listener.woken.clear()
+        listener.taken += camera.take(2)
+
+
+def settle(camera: Camera, listener: Listener) -> None:
+    assert camera.stop(10)
+    while frames := camera.take(9):
+        listener.taken += frames
+    numbers = [frame.number for frame in listener.taken]
+    assert numbers == sorted(set(numbers))
+    assert len(numbers) + listener.lost() == camera.captured
+
+
+def test_a_server_that_is_killed_and_comes_back_is_seen_again(server: RtspServer):
+    camera, listener = watch(server)
+    take_until(camera, listener, 10)
+    server.stop()
+    wait_for(lambda: "down refused" in listener.states())
+    seen = len(listener.taken)
+    server.start()
+    take_until(camera, listener, seen + 10)
+    settle(camera, listener)
+    states = listener.states()
+    assert states[:3] == ["starting", "up", "down end-of-stream"]
+    assert states[-2:] == ["up", "ended"]
+
+
+def test_a_server_that_falls_silent_is_a_timeout_and_is_seen_again(server: RtspServer):
+    camera, listener = watch(server)
+    take_until(camera, listener, 10)
+    assert server.process_id is not None
+    os.kill(server.process_id, signal.SIGSTOP)
+    wait_for(lambda: "down timeout" in listener.states())
+    seen = len(listener.taken)
+    os.kill(server.process_id, signal.SIGCONT)
+    take_until(camera, listener, seen + 10)
+    settle(camera, listener)
+
+
+def test_reconnecting_leaves_no_file_and_no_thread_behind(server: RtspServer):
+    def held() -> int:
+        return len(list(Path("/proc/self/fd").iterdir())) + len(list(Path("/proc/self/task").iterdir()))
+
+    for _ in range(2):
+        _look(server)
+    before = held()
+    for _ in range(8):
+        _look(server)
+    assert held() <= before
+
+
+def _look(server: RtspServer) -> None:
+    source = open_source(server.url)
+    assert source.read() is not None
+    source.close()
