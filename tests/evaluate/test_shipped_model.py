@@ -1,0 +1,34 @@
+"""What the shipped model promises of pictures that it was never trained on."""
+
+import pytest
+
+from monitor.classify.bundle import load_bundle
+from monitor.dataset import read_samples
+from monitor.evaluate.network import network_of
+from monitor.evaluate.run import evaluate
+
+
+@pytest.fixture(scope="module")
+def found(dagm_root, shipped_bundle):
+    if not (shipped_bundle / "card.json").is_file():
+        pytest.skip(f"no model ships yet: {shipped_bundle} is missing")
+    samples = read_samples([dagm_root], ["Class1"], split="Test")
+    return evaluate(network_of(load_bundle(shipped_bundle), device="cpu"), samples, repeats=100)
+
+
+def test_no_defect_is_missed_and_no_good_part_is_flagged(found):
+    figures = found.as_recorded.classification
+    assert (figures.misses, figures.false_alarms) == (0, 0)
+    assert figures.auc.value == 1
+    assert figures.lowest_defect > 0.9
+    assert figures.highest_good < 0.1
+
+
+def test_every_defect_is_found_at_its_place(found):
+    places = found.as_recorded.localisation
+    assert places.pointing.value == 1
+    assert places.found_at_03.value == 1
+
+
+def test_known_surfaces_are_not_called_unfamiliar(found):
+    assert found.own.unfamiliar <= 0.05 * found.own.pictures
