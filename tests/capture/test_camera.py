@@ -226,19 +226,30 @@ def test_stop_ends_a_long_wait_for_a_slow_rate():
 
 def test_stop_returns_in_time_when_a_read_hangs_and_the_late_frame_is_not_counted():
     release = threading.Event()
-    camera, listener = make(lambda: Script([PICTURE, release.wait, PICTURE], live=True))
+    steps = [PICTURE, ImageError("1.png: broken"), release.wait, PICTURE]
+    camera, listener = make(lambda: Script(steps, live=True))
     camera.start()
-    wait_for(lambda: camera.captured == 1)
+    wait_for(lambda: camera.captured == 2)
     began = time.monotonic()
     assert camera.stop(0.2) is False
     assert time.monotonic() - began < 5
+    assert listener.lost() == 1
     told = list(listener.changes)
     release.set()
     wait_for(lambda: camera.stop(0.1))
-    assert camera.captured == 1
+    assert camera.captured == 2
     assert len(camera.take(9)) == 1
     assert camera.ended
     assert listener.changes == told
+
+
+def test_what_was_lost_before_a_source_went_down_is_told_while_it_is_down():
+    script = Script([PICTURE, ImageError("1.png: broken"), SourceError("gone", "pulled")], live=True)
+    camera, listener = make(raiser([script]), delays=lambda: itertools.repeat(3600.0))
+    camera.start()
+    wait_for(lambda: listener.lost() == 1)
+    assert camera.stop(5)
+    assert listener.lost() == 1
 
 
 def test_stop_before_start_and_twice_is_no_fault():
