@@ -65,6 +65,7 @@ class Daemon:
         )
         self._metrics.build(__version__)
         self._sink = self._make_sink()
+        self._refuse_what_waiting_cannot_mend()
         self._http: HttpServer = serve(
             settings.metrics.host,
             settings.metrics.port,
@@ -114,7 +115,8 @@ class Daemon:
         self._ready.set()
         log.info("watching", extra={"cameras": len(self._cameras), "metrics": f"port {self.port}"})
         while not self._stopping.wait(0.1) and judging.is_alive() and self._failure is None:
-            pass
+            waiting = self._outbox.stats()
+            self._metrics.outbox(waiting.events, waiting.bytes, waiting.oldest_seconds)
         self._ready.clear()
         log.info("stopping")
         for camera in self._cameras:
@@ -157,6 +159,15 @@ class Daemon:
             username=redis.username,
             password=redis.password.get_secret_value() if redis.password else None,
         )
+
+    def _refuse_what_waiting_cannot_mend(self) -> None:
+        """A Redis that is away may come back; a wrong password at the start is a mistake to mend now."""
+        try:
+            self._sink.check()
+        except DeliveryError as error:
+            if error.permanent:
+                raise
+            log.warning("starting without Redis", extra={"why": str(error)})
 
     def _make_classifier(self) -> Classifier:
         wanted, card = self._settings.inference, self._bundle.card

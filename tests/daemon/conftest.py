@@ -1,0 +1,121 @@
+"""A daemon run as its user runs it, and what came of it in Redis."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import redis
+
+ENVIRONMENT = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
+
+
+def defect_monitor(
+    *arguments: str | Path, timeout: float = 120, **more: Any
+) -> subprocess.CompletedProcess[str]:
+    """Run the command to its end."""
+    return subprocess.run(
+        [sys.executable, "-m", "monitor", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+        env=ENVIRONMENT,
+        **more,
+    )
+
+
+@dataclass
+class Running:
+    """A daemon in a process of its own."""
+
+    process: subprocess.Popen[str]
+    port: int
+    log: Path
+
+    def ready(self) -> dict[str, Any]:
+        """What /readyz says, once it says 200."""
+        wait_for(lambda: self.get("/readyz")[0] == 200, 90, self)
+        return dict(json.loads(self.get("/readyz")[1]))
+
+    def get(self, path: str) -> tuple[int, str]:
+        """Status and text of a page; 0 where nobody answers."""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=5) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, error.read().decode()
+        except OSError:
+            return 0, ""
+
+    def metric(self, start: str) -> float:
+        """Sum of all samples whose line starts so."""
+        lines = [line for line in self.get("/metrics")[1].splitlines() if line.startswith(start)]
+        return sum(float(line.rsplit(" ", 1)[1]) for line in lines)
+
+    def stop(self, timeout: float = 10) -> int:
+        """SIGTERM; the exit code, which must come within `timeout` seconds."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(timeout)
+
+
+@contextmanager
+def running(config: Path, port: int) -> Iterator[Running]:
+    """`defect-monitor run -c config`, its log in a file beside it."""
+    log = config.with_suffix(".log")
+    with log.open("w") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "monitor", "run", "-c", str(config)],
+            stderr=output,
+            text=True,
+            env=ENVIRONMENT,
+        )
+        try:
+            yield Running(process, port, log)
+        finally:
+            process.kill()
+            process.wait()
+
+
+def wait_for(true: Callable[[], bool], seconds: float, daemon: Running | None = None) -> None:
+    """Wait until it is true; fail with the daemon's log if it does not become so, or the daemon ended."""
+    deadline = time.monotonic() + seconds
+    while not true():
+        ended = daemon is not None and daemon.process.poll() is not None
+        if ended or time.monotonic() > deadline:
+            told = daemon.log.read_text() if daemon else ""
+            raise AssertionError(f"{'the daemon ended' if ended else 'it did not become true'}: {told}")
+        time.sleep(0.1)
+
+
+def write_config(folder: Path, cameras: str, *, url: str, port: int, more: str = "") -> Path:
+    """Settings in a file."""
+    path = folder / "line.toml"
+    path.write_text(
+        f'[redis]\nurl = "{url}"\n[metrics]\nport = {port}\n[inference]\nthreads = 2\n{more}\n{cameras}\n'
+    )
+    return path
+
+
+def events_of(url: str) -> list[dict[str, Any]]:
+    """All event documents in the stream."""
+    with redis.Redis.from_url(url, protocol=2) as client:
+        return [json.loads(fields[b"event"]) for _, fields in client.xrange("defects:events")]
+
+
+def coverage_of(url: str) -> list[dict[str, str]]:
+    """All entries of the coverage stream."""
+    with redis.Redis.from_url(url, protocol=2) as client:
+        return [
+            {name.decode(): value.decode() for name, value in fields.items()}
+            for _, fields in client.xrange("defects:coverage")
+        ]

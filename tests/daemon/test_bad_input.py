@@ -1,0 +1,127 @@
+"""A mistake of the user's is one sentence and the right exit code, never a traceback."""
+
+import shutil
+import socket
+from pathlib import Path
+from subprocess import CompletedProcess
+
+import cv2
+import numpy as np
+import pytest
+import redis
+
+from monitor.publish.embedded import embedded_server
+from tests.daemon.conftest import coverage_of, defect_monitor, events_of, write_config
+
+CAMERA = '[[camera]]\nname = "one"\nsource = "simulate:"\n'
+
+
+def refused(done: CompletedProcess[str], code: int, said: str) -> None:
+    text = done.stderr
+    assert done.returncode == code, text
+    assert said in text
+    assert "Traceback" not in text
+    assert len([line for line in text.splitlines() if line.startswith("defect-monitor:")]) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (None, "there is no such file"),
+        ("[[camera]\n", "not valid TOML"),
+        (CAMERA + "[explain]\nmaxn = 3\n", "unknown key; did you mean 'max_n'?"),
+        (CAMERA + "[explain]\nmax_n = 'x'\n", "explain.max_n: input should be a valid integer"),
+        (CAMERA + CAMERA, "another camera is named 'one' already"),
+        (CAMERA.replace("simulate:", "http://x"), "kind of source"),
+    ],
+)
+@pytest.mark.parametrize("command", [("run", "-c"), ("check-config",)])
+def test_wrong_settings_end_with_2(
+    tmp_path: Path, text: str | None, said: str, command: tuple[str, ...]
+) -> None:
+    path = tmp_path / "line.toml"
+    if text is not None:
+        path.write_text(text)
+    refused(defect_monitor(*command, path), 2, said)
+
+
+def test_check_config_shows_the_settings_without_secrets(tmp_path: Path) -> None:
+    path = write_config(
+        tmp_path,
+        '[[camera]]\nname = "one"\nsource = "rtsp://u:hunter2@host/x"\n',
+        url="redis://:hunter2@host/0",
+        port=9464,
+    )
+    done = defect_monitor("check-config", path)
+    assert done.returncode == 0, done.stderr
+    assert '"max_n": 10' in done.stdout
+    assert "hunter2" not in done.stdout
+
+
+@pytest.mark.parametrize("example", sorted((Path(__file__).parents[2] / "configs").glob("*.toml")), ids=str)
+def test_every_example_is_valid(example: Path) -> None:
+    done = defect_monitor("check-config", example)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture
+def bundle(tmp_path: Path, shipped_bundle: Path) -> Path:
+    """A copy of the shipped model to spoil."""
+    return Path(shutil.copytree(shipped_bundle, tmp_path / "model"))
+
+
+def test_a_model_that_is_missing_broken_or_altered_is_refused(
+    tmp_path: Path, bundle: Path, valkey: str
+) -> None:
+    def run(path: Path) -> CompletedProcess[str]:
+        more = f'[model]\npath = "{path}"\n'
+        return defect_monitor("run", "-c", write_config(tmp_path, CAMERA, url=valkey, port=0, more=more))
+
+    refused(run(tmp_path / "none"), 1, "there is no model at")
+    (network,) = bundle.glob("*.keras")
+    content = network.read_bytes()
+    network.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    refused(run(bundle), 1, "SHA-256 differs")
+    network.unlink()
+    refused(run(bundle), 1, "is incomplete")
+    (bundle / "card.json").write_text("{")
+    refused(run(bundle), 1, "card.json cannot be read")
+
+
+def test_a_port_that_is_taken_is_refused(tmp_path: Path, valkey: str) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        refused(
+            defect_monitor("run", "-c", write_config(tmp_path, CAMERA, url=valkey, port=port)), 1, str(port)
+        )
+
+
+def test_a_wrong_redis_password_is_refused_without_naming_it(tmp_path: Path) -> None:
+    with embedded_server() as url:
+        with redis.Redis.from_url(url) as client:
+            client.config_set("requirepass", "right")
+        wrong = url.replace("redis://", "redis://:hunter2@")
+        done = defect_monitor("run", "-c", write_config(tmp_path, CAMERA, url=wrong, port=0))
+    refused(done, 1, "refuses the user or password")
+    assert "hunter2" not in done.stderr
+
+
+def test_pictures_that_are_none_are_unusable_and_the_others_are_judged(tmp_path: Path, valkey: str) -> None:
+    folder = tmp_path / "images"
+    folder.mkdir()
+    grey = np.random.default_rng(0).integers(40, 100, (96, 96), np.uint8)
+    cv2.imwrite(str(folder / "1.png"), grey)
+    (folder / "2.png").write_bytes(b"")
+    (folder / "3.png").write_text("no picture")
+    cv2.imwrite(str(folder / "4.png"), np.full((1, 1), 90, np.uint8))
+    cv2.imwrite(str(folder / "5.png"), grey.astype(np.uint16) * 257)
+    cv2.imwrite(str(folder / "6.png"), np.dstack([grey, grey, grey, np.full_like(grey, 255)]))
+    camera = f'[[camera]]\nname = "f"\nsource = "{folder}"\n'
+    done = defect_monitor("run", "-c", write_config(tmp_path, camera, url=valkey, port=0))
+    assert done.returncode == 0, done.stderr
+    gaps = [entry for entry in coverage_of(valkey) if entry["kind"] == "gap"]
+    assert sum(int(gap["frames"]) for gap in gaps) == 3
+    assert {gap["cause"] for gap in gaps} == {"unreadable"}
+    assert {event["frame_number"] for event in events_of(valkey)} <= {0, 4, 5}
