@@ -107,7 +107,7 @@ def _tiles(evaluation: Evaluation) -> str:
             (number(place.median_overlap.value), "median IoU of boxes", False),
         ]
     for counted, name in (
-        (evaluation.own, "marked unfamiliar"),
+        (evaluation.as_recorded.familiarity, "marked unfamiliar"),
         (evaluation.others, "of other surfaces marked"),
     ):
         if counted is not None:

@@ -31,15 +31,6 @@ class Judged:
 
 
 @dataclass(frozen=True, slots=True)
-class Condition:
-    """The figures of one set of pictures in one state; `localisation` only where masks are known."""
-
-    name: str
-    classification: Classification
-    localisation: Localisation | None
-
-
-@dataclass(frozen=True, slots=True)
 class Strangeness:
     """How many of `pictures` were marked unfamiliar, and how many unmarked ones got a sure answer."""
 
@@ -50,13 +41,25 @@ class Strangeness:
 
 
 @dataclass(frozen=True, slots=True)
+class Condition:
+    """The figures of one set of pictures in one state.
+
+    `localisation` only where masks are known, `familiarity` only where the bundle knows its training data.
+    """
+
+    name: str
+    classification: Classification
+    localisation: Localisation | None
+    familiarity: Strangeness | None
+
+
+@dataclass(frozen=True, slots=True)
 class Evaluation:
-    """All that was found. `own` counts the evaluated pictures, `others` those of other surfaces, if any."""
+    """All that was found; `others` counts pictures of other surfaces, where there were any."""
 
     judged: tuple[Judged, ...]
     as_recorded: Condition
     spoilt: tuple[Condition, ...]
-    own: Strangeness | None
     others: Strangeness | None
 
 
@@ -93,6 +96,7 @@ def evaluate(
             name,
             classification(scores, defective, network.threshold, repeats=repeats),
             localisation(places, repeats=repeats) if places else None,
+            _strangeness(network, judged),
         )
 
     judged = tuple(judge(network, samples, None, partial(advance, "as recorded")))
@@ -105,7 +109,6 @@ def evaluate(
         judged=judged,
         as_recorded=condition("as recorded", judged),
         spoilt=tuple(spoilt),
-        own=_strangeness(network, judged),
         others=_strangeness(network, strange) if strange else None,
     )
 
@@ -165,7 +168,6 @@ def as_document(evaluation: Evaluation, network: Network) -> dict[str, Any]:
         "model": {"name": network.name, "sha256": network.sha256, "threshold": network.threshold},
         "as_recorded": _plain(evaluation.as_recorded),
         "robustness": _plain(evaluation.spoilt),
-        "familiarity": _plain(evaluation.own),
         "other_surfaces": _plain(evaluation.others),
         "pictures": one_by_one,
     }

@@ -27,7 +27,7 @@ def tables(evaluation: Evaluation) -> list[Table]:
         found.append(_localisation(whole.localisation))
     if evaluation.spoilt:
         found.append(_robustness((whole, *evaluation.spoilt)))
-    counts = {"these pictures": evaluation.own, "other surfaces": evaluation.others}
+    counts = {"these pictures": whole.familiarity, "other surfaces": evaluation.others}
     known = [(name, counted) for name, counted in counts.items() if counted is not None]
     if known:
         found.append(_strangeness(known))
@@ -112,9 +112,7 @@ def _robustness(conditions: Sequence[Condition]) -> Table:
         "false alarms",
         "lowest defect",
         "highest good",
-        "calibration error",
     )
-    located = any(one.localisation is not None for one in conditions)
     rows = []
     for one in conditions:
         figures, place = one.classification, one.localisation
@@ -125,8 +123,9 @@ def _robustness(conditions: Sequence[Condition]) -> Table:
             str(figures.false_alarms),
             number(figures.lowest_defect),
             number(figures.highest_good),
-            number(figures.calibration_error.value),
         ]
+        if one.familiarity is not None:
+            row.append(str(one.familiarity.unfamiliar))
         if place is not None:
             row += [
                 number(place.pointing.value),
@@ -135,7 +134,10 @@ def _robustness(conditions: Sequence[Condition]) -> Table:
                 number(place.found_at_05.value),
             ]
         rows.append(tuple(row))
-    if located:
+    # Every state is of the same pictures and the same model.
+    if conditions[0].familiarity is not None:
+        header += ("marked unfamiliar",)
+    if conditions[0].localisation is not None:
         header += ("pointing game", "median IoU", "found at 0.3", "found at 0.5")
     return Table("Robustness", header, tuple(rows), "A missed defect counts as not found.")
 

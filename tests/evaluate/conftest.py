@@ -5,9 +5,14 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 import pytest
+from hypothesis import settings
 
 from monitor.dataset import read_samples
 from monitor.evaluate.network import Network
+
+# How long an example takes says how busy the machine is, and nothing about the code.
+settings.register_profile("patient", deadline=None)
+settings.load_profile("patient")
 
 INPUT, CELLS = 64, 16
 

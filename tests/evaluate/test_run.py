@@ -83,15 +83,15 @@ def test_other_surfaces_are_counted_and_no_sure_answer_hides_among_them(network,
     found = evaluate(network, samples, others=others, repeats=5)
     assert (found.others.pictures, found.others.flagged) == (2, 2)
     assert (found.others.unfamiliar, found.others.sure_and_unmarked) == (1, 1)
-    assert found.own.pictures == 14
-    assert found.own.unfamiliar == sum(one.distance > 1 for one in found.judged) < 14
+    assert found.as_recorded.familiarity.pictures == 14
+    assert found.as_recorded.familiarity.unfamiliar == sum(one.distance > 1 for one in found.judged) < 14
     lost = dataclasses.replace(network, distance=lambda features: np.full(len(features), np.nan))
-    assert evaluate(lost, samples, repeats=5).own.unfamiliar == 14
+    assert evaluate(lost, samples, repeats=5).as_recorded.familiarity.unfamiliar == 14
 
 
 def test_a_bundle_that_does_not_know_what_is_familiar_says_nothing_of_it(network, samples):
     found = evaluate(dataclasses.replace(network, distance=None), samples, repeats=5)
-    assert found.own is None
+    assert found.as_recorded.familiarity is None
     assert all(one.distance is None for one in found.judged)
 
 

@@ -31,4 +31,4 @@ def test_every_defect_is_found_at_its_place(found):
 
 
 def test_known_surfaces_are_not_called_unfamiliar(found):
-    assert found.own.unfamiliar <= 0.05 * found.own.pictures
+    assert found.as_recorded.familiarity.unfamiliar <= 0.05 * found.as_recorded.familiarity.pictures
