@@ -147,11 +147,12 @@ class Outbox:
     def _next_batch(self) -> list[Item] | None:
         """The oldest that wait, once something does; None when it is time to end."""
         with self._changed:
-            while not self._closing and not len(self._store):
+            while not self._closing:
                 self._end_burst()
-                if not len(self._store):
-                    self._changed.wait()
-            return None if self._closing else list(self._store.take(_BATCH_ITEMS, _BATCH_BYTES))
+                if len(self._store):
+                    return list(self._store.take(_BATCH_ITEMS, _BATCH_BYTES))
+                self._changed.wait()
+            return None
 
     def _try(self, items: list[Item]) -> DeliveryError | None:
         """Deliver a batch, or the beginning of it, and account for it."""
@@ -172,7 +173,6 @@ class Outbox:
         with self._changed:
             settled = self._store.settle(delivered)
             moment = self._clock()
-            self._end_burst()
         self._tell_state(True, None)
         for item, began in settled:
             self._tell(self._on_delivered, item, max(0.0, moment - began))
@@ -230,7 +230,7 @@ class Outbox:
             self._shed[kind] += count
 
     def _end_burst(self) -> None:
-        """Once deliveries have made room, say what was lost meanwhile, camera by camera."""
+        """Once there is room again, say what was lost meanwhile, camera by camera."""
         if self._burst_from is None or not self._store.half_empty():
             return
         burst, began, ended = self._burst, self._burst_from, self._now()

@@ -172,10 +172,10 @@ class Subscriber:
             if mine is not None:
                 entries = self._patiently(partial(self._given, group, consumer, mine), stop)
                 mine = entries[0][0].decode() if entries else None
-            elif time.monotonic() >= look_again:
+            if not entries and time.monotonic() >= look_again:
                 entries = self._patiently(partial(self._abandoned, group, consumer, takeover), stop)
                 look_again = 0.0 if entries else time.monotonic() + takeover / 4
-            if not entries and mine is None:
+            if not entries:
                 entries = self._patiently(partial(self._given, group, consumer, ">", wait), stop)
                 if not entries and not wait:
                     return

@@ -2,6 +2,7 @@
 
 import signal
 import socket
+import threading
 import traceback
 from collections.abc import Callable
 from typing import Any
@@ -66,6 +67,21 @@ def test_something_that_is_no_redis() -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         error = failure(f"redis://127.0.0.1:{other.getsockname()[1]}/0")
     assert not error.permanent
+
+
+@pytest.mark.parametrize("code", ["ERR", "WRONGPASS", "ODD", "NOPERM"])
+def test_a_server_that_repeats_the_password(code: str) -> None:
+    def answer() -> None:
+        peer, _ = other.accept()
+        with peer:
+            while peer.recv(4096):
+                peer.sendall(f"-{code} '{SECRET}' is not what was expected\r\n".encode())
+
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        thread = threading.Thread(target=answer, daemon=True)
+        thread.start()
+        failure(f"redis://:{SECRET}@127.0.0.1:{other.getsockname()[1]}/0", timeout=2.0)
+        thread.join(10)
 
 
 @pytest.mark.parametrize(

@@ -70,6 +70,8 @@ def test_every_event_is_valid_and_comes_back_as_it_was(event: Event) -> None:
         ("captured_at", 1764000000),
         ("captured_at", "2026-11-23 04:05:06"),
         ("captured_at", "2026-11-23T04:05:06"),
+        ("captured_at", "2026-11-23 04:05:06Z"),
+        ("captured_at", "1764000000"),
         ("id", "../../etc/passwd"),
         ("id", ""),
         ("frame_number", -1),

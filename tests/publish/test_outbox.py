@@ -103,9 +103,12 @@ def test_a_partial_delivery_is_taken_up_where_it_stopped() -> None:
             return super().deliver(items[:1])
 
     sink = OneByOne()
+    sink.failure = DOWN
     with outbox_to(sink) as outbox:
         for number in range(10):
             outbox.put(make_parcel(number))
+        wait_until(lambda: outbox.stats().up is False)
+        sink.failure = None
         assert outbox.drain(10) == 0
     assert numbers(sink) == list(range(10))
 
@@ -130,6 +133,16 @@ def test_the_pause_doubles_up_to_the_longest_and_is_the_longest_at_once_for_what
         assert outbox._wait(1, True) == 10
     with outbox_to(MemorySink(), first_wait=1.0, longest_wait=10.0, chance=lambda: 1.0) as outbox:
         assert outbox._wait(3, False) == 2
+
+
+def test_draining_does_not_sit_out_a_long_pause() -> None:
+    sink = MemorySink()
+    sink.failure = DeliveryError("locked for the test", permanent=True)
+    with outbox_to(sink, longest_wait=600.0) as outbox:
+        outbox.put(make_parcel())
+        wait_until(lambda: outbox.stats().up is False)
+        sink.failure = None
+        assert outbox.drain(10) == 0
 
 
 def test_seconds_count_from_the_moment_given() -> None:

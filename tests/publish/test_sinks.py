@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
+import redis
 
 from monitor.errors import DeliveryError, MonitorError
 from monitor.publish.document import Event
@@ -216,6 +217,22 @@ def test_a_key_that_is_forbidden_leaves_no_half_delivery(
         assert sink.deliver([parcel, parcel]) == 2
         assert client.xlen("defects:events") == 1
         assert client.get(f"defects:frame:{parcel.id}") == parcel.annotated
+        sink.close()
+
+
+def test_a_mark_that_cannot_be_written_keeps_the_event_out(make_server: Callable[..., Any]) -> None:
+    server = make_server()
+    rights = ["%R~defects:sent:*", "~defects:frame:*", "~defects:raw:*", "~defects:events", "&*", "+@all"]
+    with server.client() as client:
+        try:
+            client.execute_command("ACL", "SETUSER", "line", "on", ">pw", *rights)
+        except redis.ResponseError:
+            pytest.skip("this server has no rights to read a key only: it is older than Redis 7")
+        sink = RedisSink(server.url, username="line", password="pw")
+        for _ in range(2):
+            with pytest.raises(DeliveryError, match="permit"):
+                sink.deliver([make_parcel()])
+        assert client.xlen("defects:events") == 0
         sink.close()
 
 

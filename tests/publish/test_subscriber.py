@@ -106,7 +106,9 @@ def test_what_is_no_event_is_told_and_passed_over(
     with Subscriber(valkey, interval=0.05, on_unreadable=told.append) as subscriber:
         assert frames(subscriber.stored()) == [1, 2]
         assert frames(islice(subscriber.follow("0"), 2)) == [1, 2]
-        assert frames(event for event, _ in subscriber.work("g", "c", start="0", wait=False)) == [1, 2]
+        working = subscriber.work("g", "c", start="0", wait=False)
+        assert frames((event, acknowledge())[0] for event, acknowledge in working) == [1, 2]
+    assert client.xpending("defects:events", "g")["pending"] == 0
     assert [(unreadable.entry, says in unreadable.reason) for unreadable in told] == [(entry, True)] * 3
 
 
@@ -168,6 +170,17 @@ def test_work_that_was_trimmed_away_meanwhile_is_passed_over(
     assert "trimmed away" in caplog.text
     next(subscriber.work("g", "d", wait=False), None)
     assert client.xpending("defects:events", "g")["pending"] == 1
+
+
+def test_work_trimmed_away_does_not_hide_other_work_of_a_dead_consumer(
+    sink: RedisSink, subscriber: Subscriber, client: Any
+) -> None:
+    send(sink, 1, 2, 3)
+    assert frames(event for event, _ in subscriber.work("g", "dead", start="0", wait=False)) == [1, 2, 3]
+    client.xtrim("defects:events", maxlen=1, approximate=False)
+    time.sleep(0.1)
+    event, _ = next(subscriber.work("g", "living", takeover=0.05, wait=False))
+    assert event.frame_number == 3
 
 
 def test_a_stream_that_was_deleted_does_not_end_the_work(
