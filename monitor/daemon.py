@@ -15,7 +15,7 @@ from monitor.classify.bundle import load_bundle
 from monitor.classify.classifier import Classifier
 from monitor.classify.device import Device, prepare_tensorflow
 from monitor.classify.preprocess import fit, preprocess_graph
-from monitor.errors import DeliveryError
+from monitor.errors import DeliveryError, MonitorError
 from monitor.locate.geometry import network_views
 from monitor.measure.http import Health, HttpServer, serve
 from monitor.measure.metrics import Metrics
@@ -52,6 +52,7 @@ class Daemon:
         self._settings = settings
         self._stopping = threading.Event()
         self._failure: Exception | None = None
+        self._broken: list[str] = []
         self._changes: dict[str, CameraChange] = {}
         self._ready = threading.Event()
         self._redis_trouble: str | None = None
@@ -118,6 +119,8 @@ class Daemon:
             waiting = self._outbox.stats()
             self._metrics.outbox(waiting.events, waiting.bytes, waiting.oldest_seconds)
         self._ready.clear()
+        if self._broken and self._failure is None and not self._stopping.is_set():
+            self._failure = MonitorError("; ".join(self._broken))
         log.info("stopping")
         for camera in self._cameras:
             camera.stop(_CAMERAS_END / len(self._cameras))
@@ -285,6 +288,9 @@ class Daemon:
         self._outbox.put(Notice.of(happened))
 
     def _camera_changed(self, change: CameraChange) -> None:
+        before = self._changes.get(change.camera)
+        if change.state == "ended" and before is not None and before.state == "down":
+            self._broken.append(f"camera {change.camera} ended before its end: {before.detail}")
         self._changes[change.camera] = change
         self._metrics.camera_up(change.camera, change.state == "up")
         level = logging.WARNING if change.state == "down" else logging.INFO

@@ -31,8 +31,9 @@ Cause = Literal[
     "busy",
     "gone",
     "invalid",
+    "fault",
 ]
-"""Why a source cannot be opened or read on."""
+"""Why a source cannot be opened or read on; `fault` is one of this program."""
 
 Stage = Literal["capture", "queue", "classify", "explain", "locate", "annotate", "publish"]
 """What a frame goes through; `queue` is the wait between capture and classify."""

@@ -14,6 +14,8 @@ from monitor.capture.source import Source
 from monitor.errors import ImageError, SourceError
 from monitor.records import CameraChange, Frame, Gap, Image
 
+log = logging.getLogger(__name__)
+
 State = Literal["starting", "up", "down", "ended"]
 
 
@@ -132,6 +134,9 @@ class Camera:
             except SourceError as error:
                 self._change("down", error.cause, str(error))
                 break
+            except Exception as error:
+                self._fail(error)
+                break
             at, now = datetime.now(UTC), time.monotonic()
             if image is None and fault is None:
                 if source.live:
@@ -181,6 +186,11 @@ class Camera:
             self._state = state, cause
         self._report(CameraChange(self.name, state, datetime.now(UTC), cause, detail))
         return True
+
+    def _fail(self, error: Exception) -> None:
+        """A fault of the program, not of the camera: said aloud, and treated as any other."""
+        log.exception("reading camera %s failed in an unforeseen way", self.name)
+        self._change("down", "fault", f"reading failed in an unforeseen way: {type(error).__name__}")
 
     def _finish(self) -> None:
         self._report_all(self._flushed())

@@ -124,6 +124,19 @@ def test_every_frame_arrives_once_and_in_order_from_a_finite_source():
     assert listener.states() == ["starting", "up", "ended"]
 
 
+def test_a_fault_of_the_program_is_told_and_a_live_source_is_opened_again():
+    sources: list[Exception | Script] = [
+        ZeroDivisionError("opening"),
+        Script([PICTURE, KeyError("reading")], live=True),
+        Script([PICTURE]),
+    ]
+    camera, listener = make(raiser(sources))
+    camera.start()
+    listener.consume(camera)
+    assert [frame.number for frame in listener.taken] == [0, 1]
+    assert listener.states() == ["starting", "down fault", "up", "down fault", "up", "ended"]
+
+
 def test_a_source_is_held_back_when_every_frame_counts():
     reads = itertools.count()
     camera, _ = make(lambda: Script((next(reads), PICTURE)[1] for _ in range(100)), buffer=4)
