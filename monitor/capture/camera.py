@@ -1,6 +1,7 @@
 """One camera: a thread that reads its source, numbers and stamps the frames, and hands them over."""
 
 import contextlib
+import logging
 import threading
 import time
 from collections import deque

@@ -21,21 +21,18 @@ def read_competition_class(folder: Path) -> list[Sample]:
 
     Raises `DataError` for a row without its picture, a picture without a row, or a row that makes no sense.
     """
-    return [
-        sample
-        for split in SPLITS
-        if (folder / split).is_dir()
-        for sample in _read_competition_split(folder / split, folder.name, split)
-    ]
+    samples: list[Sample] = []
+    for split in SPLITS:
+        if (folder / split).is_dir():
+            samples += _read_competition_split(folder / split, folder.name, split)
+    return samples
 
 
-def _read_competition_split(folder: Path, surface: str, split: Split) -> Iterator[Sample]:
+def _read_competition_split(folder: Path, surface: str, split: Split) -> list[Sample]:
     table = folder / "Label" / "Labels.txt"
     # The first line holds a version number.
-    rows = list(_rows(table, skip=1))
-    named = {fields[2] for _, fields in rows if len(fields) > 2}
-    _refuse_unnamed(folder, named, table)
-    for place, fields in rows:
+    samples = []
+    for place, fields in _rows(table, skip=1):
         if len(fields) < 3 or fields[1] not in ("0", "1"):
             raise DataError(f"{place} is not a label: number, 0 or 1, picture, 0, mask, divided by tabs")
         path = _existing(folder / fields[2], place)
@@ -43,7 +40,9 @@ def _read_competition_split(folder: Path, surface: str, split: Split) -> Iterato
         mask = None
         if defective and len(fields) > 4 and fields[4] not in ("", "0"):
             mask = _existing(folder / "Label" / fields[4], place)
-        yield Sample(path, surface, "defect" if defective else "good", defective, split, mask)
+        samples.append(Sample(path, surface, "defect" if defective else "good", defective, split, mask))
+    _refuse_unnamed(folder, {sample.path.name for sample in samples}, table)
+    return samples
 
 
 def is_development_class(folder: Path) -> bool:

@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from monitor.evaluate.corruptions import h264
 from monitor.records import Image
 
 Mask = NDArray[np.bool_]
@@ -85,10 +86,11 @@ def _seen_by_camera(image: Image, random: Random) -> Image:
     if random.random() < 0.4:
         image = _noisy(image, sigma=random.uniform(2, 14), random=random)
     coding = random.random()
-    if coding < 0.3:
+    if coding < 0.25:
         image = _jpeg(image, quality=int(random.integers(20, 95)))
-    elif coding < 0.45:
-        image = _smeared(image, factor=random.uniform(1.2, 2.0), quality=int(random.integers(25, 60)))
+    elif coding < 0.5:
+        # What an encoder short of bits leaves out in places looks much like a smooth defect.
+        image = h264(image, bits_per_pixel=float(np.exp(random.uniform(np.log(0.6), np.log(3)))))
     return image
 
 
@@ -110,13 +112,6 @@ def _noisy(image: Image, sigma: float, random: Random) -> Image:
 def _jpeg(image: Image, quality: int) -> Image:
     _, coded = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])
     return _uint8(cv2.imdecode(coded, cv2.IMREAD_COLOR))
-
-
-def _smeared(image: Image, factor: float, quality: int) -> Image:
-    """Fine detail lost in blocks, as a video encoder short of bits leaves it."""
-    height, width = image.shape[:2]
-    small = cv2.resize(image, (round(width / factor), round(height / factor)), interpolation=cv2.INTER_AREA)
-    return _uint8(cv2.resize(_jpeg(_uint8(small), quality), (width, height), interpolation=cv2.INTER_LINEAR))
 
 
 def _uint8(pixels: object) -> Image:

@@ -18,11 +18,15 @@ MASK_BALANCE = 4.0
 """Cells on a defect are few: each weighs as much as this many others in the mask loss."""
 
 
+EXPLAINED_MAPS = 10
+"""How many maps an explanation weighs unless told otherwise."""
+
+
 class Learner:
     """`model` (a `keras.Model` of `truncated_resnet50`) learning by `recipe` for `steps` steps in all.
 
-    `card` tells how pictures are prepared. While a mask loss is asked for, one more convolution reads the
-    defect's pixels from the explained layer; it is no part of `model`.
+    `card` tells how pictures are prepared. For the mask loss one more convolution reads the defect's pixels
+    from the explained layer; it is no part of `model`.
     """
 
     def __init__(self, model: Any, card: Card, recipe: Recipe, steps: int, defect_weight: float) -> None:
@@ -36,7 +40,7 @@ class Learner:
         self._set_momentum(recipe.batch_norm_momentum)
         features = model.get_layer(CAM_LAYER).output
         mask_head = keras.layers.Conv2D(1, 1, name="mask_head")(features)
-        self._both = keras.Model(model.input, [model.output, mask_head])
+        self._both = keras.Model(model.input, [model.output, mask_head, features])
         self._heads = keras.Model(model.input, [features, model.output])
         rate: Any = recipe.learning_rate
         if recipe.schedule == "cosine":
@@ -116,11 +120,13 @@ class Learner:
 
     def _learn(self, pictures: Any, labels: Any, targets: Any) -> Any:
         with tf.GradientTape() as tape:
-            probabilities, drawn = self._both(self._prepared(pictures), training=True)
+            probabilities, drawn, features = self._both(self._prepared(pictures), training=True)
             weights = tf.where(labels == 1, self._defect_weight, 1.0)
             entropy = keras.losses.sparse_categorical_crossentropy(labels, probabilities)
             label_loss = tf.reduce_mean(weights * tf.cast(entropy, tf.float32))
-            loss = label_loss + self._mask_weight * _mask_loss(tf.cast(drawn[..., 0], tf.float32), targets)
+            mask_loss = _mask_loss(tf.cast(drawn[..., 0], tf.float32), targets)
+            heat_loss = _heat_loss(tf.cast(features, tf.float32), targets)
+            loss = label_loss + self._mask_weight * (mask_loss + heat_loss)
         variables = self._both.trainable_variables
         gradients = tape.gradient(loss, variables, unconnected_gradients=tf.UnconnectedGradients.ZERO)
         self._optimizer.apply_gradients(zip(gradients, variables, strict=True))
@@ -136,6 +142,24 @@ def _mask_loss(logits: Any, targets: Any) -> Any:
     entropy = tf.nn.sigmoid_cross_entropy_with_logits(tf.maximum(targets, 0.0), logits)
     weights = tf.where(targets > 0.5, MASK_BALANCE, tf.where(targets >= 0, 1.0, 0.0))
     return tf.reduce_mean(weights * entropy)
+
+
+def _heat_loss(activations: Any, targets: Any) -> Any:
+    """How far the maps that Faster-Score-CAM weighs lie from the mask: 0..1, Dice's coefficient from one.
+
+    Of `activations` (b, fh, fw, c) it weighs those of highest standard deviation; with equal weights their
+    sum, scaled to one, is the heat. Counts pictures with a defect at a known place, `targets` (b, fh, fw).
+    """
+    maps = tf.transpose(activations, (0, 3, 1, 2))
+    _, varied = tf.math.top_k(tf.math.reduce_std(maps, axis=(2, 3)), EXPLAINED_MAPS)
+    summed = tf.reduce_sum(tf.gather(maps, varied, batch_dims=1), axis=1)
+    peak = tf.stop_gradient(tf.reduce_max(summed, axis=(1, 2), keepdims=True))
+    heat = tf.math.divide_no_nan(summed, peak)
+    known = tf.cast(tf.reduce_max(targets, axis=(1, 2)) > 0.5, tf.float32)
+    shared = tf.reduce_sum(heat * targets, axis=(1, 2))
+    both = tf.reduce_sum(tf.square(heat), axis=(1, 2)) + tf.reduce_sum(tf.square(targets), axis=(1, 2))
+    dice = 2 * shared / (both + 1e-6)
+    return tf.math.divide_no_nan(tf.reduce_sum(known * (1 - dice)), tf.reduce_sum(known))
 
 
 @contextmanager

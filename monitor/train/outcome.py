@@ -83,13 +83,15 @@ def finished_card(
     draft: Card,
     history: tuple[Epoch, ...],
     validation: Judged,
+    *,
+    spoiled: Judged | None,
     test: Judged | None = None,
     familiarity: Familiarity | None = None,
 ) -> Card:
     """`draft` with the threshold that `validation` calls for, and what was measured at it."""
     threshold, origin = choose_threshold(validation.scores, validation.defective)
     figures = {"validation_loss": history[best_epoch(history) - 1].validation_loss}
-    for part, judged in (("validation", validation), ("test", test)):
+    for part, judged in (("validation", validation), ("spoiled_validation", spoiled), ("test", test)):
         if judged is not None:
             figures |= {f"{part}_{name}": value for name, value in _figures(judged, threshold).items()}
             if familiarity is not None:

@@ -11,10 +11,10 @@ class Recipe:
     """The choices of one way to train.
 
     `defect_weight` multiplies the loss of defective pictures; None takes good pictures per defective one.
-    `mask_weight` weighs a second loss, which asks the explained layer to tell the pixels of the defect from
-    the others, where masks are known; 0 leaves it out. `batch_norm_momentum` is the share of its running
-    statistics that a layer keeps in a step. `patience` is the number of epochs without a better validation
-    loss after which training stops.
+    `mask_weight` weighs a second loss, which asks the explained layer, and its most varied maps alone, to
+    tell the pixels of the defect from the others, where masks are known; 0 leaves it out.
+    `batch_norm_momentum` is the share of its running statistics that a layer keeps in a step. `patience` is
+    the number of epochs without a better validation loss after which training stops.
     """
 
     name: str

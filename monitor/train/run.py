@@ -87,13 +87,14 @@ def train(
         for batch in training.training(len(history), augmented=recipe.augmented):
             losses.append(learner.step(*batch))
             watcher.stepped(losses[-1])
-        judged = validation.judged(learner)
+        clean, spoiled = validation.judged(learner)
+        judged = Judged.together([part for part in (clean, spoiled) if part])
         loss = learner.loss(judged.scores, judged.defective)
         if not np.isfinite([loss, *losses]).all():
             raise ModelError(f"training broke down in epoch {len(history) + 1}: the loss is not finite")
         history = (*history, Epoch(float(np.mean(losses)), loss, judged.auc))
         if best_epoch(history) == len(history):
-            save_bundle(order.out, model, finished_card(draft, history, judged), None)
+            save_bundle(order.out, model, finished_card(draft, history, clean, spoiled=spoiled), None)
         save_state(order.out, State(fingerprint, history, learner.arrays()))
         watcher.epoch_ended(history, time.monotonic() - began)
 
@@ -101,10 +102,12 @@ def train(
     model.set_weights(load_bundle(order.out).keras_model().get_weights())
     if recipe.recalibrated:
         learner.recalibrate(training.training(recipe.epochs, augmented=recipe.augmented))
-    judged = validation.judged(learner)
-    familiarity = fit_familiarity(_judged(learner, training).features, judged.features)
+    clean, spoiled = validation.judged(learner)
+    # A familiar surface in bad light is still familiar.
+    seen = Judged.together([part for part in (clean, spoiled) if part])
+    familiarity = fit_familiarity(_judged(learner, training).features, seen.features)
     tested = _judged(learner, PictureStream(test, order.size, recipe.batch, recipe.seed)) if test else None
-    card = finished_card(draft, history, judged, tested, familiarity)
+    card = finished_card(draft, history, clean, spoiled=spoiled, test=tested, familiarity=familiarity)
     bundle = save_bundle(order.out, model, card, familiarity)
     remove_state(order.out)
     return bundle
@@ -115,10 +118,11 @@ class _Validation:
 
     def __init__(self, stream: PictureStream, recipe: Recipe) -> None:
         self._stream = stream
-        self._ways = (False, True) if recipe.augmented else (False,)
+        self._spoiled = recipe.augmented
 
-    def judged(self, learner: Learner) -> Judged:
-        return Judged.together([_judged(learner, self._stream, spoiled=way) for way in self._ways])
+    def judged(self, learner: Learner) -> tuple[Judged, Judged | None]:
+        clean = _judged(learner, self._stream)
+        return clean, _judged(learner, self._stream, spoiled=True) if self._spoiled else None
 
 
 def _judged(learner: Learner, stream: PictureStream, *, spoiled: bool = False) -> Judged:

@@ -1,0 +1,102 @@
+"""The command itself, in processes of its own: one is killed."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from monitor.classify.bundle import Bundle, load_bundle
+
+
+def command(surfaces: Path, out: Path, *options: str) -> list[str]:
+    given = ["--data", str(surfaces), "--out", str(out), "--size", "32", "--init", "none", "--epochs", "4"]
+    return [sys.executable, "-m", "monitor", "train", *given, *options]
+
+
+ENVIRONMENT = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3", "OMP_NUM_THREADS": "2", "COLUMNS": "200"}
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        arguments, capture_output=True, text=True, env=ENVIRONMENT, timeout=240, check=False
+    )
+
+
+@pytest.fixture(scope="module")
+def unbroken(surfaces: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """What the command writes when nobody interrupts it."""
+    out = tmp_path_factory.mktemp("unbroken") / "model"
+    done = run(*command(surfaces, out))
+    assert done.returncode == 0, done.stderr
+    return load_bundle(out)
+
+
+def test_training_ends_with_a_bundle_whose_card_says_how(unbroken: Bundle):
+    card = unbroken.card
+    assert card.training.epochs == 4
+    assert 1 <= card.training.best_epoch <= 4
+    assert "--init none" in card.training.command
+    assert sum(int(line.split()[1]) for line in card.training.data) == 30
+    assert {"validation_auc", "validation_misses", "test_auc", "test_lowest_defect"} <= card.figures.keys()
+    assert card.figures["test_pictures"] == 8
+    assert card.figures["validation_misses"] == 0
+    assert unbroken.familiarity is not None
+    assert unbroken.keras_model().input_shape == (None, 32, 32, 3)
+    assert sorted(path.suffix for path in unbroken.path.iterdir()) == [".json", ".keras", ".npz"]
+
+
+def test_killed_in_the_third_epoch_it_resumes_to_the_same_model(
+    surfaces: Path, unbroken: Bundle, tmp_path: Path
+):
+    out = tmp_path / "model"
+    with subprocess.Popen(
+        command(surfaces, out), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=ENVIRONMENT
+    ) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if line.startswith("epoch 2/4"):
+                process.kill()
+                break
+        process.wait()
+    best_so_far = load_bundle(out)
+    assert best_so_far.card.training.best_epoch <= 2
+    assert best_so_far.keras_model().output_shape == (None, 2)
+
+    refused = run(*command(surfaces, out, "--resume", "--seed", "9"))
+    assert refused.returncode == 2
+    assert "other data or settings" in refused.stderr
+
+    resumed = run(*command(surfaces, out, "--resume"))
+    assert resumed.returncode == 0, resumed.stderr
+    assert "epoch 2/4" not in resumed.stdout
+    after = load_bundle(out)
+    assert after.card.figures == unbroken.card.figures
+    assert after.card.threshold == unbroken.card.threshold
+    for mine, other in zip(
+        after.keras_model().get_weights(), unbroken.keras_model().get_weights(), strict=True
+    ):
+        assert np.allclose(mine, other, rtol=1e-4, atol=1e-5)
+
+
+def test_mistakes_are_one_sentence_and_cost_no_training(surfaces: Path, unbroken: Bundle, tmp_path: Path):
+    import shutil
+
+    def refused(code: int, words: str, arguments: list[str]) -> None:
+        done = run(*arguments)
+        assert done.returncode == code, done.stderr
+        last = done.stderr.strip().splitlines()[-1]
+        assert words in last
+        assert "Traceback" not in done.stderr
+
+    refused(1, "does not exist", command(tmp_path / "nowhere", tmp_path / "out"))
+    refused(2, "already holds a model", command(surfaces, unbroken.path))
+    shutil.copytree(surfaces, tmp_path / "broken")
+    picture = tmp_path / "broken" / "Simulated" / "Train" / "0001.PNG"
+    picture.write_bytes(picture.read_bytes()[:300])
+    refused(1, str(picture), command(tmp_path / "broken", tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
+    assert json.loads((unbroken.path / "card.json").read_text())["format"] == 1
