@@ -28,7 +28,11 @@ _MEMORY = (
 
 # A watcher kills the server when standard input ends, and that ends when this process does, however it dies.
 # Both are in a session of their own: Ctrl-C reaches this process alone, which needs the server to the end.
-_LEASH = 'exec 3<&0; { read -r _ <&3; kill -KILL $$; } & exec "$@" </dev/null 3<&-'
+# It also takes the folder, `$0`, away, for who was killed cannot.
+_LEASH = (
+    'exec 3<&0; { read -r _ <&3; kill -KILL $$; rm -f "$0/server.log"; rmdir "$0"; } & '
+    'exec "$@" </dev/null 3<&-'
+)
 
 
 class NoServerError(MonitorError):
@@ -80,7 +84,7 @@ def _start(program: Path, port: int, folder: str) -> subprocess.Popen[bytes]:
     server = [str(program), "--port", str(port), "--bind", "127.0.0.1", "--dir", folder]
     quiet = ["--save", "", "--appendonly", "no", "--logfile", str(Path(folder) / "server.log")]
     return subprocess.Popen(  # noqa: S603 (the program is ours, the arguments too)
-        ["/bin/sh", "-c", _LEASH, "leash", *server, *quiet, *_MEMORY],
+        ["/bin/sh", "-c", _LEASH, folder, *server, *quiet, *_MEMORY],
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

@@ -72,15 +72,17 @@ def test_it_dies_with_its_owner_however_that_dies(how: signal.Signals) -> None:
         "import redis, time\n"
         "from monitor.publish.embedded import embedded_server\n"
         "with embedded_server() as url:\n"
-        "    print(redis.Redis.from_url(url, protocol=2).info('server')['process_id'], flush=True)\n"
+        "    client = redis.Redis.from_url(url, protocol=2, decode_responses=True)\n"
+        "    print(client.info('server')['process_id'], client.config_get('dir')['dir'], flush=True)\n"
         "    time.sleep(60)\n"
     )
     with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as owner:
         assert owner.stdout is not None
-        pid = int(owner.stdout.readline())
+        first, folder = owner.stdout.readline().split()
+        pid = int(first)
         assert alive(pid)
         os.kill(owner.pid, how)
-        wait_until(lambda: not alive(pid))
+        wait_until(lambda: not alive(pid) and not Path(folder).exists())
 
 
 def test_a_port_that_is_taken_is_one_sentence_and_soon() -> None:
