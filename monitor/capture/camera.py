@@ -110,6 +110,8 @@ class Camera:
                     source = self._open_source()
                 except SourceError as error:
                     self._change("down", error.cause, str(error))
+                except Exception as error:
+                    self._fail(error)
                 else:
                     with contextlib.closing(source):
                         lasted = self._read_all(source)
