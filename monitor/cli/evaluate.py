@@ -13,7 +13,11 @@ import typer
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from rich.console import Console
+
+    from monitor.classify.bundle import Bundle
     from monitor.dataset import Sample
+    from monitor.evaluate.explanations import Worth
     from monitor.evaluate.tables import Table
 
 
@@ -85,7 +89,7 @@ def evaluate(
     from monitor.evaluate.network import network_of
     from monitor.evaluate.report import About
     from monitor.evaluate.report import report as written
-    from monitor.evaluate.run import as_document, look
+    from monitor.evaluate.run import as_document, look, plain
     from monitor.evaluate.run import evaluate as run
     from monitor.evaluate.tables import tables
 
@@ -103,6 +107,10 @@ def evaluate(
         )
     document: dict[str, Any] = as_document(evaluation, network)
     extra: list[Table] = []
+    if explanations:
+        worth, table = _compared(bundle, samples, console)
+        document["explanations"] = plain(worth)
+        extra.append(table)
     if report is not None:
         surfaces = ", ".join(dict.fromkeys(sample.surface for sample in samples))
         about = About(
@@ -111,17 +119,30 @@ def evaluate(
             command=shlex.join(["defect-monitor", *sys.argv[1:]]),
             when=date.today().isoformat(),
         )
-        page = written(evaluation, about, lambda one: look(network, one.sample), extra=extra)
-        try:
-            report.write_text(page, "utf-8")
-        except OSError as error:
-            raise _unwritable(report, error.strerror or str(error)) from error
+        _write(report, written(evaluation, about, lambda one: look(network, one.sample), extra=extra))
     if as_json:
         print(json.dumps(document, indent=2, allow_nan=False))
     else:
         _show([*tables(evaluation), *extra])
         if report is not None:
             print(f"report: {report}")
+
+
+def _compared(
+    bundle: "Bundle", samples: "Sequence[Sample]", console: "Console"
+) -> "tuple[list[Worth], Table]":
+    """Every method of explanation on the defects of `samples`."""
+    from rich.progress import Progress
+
+    from monitor.evaluate.explanations import as_table, every_method, explanations_table
+
+    methods = every_method()
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task("explanations", total=len(methods))
+        worth = explanations_table(
+            bundle, samples, methods, advance=lambda name: progress.update(task, advance=1, description=name)
+        )
+    return worth, as_table(worth)
 
 
 def _pictures(others: str) -> "list[Sample]":
@@ -167,6 +188,13 @@ def _refuse_unwritable(report: Path) -> None:
         raise _unwritable(report, f"there is no folder {report.parent}")
     if not os.access(report if report.exists() else report.parent, os.W_OK):
         raise _unwritable(report, "permission denied")
+
+
+def _write(report: Path, page: str) -> None:
+    try:
+        report.write_text(page, "utf-8")
+    except OSError as error:
+        raise _unwritable(report, error.strerror or str(error)) from error
 
 
 def _unwritable(report: Path, why: str) -> Exception:

@@ -154,10 +154,8 @@ def _figure(one: Judged, seen: Look, *, wrong: bool, flagged: bool) -> str:
             (_with_heat(seen, boxes=flagged), "with heat"),
         )
     )
-    return (
-        f'<figure{" class=wrong" if wrong else ""}><div class="pair">{pictures}</div>'
-        f"<figcaption>{caption}</figcaption></figure>"
-    )
+    kind = ' class="wrong"' if wrong else ""
+    return f'<figure{kind}><div class="pair">{pictures}</div><figcaption>{caption}</figcaption></figure>'
 
 
 def _with_mask(image: Image, seen: Look) -> Image:

@@ -159,25 +159,26 @@ def as_document(evaluation: Evaluation, network: Network) -> dict[str, Any]:
             "defective": one.sample.defective,
             "score": one.score,
             "distance": one.distance,
-            "place": _plain(one.place),
+            "place": plain(one.place),
         }
         for one in evaluation.judged
     ]
     return {
         "version": 1,
         "model": {"name": network.name, "sha256": network.sha256, "threshold": network.threshold},
-        "as_recorded": _plain(evaluation.as_recorded),
-        "robustness": _plain(evaluation.spoilt),
-        "other_surfaces": _plain(evaluation.others),
+        "as_recorded": plain(evaluation.as_recorded),
+        "robustness": plain(evaluation.spoilt),
+        "other_surfaces": plain(evaluation.others),
         "pictures": one_by_one,
     }
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """Records, at any depth, as JSON has them; a number that is none becomes null."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
     if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 

@@ -55,11 +55,15 @@ def test_wrong_usage_has_its_own_exit_code(arguments):
     assert run(*arguments).exit_code == 2
 
 
-def test_the_shipped_model_is_judged_in_json_and_in_a_report(bundle, surface, tmp_path):
+def test_the_shipped_model_is_judged_in_json_and_in_a_report(bundle, surface, tmp_path, monkeypatch):
+    from monitor.evaluate.explanations import Asked
+
+    # All of them take minutes.
+    monkeypatch.setattr("monitor.evaluate.explanations.every_method", lambda: [Asked("grad-cam")])
     report = tmp_path / "report.html"
     result = run(
         *("--data", surface, "--model", bundle, "--split", "all", "--no-robustness", "--json"),
-        *("--others", surface / "good", "--report", report),
+        *("--others", surface / "good", "--explanations", "--report", report),
     )
     assert result.exit_code == 0, result.output
     document = json.loads(result.stdout)
@@ -67,8 +71,11 @@ def test_the_shipped_model_is_judged_in_json_and_in_a_report(bundle, surface, tm
     assert document["as_recorded"]["localisation"]["defects"] == 5
     assert document["other_surfaces"]["pictures"] == 9
     assert document["robustness"] == []
+    assert [one["asked"]["method"] for one in document["explanations"]] == ["grad-cam"]
     assert all(0 <= one["score"] <= 1 for one in document["pictures"])
-    assert "plate, all: 14 pictures" in report.read_text("utf-8")
+    page = report.read_text("utf-8")
+    assert "plate, all: 14 pictures" in page
+    assert "grad-cam" in page
 
 
 def test_the_tables_name_every_measure(bundle, surface, network, monkeypatch):

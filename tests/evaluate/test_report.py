@@ -92,7 +92,7 @@ def test_names_from_outside_are_words_and_not_html(written, network, evaluation)
 
 def test_misses_and_false_alarms_stand_out(written):
     # One miss and one false alarm among the worst, and the miss again among the places.
-    assert written.count("<figure class=wrong>") == 3
+    assert written.count('<figure class="wrong">') == 3
     assert '<div class="tile bad"><b>1 of 5</b><span>defects missed</span>' in written
     assert '<div class="tile bad"><b>1 of 9</b><span>false alarms</span>' in written
 
