@@ -40,6 +40,7 @@ def evaluate(
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON document instead of tables.")
     ] = False,
+    as_markdown: Annotated[bool, typer.Option("--markdown", help="Print the tables as Markdown.")] = False,
     report: Annotated[
         Path | None, typer.Option(help="Write a report with pictures to this HTML file.")
     ] = None,
@@ -67,8 +68,11 @@ def evaluate(
     """Judge labelled pictures and say how well: scores, places, robustness, surfaces that are not known."""
     from monitor.classify.bundle import load_bundle
     from monitor.dataset import FolderLayout, read_samples
+    from monitor.errors import UsageError
     from monitor.models import shipped_model
 
+    if as_json and as_markdown:
+        raise UsageError("--json and --markdown are two answers to one question: give one of them")
     if report is not None:
         _refuse_unwritable(report)
     wanted = [word.strip() for word in classes.split(",") if word.strip()]
@@ -91,7 +95,7 @@ def evaluate(
     from monitor.evaluate.report import report as written
     from monitor.evaluate.run import as_document, look, plain
     from monitor.evaluate.run import evaluate as run
-    from monitor.evaluate.tables import tables
+    from monitor.evaluate.tables import markdown, tables
 
     network = network_of(bundle, device=device)
     corruptions = CORRUPTIONS if robustness else ()
@@ -122,6 +126,8 @@ def evaluate(
         _write(report, written(evaluation, about, lambda one: look(network, one.sample), extra=extra))
     if as_json:
         print(json.dumps(document, indent=2, allow_nan=False))
+    elif as_markdown:
+        print("\n".join(markdown(one) for one in (*tables(evaluation), *extra)), end="")
     else:
         _show([*tables(evaluation), *extra])
         if report is not None:

@@ -34,6 +34,18 @@ def tables(evaluation: Evaluation) -> list[Table]:
     return found
 
 
+def markdown(table: Table) -> str:
+    """The table as Markdown, with its title as a heading."""
+    lines = [
+        f"### {table.title}",
+        "",
+        _line(table.header),
+        _line(["---"] + ["---:"] * (len(table.header) - 1)),
+    ]
+    lines += [_line(row) for row in table.rows]
+    return "\n".join([*lines, *(["", table.note] if table.note else []), ""])
+
+
 def number(value: float, digits: int = 3) -> str:
     """A figure to read: a dash where it has no meaning; 1 and 0 only where exact."""
     if math.isnan(value):
@@ -54,6 +66,10 @@ def interval(estimate: Estimate, digits: int = 3) -> str:
     if math.isnan(estimate.value):
         return "–"
     return f"{number(estimate.low, digits)} to {number(estimate.high, digits)}"
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
 
 
 def _classification(figures: Classification) -> Table:

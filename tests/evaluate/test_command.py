@@ -33,6 +33,7 @@ def bundle(shipped_bundle):
         (["--data", "{surface}", "--split", "all", "--others", "no/*.jpg"], DataError, "no pictures at no/"),
         (["--data", "{surface}", "--report", "no/report.html"], UsageError, "there is no folder no"),
         (["--data", "{surface}", "--report", "{surface}"], UsageError, "it is a folder"),
+        (["--data", "{surface}", "--json", "--markdown"], UsageError, "--json and --markdown"),
     ],
 )
 def test_a_mistake_is_one_sentence(surface, arguments, error, words):

@@ -12,7 +12,7 @@ from monitor.evaluate.corruptions import CORRUPTIONS
 from monitor.evaluate.report import About, report
 from monitor.evaluate.run import evaluate, look
 from monitor.evaluate.scores import Estimate
-from monitor.evaluate.tables import interval, number, tables
+from monitor.evaluate.tables import Table, interval, markdown, number, tables
 
 ABOUT = About("model <b>", "data & more", "defect-monitor evaluate --data 'a b'", "2026-01-01")
 
@@ -108,6 +108,20 @@ def test_a_set_without_defects_or_masks_still_makes_a_page(network, samples):
     page = report(found, ABOUT, lambda one: look(network, one.sample))
     assert "Heat beside masks" not in page
     assert "nan" not in " ".join(read(page).words)
+
+
+def test_markdown_has_every_cell_in_its_column():
+    table = Table("T", ("a|b", "c"), (("x", "1"), ("y", "2")), "note")
+    assert markdown(table).splitlines() == [
+        "### T",
+        "",
+        "| a\\|b | c |",
+        "| --- | ---: |",
+        "| x | 1 |",
+        "| y | 2 |",
+        "",
+        "note",
+    ]
 
 
 @pytest.mark.parametrize(
