@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from monitor.dataset import Sample, mask_of, picture_of
+from monitor.errors import ModelError
 from monitor.evaluate.corruptions import Corruption, Shown
 from monitor.evaluate.localisation import MISSED, Localisation, Mask, Place, localisation, place
 from monitor.evaluate.network import Network
@@ -85,7 +86,7 @@ def evaluate(
     """Judge `samples` as they are and after each of `corruptions`, and `others`, pictures of other surfaces.
 
     `repeats` sizes the bootstrap. `advance` is called after each picture with the name of the state it was
-    in. Raises DataError for a picture or mask that cannot be used.
+    in. Raises DataError for a picture or mask that cannot be used, ModelError for scores that are no numbers.
     """
 
     def condition(name: str, judged: Sequence[Judged]) -> Condition:
@@ -125,6 +126,8 @@ def judge(
         shown = [_shown(sample, corruption) for sample in batch]
         pictures = np.stack([network.fit(image) for image, _ in shown])
         answer = network.classify(pictures)
+        if not np.isfinite(answer.scores).all():
+            raise ModelError(f"the model {network.name} answers with scores that are not numbers")
         distances = None if network.distance is None else network.distance(answer.features)
         for index, (sample, (image, mask)) in enumerate(zip(batch, shown, strict=True)):
             score, found = float(answer.scores[index]), None

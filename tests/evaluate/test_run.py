@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from monitor.dataset import Sample, picture_of
-from monitor.errors import DataError
+from monitor.errors import DataError, ModelError
 from monitor.evaluate.corruptions import CORRUPTIONS, Corruption
 from monitor.evaluate.localisation import MISSED
 from monitor.evaluate.run import as_document, evaluate, judge, look
@@ -116,3 +116,13 @@ def test_a_picture_that_cannot_be_read_is_one_sentence(network, tmp_path):
     path.write_bytes(b"\x89PNG nothing")
     with pytest.raises(DataError, match=r"broken\.png"):
         evaluate(network, [Sample(path, "x", "good", defective=False)])
+
+
+def test_a_model_that_answers_with_no_number_is_refused(network, samples):
+    def lost(pictures):
+        answer = network.classify(pictures)
+        answer.scores[0] = np.nan
+        return answer
+
+    with pytest.raises(ModelError, match="not numbers"):
+        evaluate(dataclasses.replace(network, classify=lost), samples)
