@@ -9,6 +9,7 @@ from functools import partial
 from prometheus_client import CollectorRegistry
 
 from monitor import __version__
+from monitor.capture.address import parse_address
 from monitor.capture.camera import Camera
 from monitor.capture.source import open_source
 from monitor.classify.bundle import load_bundle
@@ -236,6 +237,8 @@ class Daemon:
             buffer=camera.buffer,
             report=self._happened,
             on_frame=lambda: self._judge.wake(),  # noqa: PLW0108 (the judge is made after the cameras)
+            # A camera comes back by itself; a folder or file that is not there is a mistake to mend.
+            reopen=camera.loop or parse_address(camera.source).kind != "files",
             on_read=partial(self._metrics.stage, camera.name, "capture"),
         )
 
@@ -252,7 +255,10 @@ class Daemon:
                 distance=round(novelty.distance, 4), limit=novelty.limit, unfamiliar=novelty.unfamiliar
             ),
         )
-        self._outbox.put(Parcel.of(event, jpeg, raw), began=finding.frame.monotonic)
+        captured = finding.frame.monotonic
+        self._outbox.put(
+            Parcel.of(event, jpeg, raw, ready_after=time.monotonic() - captured), began=captured
+        )
         log.info(
             "defect",
             extra={
@@ -266,6 +272,7 @@ class Daemon:
 
     def _delivered(self, item: Item, seconds: float) -> None:
         if isinstance(item, Parcel):
+            self._metrics.stage(item.camera, "publish", max(0.0, seconds - item.ready_after))
             self._metrics.event(item.camera, self._label, seconds)
 
     def _happened(self, happened: Gap | CameraChange) -> None:
@@ -290,7 +297,7 @@ class Daemon:
     def _camera_changed(self, change: CameraChange) -> None:
         before = self._changes.get(change.camera)
         if change.state == "ended" and before is not None and before.state == "down":
-            self._broken.append(f"camera {change.camera} ended before its end: {before.detail}")
+            self._broken.append(f"camera {change.camera}: {before.detail}")
         self._changes[change.camera] = change
         self._metrics.camera_up(change.camera, change.state == "up")
         level = logging.WARNING if change.state == "down" else logging.INFO

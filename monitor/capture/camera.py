@@ -28,9 +28,9 @@ class Camera:
     `frames="every"` reads only while there is room for `buffer` frames, so that nothing is lost on this side;
     with `"newest"` the oldest waiting frame gives way.
 
-    A live source that fails or ends is `down` and opened again; so is any source that cannot be opened. A
-    finite one that fails halfway is `down`, then `ended`: from its start again, it would repeat what was
-    inspected.
+    A live source that fails or ends is `down` and opened again. So is a source that cannot be opened, unless
+    `reopen` is false, as for files that someone has to mend first. A finite one that fails halfway is `down`,
+    then `ended`: from its start again, it would repeat what was inspected.
 
     `report` hears Gaps and changes of state, `on_frame` is called after each frame and at the end, `on_read`
     with the seconds each read took. They are called from the reader's thread (by `stop`: from its caller's),
@@ -47,6 +47,7 @@ class Camera:
         on_frame: Callable[[], None] = lambda: None,
         on_read: Callable[[float], None] = lambda _: None,
         buffer: int = 8,
+        reopen: bool = True,
         delays: Callable[[], Iterator[float]] = reopening_delays,
     ) -> None:
         self.name = name
@@ -56,6 +57,7 @@ class Camera:
         self._on_frame = on_frame
         self._on_read = on_read
         self._size = buffer
+        self._reopen = reopen
         self._delays = delays
         self._waiting: deque[Frame] = deque()
         self._gaps = GapLedger(name)
@@ -110,6 +112,8 @@ class Camera:
                     source = self._open_source()
                 except SourceError as error:
                     self._change("down", error.cause, str(error))
+                    if not self._reopen:
+                        return
                 except Exception as error:
                     self._fail(error)
                 else:

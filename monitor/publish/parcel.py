@@ -12,16 +12,19 @@ _OVERHEAD = 200  # bytes of keys and bookkeeping, so that many small things coun
 
 @dataclass(frozen=True, slots=True)
 class Parcel:
-    """An event's document with its pictures as JPEG."""
+    """An event's document with its pictures as JPEG, handed over `ready_after` seconds after its capture."""
 
     id: str
     camera: str
     document: str
     annotated: bytes | None
     raw: bytes | None = None
+    ready_after: float = 0.0
 
     @classmethod
-    def of(cls, event: Event, annotated: bytes | None, raw: bytes | None = None) -> "Parcel":
+    def of(
+        cls, event: Event, annotated: bytes | None, raw: bytes | None = None, *, ready_after: float = 0.0
+    ) -> "Parcel":
         """Pack an event; its document names a picture's key only if the picture is in the parcel."""
         image = event.image.model_copy(
             update={
@@ -30,7 +33,7 @@ class Parcel:
             }
         )
         document = event.model_copy(update={"image": image}).to_json()
-        return cls(event.id, event.camera, document, annotated, raw)
+        return cls(event.id, event.camera, document, annotated, raw, ready_after)
 
     @property
     def size(self) -> int:
@@ -44,7 +47,7 @@ class Parcel:
 
     def without_pictures(self) -> "Parcel":
         """The same event alone, its document saying so."""
-        return Parcel.of(Event.from_json(self.document), None)
+        return Parcel.of(Event.from_json(self.document), None, ready_after=self.ready_after)
 
 
 @dataclass(frozen=True, slots=True)

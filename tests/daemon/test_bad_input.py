@@ -125,3 +125,21 @@ def test_pictures_that_are_none_are_unusable_and_the_others_are_judged(tmp_path:
     assert sum(int(gap["frames"]) for gap in gaps) == 3
     assert {gap["cause"] for gap in gaps} == {"unreadable"}
     assert {event["frame_number"] for event in events_of(valkey)} <= {0, 4, 5}
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("none.mp4", None, "no such file"),
+        ("empty.mp4", b"", "empty.mp4"),
+        ("cut.mp4", b"\0\0\0\x20ftypisom" + bytes(200), "cut.mp4"),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_a_failure(
+    tmp_path: Path, valkey: str, name: str, content: bytes | None, said: str
+) -> None:
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    camera = f'[[camera]]\nname = "f"\nsource = "{tmp_path / name}"\n'
+    done = defect_monitor("run", "-c", write_config(tmp_path, camera, url=valkey, port=0))
+    refused(done, 1, said)
