@@ -52,7 +52,7 @@ def load_start_weights(model: keras.Model, weights: Path) -> None:
     cannot be read, lacks an array, or holds one of another shape.
     """
     try:
-        with np.load(weights, allow_pickle=False) as archive:
+        with weights.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             arrays = {key: archive[key] for key in archive.files}
     except (OSError, ValueError, BadZipFile, EOFError, AttributeError) as error:
         raise ModelError(f"start weights {weights} cannot be read as an .npz file: {error}") from error

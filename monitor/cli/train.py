@@ -116,7 +116,7 @@ def train(
                 watcher=watcher,
             )
     except KeyboardInterrupt:
-        print(f"stopped; {out} holds the best model so far, --resume goes on", file=sys.stderr)
+        print(f"stopped: {out} holds the best model of the epochs done, --resume goes on", file=sys.stderr)
         raise typer.Exit(130) from None
     console.print(
         f"{out}: threshold {bundle.card.threshold}, {bundle.card.threshold_origin}", highlight=False

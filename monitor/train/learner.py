@@ -124,9 +124,9 @@ class Learner:
             weights = tf.where(labels == 1, self._defect_weight, 1.0)
             entropy = keras.losses.sparse_categorical_crossentropy(labels, probabilities)
             label_loss = tf.reduce_mean(weights * tf.cast(entropy, tf.float32))
-            mask_loss = _mask_loss(tf.cast(drawn[..., 0], tf.float32), targets)
-            heat_loss = _heat_loss(tf.cast(features, tf.float32), targets)
-            loss = label_loss + self._mask_weight * (mask_loss + heat_loss)
+            place_loss = mask_loss(tf.cast(drawn[..., 0], tf.float32), targets)
+            place_loss += heat_loss(tf.cast(features, tf.float32), targets)
+            loss = label_loss + self._mask_weight * place_loss
         variables = self._both.trainable_variables
         gradients = tape.gradient(loss, variables, unconnected_gradients=tf.UnconnectedGradients.ZERO)
         self._optimizer.apply_gradients(zip(gradients, variables, strict=True))
@@ -137,14 +137,14 @@ class Learner:
         return probabilities[:, self._card.defect_class], tf.reduce_mean(activations, axis=(1, 2))
 
 
-def _mask_loss(logits: Any, targets: Any) -> Any:
+def mask_loss(logits: Any, targets: Any) -> Any:
     """Cross-entropy of each cell's (b, fh, fw) logit with its target; cells of target -1 do not count."""
     entropy = tf.nn.sigmoid_cross_entropy_with_logits(tf.maximum(targets, 0.0), logits)
     weights = tf.where(targets > 0.5, MASK_BALANCE, tf.where(targets >= 0, 1.0, 0.0))
     return tf.reduce_mean(weights * entropy)
 
 
-def _heat_loss(activations: Any, targets: Any) -> Any:
+def heat_loss(activations: Any, targets: Any) -> Any:
     """How far the maps that Faster-Score-CAM weighs lie from the mask: 0..1, Dice's coefficient from one.
 
     Of `activations` (b, fh, fw, c) it weighs those of highest standard deviation; with equal weights their

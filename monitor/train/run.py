@@ -150,8 +150,10 @@ def _fresh(order: Order, fingerprint: str) -> State:
             f"{order.out} already holds a model: name another folder, or say --overwrite "
             "(or --resume to go on with an interrupted training)"
         )
-    remove_state(order.out)
-    return State(fingerprint, (), {})
+    state = State(fingerprint, (), {})
+    # A folder that cannot be written is to be known now, not after the first epoch.
+    save_state(order.out, state)
+    return state
 
 
 def _started(order: Order) -> Any:

@@ -70,7 +70,7 @@ def load_state(out: Path, fingerprint: str) -> State:
     """Read the state below `out`; raises `UsageError` if there is none or it is of other data or settings."""
     path = out / STATE_FOLDER / "state.npz"
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as archive:
             arrays = {key: archive[key] for key in archive.files}
         about = json.loads(str(arrays.pop("about")))
         history = tuple(Epoch(**epoch) for epoch in about["history"])

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -83,8 +84,6 @@ def test_killed_in_the_third_epoch_it_resumes_to_the_same_model(
 
 
 def test_mistakes_are_one_sentence_and_cost_no_training(surfaces: Path, unbroken: Bundle, tmp_path: Path):
-    import shutil
-
     def refused(code: int, words: str, arguments: list[str]) -> None:
         done = run(*arguments)
         assert done.returncode == code, done.stderr
@@ -94,6 +93,8 @@ def test_mistakes_are_one_sentence_and_cost_no_training(surfaces: Path, unbroken
 
     refused(1, "does not exist", command(tmp_path / "nowhere", tmp_path / "out"))
     refused(2, "already holds a model", command(surfaces, unbroken.path))
+    (tmp_path / "file").touch()
+    refused(1, "cannot be written to", command(surfaces, tmp_path / "file" / "out"))
     shutil.copytree(surfaces, tmp_path / "broken")
     picture = tmp_path / "broken" / "Simulated" / "Train" / "0001.PNG"
     picture.write_bytes(picture.read_bytes()[:300])
