@@ -5,7 +5,7 @@ import sys
 import typer
 
 from monitor import __version__
-from monitor.cli import check_config, demo, events, run, simulate
+from monitor.cli import check_config, demo, evaluate, events, explain, run, simulate, train
 from monitor.errors import MonitorError
 
 app = typer.Typer(
@@ -19,6 +19,9 @@ app.command("demo")(demo.demo)
 app.command("run")(run.run)
 app.command("check-config")(check_config.check_config)
 app.add_typer(events.app, name="events")
+app.command("train")(train.train)
+app.command("evaluate")(evaluate.evaluate)
+app.command("explain")(explain.explain)
 app.command("simulate")(simulate.simulate)
 
 
