@@ -8,6 +8,7 @@ whole numbers in all of them.
 
 from dataclasses import dataclass
 from fractions import Fraction
+from math import floor
 from typing import TypeVar
 
 import numpy as np
@@ -61,7 +62,10 @@ def _split(start: int, stop: int, parts: int, overlap: float) -> list[tuple[int,
     share = Fraction(overlap)
     size = (stop - start) / (parts - (parts - 1) * share)
     step = size * (1 - share)
-    return [(start + round(i * step), start + round(i * step + size)) for i in range(parts)]
+    half = Fraction(
+        1, 2
+    )  # rounded up always: round() would send halves both ways, and sizes two pixels apart
+    return [(start + floor(i * step + half), start + floor(i * step + size + half)) for i in range(parts)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +74,8 @@ class Axis:
 
     `start`..`stop` (not included) are the frame's pixels, `size` the network input's pixels, `cells` the
     heat's cells, and `offset` is the input pixel that cell 0 looks at. Resizing the heat as if it were a
-    picture would put it at (size / cells - 1) / 2; a network with padding and strides, such as ResNet50,
-    looks at 0.
+    picture would put it at (size / cells - 1) / 2; where a trained network looks, `monitor.locate.offset`
+    measures.
     """
 
     start: int

@@ -5,7 +5,7 @@ from itertools import pairwise
 import cv2
 import numpy as np
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from monitor.errors import UsageError
@@ -51,6 +51,7 @@ def test_without_overlap_each_pixel_is_in_one_view(plan):
 
 
 @given(plans())
+@example({"width": 1, "height": 15, "roi": Box(0, 0, 1, 15), "tiles": (5, 1), "overlap": 0.5})
 def test_there_are_as_many_views_as_tiles_of_nearly_one_size(plan):
     views = network_views(**plan)
     assert len(views) == plan["tiles"][0] * plan["tiles"][1]
