@@ -43,21 +43,23 @@ def score_cam(
     max_n: int | None,
     scoring: Scoring = "seed",
     chunk: int | None = None,
+    rank: tf.Tensor | None = None,
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Give the heat of each image for its target class. Images do not influence each other.
 
     `forward` maps (n, h, w, d) float32 preprocessed inputs to (n, classes): for `paper` probabilities,
     for `seed` the network's own output, so that logits get exactly one softmax.
     `inputs` is (b, h, w, d), `activations` (b, fh, fw, c) what the layer gave for them, `target` (b,) int32.
-    `max_n` keeps the maps of highest standard deviation (ties: lower channel first); None or more than
-    there are keeps all. At most `chunk` masked inputs exist at a time; None makes them all in one batch.
+    `max_n` keeps the maps highest in `rank` (b, c), by default their standard deviation (ties: lower channel
+    first); None or more than there are keeps all. At most `chunk` masked inputs exist at a time; None makes
+    them all in one batch.
 
     Returns heat (b, fh, fw) float32, each image scaled to a maximum of 1, and strength (b,), the maximum
     before. Where inputs, activations or scores are not finite, or the heat is zero or flat, both are zero.
     """
     inputs = tf.cast(inputs, tf.float32)
     activations = tf.cast(activations, tf.float32)
-    maps = most_varied(activations, max_n)  # (b, k, fh, fw)
+    maps = leading_maps(activations, max_n, spread(activations) if rank is None else rank)  # (b, k, fh, fw)
     batch, kept = _size(maps, 0), _size(maps, 1)
     all_maps = tf.reshape(maps, [batch * kept, _size(maps, 2), _size(maps, 3)])
     of_image = tf.repeat(tf.range(batch), kept)  # (b·k,)
@@ -79,18 +81,21 @@ def score_cam(
     return scale_heat(tf.where(sound[:, None, None], heat, 0.0))
 
 
-def most_varied(activations: tf.Tensor, max_n: int | None) -> tf.Tensor:
-    """Keep the `max_n` maps of highest standard deviation, highest first: (b, fh, fw, c) to (b, k, fh, fw).
+def spread(activations: tf.Tensor) -> tf.Tensor:
+    """Give the standard deviation of each map of (b, fh, fw, c): (b, c)."""
+    return tf.math.reduce_std(activations, axis=[1, 2])
+
+
+def leading_maps(activations: tf.Tensor, max_n: int | None, rank: tf.Tensor) -> tf.Tensor:
+    """Keep the `max_n` maps highest in `rank` (b, c), highest first: (b, fh, fw, c) to (b, k, fh, fw).
 
     Without a choice to make (None, or as many as there are) the maps keep the channels' order.
     """
     maps = tf.transpose(activations, [0, 3, 1, 2])
-    channels = activations.shape[-1]
-    if max_n is None or max_n >= channels:
+    if max_n is None or max_n >= activations.shape[-1]:
         return maps
-    spread = tf.math.reduce_std(activations, axis=[1, 2])  # (b, c)
-    spread = tf.where(tf.math.is_finite(spread), spread, -1.0)
-    chosen = tf.math.top_k(spread, k=max_n).indices
+    lowest = tf.fill(tf.shape(rank), rank.dtype.min)
+    chosen = tf.math.top_k(tf.where(tf.math.is_finite(rank), rank, lowest), k=max_n).indices
     return tf.gather(maps, chosen, axis=1, batch_dims=1)
 
 

@@ -6,7 +6,7 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from monitor.explain.score_cam import masks, most_varied, scale_heat, score_cam
+from monitor.explain.score_cam import leading_maps, masks, scale_heat, score_cam, spread
 
 from . import reference
 from .toys import ToyNet
@@ -155,8 +155,18 @@ def test_the_most_varied_maps_are_chosen_per_image_and_ties_go_to_the_lower_chan
     wave = np.array([[-1.0, 1.0], [1.0, -1.0]], np.float32)
     first = np.stack([wave * 1, wave * 3, wave * 3, wave * 0], -1)
     second = np.stack([wave * 0, wave * 1, wave * 2, wave * 5], -1)
-    chosen = most_varied(tf.constant(np.stack([first, second])), 2).numpy()
+    maps = tf.constant(np.stack([first, second]))
+    chosen = leading_maps(maps, 2, spread(maps)).numpy()
     np.testing.assert_array_equal(chosen[0], [wave * 3, wave * 3])
     np.testing.assert_array_equal(chosen[1], [wave * 5, wave * 2])
     tied = np.stack([wave, -wave, wave * 0.5], -1)[None]
-    np.testing.assert_array_equal(most_varied(tf.constant(tied), 1).numpy()[0, 0], wave)
+    np.testing.assert_array_equal(leading_maps(tf.constant(tied), 1, spread(tied)).numpy()[0, 0], wave)
+
+
+def test_another_rank_chooses_other_maps(toy, pictures):
+    maps = toy.activations(pictures)
+    only = np.full((4, 16), -1.0, np.float32)
+    only[:, 3] = 1.0
+    heat, _ = score_cam(toy.probabilities, pictures, maps, TARGET, max_n=1, rank=tf.constant(only))
+    expected, _ = score_cam(toy.probabilities, pictures, maps[..., 3:4], TARGET, max_n=None)
+    np.testing.assert_allclose(heat, expected, atol=1e-6)

@@ -1,0 +1,197 @@
+"""`defect-monitor explain`: heat maps of pictures by any method, of any Keras classifier."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+if TYPE_CHECKING:
+    from monitor.explain.subject import Preprocess, Subject
+    from monitor.records import Heat, Image
+
+
+def explain(
+    images: Annotated[list[Path], typer.Argument(help="Pictures, or folders of pictures.")],
+    *,
+    out: Annotated[
+        Path, typer.Option(help="A .png or .jpg for one picture; else a folder, with a folder a class in it.")
+    ],
+    model: Annotated[
+        str,
+        typer.Option(
+            help="A shipped model's name, a bundle's folder, a .keras file, or keras:NAME, as keras:VGG16."
+        ),
+    ] = "dagm-class1",
+    layer: Annotated[
+        str | None, typer.Option(help="Layer to explain; else the card's, or the last with rows and columns.")
+    ] = None,
+    method: Annotated[
+        str, typer.Option(help="Such as grad-cam, score-cam, guided-backprop, edges-grad-cam++.")
+    ] = "faster-score-cam",
+    max_n: Annotated[
+        int | None, typer.Option("--max-n", help="Maps that Faster-Score-CAM keeps; 10 if not given.")
+    ] = None,
+    scoring: Annotated[
+        Literal["seed", "paper"], typer.Option(help="How the Score-CAMs weigh a map.")
+    ] = "seed",
+    choice: Annotated[
+        Literal["deviation", "gradient"],
+        typer.Option(help="What Faster-Score-CAM's maps are foremost in; gradient is deviation times that."),
+    ] = "deviation",
+    target: Annotated[
+        int | None, typer.Option(help="Class to explain, counted from 0; else the predicted one.")
+    ] = None,
+    grid: Annotated[bool, typer.Option("--grid", help="Draw all methods side by side.")] = False,
+    emphasize: Annotated[
+        bool, typer.Option("--emphasize", help="Draw the heat apart around one half.")
+    ] = False,
+    weights: Annotated[Path | None, typer.Option(help="Weights file for keras:NAME.")] = None,
+    preprocess: Annotated[
+        Literal["none", "unit", "tf", "torch", "caffe"] | None,
+        typer.Option(help="What a .keras file takes: RGB 0..255, RGB 0..1, or one of Keras' ImageNet modes."),
+    ] = None,
+    head: Annotated[
+        Literal["softmax", "sigmoid", "logits"] | None,
+        typer.Option(help="What the model gives, where its last layer does not tell."),
+    ] = None,
+) -> None:
+    """Show where the evidence for a class lies in IMAGES, as heat over each picture."""
+    from monitor.capture.image_file import read_image
+    from monitor.cli.quiet import import_tensorflow
+    from monitor.errors import UsageError
+
+    if grid and emphasize:
+        raise UsageError("--emphasize is a row of --grid already")
+    pictures = _pictures(images)
+    as_file = _is_file(out, len(pictures))
+    names = _names(pictures)
+    import_tensorflow()
+
+    from monitor.explain import Explainer
+    from monitor.explain.draw import draw_all, draw_one
+
+    subject = _subject(model, weights, preprocess)
+    explainer = Explainer(subject.model, layer or subject.layer, head)
+    for path in pictures:
+        image = read_image(path)
+        if grid:
+            drawn = draw_all(
+                explainer, subject, image, path.name, target, max_n=max_n, scoring=scoring, choice=choice
+            )
+        else:
+            drawn = draw_one(
+                explainer,
+                subject,
+                image,
+                target,
+                method,
+                max_n=max_n,
+                scoring=scoring,
+                choice=choice,
+                emphasized=emphasize,
+            )
+        place = out if as_file else out / drawn.kind.replace("/", "_") / f"{names[path]}.png"
+        _save(place, drawn.picture)
+        print(f"{path}: {drawn.verdict} -> {place}")
+
+
+def _subject(model: str, weights: Path | None, preprocess: "Preprocess | None") -> "Subject":
+    from monitor.errors import UsageError
+    from monitor.explain.subject import application, model_file
+
+    if model.startswith("keras:"):
+        if preprocess is not None:
+            raise UsageError("--preprocess is for a .keras file; a network of Keras brings its own")
+        return application(model.removeprefix("keras:"), weights)
+    if weights is not None:
+        raise UsageError("--weights goes with --model keras:NAME")
+    if model.endswith((".keras", ".h5")):
+        return model_file(Path(model), preprocess)
+    if preprocess is not None:
+        raise UsageError("--preprocess is for a .keras file; a bundle's card says it")
+    return _bundle(model)
+
+
+def _bundle(model: str) -> "Subject":
+    from monitor.classify.bundle import load_bundle
+    from monitor.classify.preprocess import fit
+    from monitor.classify.preprocess import preprocess as prepared
+    from monitor.explain.subject import Subject
+    from monitor.locate.regions import frame_heat
+    from monitor.models import shipped_model
+    from monitor.records import Box, HeatPatch
+
+    bundle = load_bundle(shipped_model(model))
+    card = bundle.card
+
+    def spread(heat: "Heat", height: int, width: int) -> "Heat":
+        patch = HeatPatch(heat, Box(0, 0, width, height), 1.0)
+        return frame_heat(
+            [patch], width=width, height=height, input_size=card.input_size, cell_offset=card.cell_offset
+        )
+
+    return Subject(
+        bundle.keras_model(),
+        lambda image: prepared(card, fit(image, card.input_size)[None]),
+        card.classes,
+        card.cam_layer,
+        spread,
+    )
+
+
+def _pictures(paths: list[Path]) -> list[Path]:
+    """The files named, and the pictures directly in the folders named."""
+    from monitor.capture.image_file import SUFFIXES
+    from monitor.errors import ImageError
+
+    found: list[Path] = []
+    for path in paths:
+        if path.is_dir():
+            inside = sorted(one for one in path.iterdir() if one.suffix.lower() in SUFFIXES)
+            if not inside:
+                raise ImageError(f"{path}: the folder has no pictures")
+            found += inside
+        else:
+            found.append(path)
+    return list(dict.fromkeys(found))
+
+
+def _names(pictures: list[Path]) -> dict[Path, str]:
+    """A name for each result: the file's stem, led by its folders' names where stems repeat."""
+    names = {path: path.stem for path in pictures}
+    depth = 1
+    while len(set(names.values())) < len(pictures) and depth < 64:
+        taken = list(names.values())
+        depth += 1
+        names = {
+            path: "-".join(path.absolute().with_suffix("").parts[-depth:]) if taken.count(name) > 1 else name
+            for path, name in names.items()
+        }
+    if len(set(names.values())) < len(pictures):  # a.png beside a.jpg
+        names = {path: f"{name}-{path.suffix[1:]}" for path, name in names.items()}
+    return names
+
+
+def _is_file(out: Path, count: int) -> bool:
+    from monitor.errors import UsageError
+
+    if out.suffix.lower() not in {".png", ".jpg", ".jpeg"}:
+        if out.exists() and not out.is_dir():
+            raise UsageError(f"{out} is a file; --out takes a folder, or a .png or .jpg for one picture")
+        return False
+    if count > 1:
+        raise UsageError(f"{count} pictures do not go into one file {out}; give a folder")
+    return True
+
+
+def _save(place: Path, picture: "Image") -> None:
+    import cv2
+
+    from monitor.errors import ImageError
+
+    _, data = cv2.imencode(place.suffix, picture)
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(data.tobytes())
+    except OSError as error:
+        raise ImageError(f"{place} cannot be written: {error.strerror or error}") from error

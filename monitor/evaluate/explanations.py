@@ -1,0 +1,259 @@
+"""Which method of explanation, with how many maps, is worth its time: measured on pictures with masks."""
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from monitor.classify.bundle import Bundle
+from monitor.classify.preprocess import fit, preprocess
+from monitor.dataset import Sample, mask_of, picture_of
+from monitor.errors import DataError
+from monitor.evaluate.tables import Table, number
+from monitor.explain.explainer import Explainer
+from monitor.explain.score_cam import Scoring
+from monitor.explain.traced import Choice
+from monitor.locate.regions import frame_heat
+from monitor.records import Box, Heat, HeatPatch
+
+Array = NDArray[np.float32]
+Scores = Callable[[Array], Array]
+"""Inputs (n, h, w, d) to the probability (n,) of the class explained."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A method with its options, as `Explainer.explain` takes them."""
+
+    method: str
+    max_n: int | None = None
+    scoring: Scoring = "seed"
+    choice: Choice = "deviation"
+
+
+@dataclass(frozen=True, slots=True)
+class Worth:
+    """What a method gave, averaged over the pictures; shares 0..1.
+
+    `pointing`: the peak lies in the mask. `heat_inside`: share of the heat that does. `drop` and `increase`:
+    average drop and increase in confidence (Chattopadhyay et al. 2018, arXiv 1710.11063, section 5.1) of the
+    input times the heat. `deletion`, less is better, and `insertion`, more is better: area under the score
+    while pixels, hottest first, are taken out of or put into the picture (Petsiuk et al. 2018, arXiv
+    1806.07421), the pixels of a good picture being what is put in place. `milliseconds`: median of one
+    explanation, classification included. `without`: pictures that got no heat; they count as not pointed at
+    and with no heat inside, and are left out of the rest.
+    """
+
+    asked: Asked
+    pictures: int
+    without: int
+    pointing: float
+    heat_inside: float
+    drop: float
+    increase: float
+    deletion: float
+    insertion: float
+    milliseconds: float
+
+
+COUNTS = (1, 3, 5, 10, 20, 50)
+
+
+def every_method(counts: Sequence[int] = COUNTS) -> list[Asked]:
+    """The gradient CAMs, and both scorings and both choices of maps for each count, and for all maps."""
+    ways: list[tuple[Scoring, Choice]] = [("seed", "deviation"), ("seed", "gradient"), ("paper", "deviation")]
+    faster = [Asked("faster-score-cam", count, *way) for way in ways for count in counts]
+    whole = [Asked("score-cam", scoring=scoring) for scoring in ("seed", "paper")]
+    return [Asked("grad-cam"), Asked("grad-cam++"), *faster, *whole]
+
+
+def explanations_table(
+    bundle: Bundle,
+    samples: Sequence[Sample],
+    asked: Sequence[Asked] | None = None,
+    *,
+    steps: int = 10,
+    advance: Callable[[str], None] = lambda _: None,
+) -> list[Worth]:
+    """Compare methods on the defective pictures with masks among `samples`, filled in from a good one.
+
+    `asked` is `every_method()` unless given; `steps` is how finely deletion and insertion go. `advance` is
+    called after each method with its name. Raises `DataError` where no picture will serve.
+    """
+    card = bundle.card
+    height, width = card.input_size
+    explainer = Explainer(bundle.keras_model(), card.cam_layer)
+    inputs, masks = [], []
+    good: Array | None = None
+    for sample in samples:
+        if not sample.defective and good is not None:
+            continue
+        picture = picture_of(sample)
+        mask = mask_of(sample, *picture.shape[:2])
+        x = preprocess(card, fit(picture, card.input_size)[None])[0]
+        if not sample.defective:
+            good = x
+        elif mask is not None and mask.any():
+            inputs.append(x)
+            masks.append(mask)
+    if not inputs or good is None:
+        raise DataError("comparing explanations takes defective pictures with masks, and a good one")
+
+    def spread(heat: Heat, rows: int, columns: int) -> Heat:
+        patch = HeatPatch(heat, Box(0, 0, columns, rows), 1.0)
+        return frame_heat(
+            [patch], width=columns, height=rows, input_size=(height, width), cell_offset=card.cell_offset
+        )
+
+    found = []
+    for one in asked if asked is not None else every_method():
+        found.append(
+            worth(explainer, one, inputs, masks, good, target=card.defect_class, spread=spread, steps=steps)
+        )
+        advance(name(one))
+    return found
+
+
+def worth(
+    explainer: Explainer,
+    asked: Asked,
+    inputs: Sequence[Array],
+    masks: Sequence[NDArray[np.bool_]],
+    good: Array,
+    *,
+    target: int,
+    spread: Callable[[Heat, int, int], Heat],
+    steps: int,
+) -> Worth:
+    """Measure one method on `inputs` (h, w, d) whose defects `masks` (H, W) show; fill in from `good`."""
+    scores = probability(explainer, target)
+    rows: list[tuple[float, ...]] = []
+    without = 0
+    times: list[float] = []
+    for x, mask in zip(inputs, masks, strict=True):
+        options = {"max_n": asked.max_n, "scoring": asked.scoring, "choice": asked.choice}
+        if not times:
+            explainer.explain(x[None], target, asked.method, **options)  # type: ignore[arg-type]  # as typed
+        began = time.perf_counter()
+        heat = explainer.explain(x[None], target, asked.method, **options).heat[0]  # type: ignore[arg-type]
+        times.append(time.perf_counter() - began)
+        if not heat.any():
+            without += 1
+            rows.append((0.0, 0.0, math.nan, math.nan, math.nan, math.nan))
+            continue
+        pointed, inside = placed(spread(heat, *mask.shape), mask)
+        large = spread(heat, *x.shape[:2])
+        whole, explained = scores(np.stack([x, x * large[..., None]]))
+        rows.append(
+            (
+                pointed,
+                inside,
+                max(0.0, float(whole - explained)) / float(whole),
+                float(explained > whole),
+                area(scores, x, good, large, steps),
+                area(scores, good, x, large, steps),
+            )
+        )
+    pointing, inside, drop, increase, deletion, insertion = (
+        mean(column) for column in zip(*rows, strict=True)
+    )
+    return Worth(
+        asked,
+        len(rows),
+        without,
+        pointing,
+        inside,
+        drop,
+        increase,
+        deletion,
+        insertion,
+        1000 * float(np.median(times)),
+    )
+
+
+def mean(values: Sequence[float]) -> float:
+    """Mean of the values that are numbers; not a number where none is."""
+    known = [value for value in values if not math.isnan(value)]
+    return sum(known) / len(known) if known else math.nan
+
+
+def placed(heat: Heat, mask: NDArray[np.bool_]) -> tuple[float, float]:
+    """Whether the peak of heat (h, w) lies in `mask` (h, w), 0 or 1, and the share of heat that does."""
+    pointed = float(mask.flat[int(heat.argmax())])
+    return pointed, float(heat[mask].sum(dtype=np.float64) / heat.sum(dtype=np.float64))
+
+
+def area(scores: Scores, start: Array, end: Array, heat: Heat, steps: int) -> float:
+    """Area under the score while `start` becomes `end` (h, w, d), hottest pixels first, in equal steps."""
+    order = np.argsort(-heat, axis=None, kind="stable")
+    place = np.empty(order.size, np.int64)
+    place[order] = np.arange(order.size)
+    rank = place.reshape(*heat.shape, 1)
+    changed = [rank < round(order.size * step / steps) for step in range(steps + 1)]
+    values = scores(np.stack([np.where(where, end, start) for where in changed]))
+    return float(((values[:-1] + values[1:]) / 2).mean())
+
+
+def probability(explainer: Explainer, target: int) -> Scores:
+    """The network's probability of `target` as a plain function."""
+    network = explainer.network
+
+    @tf.function(reduce_retracing=True)  # type: ignore[untyped-decorator]  # TensorFlow is untyped
+    def run(x: tf.Tensor) -> Any:
+        return network.probabilities(network.run(x)[1])[:, target]
+
+    return lambda x: np.asarray(run(tf.constant(x, tf.float32)), np.float32)
+
+
+def name(asked: Asked) -> str:
+    """What was asked for, in a few words."""
+    if "score" not in asked.method:
+        return asked.method
+    count = "" if asked.max_n is None else f" N={asked.max_n}"
+    choice = " by gradient" if asked.choice == "gradient" else ""
+    return f"{asked.method}{count}{choice}, {asked.scoring}"
+
+
+def as_table(found: Sequence[Worth]) -> Table:
+    """The comparison in words, for the terminal and the report."""
+    header = (
+        "method",
+        "pointing",
+        "heat inside",
+        "drop",
+        "increase",
+        "deletion",
+        "insertion",
+        "no heat",
+        "ms",
+    )
+    rows = tuple(
+        (
+            name(one.asked),
+            *(
+                number(value)
+                for value in (
+                    one.pointing,
+                    one.heat_inside,
+                    one.drop,
+                    one.increase,
+                    one.deletion,
+                    one.insertion,
+                )
+            ),
+            f"{one.without}/{one.pictures}",
+            f"{one.milliseconds:.0f}",
+        )
+        for one in found
+    )
+    note = (
+        "Deletion: less is better; insertion: more is better; both fill in from a good picture. "
+        "Drop and increase multiply the input with the heat, so they also judge what the network says of "
+        "blank places."
+    )
+    return Table("Methods of explanation", header, rows, note)

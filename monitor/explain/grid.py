@@ -1,0 +1,96 @@
+"""The article's comparison of all methods on one picture, as one labelled sheet of 4 rows and 5 columns."""
+
+from collections.abc import Mapping, Sequence
+
+import cv2
+import numpy as np
+
+from monitor.explain.overlay import emphasize, enlarge, glow, superimpose
+from monitor.records import Heat, Image
+
+COLUMNS = ("grad-cam", "grad-cam++", "score-cam", "faster-score-cam")
+ROWS = ("overlay", "emphasized", "guided", "edges")
+
+_CELL, _GAP, _LABEL = 256, 6, 24
+_PAPER, _INK, _FAINT = (250, 250, 250), (30, 30, 30), (120, 120, 120)
+_FONT, _SIZE = cv2.FONT_HERSHEY_SIMPLEX, 0.45
+
+
+def comparison(
+    image: Image, heats: Mapping[str, Heat], edges: Heat, facts: Sequence[str], notes: Mapping[str, str]
+) -> Image:
+    """Draw the sheet for `image` (h, w, 3).
+
+    `heats` holds heat of any size, 0..1, by method: the four CAMs, `guided-backprop`, `guided-<cam>` and
+    `edges-<cam>`. `edges` (rows, columns) are those of the picture. `facts` are lines for the cell below
+    the input, such as its class and score. A method in `notes` has no heat, for the reason given.
+
+    First row: the input, then each CAM laid over it; below, each emphasized; below, guided
+    backpropagation and its product with each; last, the edges and theirs.
+    """
+    small = _fit(image)
+    height, width = small.shape[:2]
+
+    def shown(method: str, *, emphasized: bool = False) -> Image:
+        heat = enlarge(heats[method], height, width)
+        fine = method.startswith(("guided", "edges"))
+        cell = glow(heat) if fine else superimpose(small, emphasize(heat) if emphasized else heat)
+        return _told(cell, notes[method]) if method in notes else cell
+
+    rows = [
+        [("input", small), *((cam, shown(cam)) for cam in COLUMNS)],
+        [
+            ("", _written(facts, height, width)),
+            *((f"{cam}, emphasized", shown(cam, emphasized=True)) for cam in COLUMNS),
+        ],
+        [
+            ("guided-backprop", shown("guided-backprop")),
+            *((f"guided-{cam}", shown(f"guided-{cam}")) for cam in COLUMNS),
+        ],
+        [
+            ("edges", glow(enlarge(edges, height, width))),
+            *((f"edges-{cam}", shown(f"edges-{cam}")) for cam in COLUMNS),
+        ],
+    ]
+    sheet = np.full(
+        (len(rows) * (height + _LABEL + _GAP) + _GAP, 5 * (width + _GAP) + _GAP, 3), _PAPER, np.uint8
+    )
+    for row, cells in enumerate(rows):
+        for column, (label, cell) in enumerate(cells):
+            top = _GAP + row * (height + _LABEL + _GAP)
+            left = _GAP + column * (width + _GAP)
+            _write(sheet, label, left, top + _LABEL - 8, width)
+            sheet[top + _LABEL : top + _LABEL + height, left : left + width] = cell
+    return sheet
+
+
+def _fit(image: Image) -> Image:
+    """Resize so that the longer side is a cell's."""
+    scale = _CELL / max(image.shape[:2])
+    size = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
+    method = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(image, size, interpolation=method), np.uint8)
+
+
+def _written(lines: Sequence[str], height: int, width: int) -> Image:
+    cell = np.full((height, width, 3), _PAPER, np.uint8)
+    for number, line in enumerate(lines):
+        _write(cell, line, 4, 22 + 22 * number, width - 8)
+    return cell
+
+
+def _told(cell: Image, note: str) -> Image:
+    """Mark a cell that has no heat to show."""
+    cell = cell.copy()
+    cell[:_LABEL] = _PAPER
+    _write(cell, f"no heat: {note}", 4, _LABEL - 8, cell.shape[1] - 8, ink=_FAINT)
+    return cell
+
+
+def _write(
+    canvas: Image, text: str, left: int, baseline: int, width: int, *, ink: tuple[int, int, int] = _INK
+) -> None:
+    """Write a line, as much smaller as it takes to fit `width` pixels."""
+    (long, _), _ = cv2.getTextSize(text, _FONT, _SIZE, 1)
+    size = _SIZE * min(1.0, width / max(long, 1))
+    cv2.putText(canvas, text, (left, baseline), _FONT, size, ink, 1, cv2.LINE_AA)

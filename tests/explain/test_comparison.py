@@ -1,0 +1,127 @@
+"""Measuring explanations: what the figures mean, what the literal function gives, what memory it takes."""
+
+import math
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from monitor.bench.cam import literal, measure, run
+from monitor.evaluate.explanations import Asked, area, as_table, every_method, name, placed, worth
+from monitor.explain.overlay import enlarge
+
+
+def test_the_literal_function_and_scoring_seed_are_the_same_heat(explainer, pictures):
+    for count in (1, 5, 12):
+        theirs = literal(explainer.network.model, "last", pictures[:1], count)
+        mine = explainer.explain(pictures[:1], max_n=count).heat[0]
+        np.testing.assert_allclose(mine, theirs, atol=1e-5)
+
+
+def test_the_table_of_times_compares_in_one_run(classifier):
+    rows = {row.method: row for row in run(classifier(), "last", "small", max_n=3, repeats=3, peers=False)}
+    assert rows["grad-cam"].to_grad_cam == 1
+    faster, slow = rows["faster-score-cam N=3"], rows["faster-score-cam N=3, literal"]
+    assert faster.to_literal == pytest.approx(faster.milliseconds / slow.milliseconds)
+    limit = rows["3 forward passes, one batch"]
+    assert faster.to_limit == pytest.approx(faster.milliseconds / limit.milliseconds)
+    assert rows["score-cam"].to_limit is not None
+    assert rows["grad-cam"].to_limit is None
+
+
+def test_works_are_measured_in_turns():
+    order = []
+    times = measure({"a": lambda: order.append("a"), "b": lambda: order.append("b")}, 2)
+    assert order == ["a", "b"] * 3
+    assert set(times) == {"a", "b"}
+
+
+def test_the_peak_and_the_share_inside_a_mask_are_counted():
+    mask = np.zeros((4, 6), bool)
+    mask[1:3, 2:5] = True
+    heat = np.zeros((4, 6), np.float32)
+    heat[2, 3], heat[0, 0] = 1.0, 0.25
+    assert placed(heat, mask) == (1.0, 0.8)
+    heat[0, 0] = 3.0
+    assert placed(heat, mask) == (0.0, 0.25)
+
+
+def test_deletion_of_what_counts_first_has_the_smallest_area_and_a_fixed_value():
+    """The score is the sum of four pixels; taking them out one by one gives a staircase known by hand."""
+    picture = np.array([4, 3, 2, 1], np.float32).reshape(2, 2, 1) / 10
+    nothing = np.zeros_like(picture)
+    right = picture[..., 0]
+
+    def score(inputs):
+        return inputs.sum(axis=(1, 2, 3))
+
+    best = area(score, picture, nothing, right, 4)
+    assert best == pytest.approx((0.5 + 0.6 + 0.3 + 0.1 + 0) / 4)
+    assert best < area(score, picture, nothing, right[::-1, ::-1], 4)
+    assert area(score, nothing, picture, right, 4) == pytest.approx(1 - best)
+
+
+def test_a_method_is_judged_and_a_picture_without_heat_is_not_counted_as_found(explainer, pictures):
+    masks = [np.ones((32, 48), bool), np.ones((32, 48), bool)]
+    broken = np.full_like(pictures[1], np.nan)
+    found = worth(
+        explainer,
+        Asked("faster-score-cam", 3, "seed", "gradient"),
+        [pictures[0], broken],
+        masks,
+        pictures[2],
+        target=1,
+        spread=enlarge,
+        steps=3,
+    )
+    assert (found.pictures, found.without) == (2, 1)
+    assert found.pointing == 0.5
+    assert found.heat_inside == pytest.approx(0.5)
+    assert 0 <= found.deletion <= 1
+    assert 0 <= found.insertion <= 1
+    table = as_table([found])
+    assert table.rows[0][0] == "faster-score-cam N=3 by gradient, seed"
+    assert len(table.rows[0]) == len(table.header)
+    nothing = worth(
+        explainer,
+        Asked("grad-cam"),
+        [broken],
+        masks[:1],
+        pictures[2],
+        target=1,
+        spread=enlarge,
+        steps=3,
+    )
+    assert nothing.pointing == 0
+    assert math.isnan(nothing.deletion)
+
+
+def test_every_method_is_asked_for_once():
+    names = [name(one) for one in every_method((1, 10))]
+    assert len(set(names)) == len(names) == 10
+
+
+def test_two_thousand_maps_of_a_large_input_stay_within_two_gigabytes():
+    """Unchunked, the masked inputs alone would be 6.4 GB. The peak counts all of the process."""
+    program = """
+import resource
+import tensorflow as tf
+from monitor.explain.explainer import Explainer
+from monitor.explain.score_cam import score_cam
+
+@tf.function
+def heat(x, maps):
+    def forward(masked):
+        return tf.nn.softmax(tf.reduce_mean(masked, [1, 2])[:, :2])
+    chunk = Explainer.chunk_for(x.shape[1:])
+    return score_cam(forward, x, maps, tf.zeros(1, tf.int32), max_n=None, chunk=chunk)
+
+found, strength = heat(tf.random.normal((1, 512, 512, 3)), tf.random.uniform((1, 16, 16, 2048)))
+assert strength.numpy()[0] > 0
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+    result = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=280, check=True
+    )
+    assert int(result.stdout) < 2 * 1024**2
