@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, disable_created_metrics
 
 from monitor import __version__
 from monitor.capture.address import parse_address
@@ -59,6 +59,7 @@ class Daemon:
         self._redis_trouble: str | None = None
         self._bundle = load_bundle(shipped_model(settings.model.path))
         self._label = self._bundle.card.classes[self._bundle.card.defect_class]
+        disable_created_metrics()  # a second series for each, which no dashboard asks for
         self.registry = CollectorRegistry()
         self._metrics = Metrics(
             self.registry,
@@ -256,9 +257,7 @@ class Daemon:
             ),
         )
         captured = finding.frame.monotonic
-        self._outbox.put(
-            Parcel.of(event, jpeg, raw, ready_after=time.monotonic() - captured), began=captured
-        )
+        self._outbox.put(Parcel.of(event, jpeg, raw, ready_after=time.monotonic() - captured), began=captured)
         log.info(
             "defect",
             extra={

@@ -4,9 +4,13 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
+# A loaded machine is no failure: how long an example takes says nothing here.
+hypothesis.settings.register_profile("unhurried", deadline=None)
+hypothesis.settings.load_profile("unhurried")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 
@@ -28,13 +32,13 @@ def valkey_server() -> Iterator[str]:
 
 
 @pytest.fixture
-def valkey(valkey_server: str) -> Iterator[str]:
+def valkey(valkey_server: str) -> str:
     """The URL of a real Valkey server, empty at the start of the test."""
-    import redis  # noqa: PLC0415 (only tests of delivery pay for it)
+    import redis
 
     with redis.Redis.from_url(valkey_server) as client:
         client.flushall()
-    yield valkey_server
+    return valkey_server
 
 
 @pytest.fixture(scope="session")

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from monitor.demo import Demo, Seen, Tally
 
 _ROWS = 12
+_TOLD_EVERY = 5.0  # seconds between lines of progress where there is no terminal
 
 
 def demo(
@@ -66,11 +67,15 @@ def _watch(running: "Demo", seconds: float | None, asked: threading.Event, conso
                 asked.wait(0.25)
         return
     console.print(metrics)
-    shown = 0
+    shown, told = 0, 0.0
     while not over():
         for seen in running.tally.seen[shown:]:
             console.print(_line(seen), soft_wrap=True)
             shown += 1
+        if elapsed() - told >= _TOLD_EVERY:
+            told = elapsed()
+            of = "" if seconds is None else f" of {seconds:.0f}"
+            console.print(f"{told:.0f}{of} s, {shown} events through Redis")
         asked.wait(0.25)
 
 

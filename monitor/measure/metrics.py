@@ -106,8 +106,7 @@ class Metrics:
             self._events.labels(camera, label)
         for outcome in get_args(Explained):
             self._explanations.labels(camera, outcome)
-        for cause in ("overload", "unreadable"):
-            self._dropped.labels(camera, cause)
+        self._dropped.labels(camera, "overload")
         for cause in get_args(Cause):
             self._reconnects.labels(camera, cause)
         self._camera_up.labels(camera)
