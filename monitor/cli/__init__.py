@@ -5,7 +5,7 @@ import sys
 import typer
 
 from monitor import __version__
-from monitor.cli import check_config, demo, evaluate, events, explain, run, simulate, train
+from monitor.cli import bench, check_config, demo, evaluate, events, explain, run, simulate, train
 from monitor.errors import MonitorError
 
 app = typer.Typer(
@@ -22,6 +22,7 @@ app.add_typer(events.app, name="events")
 app.command("train")(train.train)
 app.command("evaluate")(evaluate.evaluate)
 app.command("explain")(explain.explain)
+app.add_typer(bench.app, name="bench")
 app.command("simulate")(simulate.simulate)
 
 

@@ -1,0 +1,68 @@
+"""`defect-monitor bench`: the speed tables, as ratios within one run."""
+
+import json
+import os
+import platform
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from monitor.bench.cam import Row
+
+app = typer.Typer(help="Measure speed, as ratios within one run.", no_args_is_help=True)
+
+
+@app.callback()
+def _group() -> None:
+    """Measure speed, as ratios within one run."""
+
+
+@app.command()
+def cam(
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    model: Annotated[str, typer.Option(help="A shipped model's name, or a bundle's folder.")] = "dagm-class1",
+    vgg16: Annotated[bool, typer.Option(help="Also VGG16 at block5_conv3, with random weights.")] = True,
+    whole: Annotated[bool, typer.Option(help="Also Score-CAM over all maps; takes minutes.")] = True,
+    max_n: Annotated[int, typer.Option(min=1, help="Maps that Faster-Score-CAM keeps.")] = 10,
+) -> None:
+    """Time every method of explanation on one picture, beside the literal function and the peers installed."""
+    from monitor.cli.quiet import import_tensorflow
+
+    import_tensorflow()
+    from monitor.bench.cam import run
+    from monitor.bench.cam import vgg16 as random_vgg16
+    from monitor.classify.bundle import load_bundle
+    from monitor.models import shipped_model
+
+    bundle = load_bundle(shipped_model(model))
+    rows = run(bundle.keras_model(), bundle.card.cam_layer, bundle.card.name, max_n=max_n, whole=whole)
+    if vgg16:
+        rows += run(*random_vgg16(), max_n=max_n, whole=whole)
+    machine = _machine()
+    if as_json:
+        print(json.dumps({"machine": machine, "rows": [asdict(row) for row in rows]}, indent=2))
+        return
+    print(", ".join(machine.values()) + "\n")
+    print("| network | method | ms | to Grad-CAM | to the literal function | to its limit |")
+    print("|---|---|--:|--:|--:|--:|")
+    for row in rows:
+        print(f"| {row.network} | {row.method} | {row.milliseconds:.0f} | {_ratios(row)} |")
+
+
+def _ratios(row: "Row") -> str:
+    ratios = (row.to_grad_cam, row.to_literal, row.to_limit)
+    return " | ".join("" if ratio is None else f"{ratio:.2f}" for ratio in ratios)
+
+
+def _machine() -> dict[str, str]:
+    """What the times were taken on."""
+    from importlib.metadata import version
+
+    return {
+        "date": datetime.now(UTC).date().isoformat(),
+        "processors": f"{os.cpu_count()} processors ({platform.machine()})",
+        **{name: f"{name} {version(name)}" for name in ("tensorflow", "keras", "numpy", "opencv-python")},
+    }
