@@ -28,7 +28,7 @@ def cam(
     whole: Annotated[bool, typer.Option(help="Also Score-CAM over all maps; takes minutes.")] = True,
     max_n: Annotated[int, typer.Option(min=1, help="Maps that Faster-Score-CAM keeps.")] = 10,
 ) -> None:
-    """Time every method of explanation on one picture, beside the literal function and the peers installed."""
+    """Time every method of explanation on one picture, beside the literal function and installed peers."""
     from monitor.cli.quiet import import_tensorflow
 
     import_tensorflow()
