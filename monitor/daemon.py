@@ -35,11 +35,8 @@ log = logging.getLogger(__name__)
 STUCK = 60.0
 """Seconds without a sign of life after which a loop counts as stuck; a batch takes a fraction of one."""
 
-_CAMERAS_END, _EXPLAIN, _DELIVER = (
-    2.0,
-    3.0,
-    2.5,
-)  # seconds that each part of stopping may take: below 10 together
+_CAMERAS_END, _JUDGE, _EXPLAIN, _DELIVER = 1.5, 1.0, 1.5, 2.0
+"""Seconds that each part of a stop may take, explaining twice: below 10 together."""
 
 
 class Daemon:
@@ -127,12 +124,18 @@ class Daemon:
         log.info("stopping")
         for camera in self._cameras:
             camera.stop(_CAMERAS_END / len(self._cameras))
-        # A loop that failed takes nothing over any more; the other one still finishes what it has.
-        judging.join(_CAMERAS_END)
+        judging.join(_JUDGE)
+        if judging.is_alive():  # perhaps held back by a full queue of flagged frames
+            self._reporter.hurry()
+            judging.join(_JUDGE)
         self._reporter.close()
+        while reporting.is_alive() and not self._stopping.is_set():  # the input has ended: there is time
+            reporting.join(0.1)
         reporting.join(_EXPLAIN)
         self._reporter.hurry()
         reporting.join(_EXPLAIN)
+        if self._failure is None and (judging.is_alive() or reporting.is_alive()):
+            self._failure = MonitorError("a loop did not finish in time: flagged frames may be lost")
         self._outbox.drain(_DELIVER)
         left = self._outbox.close()
         if left and self._failure is None:

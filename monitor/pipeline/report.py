@@ -56,8 +56,9 @@ class Reporter:
         self._publish = publish
         self._observer = observer
         self._waiting = waiting
-        self._queue: queue.Queue[Flagged | None] = queue.Queue(maxsize=4 * waiting)
+        self._queue: queue.Queue[Flagged] = queue.Queue(maxsize=4 * waiting)
         self._hurried = False
+        self._closing = False
         self.progressed_at = time.monotonic()
 
     def put(self, flagged: Flagged) -> None:
@@ -70,19 +71,17 @@ class Reporter:
 
     def close(self) -> None:
         """Say that no flagged frame comes any more; `run` returns when those taken over are out."""
-        self._queue.put(None)
+        self._closing = True
 
     def run(self) -> None:
         """Report flagged frames until `close`."""
         while True:
+            closing = self._closing  # before looking: what came before the word is seen below
             try:
-                flagged = self._queue.get(timeout=1)
+                self.report(self._queue.get(timeout=0.1))
             except queue.Empty:
-                self.progressed_at = time.monotonic()
-                continue
-            if flagged is None:
-                return
-            self.report(flagged)
+                if closing:
+                    return
             self.progressed_at = time.monotonic()
 
     def report(self, flagged: Flagged) -> None:
