@@ -27,10 +27,8 @@ def tables(evaluation: Evaluation) -> list[Table]:
         found.append(_localisation(whole.localisation))
     if evaluation.spoilt:
         found.append(_robustness((whole, *evaluation.spoilt)))
-    counts = {"these pictures": whole.familiarity, "other surfaces": evaluation.others}
-    known = [(name, counted) for name, counted in counts.items() if counted is not None]
-    if known:
-        found.append(_strangeness(known))
+    if whole.familiarity is not None:
+        found.append(_strangeness(whole.familiarity, evaluation.others))
     return found
 
 
@@ -158,19 +156,22 @@ def _robustness(conditions: Sequence[Condition]) -> Table:
     return Table("Robustness", header, tuple(rows), "A missed defect counts as not found.")
 
 
-def _strangeness(counted: Sequence[tuple[str, Strangeness]]) -> Table:
-    rows = [
-        (
+def _strangeness(own: Strangeness, others: Strangeness | None) -> Table:
+    def row(name: str, one: Strangeness) -> tuple[str, ...]:
+        return (
             name,
             str(one.pictures),
             f"{one.unfamiliar} ({one.unfamiliar / one.pictures:.1%})",
             str(one.flagged),
-            str(one.sure_and_unmarked),
         )
-        for name, one in counted
-    ]
+
+    rows = [(*row("these pictures", own), "")]
+    if others is not None:
+        rows.append((*row("other surfaces", others), str(others.sure_and_unmarked)))
     return Table(
         "Familiarity",
-        ("surface", "pictures", "marked unfamiliar", "flagged", "sure (within 0.1 of 0 or 1) and not marked"),
+        ("surface", "pictures", "marked unfamiliar", "flagged", "sure and not marked"),
         tuple(rows),
+        "Sure: a score within 0.1 of 0 or 1. On a surface that the model does not know, nothing should be "
+        "sure and not marked.",
     )
