@@ -121,7 +121,8 @@ def wilson(hits: int, trials: int) -> tuple[float, float]:
     share, scale = hits / trials, 1 + z * z / trials
     centre = (share + z * z / (2 * trials)) / scale
     half = z / scale * math.sqrt(share * (1 - share) / trials + z * z / (4 * trials * trials))
-    return max(0.0, centre - half), min(1.0, centre + half)
+    # At none and at all the bound is exact, which rounding would hide.
+    return centre - half if hits else 0.0, centre + half if hits < trials else 1.0
 
 
 def bootstrap(

@@ -166,5 +166,6 @@ def test_wilson_bounds_are_those_of_the_textbook():
 @given(arrays.arrays(bool, st.integers(1, 40)))
 def test_wilson_bounds_hold_the_share_that_was_seen(flags):
     low, high = s.wilson(int(flags.sum()), flags.size)
-    assert 0 <= low <= flags.mean() + 1e-12
-    assert flags.mean() - 1e-12 <= high <= 1
+    assert 0 <= low <= flags.mean() <= high <= 1
+    assert (low == 0) == (not flags.any())
+    assert (high == 1) == flags.all()
