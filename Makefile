@@ -28,6 +28,10 @@ format: setup ## bring the code into its format
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
+soak: ## what takes minutes: prints the figures that the README quotes
+	@.ci/setup test
+	@$(BIN)/python -m pytest tests/soak -m soak -s --timeout 1800
+
 bench: setup ## the speed tables
 	@$(BIN)/defect-monitor bench cam
 
@@ -42,4 +46,4 @@ lock: ## bring the lock file up to date with pyproject.toml
 	@$(BIN)/uv pip compile --quiet --python-version 3.11 --generate-hashes --extra demo --group dev \
 		--custom-compile-command 'make lock' --output-file requirements.lock pyproject.toml
 
-.PHONY: help setup demo test check format bench model lock
+.PHONY: help setup demo test check format soak bench model lock
