@@ -28,6 +28,7 @@ th:first-child, td:first-child { text-align: left; }
 figure { margin: 0; padding: 10px; } figcaption b { color: var(--ink); }
 figcaption { font-size: .85rem; padding-top: 6px; overflow-wrap: anywhere; }
 .pictures { display: grid; grid-template-columns: repeat(auto-fill, minmax(340px, 1fr)); gap: 14px; }
+.pictures { align-items: start; }
 .pair { display: grid; grid-template-columns: 1fr 1fr; gap: 6px; } .pair img { width: 100%; display: block; }
 .wrong { border-color: var(--defect); border-width: 2px; }
 svg { width: 100%; height: auto; display: block; } svg text { fill: var(--dim); font-size: 13px; }

@@ -137,7 +137,9 @@ def _gallery(title: str, figures: Iterable[str]) -> list[str]:
 def _figure(one: Judged, seen: Look, *, wrong: bool, flagged: bool) -> str:
     path = one.sample.path
     facts = [f"score {number(one.score)}"]
-    if one.place is not None:
+    if one.place is not None and not one.place.regions:
+        facts.append("not located")
+    elif one.place is not None:
         facts += [
             f"IoU {number(one.place.overlap, 2)}",
             f"peak {'inside' if one.place.pointed else 'outside'} the mask",

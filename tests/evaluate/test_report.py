@@ -97,6 +97,11 @@ def test_misses_and_false_alarms_stand_out(written):
     assert '<div class="tile bad"><b>1 of 9</b><span>false alarms</span>' in written
 
 
+def test_what_was_not_measured_is_not_said(written):
+    caption = re.search(r"13\.png</b> plate, spot: ([^<]*)<", written).group(1)
+    assert caption == "score 0.471, not located"
+
+
 def test_bars_of_the_histogram_count_every_picture(written):
     for kind, count in (("defect", 5), ("good", 9)):
         assert sum(int(n) for n in re.findall(rf"<title>(\d+) {kind}, score", written)) == count
