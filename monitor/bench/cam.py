@@ -7,9 +7,9 @@ All times are medians of one run on one machine; only their ratios mean anything
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
-from importlib.util import find_spec
 from typing import Any
 
 import cv2
@@ -17,12 +17,16 @@ import keras
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
+from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from monitor.explain.explainer import Explainer
 from monitor.explain.layers import Network
 
 Array = NDArray[np.float32]
 Work = Callable[[], object]
+
+FREEZABLE = 20_000_000
+"""Parameters up to which a network is also measured frozen; constants of VGG16's size take gigabytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +76,10 @@ def run(
         f"faster-score-cam N={max_n}": lambda: explainer.explain(x, 0, max_n=max_n),
         f"faster-score-cam N={max_n}, literal": lambda: literal(model, layer, x, max_n),
     }
+    if model.count_params() < FREEZABLE:
+        frozen = _frozen(explainer, x, max_n)
+        works[f"faster-score-cam N={max_n}, frozen"] = frozen
+        works[f"{max_n} forward passes, one batch, frozen"] = _passes(network, x, max_n, max_n, frozen=True)
     if peers:
         works |= dict(_peers(model, layer, x, max_n))
     times = measure(works, repeats)
@@ -85,8 +93,9 @@ def run(
         times |= measure(slow, max(1, repeats // 3))
     literals = {"score-cam": "score-cam, literal"}
     limits = {"score-cam": f"{network.channels} forward passes, in chunks"}
-    literals[f"faster-score-cam N={max_n}"] = f"faster-score-cam N={max_n}, literal"
-    limits[f"faster-score-cam N={max_n}"] = f"{max_n} forward passes, one batch"
+    for kind in ("", ", frozen"):
+        literals[f"faster-score-cam N={max_n}{kind}"] = f"faster-score-cam N={max_n}, literal"
+        limits[f"faster-score-cam N={max_n}{kind}"] = f"{max_n} forward passes, one batch{kind}"
     return [
         Row(
             method,
@@ -140,18 +149,29 @@ def literal(model: Any, layer: str, x: Array, max_n: int) -> Array:
     return np.asarray(heat / heat.max(), np.float32)
 
 
-def _passes(network: Network, x: Array, count: int, chunk: int) -> Work:
+def _passes(network: Network, x: Array, count: int, chunk: int, *, frozen: bool = False) -> Work:
     """As many forward passes as `count`, in batches of `chunk`, one trace a size of batch."""
     run = tf.function(lambda images: network.run(images)[1])
     batches = [
         tf.constant(np.repeat(x, min(chunk, count - start), axis=0)) for start in range(0, count, chunk)
     ]
+    if frozen:
+        graph = convert_variables_to_constants_v2(run.get_concrete_function(batches[0]))
+        return lambda: [graph(batch)[0].numpy() for batch in batches]
     return lambda: [run(batch).numpy() for batch in batches]
 
 
+def _frozen(explainer: Explainer, x: Array, max_n: int) -> Work:
+    """Faster-Score-CAM with the weights as constants, into which batch normalisation is folded."""
+    traced = explainer.traced("faster-score-cam", x.shape, max_n=max_n)
+    graph = convert_variables_to_constants_v2(traced)
+    images, target = tf.constant(x), tf.constant([0])
+    return lambda: [part.numpy() for part in graph(images, target)]
+
+
 def _peers(model: Any, layer: str, x: Array, max_n: int) -> Iterator[tuple[str, Work]]:
-    """The same work by other libraries, where they are installed."""
-    if find_spec("tf_keras_vis"):
+    """The same work by other libraries, where they are installed with all that they import."""
+    with suppress(ImportError):
         modifiers = import_module("tf_keras_vis.utils.model_modifiers")
         score = import_module("tf_keras_vis.utils.scores").CategoricalScore([0])
         peer = import_module("tf_keras_vis.scorecam").Scorecam(model, modifiers.ReplaceToLinear(), clone=True)
@@ -159,7 +179,7 @@ def _peers(model: Any, layer: str, x: Array, max_n: int) -> Iterator[tuple[str, 
             f"tf-keras-vis faster-score-cam N={max_n}",
             lambda: peer(score, x, penultimate_layer=layer, max_N=max_n),
         )
-    if find_spec("xplique"):
+    with suppress(ImportError):
         other = import_module("xplique.attributions").GradCAM(model, conv_layer=layer)
         labels = keras.utils.to_categorical([0], model.output_shape[-1])
         yield "xplique grad-cam", lambda: other(x, labels)

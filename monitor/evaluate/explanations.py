@@ -28,12 +28,13 @@ Scores = Callable[[Array], Array]
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A method with its options, as `Explainer.explain` takes them."""
+    """A method with its options, as `Explainer.explain` takes them; `over_good`: a good picture behind."""
 
     method: str
     max_n: int | None = None
     scoring: Scoring = "seed"
     choice: Choice = "deviation"
+    over_good: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +66,20 @@ COUNTS = (1, 3, 5, 10, 20, 50)
 
 
 def every_method(counts: Sequence[int] = COUNTS) -> list[Asked]:
-    """The gradient CAMs, and both scorings and both choices of maps for each count, and for all maps."""
-    ways: list[tuple[Scoring, Choice]] = [("seed", "deviation"), ("seed", "gradient"), ("paper", "deviation")]
+    """The gradient CAMs, and each way of choosing and weighing maps for each count, and for all maps."""
+    ways: list[tuple[Scoring, Choice, bool]] = [
+        ("seed", "deviation", False),
+        ("seed", "gradient", False),
+        ("paper", "deviation", False),
+        ("paper", "deviation", True),
+        ("paper", "gradient", True),
+    ]
     faster = [Asked("faster-score-cam", count, *way) for way in ways for count in counts]
-    whole = [Asked("score-cam", scoring=scoring) for scoring in ("seed", "paper")]
+    whole = [
+        Asked("score-cam"),
+        Asked("score-cam", scoring="paper"),
+        Asked("score-cam", scoring="paper", over_good=True),
+    ]
     return [Asked("grad-cam"), Asked("grad-cam++"), *faster, *whole]
 
 
@@ -77,7 +88,7 @@ def explanations_table(
     samples: Sequence[Sample],
     asked: Sequence[Asked] | None = None,
     *,
-    steps: int = 10,
+    steps: int = 12,
     advance: Callable[[str], None] = lambda _: None,
 ) -> list[Worth]:
     """Compare methods on the defective pictures with masks among `samples`, filled in from a good one.
@@ -87,7 +98,6 @@ def explanations_table(
     """
     card = bundle.card
     height, width = card.input_size
-    explainer = Explainer(bundle.keras_model(), card.cam_layer)
     inputs, masks = [], []
     good: Array | None = None
     for sample in samples:
@@ -110,8 +120,11 @@ def explanations_table(
             [patch], width=columns, height=rows, input_size=(height, width), cell_offset=card.cell_offset
         )
 
+    model = bundle.keras_model()
+    plain, over_good = (Explainer(model, card.cam_layer, background=one) for one in (None, good))
     found = []
     for one in asked if asked is not None else every_method():
+        explainer = over_good if one.over_good else plain
         found.append(
             worth(explainer, one, inputs, masks, good, target=card.defect_class, spread=spread, steps=steps)
         )
@@ -189,14 +202,17 @@ def placed(heat: Heat, mask: NDArray[np.bool_]) -> tuple[float, float]:
 
 
 def area(scores: Scores, start: Array, end: Array, heat: Heat, steps: int) -> float:
-    """Area under the score while `start` becomes `end` (h, w, d), hottest pixels first, in equal steps."""
+    """Area under the score while `start` becomes `end` (h, w, d), hottest pixels first.
+
+    The shares of pixels changed are (0 … 1)³, for a defect is small and its pixels are the first to go.
+    """
     order = np.argsort(-heat, axis=None, kind="stable")
     place = np.empty(order.size, np.int64)
     place[order] = np.arange(order.size)
     rank = place.reshape(*heat.shape, 1)
-    changed = [rank < round(order.size * step / steps) for step in range(steps + 1)]
-    values = scores(np.stack([np.where(where, end, start) for where in changed]))
-    return float(((values[:-1] + values[1:]) / 2).mean())
+    shares = np.linspace(0, 1, steps + 1) ** 3
+    values = scores(np.stack([np.where(rank < round(order.size * share), end, start) for share in shares]))
+    return float(np.trapezoid(values, shares))
 
 
 def probability(explainer: Explainer, target: int) -> Scores:
@@ -216,7 +232,7 @@ def name(asked: Asked) -> str:
         return asked.method
     count = "" if asked.max_n is None else f" N={asked.max_n}"
     choice = " by gradient" if asked.choice == "gradient" else ""
-    return f"{asked.method}{count}{choice}, {asked.scoring}"
+    return f"{asked.method}{count}{choice}, {asked.scoring}" + (" over good" if asked.over_good else "")
 
 
 def as_table(found: Sequence[Worth]) -> Table:

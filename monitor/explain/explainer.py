@@ -53,12 +53,22 @@ class Explained:
 class Explainer:
     """A model made ready: each method is traced once for a shape of batch, and reused."""
 
-    def __init__(self, model: Any, layer: str | None = None, head: Head | None = None) -> None:
+    def __init__(
+        self,
+        model: Any,
+        layer: str | None = None,
+        head: Head | None = None,
+        *,
+        background: NDArray[np.float32] | None = None,
+    ) -> None:
         """Open `model` at `layer` (default: the last with spatial extent); raises `UsageError`.
 
         `head` says what the model gives where that is not recognised: softmax, sigmoid or logits.
+        `background`, a preprocessed picture (h, w, d) without the class, is what scoring `paper` lays the
+        masked pictures over; by default zeros.
         """
         self.network = Network(model, layer, head)
+        self._background = None if background is None else self._checked(background[None])[0]
         self._traced: dict[tuple[Any, ...], Callable[[tf.Tensor, tf.Tensor], Answer]] = {}
         self._guided: Network | None = None
 
@@ -92,7 +102,7 @@ class Explainer:
             if given not in known:
                 raise UsageError(f"there is no {what} {given!r}; there are {' and '.join(known)}")
         max_n = self.kept(max_n) if base == "faster-score-cam" else None
-        run = self._traced_for(base, x.shape, max_n=max_n, scoring=scoring, choice=choice, chunk=chunk)
+        run = self.traced(base, x.shape, max_n=max_n, scoring=scoring, choice=choice, chunk=chunk)
         heat, strength, classes, score, finite = (part.numpy() for part in run(x, wanted))
         notes = _notes(strength, finite)
         explained = Explained(base, self.network.layer, heat, classes, score, strength, notes)
@@ -108,7 +118,7 @@ class Explainer:
         if product == "edges":
             fine = np.stack([edges(one) for one in np.nan_to_num(x.numpy())])
         else:
-            run = self._traced_for("guided-backprop", x.shape)
+            run = self.traced("guided-backprop", x.shape)
             fine = run(x, tf.constant(explained.target))[0].numpy()
         heat, strength = (part.numpy() for part in scale_heat(tf.constant(large * fine)))
         notes = tuple(
@@ -135,7 +145,7 @@ class Explainer:
             )
         return max_n
 
-    def _traced_for(
+    def traced(
         self,
         method: str,
         shape: tf.TensorShape,
@@ -153,7 +163,14 @@ class Explainer:
                 self._guided = self._guided or guided_network(self.network)
                 heat_of = guided_heat(self.network, self._guided)
             elif "score" in method:
-                heat_of = score_heat(self.network, max_n=max_n, scoring=scoring, choice=choice, chunk=chunk)
+                heat_of = score_heat(
+                    self.network,
+                    max_n=max_n,
+                    scoring=scoring,
+                    choice=choice,
+                    chunk=chunk,
+                    background=self._background,
+                )
             else:
                 heat_of = gradient_heat(
                     self.network, grad_cam if method == "grad-cam" else grad_cam_plus_plus

@@ -15,7 +15,8 @@ Two scorings, both of N masked inputs X ∘ M_k for the maps A_k, U being the bi
 `paper`, Score-CAM (Wang et al. 2020, arXiv 1910.01279):
     M_k = (U(A_k) - min) / (max - min), zero where the range is zero
     w_k = p(X ∘ M_k)[target] - p(X_b)[target], the Channel-wise Increase of Confidence,
-          p being the class probabilities (one softmax) and X_b a zero input
+          p being the class probabilities (one softmax) and X_b a zero input, or
+          another background, over which X is then laid instead of zeros
     L   = ReLU(Σ w_k A_k), divided by its maximum
 The paper's Algorithm 1 differs from its definitions in one step: it passes the N differences through a
 softmax over k. That cancels the baseline, which is the same for every k, and makes the weights of
@@ -44,6 +45,7 @@ def score_cam(
     scoring: Scoring = "seed",
     chunk: int | None = None,
     rank: tf.Tensor | None = None,
+    background: tf.Tensor | None = None,
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Give the heat of each image for its target class. Images do not influence each other.
 
@@ -52,7 +54,9 @@ def score_cam(
     `inputs` is (b, h, w, d), `activations` (b, fh, fw, c) what the layer gave for them, `target` (b,) int32.
     `max_n` keeps the maps highest in `rank` (b, c), by default their standard deviation (ties: lower channel
     first); None or more than there are keeps all. At most `chunk` masked inputs exist at a time; None makes
-    them all in one batch.
+    them all in one batch. For `paper`, `background` (h, w, d) is the preprocessed picture that shows where a
+    mask is dark, X_b; by default zero, as in the paper. Where blankness itself speaks for the class, as it
+    does for a defect that is a lack of texture, only a background without the class gives heat.
 
     Returns heat (b, fh, fw) float32, each image scaled to a maximum of 1, and strength (b,), the maximum
     before. Where inputs, activations or scores are not finite, or the heat is zero or flat, both are zero.
@@ -68,14 +72,16 @@ def score_cam(
         """Weights (n,) of the maps at `rows` (n,)."""
         images = tf.gather(of_image, rows)
         pictures = inputs if batch == 1 else tf.gather(inputs, images)  # one broadcasts, no copies
-        masked = pictures * masks(tf.gather(all_maps, rows), tf.shape(inputs)[1:], scoring)
+        shown = masks(tf.gather(all_maps, rows), tf.shape(inputs)[1:], scoring)
+        masked = pictures * shown if background is None else background + (pictures - background) * shown
         return _class_score(forward(masked), tf.gather(target, images), scoring)
 
     weights = _in_chunks(weigh, batch * kept, chunk)
     weights = tf.reshape(weights, [batch, kept])
     if scoring == "paper":
-        blank = tf.cast(forward(tf.zeros_like(inputs[:1])), tf.float32)  # (1, classes)
-        weights -= tf.gather(blank[0], target)[:, None]
+        nothing = tf.zeros_like(inputs[:1]) if background is None else background[None]
+        baseline = tf.cast(forward(nothing), tf.float32)  # (1, classes)
+        weights -= tf.gather(baseline[0], target)[:, None]
     heat = tf.nn.relu(tf.reduce_sum(weights[:, :, None, None] * maps, axis=1))
     sound = all_finite(inputs) & all_finite(activations)  # a ReLU may have turned NaN into 0
     return scale_heat(tf.where(sound[:, None, None], heat, 0.0))

@@ -44,7 +44,13 @@ def gradient_heat(network: Network, cam: Callable[[tf.Tensor, tf.Tensor], tf.Ten
 
 
 def score_heat(
-    network: Network, *, max_n: int | None, scoring: Scoring, choice: Choice, chunk: int | None
+    network: Network,
+    *,
+    max_n: int | None,
+    scoring: Scoring,
+    choice: Choice,
+    chunk: int | None,
+    background: tf.Tensor | None,
 ) -> HeatOf:
     """Heat of Score-CAM from the `max_n` maps foremost in `choice`, or from all."""
     values = network.outputs if scoring == "seed" else network.probabilities
@@ -65,6 +71,7 @@ def score_heat(
             scoring=scoring,
             chunk=chunk,
             rank=rank,
+            background=background if scoring == "paper" else None,
         )
         return heat, strength, classes, logits, activations
 

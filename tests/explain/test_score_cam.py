@@ -170,3 +170,24 @@ def test_another_rank_chooses_other_maps(toy, pictures):
     heat, _ = score_cam(toy.probabilities, pictures, maps, TARGET, max_n=1, rank=tf.constant(only))
     expected, _ = score_cam(toy.probabilities, pictures, maps[..., 3:4], TARGET, max_n=None)
     np.testing.assert_allclose(heat, expected, atol=1e-6)
+
+
+def test_over_a_background_the_masked_pictures_and_the_baseline_show_it(toy, pictures):
+    """Laying X over B by M is masking X - B in a network that first adds B."""
+    behind = pictures[3]
+    maps = toy.activations(pictures[:2])
+    heat, strength = score_cam(
+        toy.probabilities, pictures[:2], maps, TARGET[:2], max_n=5, scoring="paper", background=behind
+    )
+    expected, expected_strength = score_cam(
+        lambda x: toy.probabilities(x + behind),
+        pictures[:2] - behind,
+        maps,
+        TARGET[:2],
+        max_n=5,
+        scoring="paper",
+    )
+    np.testing.assert_allclose(heat, expected, atol=1e-5)
+    np.testing.assert_allclose(strength, expected_strength, rtol=1e-4)
+    without, _ = run(toy, pictures[:2], TARGET[:2], scoring="paper")
+    assert np.abs(heat - without).max() > 0.01
