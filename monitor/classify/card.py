@@ -53,7 +53,7 @@ class Training(_Part):
     seed: int
     data: tuple[str, ...] = Field(description="each class of pictures: where from and how many")
     epochs: int
-    best_epoch: int = Field(description="the epoch, counted from 1, whose weights these are")
+    kept_epoch: int = Field(description="the epoch, counted from 1, whose weights these are")
     versions: dict[str, str] = Field(description="of the packages that decide the result")
 
 

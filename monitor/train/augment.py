@@ -34,6 +34,36 @@ def augment(image: Image, mask: Mask | None, random: Random) -> tuple[Image, Mas
     return _seen_by_camera(image, random), mask
 
 
+def veil(image: Image, mask: Mask, colour: tuple[float, float, float], random: Random) -> tuple[Image, Mask]:
+    """One place of `image` (h, w, 3), fading into `colour`, and what is left of the defect's `mask` (h, w).
+
+    So a network sees the masked inputs of Score-CAM; one that has never seen such weighs them at random. Of a
+    defective picture it shows either the defect, or a place with the defect out of sight: then it is good.
+    """
+    height, width = mask.shape
+    side = min(height, width)
+    if mask.any() and random.random() < 0.5:
+        shown = mask.astype(np.float32)
+        left = mask
+    else:
+        shown = np.zeros((height, width), np.float32)
+        axes = random.uniform(0.06, 0.25, 2) * side
+        centre = random.uniform(0, 1, 2) * (width, height)
+        angle = float(random.uniform(0, 180))
+        cv2.ellipse(shown, (centre.tolist(), (2 * axes).tolist(), angle), 1.0, -1)
+        left = np.zeros_like(mask)
+    shown = _faded(shown, side * random.uniform(0.01, 0.05))
+    if mask.any() and left is not mask:
+        shown *= 1 - np.minimum(2 * _faded(mask.astype(np.float32), side * 0.02), 1)
+    weight = shown[..., None]
+    return _uint8(np.rint(image * weight + np.asarray(colour, np.float32) * (1 - weight))), left
+
+
+def _faded(shape: NDArray[np.float32], sigma: float) -> NDArray[np.float32]:
+    soft = np.asarray(cv2.GaussianBlur(shape, (0, 0), sigma), np.float32)
+    return soft / max(float(soft.max()), 1e-6)
+
+
 def _turned(image: Image, mask: Mask | None, random: Random) -> tuple[Image, Mask | None]:
     square = image.shape[0] == image.shape[1]
     turns = int(random.integers(4)) if square else 2 * int(random.integers(2))

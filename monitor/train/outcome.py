@@ -14,7 +14,7 @@ from monitor.classify.familiarity import Familiarity
 from monitor.dataset.sample import Sample
 from monitor.evaluate.scores import area_under_roc
 from monitor.train.recipe import Recipe
-from monitor.train.state import Epoch, best_epoch
+from monitor.train.state import Epoch
 from monitor.train.threshold import choose_threshold
 
 CLASSES = ("good", "defect")
@@ -71,7 +71,7 @@ def draft_card(
                 for (surface, split, kind), count in sorted(parts.items())
             ),
             epochs=0,
-            best_epoch=0,
+            kept_epoch=0,
             versions=_versions(),
         ),
         figures={},
@@ -82,21 +82,22 @@ def draft_card(
 def finished_card(
     draft: Card,
     history: tuple[Epoch, ...],
+    kept_epoch: int,
     validation: Judged,
     *,
     spoiled: Judged | None,
     test: Judged | None = None,
     familiarity: Familiarity | None = None,
 ) -> Card:
-    """`draft` with the threshold that `validation` calls for, and what was measured at it."""
+    """`draft` of the weights of `kept_epoch`, counted from 1: threshold and what was measured at it."""
     threshold, origin = choose_threshold(validation.scores, validation.defective)
-    figures = {"validation_loss": history[best_epoch(history) - 1].validation_loss}
+    figures = {"validation_loss": history[kept_epoch - 1].validation_loss}
     for part, judged in (("validation", validation), ("spoiled_validation", spoiled), ("test", test)):
         if judged is not None:
             figures |= {f"{part}_{name}": value for name, value in _figures(judged, threshold).items()}
             if familiarity is not None:
                 figures[f"{part}_unfamiliar"] = float(familiarity.unfamiliar(judged.features).mean())
-    training = draft.training.model_copy(update={"epochs": len(history), "best_epoch": best_epoch(history)})
+    training = draft.training.model_copy(update={"epochs": len(history), "kept_epoch": kept_epoch})
     return draft.model_copy(
         update={
             "threshold": threshold,

@@ -9,14 +9,20 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from monitor.classify.architecture import STRIDE
+from monitor.classify.architecture import CHANNEL_MEAN, STRIDE
 from monitor.classify.preprocess import fit
 from monitor.dataset.sample import Sample, mask_of, picture_of
 from monitor.records import Image
-from monitor.train.augment import Mask, augment
+from monitor.train.augment import Mask, augment, veil
+
+VEILED = 0.15
+"""Share of training pictures that show one place only."""
 
 WORKING_SIDES = 3
 """Pictures are first shrunk to this many times the network's input: large ones are then cheap to change."""
+
+JUDGING = -1
+"""Stands for an epoch where pictures are spoiled to judge the network, not to teach it."""
 
 Target = NDArray[np.float32]
 """(height / 8, width / 8) float32: the share of a cell that is defective, 0..1; -1 where it is unknown."""
@@ -43,7 +49,7 @@ class PictureStream:
 
     def judging(self, *, spoiled: bool) -> Any:
         """All samples in their order, as they are or (`spoiled`) each as one same bad camera shows it."""
-        return self._batches(np.arange(len(self.samples)), -1 if spoiled else None, drop=False)
+        return self._batches(np.arange(len(self.samples)), JUDGING if spoiled else None, drop=False)
 
     def _batches(self, order: NDArray[np.int64], epoch: int | None, *, drop: bool) -> Any:
         height, width = self.size
@@ -54,7 +60,7 @@ class PictureStream:
             if epoch is not None:
                 # Entropy must not be negative: 0 stands for judging, which has no epoch.
                 random = np.random.default_rng((self.seed, epoch + 1, int(index)))
-            return load_sample(self.samples[int(index)], self.size, random)
+            return load_sample(self.samples[int(index)], self.size, random, veiled=epoch != JUDGING)
 
         def shaped(index: Any) -> tuple[Any, Any, Any]:
             # Declared stateless, which it is: else a run that is to be repeatable would do one at a time.
@@ -75,15 +81,25 @@ class PictureStream:
 
 
 def load_sample(
-    sample: Sample, size: tuple[int, int], random: np.random.Generator | None
+    sample: Sample, size: tuple[int, int], random: np.random.Generator | None, *, veiled: bool = False
 ) -> tuple[Image, np.int32, Target]:
-    """Read one sample, change it by `random` if given, and fit it to `size` (height, width)."""
+    """Read one sample, change it by `random` if given, and fit it to `size` (height, width).
+
+    With `veiled`, a share `VEILED` of pictures whose defects are known shows one place only.
+    """
     image = picture_of(sample)
     mask = mask_of(sample, *image.shape[:2])
     image, mask = _working_size(image, mask, WORKING_SIDES * min(size))
-    if random is not None:
-        image, mask = augment(image, mask, random)
-    return fit(image, size), np.int32(sample.defective), target_of(mask, size)
+    defective = sample.defective
+    if random is None:
+        return fit(image, size), np.int32(defective), target_of(mask, size)
+    image, mask = augment(image, mask, random)
+    picture = fit(image, size)
+    if mask is not None and veiled and random.random() < VEILED:
+        shape = cv2.resize(mask.astype(np.uint8), size[::-1], interpolation=cv2.INTER_NEAREST) > 0
+        picture, mask = veil(picture, shape, CHANNEL_MEAN, random)
+        defective = bool(mask.any())
+    return picture, np.int32(defective), target_of(mask, size)
 
 
 def target_of(mask: Mask | None, size: tuple[int, int]) -> Target:

@@ -13,8 +13,10 @@ class Recipe:
     `defect_weight` multiplies the loss of defective pictures; None takes good pictures per defective one.
     `mask_weight` weighs a second loss, which asks the explained layer, and its most varied maps alone, to
     tell the pixels of the defect from the others, where masks are known; 0 leaves it out.
-    `batch_norm_momentum` is the share of its running statistics that a layer keeps in a step. `patience` is
-    the number of epochs without a better validation loss after which training stops.
+    `keeps` is the epoch whose weights count: the one of least validation loss, or the last, where a falling
+    rate has made it the best but for chance. `batch_norm_momentum` is the share of its running statistics
+    that a layer keeps in a step. `patience` is the number of epochs without a better validation loss after
+    which training stops.
     """
 
     name: str
@@ -31,6 +33,7 @@ class Recipe:
     patience: int | None
     batch_norm_momentum: float
     recalibrated: bool
+    keeps: Literal["best", "last"]
     validation_share: float = 0.2
 
 
@@ -49,11 +52,12 @@ ARTICLE = Recipe(
     patience=5,
     batch_norm_momentum=0.99,
     recalibrated=False,
+    keeps="best",
 )
 
 DEFAULT = Recipe(
     name="default",
-    epochs=16,
+    epochs=20,
     split="stratified",
     seed=0,
     learning_rate=3e-4,
@@ -66,6 +70,7 @@ DEFAULT = Recipe(
     patience=None,
     batch_norm_momentum=0.9,
     recalibrated=True,
+    keeps="last",
 )
 
 RECIPES = {recipe.name: recipe for recipe in (DEFAULT, ARTICLE)}

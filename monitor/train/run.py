@@ -94,20 +94,24 @@ def train(
             raise ModelError(f"training broke down in epoch {len(history) + 1}: the loss is not finite")
         history = (*history, Epoch(float(np.mean(losses)), loss, judged.auc))
         if best_epoch(history) == len(history):
-            save_bundle(order.out, model, finished_card(draft, history, clean, spoiled=spoiled), None)
+            save_bundle(
+                order.out, model, finished_card(draft, history, len(history), clean, spoiled=spoiled), None
+            )
         save_state(order.out, State(fingerprint, history, learner.arrays()))
         watcher.epoch_ended(history, time.monotonic() - began)
 
-    # The best epoch's weights are in the bundle; the learner holds the last one's.
-    model.set_weights(load_bundle(order.out).keras_model().get_weights())
+    if recipe.keeps == "best":
+        # They are in the bundle; the learner holds the last epoch's.
+        model.set_weights(load_bundle(order.out).keras_model().get_weights())
     if recipe.recalibrated:
         learner.recalibrate(training.training(recipe.epochs, augmented=recipe.augmented))
     clean, spoiled = validation.judged(learner)
-    # A familiar surface in bad light is still familiar.
-    seen = Judged.together([part for part in (clean, spoiled) if part])
-    familiarity = fit_familiarity(_judged(learner, training).features, seen.features)
+    familiarity = fit_familiarity(_judged(learner, training).features, clean.features)
     tested = _judged(learner, PictureStream(test, order.size, recipe.batch, recipe.seed)) if test else None
-    card = finished_card(draft, history, clean, spoiled=spoiled, test=tested, familiarity=familiarity)
+    kept_epoch = best_epoch(history) if recipe.keeps == "best" else len(history)
+    card = finished_card(
+        draft, history, kept_epoch, clean, spoiled=spoiled, test=tested, familiarity=familiarity
+    )
     bundle = save_bundle(order.out, model, card, familiarity)
     remove_state(order.out)
     return bundle

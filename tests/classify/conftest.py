@@ -23,7 +23,7 @@ def card_of(**changes: Any) -> Card:
         "threshold": 0.5,
         "threshold_origin": "by hand",
         "training": Training(
-            command="", recipe="none", init="none", seed=0, data=(), epochs=0, best_epoch=0, versions={}
+            command="", recipe="none", init="none", seed=0, data=(), epochs=0, kept_epoch=0, versions={}
         ),
         "figures": {"auc": 0.5},
         "model": ModelFile(file="none.keras", sha256="0" * 64),

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from monitor.train.augment import KEPT, augment
+from monitor.train.augment import KEPT, augment, veil
 
 SEEDS = st.integers(0, 100_000)
 
@@ -87,3 +87,26 @@ def test_a_picture_is_hardly_ever_left_as_it_is():
     assert max(means) > 1.15 * image.mean()
     assert min(means) < 0.85 * image.mean()
     assert np.mean(means) == pytest.approx(image.mean(), rel=0.1)
+
+
+@settings(max_examples=80)
+@given(SEEDS, st.integers(0, 100), st.integers(0, 100))
+def test_a_veil_shows_either_the_defect_or_a_place_without_it(seed, top, left):
+    mask = patch(128, 128, top, left, 24)
+    image = np.zeros((128, 128, 3), np.uint8)
+    image[mask] = 255
+    seen, kept = veil(image, mask, (100.0, 100.0, 100.0), np.random.default_rng(seed))
+    if kept.any():
+        assert np.array_equal(kept, mask)
+        assert seen[mask].mean() > 180
+    else:
+        # The defect is white, all else at most as bright as the veil.
+        assert seen[mask].mean() <= 110
+
+
+def test_a_veil_leaves_most_of_the_picture_in_its_colour():
+    for seed in range(20):
+        seen, _ = veil(
+            surface(96, 96), patch(96, 96, 30, 30, 16), (10.0, 20.0, 30.0), np.random.default_rng(seed)
+        )
+        assert (np.abs(seen.astype(int) - (10, 20, 30)).max(axis=-1) <= 1).mean() > 0.5

@@ -87,3 +87,25 @@ def test_a_large_picture_and_its_mask_shrink_together(tmp_path: Path):
     assert label == 1
     assert target == pytest.approx(picture[::8, ::8, 0] / 255, abs=0.2)
     assert target.max() == 1
+
+
+def test_veiled_pictures_are_labelled_by_what_they_show(
+    stream: PictureStream, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("monitor.train.pictures.VEILED", 1.0)
+    defects = [sample for sample in stream.samples if sample.defective]
+    labels = []
+    for seed in range(40):
+        _, label, target = load_sample(
+            defects[seed % len(defects)], (96, 96), np.random.default_rng(seed), veiled=True
+        )
+        labels.append(int(label))
+        assert (target.max() > 0) == bool(label)
+    assert 10 < sum(labels) < 30
+
+
+def test_judging_never_veils(stream: PictureStream, monkeypatch: pytest.MonkeyPatch):
+    before = batches(stream.judging(spoiled=True))
+    monkeypatch.setattr("monitor.train.pictures.VEILED", 1.0)
+    assert same(before, batches(stream.judging(spoiled=True)))
+    assert not same(before[:1], batches(stream.training(0, augmented=True))[:1])
