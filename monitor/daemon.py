@@ -1,10 +1,13 @@
 """The composition root: the only place that knows every part, wires them, starts and ends them."""
 
 import logging
+import os
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 
 from prometheus_client import CollectorRegistry, disable_created_metrics
 
@@ -24,9 +27,11 @@ from monitor.models import shipped_model
 from monitor.pipeline.judge import Flagged, Judge, Judgement
 from monitor.pipeline.report import Explaining, Reporter
 from monitor.publish import document
+from monitor.publish.disk_shelf import DiskShelf
 from monitor.publish.outbox import Outbox
 from monitor.publish.parcel import Item, Notice, Parcel
 from monitor.publish.redis_sink import RedisSink
+from monitor.publish.store import Kind, Store
 from monitor.records import Box, CameraChange, Finding, Gap
 from monitor.settings import CameraSettings, Settings
 
@@ -54,6 +59,7 @@ class Daemon:
         self._changes: dict[str, CameraChange] = {}
         self._ready = threading.Event()
         self._redis_trouble: str | None = None
+        self._shed: Counter[Kind] = Counter()
         self._bundle = load_bundle(shipped_model(settings.model.path))
         self._label = self._bundle.card.classes[self._bundle.card.defect_class]
         # A second series for each metric, which no dashboard asks for. (The function has no annotations.)
@@ -67,6 +73,7 @@ class Daemon:
         self._metrics.build(__version__)
         self._sink = self._make_sink()
         self._refuse_what_waiting_cannot_mend()
+        self._store = self._make_store()
         self._http: HttpServer = serve(
             settings.metrics.host,
             settings.metrics.port,
@@ -92,8 +99,8 @@ class Daemon:
         try:
             self._outbox = Outbox(
                 self._sink,
-                max_events=self._settings.outbox.max_events,
-                max_bytes=self._settings.outbox.max_bytes,
+                store=self._store,
+                max_age=self._settings.outbox.max_age,
                 on_state=self._redis_changed,
                 on_delivered=self._delivered,
             )
@@ -104,6 +111,7 @@ class Daemon:
             self._watch()
         finally:
             self._http.close()
+            self._store.shelf.close()
         if self._failure is not None:
             raise self._failure
 
@@ -116,8 +124,7 @@ class Daemon:
         self._ready.set()
         log.info("watching", extra={"cameras": len(self._cameras), "metrics": f"port {self.port}"})
         while not self._stopping.wait(0.1) and judging.is_alive() and self._failure is None:
-            waiting = self._outbox.stats()
-            self._metrics.outbox(waiting.events, waiting.bytes, waiting.oldest_seconds)
+            self._measure_outbox()
         self._ready.clear()
         if self._broken and self._failure is None and not self._stopping.is_set():
             self._failure = MonitorError("; ".join(self._broken))
@@ -137,11 +144,30 @@ class Daemon:
         if self._failure is None and (judging.is_alive() or reporting.is_alive()):
             self._failure = MonitorError("a loop did not finish in time: flagged frames may be lost")
         self._outbox.drain(_DELIVER)
+        durable = self._outbox.stats().durable
         left = self._outbox.close()
-        if left and self._failure is None:
+        if left and durable:
+            log.warning(
+                "%d events or notices wait in %s and go out after the next start: %s",
+                *(left, self._outbox_path(), self._redis_trouble or "out of time"),
+            )
+        elif left and self._failure is None:
             self._failure = DeliveryError(
                 f"{left} events or notices were not delivered: {self._redis_trouble or 'out of time'}"
             )
+
+    def _measure_outbox(self) -> None:
+        waiting = self._outbox.stats()
+        self._metrics.outbox(waiting.events, waiting.bytes, waiting.oldest_seconds)
+        self._metrics.outbox_durable(waiting.durable)
+        shed: dict[Kind, int] = {
+            "pictures": waiting.shed_pictures,
+            "events": waiting.shed_events,
+            "notices": waiting.shed_notices,
+        }
+        for kind, count in shed.items():
+            self._metrics.outbox_shed(kind, count - self._shed[kind])
+        self._shed = Counter(shed)
 
     def _thread(self, name: str, run: Callable[[], None]) -> threading.Thread:
         """A started thread whose failure ends the daemon: one that silently stopped looking is worse."""
@@ -164,10 +190,28 @@ class Daemon:
             redis.prefix,
             stream_maxlen=redis.stream_maxlen,
             frame_ttl=redis.frame_ttl,
+            mark_ttl=int(self._settings.outbox.max_age) + 3600,
             timeout=redis.timeout,
             username=redis.username,
             password=redis.password.get_secret_value() if redis.password else None,
         )
+
+    def _outbox_path(self) -> Path | None:
+        """The file that is asked for, else one in the folder that systemd gives a service."""
+        if self._settings.outbox.path:
+            return Path(self._settings.outbox.path)
+        folder = os.environ.get("STATE_DIRECTORY", "").split(":")[0]
+        return Path(folder) / "outbox.db" if folder else None
+
+    def _make_store(self) -> Store:
+        wanted, path = self._settings.outbox, self._outbox_path()
+        if path is None:
+            log.info("events that wait for Redis are in memory alone: outbox.path would keep them on disk")
+            return Store(wanted.max_events, wanted.max_bytes)
+        store = Store(wanted.max_events, wanted.max_bytes, DiskShelf(path, sync=wanted.sync))
+        if len(store):
+            log.info("%d events or notices of an earlier run wait in %s", len(store), path)
+        return store
 
     def _refuse_what_waiting_cannot_mend(self) -> None:
         """A Redis that is away may come back; a wrong password at the start is a mistake to mend now."""
@@ -333,6 +377,8 @@ class Daemon:
         degraded = [f"camera {name} is {state}" for name, state in cameras.items() if state == "down"]
         if self._redis_trouble:
             degraded.append(self._redis_trouble)
+        if trouble := self._store.shelf.trouble():
+            degraded.append(trouble)
         return Health(self._ready.is_set(), {"cameras": cameras, "degraded": degraded})
 
 

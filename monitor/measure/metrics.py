@@ -1,7 +1,7 @@
 """Every metric of the daemon, in one registry that is handed in."""
 
 from collections.abc import Iterable
-from typing import get_args
+from typing import Literal, get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 
@@ -87,9 +87,15 @@ class Metrics:
         self._outbox_events = gauge("outbox_events", "Events waiting for Redis.")
         self._outbox_bytes = gauge("outbox_bytes", "Size of what waits for Redis.")
         self._outbox_oldest = gauge("outbox_oldest_seconds", "Age of the oldest event waiting for Redis.")
+        self._outbox_durable = gauge(
+            "outbox_durable", "1 while all that waits for Redis outlives a crash of the daemon."
+        )
+        self._outbox_shed = counter("outbox_shed_total", "Given up by the outbox, by kind.", "kind")
         self._model = info("model", "The network that judges.")
         self._build = info("build", "The running program.")
 
+        for kind in ("pictures", "events", "notices"):
+            self._outbox_shed.labels(kind)
         labels = tuple(labels)
         for camera in cameras:
             self._prepare(camera, labels)
@@ -165,6 +171,14 @@ class Metrics:
         self._outbox_events.set(events)
         self._outbox_bytes.set(size)
         self._outbox_oldest.set(oldest)
+
+    def outbox_durable(self, durable: bool) -> None:
+        """Whether all that waits for Redis outlives a crash of the daemon."""
+        self._outbox_durable.set(durable)
+
+    def outbox_shed(self, kind: Literal["pictures", "events", "notices"], count: int) -> None:
+        """The outbox gave up so many more of this kind."""
+        self._outbox_shed.labels(kind).inc(count)
 
     def model(self, *, name: str, sha256: str, device: str, precision: str) -> None:
         """Which network judges, and on what."""

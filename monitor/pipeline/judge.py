@@ -228,7 +228,8 @@ class Judge:
         for stage, seconds in latency.items():
             self._observer.stage(camera, stage, seconds)
         self._observer.verdict(camera, verdict.score, now - frame.monotonic)
-        self._observer.frame(camera, "defect" if verdict.defective else "clean")
+        if not verdict.defective:  # a flagged frame counts as one once its event is kept
+            self._observer.frame(camera, "clean")
         if novelty is not None:
             self._observer.novelty(camera, novelty.distance, novelty.limit)
 

@@ -110,9 +110,6 @@ class Reporter:
         jpeg = self._picture(flagged, heat, regions, explanation.reason)
         raw = encode_jpeg(image, rules.jpeg_quality) if rules.raw_frames else None
         clock.lap("annotate")
-        for stage, seconds in clock.laps.items():
-            self._observer.stage(flagged.frame.camera, stage, seconds)
-        self._observer.explanation(flagged.frame.camera, explanation.outcome)
         finding = Finding(
             frame=flagged.frame,
             verdict=flagged.verdict,
@@ -121,6 +118,12 @@ class Reporter:
             latency={**flagged.latency, **clock.laps},
         )
         self._publish(finding, flagged, jpeg, raw)
+        # Counted only now: what metrics call a defect is safe with whoever publishes it.
+        camera = flagged.frame.camera
+        for stage, seconds in clock.laps.items():
+            self._observer.stage(camera, stage, seconds)
+        self._observer.explanation(camera, explanation.outcome)
+        self._observer.frame(camera, "defect")
 
     def _explain(self, flagged: Flagged) -> Explanation:
         rules = self._explaining

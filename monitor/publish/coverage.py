@@ -1,8 +1,9 @@
 """What was not inspected or not kept, as the flat text fields of a `coverage` stream entry.
 
 Every entry has `kind` and `camera`. `gap`: `first`, `last` (frame numbers), `from`, `to`, `frames`, `cause`.
-`camera`: `state`, `at`. `shed`: how many `pictures`, `events`, `notices` a full outbox gave up, `from`, `to`,
-`cause`. `cause` and `detail` where known. Times are RFC 3339.
+`camera`: `state`, `at`. `shed`: how many `pictures`, `events`, `notices` the outbox gave up, `from`, `to`,
+`cause`: `outbox-full`, `outbox-too-old` or `outbox-damaged` (its camera may be `*`: not known).
+`cause` and `detail` where known. Times are RFC 3339.
 """
 
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from monitor.records import CameraChange, Gap
 
 @dataclass(frozen=True, slots=True)
 class Shed:
-    """What a full outbox gave up of one camera, between two moments."""
+    """What the outbox gave up of one camera, between two moments, for one cause."""
 
     camera: str
     pictures: int
@@ -22,6 +23,7 @@ class Shed:
     notices: int
     started_at: datetime
     ended_at: datetime
+    cause: str = "outbox-full"
 
 
 def gap_fields(gap: Gap) -> dict[str, str]:
@@ -52,7 +54,7 @@ def change_fields(change: CameraChange) -> dict[str, str]:
 
 
 def shed_fields(shed: Shed) -> dict[str, str]:
-    """The entry of what did not fit into the outbox."""
+    """The entry of what the outbox gave up."""
     return _present(
         kind="shed",
         camera=shed.camera,
@@ -61,7 +63,7 @@ def shed_fields(shed: Shed) -> dict[str, str]:
         notices=str(shed.notices),
         since=moment(shed.started_at),
         to=moment(shed.ended_at),
-        cause="outbox-full",
+        cause=shed.cause,
     )
 
 

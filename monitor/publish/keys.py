@@ -39,6 +39,11 @@ class Keys:
         """The stream of what was not inspected."""
         return f"{self.prefix}:coverage"
 
+    @property
+    def incidents(self) -> str:
+        """The stream of incidents: their beginnings and ends."""
+        return f"{self.prefix}:incidents"
+
     def frame(self, event_id: str) -> str:
         """The annotated picture of an event, JPEG."""
         return f"{self.prefix}:frame:{event_id}"

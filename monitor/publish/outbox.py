@@ -1,7 +1,8 @@
 """Keeps what was found until it is delivered: one thread, in order, through every outage.
 
-Whoever puts something in never waits for the network. What does not fit is given up oldest first, counted,
-and said: once in the log when it begins, once when it is over, and then to subscribers as a notice.
+Whoever puts something in never waits for the network, only for the store, which may be a disk. What does not
+fit or is too old is given up oldest first, counted, and said: once in the log when it begins, once when it is
+over, and then to subscribers as a notice.
 """
 
 import logging
@@ -9,17 +10,26 @@ import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Literal
 
 from monitor.errors import DeliveryError
 from monitor.publish.coverage import Shed
 from monitor.publish.parcel import Item, Notice
 from monitor.publish.sink import Sink
-from monitor.publish.store import Loss, MemoryStore, Store
+from monitor.publish.store import Loss, Store
 
 logger = logging.getLogger(__name__)
+
+Cause = Literal["outbox-full", "outbox-too-old", "outbox-damaged"]
+
+_CAUSES: dict[Cause, str] = {
+    "outbox-full": "the outbox is full: the oldest pictures are given up first, then the oldest events",
+    "outbox-too-old": "events have waited too long for Redis and are given up",
+    "outbox-damaged": "events in the outbox cannot be read any more",
+}
 
 _BATCH_ITEMS, _BATCH_BYTES = 32, 4_000_000  # one script call; holds the server up for milliseconds
 
@@ -28,7 +38,8 @@ _BATCH_ITEMS, _BATCH_BYTES = 32, 4_000_000  # one script call; holds the server 
 class OutboxStats:
     """What waits now (`oldest_seconds` is how long the oldest has), and all that was given up so far.
 
-    `up` is whether the last delivery succeeded, None before the first was tried.
+    `up` is whether the last delivery succeeded, None before the first was tried; `durable` whether all that
+    waits outlives this process; `trouble` why it does not although it should.
     """
 
     events: int
@@ -38,6 +49,8 @@ class OutboxStats:
     shed_pictures: int
     shed_events: int
     shed_notices: int
+    durable: bool
+    trouble: str | None
 
 
 def nothing(*_: object) -> None:
@@ -48,7 +61,8 @@ class Outbox:
     """Sends what is put in to `sink`, in the order it came, each until it is acknowledged.
 
     A failed delivery is repeated after `first_wait` seconds, doubled each time up to `longest_wait`, a random
-    half of it off; a failure only a person can mend waits the longest at once.
+    half of it off; a failure only a person can mend waits the longest at once. What waits longer than
+    `max_age` seconds is given up.
     `on_state(up, why)` is told of the first result and of each change, `on_delivered(item, seconds)` of each
     acknowledged item, the seconds counted from the moment given to `put`; both in the sender's thread.
     `clock` is monotonic seconds, `now` the time of day, `chance` a number of 0..1.
@@ -60,6 +74,7 @@ class Outbox:
         *,
         max_events: int = 10_000,
         max_bytes: int = 256_000_000,
+        max_age: float = 7 * 86_400,
         store: Store | None = None,
         on_state: Callable[[bool, str | None], None] = nothing,
         on_delivered: Callable[[Item, float], None] = nothing,
@@ -70,7 +85,8 @@ class Outbox:
         chance: Callable[[], float] = random.random,
     ) -> None:
         self._sink = sink
-        self._store = store if store is not None else MemoryStore(max_events, max_bytes)
+        self._store = store if store is not None else Store(max_events, max_bytes)
+        self._max_age = max_age
         self._on_state, self._on_delivered = on_state, on_delivered
         self._first_wait, self._longest_wait = first_wait, longest_wait
         self._clock, self._now, self._chance = clock, now, chance
@@ -78,24 +94,31 @@ class Outbox:
         self._up: bool | None = None
         self._why: str | None = None
         self._shed: Counter[str] = Counter()
-        self._burst: Counter[Loss] = Counter()
+        self._burst: Counter[tuple[Cause, Loss]] = Counter()
         self._burst_from: datetime | None = None
         self._hurry = False
         self._closing = False
         self._thread = threading.Thread(target=self._send_all, name="outbox", daemon=True)
         self._thread.start()
 
-    def put(self, item: Item, began: float | None = None) -> None:
-        """Add to the queue, at once, whatever the network does.
+    def put(self, item: Item, began: float | None = None, *, notes: Mapping[str, str] | None = None) -> None:
+        """Add to the queue, at once, whatever the network does. On return the store has it.
 
         `began` is the moment by `clock` from which its delivery's seconds are counted, such as that of the
-        capture; without it, now. Raises RuntimeError after `close`.
+        capture; without it, now. `notes` are kept by the store in the same step. Raises RuntimeError after
+        `close`.
         """
         with self._changed:
             if self._closing:
                 raise RuntimeError("the outbox is closed")
-            self._note_lost(self._store.add(item, self._clock() if began is None else began))
+            lost = self._store.add(item, self._clock() if began is None else began, notes)
+            self._note_lost("outbox-full", lost)
             self._changed.notify_all()
+
+    def note(self, name: str) -> str | None:
+        """The latest note of this name, of an earlier run too."""
+        with self._changed:
+            return self._store.shelf.note(name)
 
     def stats(self) -> OutboxStats:
         """What waits, how long, and what was given up."""
@@ -109,6 +132,8 @@ class Outbox:
                 shed_pictures=self._shed["pictures"],
                 shed_events=self._shed["events"],
                 shed_notices=self._shed["notices"],
+                durable=self._store.shelf.durable,
+                trouble=self._store.shelf.trouble(),
             )
 
     def drain(self, timeout: float) -> int:
@@ -131,12 +156,16 @@ class Outbox:
         if not self._thread.is_alive():
             self._sink.close()
         with self._changed:
+            self._tell_burst()  # what is on disk then tells of it after the restart
+            self._store.settle(0)
+            self._store.shelf.close()
             return len(self._store)
 
     def _send_all(self) -> None:
         failures = 0
         while (items := self._next_batch()) is not None:
             failure = self._try(items)
+            self._store.shelf.tidy()
             if failure is None:
                 failures = 0
                 continue
@@ -148,10 +177,15 @@ class Outbox:
         """The oldest that wait, once something does; None when it is time to end."""
         with self._changed:
             while not self._closing:
-                self._end_burst()
-                if len(self._store):
-                    return list(self._store.take(_BATCH_ITEMS, _BATCH_BYTES))
-                self._changed.wait()
+                self._note_lost("outbox-too-old", self._store.expire(self._clock() - self._max_age))
+                items = list(self._store.take(_BATCH_ITEMS, _BATCH_BYTES))
+                self._note_lost("outbox-damaged", self._store.unreadable())
+                if self._burst and self._store.half_empty():
+                    self._tell_burst()
+                if items:
+                    return items
+                if not len(self._store):
+                    self._changed.wait()
             return None
 
     def _try(self, items: list[Item]) -> DeliveryError | None:
@@ -214,38 +248,37 @@ class Outbox:
         except Exception:
             logger.exception("a listener of the outbox failed")
 
-    def _note_lost(self, lost: Counter[Loss]) -> None:
+    def _note_lost(self, cause: Cause, lost: Counter[Loss]) -> None:
         if not lost:
             return
-        if self._burst_from is None:
-            self._burst_from = self._now()
-            logger.warning(
-                "the outbox is full: the oldest pictures are given up first, then the oldest events"
-            )
-        self._burst.update(lost)
+        if not any(earlier == cause for earlier, _ in self._burst):
+            logger.warning(_CAUSES[cause])
+        self._burst_from = self._burst_from or self._now()
+        self._burst.update({(cause, loss): count for loss, count in lost.items()})
         self._count(lost)
 
     def _count(self, lost: Counter[Loss]) -> None:
         for (_, kind), count in lost.items():
             self._shed[kind] += count
 
-    def _end_burst(self) -> None:
-        """Once there is room again, say what was lost meanwhile, camera by camera."""
-        if self._burst_from is None or not self._store.half_empty():
+    def _tell_burst(self) -> None:
+        """Say what was lost, camera by camera: once there is room again, or at the end."""
+        if self._burst_from is None:
             return
         burst, began, ended = self._burst, self._burst_from, self._now()
         self._burst, self._burst_from = Counter(), None
-        for camera in sorted({camera for camera, _ in burst}):
+        for cause, camera in sorted({(cause, camera) for cause, (camera, _) in burst}):
             shed = Shed(
                 camera=camera,
-                pictures=burst[camera, "pictures"],
-                events=burst[camera, "events"],
-                notices=burst[camera, "notices"],
+                pictures=burst[cause, (camera, "pictures")],
+                events=burst[cause, (camera, "events")],
+                notices=burst[cause, (camera, "notices")],
                 started_at=began,
                 ended_at=ended,
+                cause=cause,
             )
             logger.warning(
-                "camera %s: given up for want of room: %d pictures, %d events, %d notices",
-                *(camera, shed.pictures, shed.events, shed.notices),
+                "camera %s: given up (%s): %d pictures, %d events, %d notices",
+                *(camera, cause, shed.pictures, shed.events, shed.notices),
             )
             self._count(self._store.add(Notice.of(shed), self._clock()))

@@ -1,7 +1,8 @@
-"""What waits in the outbox: an event with its pictures, or a notice for the coverage stream."""
+"""What waits in the outbox: an event with its pictures, or a notice for another stream."""
 
 import hashlib
 from dataclasses import dataclass
+from typing import Literal
 
 from monitor.publish.coverage import Shed, change_fields, gap_fields, shed_fields
 from monitor.publish.document import Event, plain_name
@@ -52,11 +53,12 @@ class Parcel:
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """An entry of the coverage stream. The id is the same for the same occurrence."""
+    """An entry of the coverage stream or of that of incidents. The id is the same for the same occurrence."""
 
     id: str
     camera: str
     fields: tuple[tuple[str, str], ...]
+    stream: Literal["coverage", "incidents"] = "coverage"
 
     @classmethod
     def of(cls, happened: Gap | CameraChange | Shed) -> "Notice":

@@ -60,7 +60,7 @@ class RedisSink:
     def check(self) -> None:
         """Raise DeliveryError unless the server answers and its streams' keys are free or streams."""
         with self._server.errors_told("checking the streams"):
-            for key in (self.keys.events, self.keys.coverage):
+            for key in (self.keys.events, self.keys.coverage, self.keys.incidents):
                 self._server.client.xlen(key)
 
     def close(self) -> None:
@@ -70,7 +70,8 @@ class RedisSink:
     def _packed(self, item: Item) -> tuple[list[str], list[str | bytes | int]]:
         """Keys and arguments of one item, as the script wants them."""
         if isinstance(item, Notice):
-            stream, channel, annotated, raw = self.keys.coverage, "", None, None
+            stream = self.keys.incidents if item.stream == "incidents" else self.keys.coverage
+            channel, annotated, raw = "", None, None
             entry = [text for field in item.fields for text in field]
         else:
             stream, channel = self.keys.events, self.keys.live(item.camera)

@@ -133,6 +133,14 @@ class RedisSettings(Table):
 class OutboxSettings(Table):
     """What waits for Redis while it is away."""
 
+    path: str = ""
+    """SQLite file in which what waits outlives a crash of the daemon; each daemon needs its own. Empty:
+    `outbox.db` in `$STATE_DIRECTORY`, which systemd sets, and without that memory, which outlives nothing."""
+    sync: Literal["power", "process"] = "power"
+    """What the file outlives: `power` also a power cut, by an fsync for each event; `process` a crash of the
+    daemon only, which spares a slow disk."""
+    max_age: Seconds = 7 * 86_400
+    """Seconds that an event may wait; older ones are given up, counted and said."""
     max_events: Annotated[int, Field(ge=1)] = 10_000
     """Events that may wait."""
     max_bytes: Annotated[int, Field(ge=1_000_000)] = 256_000_000

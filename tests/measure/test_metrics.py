@@ -51,6 +51,8 @@ def test_all_names_and_labels_of_the_contract_are_there_from_the_start(registry,
         "outbox_events": set(),
         "outbox_bytes": set(),
         "outbox_oldest_seconds": set(),
+        "outbox_durable": set(),
+        "outbox_shed_total": {"kind"},
         "model_info": {"name", "sha256", "device", "precision"},
         "build_info": {"version"},
     }

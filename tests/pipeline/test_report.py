@@ -152,3 +152,18 @@ def test_the_pictures_are_the_annotated_frame_and_on_request_the_raw_one() -> No
     assert np.abs(raw.astype(int) - 90).max() <= 2
     assert drawn.shape[0] > 128  # the caption stands below the frame
     assert np.abs(drawn[:128].astype(int) - 90).max() > 50
+
+
+def test_a_frame_counts_as_a_defect_only_once_its_event_was_handed_over() -> None:
+    def refused(*_: object) -> None:
+        raise OSError("not kept")
+
+    outlet = Outlet()
+    reports, notes = reporter(outlet)
+    reports._publish = refused
+    with pytest.raises(OSError, match="not kept"):
+        reports.report(flagged())
+    assert not notes.frames
+    reports._publish = outlet
+    reports.report(flagged())
+    assert notes.frames == {("c", "defect"): 1}

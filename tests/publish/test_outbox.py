@@ -16,7 +16,7 @@ from monitor.publish.outbox import Outbox
 from monitor.publish.parcel import Item, Notice
 from monitor.publish.redis_sink import RedisSink
 from monitor.publish.sink import Sink
-from monitor.publish.store import MemoryStore
+from monitor.publish.store import Store
 from monitor.records import CameraChange
 
 from .conftest import BEGIN, make_parcel, wait_until
@@ -190,7 +190,7 @@ def test_what_does_not_fit_is_counted_logged_once_and_told_to_subscribers(
     fields = dict(notice.fields)
     assert (fields["kind"], fields["camera"], fields["events"]) == ("shed", "top", str(shed))
     assert sum("outbox is full" in message for message in caplog.messages) == 1
-    assert sum("given up for want of room" in message for message in caplog.messages) == 1
+    assert sum("given up (outbox-full)" in message for message in caplog.messages) == 1
 
 
 def test_pictures_go_first_and_their_events_still_arrive() -> None:
@@ -198,7 +198,7 @@ def test_pictures_go_first_and_their_events_still_arrive() -> None:
     sink.failure = DOWN
     parcels = [make_parcel(number) for number in range(8)]
     room = sum(parcel.size for parcel in parcels) - 2 * parcels[0].picture_size
-    store = MemoryStore(1000, room)
+    store = Store(1000, room)
     for parcel in parcels:
         store.add(parcel, 0.0)
     with outbox_to(sink, store=store) as outbox:

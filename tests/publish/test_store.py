@@ -1,15 +1,18 @@
 """What waits stays in order and within bounds, and every loss is accounted for."""
 
 from collections import Counter
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from monitor.publish.disk_shelf import DiskShelf
 from monitor.publish.document import Event
 from monitor.publish.parcel import Item, Parcel
-from monitor.publish.store import MemoryStore
+from monitor.publish.store import Store
 
 from .conftest import make_event
 
@@ -31,7 +34,7 @@ class Accounts(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.store = MemoryStore(self.max_items, self.max_bytes)
+        self.store = Store(self.max_items, self.max_bytes)
         self.added = self.pictures = 0
         self.delivered: list[Item] = []
         self.taken: list[Item] = []
@@ -73,11 +76,37 @@ class Accounts(RuleBasedStateMachine):
         assert numbers == sorted(set(numbers))
 
 
+class AccountsOnDisk(Accounts):
+    """The same on disk, through restarts."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder = TemporaryDirectory()
+        self.store = self.opened()
+
+    def opened(self) -> Store:
+        shelf = DiskShelf(Path(self.folder.name) / "outbox.db", sync="process", clock=float, wall=float)
+        return Store(self.max_items, self.max_bytes, shelf)
+
+    @rule()
+    def restart(self) -> None:
+        self.store.settle(0)
+        self.taken = []
+        self.store.shelf.close()
+        self.store = self.opened()
+
+    def teardown(self) -> None:
+        self.store.shelf.close()
+        self.folder.cleanup()
+
+
 TestAccounts = Accounts.TestCase
+TestAccountsOnDisk = AccountsOnDisk.TestCase
+TestAccountsOnDisk.settings = settings(max_examples=30, stateful_step_count=30, deadline=None)
 
 
 def test_pictures_go_before_events_and_the_oldest_first() -> None:
-    store = MemoryStore(100, 3 * BARE + 2500)
+    store = Store(100, 3 * BARE + 2500)
     assert not store.add(parcel(0, 1000), 0.0)
     assert not store.add(parcel(1, 1000), 1.0)
     assert store.add(parcel(2, 1000), 2.0) == {("top", "pictures"): 1}
@@ -88,7 +117,7 @@ def test_pictures_go_before_events_and_the_oldest_first() -> None:
 
 
 def test_when_no_picture_is_left_the_oldest_event_goes() -> None:
-    store = MemoryStore(2, 1_000_000)
+    store = Store(2, 1_000_000)
     for number in range(3):
         lost = store.add(parcel(number, 0), 0.0)
     assert lost == {("top", "events"): 1}
@@ -96,7 +125,7 @@ def test_when_no_picture_is_left_the_oldest_event_goes() -> None:
 
 
 def test_what_is_being_delivered_is_not_given_up() -> None:
-    store = MemoryStore(2, 1_000_000)
+    store = Store(2, 1_000_000)
     store.add(parcel(0, 10), 0.0)
     store.add(parcel(1, 10), 0.0)
     store.take(2, 1_000_000)
@@ -108,21 +137,31 @@ def test_what_is_being_delivered_is_not_given_up() -> None:
 
 @given(st.lists(st.integers(0, 4000), min_size=1, max_size=30))
 def test_the_size_is_that_of_what_waits(pictures: list[int]) -> None:
-    store = MemoryStore(1000, 20_000)
+    store = Store(1000, 20_000)
     for number, picture in enumerate(pictures):
         store.add(parcel(number, picture), 0.0)
     assert store.size == sum(item.size for item in store.take(1000, 10**9))
 
 
 def test_an_item_too_large_for_the_store_is_lost_and_said_to_be() -> None:
-    store = MemoryStore(10, 100)
+    store = Store(10, 100)
     assert store.add(parcel(0, 1000), 0.0) == {("top", "pictures"): 1, ("top", "events"): 1}
     assert store.oldest() is None
 
 
 @pytest.mark.parametrize(("added", "free"), [(5, True), (6, False)])
 def test_half_empty_is_half_of_the_items(added: int, free: bool) -> None:
-    store = MemoryStore(10, 10**9)
+    store = Store(10, 10**9)
     for number in range(added):
         store.add(parcel(number, 0), 0.0)
     assert store.half_empty() is free
+
+
+def test_what_has_waited_too_long_goes_unless_it_is_being_delivered() -> None:
+    store = Store(10, 10**9)
+    for number in range(4):
+        store.add(parcel(number, 0), float(number))
+    store.take(1, 10**9)
+    assert store.expire(3.0) == {("top", "events"): 2}
+    store.settle(0)
+    assert [item.id for item in store.take(9, 10**9)] == ["top-0", "top-3"]

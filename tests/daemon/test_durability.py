@@ -1,0 +1,63 @@
+"""What a daemon with an outbox on disk found outlives it."""
+
+import re
+import signal
+import socket
+import time
+from pathlib import Path
+
+from monitor.publish.embedded import embedded_server
+from tests.daemon.conftest import events_of, running, wait_for, write_config
+
+SIMULATED = '[[camera]]\nname = "c"\nsource = "simulate:?seed=5&defect_rate=0.3"\nfps = 10\n'
+FLAGGED = 'defect_monitor_frames_total{camera="c",outcome="defect"}'
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def said_in(log: str) -> list[str]:
+    """The events that the log calls defects, in order."""
+    return re.findall(r" defect .*?event=(\S+)", log)
+
+
+def test_what_waits_at_a_kill_or_a_stop_goes_out_after_the_restart_in_order(tmp_path: Path) -> None:
+    port, away = free_port(), free_port()
+    more = f'[outbox]\npath = "{tmp_path}/state/outbox.db"\n'
+    config = write_config(tmp_path, SIMULATED, url=f"redis://127.0.0.1:{away}/0", port=port, more=more)
+    said: list[str] = []
+    for end, code in ((signal.SIGKILL, -signal.SIGKILL), (signal.SIGTERM, 0)):
+        with running(config, port) as daemon:
+            daemon.ready()
+            wait_for(lambda: daemon.metric(FLAGGED) >= 3, 60, daemon)
+            assert daemon.metric("defect_monitor_outbox_durable") == 1
+            daemon.process.send_signal(end)
+            assert daemon.process.wait(15) == code
+            log = daemon.log.read_text()
+            said += said_in(log)
+    assert re.search(r"\d+ events or notices wait in .*outbox.db", log)
+    with embedded_server(away) as served, running(config, port) as daemon:
+        daemon.ready()
+        wait_for(lambda: {event["id"] for event in events_of(served)} >= set(said), 60, daemon)
+        wait_for(lambda: daemon.metric(FLAGGED) >= 1, 60, daemon)
+        assert daemon.stop(15) == 0
+        events = [event["id"] for event in events_of(served)]
+    assert events[: len(said)] == said
+    assert len(set(events)) == len(events)
+
+
+def test_an_outbox_that_cannot_be_opened_is_said_and_the_daemon_goes_on(tmp_path: Path, valkey: str) -> None:
+    (tmp_path / "file").write_text("no folder")
+    port = free_port()
+    more = f'[outbox]\npath = "{tmp_path}/file/outbox.db"\n'
+    config = write_config(tmp_path, SIMULATED, url=valkey, port=port, more=more)
+    with running(config, port) as daemon:
+        assert any("outbox" in line for line in daemon.ready()["degraded"])
+        assert daemon.metric("defect_monitor_outbox_durable") == 0
+        wait_for(lambda: len(events_of(valkey)) >= 1, 60, daemon)
+        time.sleep(0.2)
+        assert daemon.stop() == 0
+    assert "held in memory" in daemon.log.read_text()
