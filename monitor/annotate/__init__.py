@@ -1,1 +1,1 @@
-"""annotate."""
+"""The picture that goes out with an event."""

@@ -1,1 +1,1 @@
-"""bench."""
+"""Speed, as ratios within one run."""

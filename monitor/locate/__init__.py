@@ -1,1 +1,1 @@
-"""locate."""
+"""From heat to boxes in the pixels of the camera's own frame."""

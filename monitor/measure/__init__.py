@@ -1,1 +1,1 @@
-"""measure."""
+"""Metrics of every stage and health, over HTTP."""
