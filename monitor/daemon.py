@@ -6,6 +6,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
@@ -28,6 +29,7 @@ from monitor.pipeline.judge import Flagged, Judge, Judgement
 from monitor.pipeline.report import Explaining, Reporter
 from monitor.publish import document
 from monitor.publish.disk_shelf import DiskShelf
+from monitor.publish.incidents import Incidents, Window
 from monitor.publish.outbox import Outbox
 from monitor.publish.parcel import Item, Notice, Parcel
 from monitor.publish.redis_sink import RedisSink
@@ -39,6 +41,9 @@ log = logging.getLogger(__name__)
 
 STUCK = 60.0
 """Seconds without a sign of life after which a loop counts as stuck; a batch takes a fraction of one."""
+
+_INCIDENTS = "incidents"
+"""The name under which the outbox keeps the state of incidents."""
 
 _CAMERAS_END, _JUDGE, _EXPLAIN, _DELIVER = 1.5, 1.0, 1.5, 2.0
 """Seconds that each part of a stop may take, explaining twice: below 10 together."""
@@ -74,6 +79,10 @@ class Daemon:
         self._sink = self._make_sink()
         self._refuse_what_waiting_cannot_mend()
         self._store = self._make_store()
+        self._incidents = self._make_incidents()
+        self._incidents_lock = (
+            threading.Lock()
+        )  # frames come in the report loop, ends by time in the main one
         self._http: HttpServer = serve(
             settings.metrics.host,
             settings.metrics.port,
@@ -125,6 +134,9 @@ class Daemon:
         log.info("watching", extra={"cameras": len(self._cameras), "metrics": f"port {self.port}"})
         while not self._stopping.wait(0.1) and judging.is_alive() and self._failure is None:
             self._measure_outbox()
+            with self._incidents_lock:
+                self._incidents.expire(datetime.now(UTC))
+                self._tell_incidents()
         self._ready.clear()
         if self._broken and self._failure is None and not self._stopping.is_set():
             self._failure = MonitorError("; ".join(self._broken))
@@ -143,6 +155,10 @@ class Daemon:
         reporting.join(_EXPLAIN)
         if self._failure is None and (judging.is_alive() or reporting.is_alive()):
             self._failure = MonitorError("a loop did not finish in time: flagged frames may be lost")
+        if not self._outbox.stats().durable:  # no later run will know of them
+            with self._incidents_lock:
+                self._incidents.end_all()
+                self._tell_incidents()
         self._outbox.drain(_DELIVER)
         durable = self._outbox.stats().durable
         left = self._outbox.close()
@@ -212,6 +228,25 @@ class Daemon:
         if len(store):
             log.info("%d events or notices of an earlier run wait in %s", len(store), path)
         return store
+
+    def _make_incidents(self) -> Incidents:
+        wanted = self._settings.incidents
+        window = Window(wanted.seconds, wanted.frames, wanted.shift)
+        return Incidents(window, self._store.shelf.note(_INCIDENTS))
+
+    def _tell_incidents(self) -> None:
+        """Publish starts and ends, each in one step with the state that has it told."""
+        while (report := self._incidents.next_report()) is not None:
+            self._outbox.put(report.notice(), notes={_INCIDENTS: self._incidents.state()})
+            log.info(
+                "incident",
+                extra={
+                    "phase": report.phase,
+                    "incident": report.id,
+                    "camera": report.camera,
+                    "frames": report.events,
+                },
+            )
 
     def _refuse_what_waiting_cannot_mend(self) -> None:
         """A Redis that is away may come back; a wrong password at the start is a mistake to mend now."""
@@ -305,7 +340,11 @@ class Daemon:
             ),
         )
         captured = finding.frame.monotonic
-        self._outbox.put(Parcel.of(event, jpeg, raw, ready_after=time.monotonic() - captured), began=captured)
+        with self._incidents_lock:
+            event = event.model_copy(update={"incident": self._incidents.observe(event)})
+            parcel = Parcel.of(event, jpeg, raw, ready_after=time.monotonic() - captured)
+            self._outbox.put(parcel, began=captured, notes={_INCIDENTS: self._incidents.state()})
+            self._tell_incidents()
         log.info(
             "defect",
             extra={

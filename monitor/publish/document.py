@@ -51,20 +51,20 @@ Seconds = Annotated[float, Field(ge=0)]
 Point = tuple[float, float]
 
 
-class _Part(BaseModel):
+class Part(BaseModel):
     """Frozen, no conversion between types, no NaN or infinity, unknown fields ignored."""
 
     model_config = ConfigDict(frozen=True, strict=True, extra="ignore", allow_inf_nan=False)
 
 
-class Model(_Part):
+class Model(Part):
     """The network that judged the frame."""
 
     name: str
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
-class Image(_Part):
+class Image(Part):
     """The camera's frame in pixels, and the Redis keys of its pictures; null where none was kept."""
 
     width: Annotated[int, Field(ge=1)]
@@ -73,7 +73,7 @@ class Image(_Part):
     raw_key: str | None = None
 
 
-class Place(_Part):
+class Place(Part):
     """One place of evidence, in pixels of the camera's own frame; points are (x, y)."""
 
     x: Annotated[int, Field(ge=0, description="left edge, included")]
@@ -87,7 +87,7 @@ class Place(_Part):
     contour: tuple[tuple[int, int], ...]
 
 
-class HeatMap(_Part):
+class HeatMap(Part):
     """How the places were found, or why there are none."""
 
     method: str
@@ -96,14 +96,14 @@ class HeatMap(_Part):
     reason: Annotated[str | None, Field(description="why the frame is not localised")] = None
 
 
-class Incident(_Part):
+class Incident(Part):
     """The defect that several frames of one camera show."""
 
     id: str
     phase: Literal["start", "update", "end"]
 
 
-class Familiarity(_Part):
+class Familiarity(Part):
     """How far the frame lies from those the network was trained on."""
 
     distance: Annotated[float, Field(ge=0)]
@@ -111,7 +111,7 @@ class Familiarity(_Part):
     unfamiliar: bool
 
 
-class Event(_Part):
+class Event(Part):
     """One flagged frame."""
 
     version: Literal[1] = 1

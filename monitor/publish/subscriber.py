@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from pydantic import ValidationError
 from redis.exceptions import ResponseError
@@ -13,7 +13,10 @@ from redis.exceptions import ResponseError
 from monitor.errors import DeliveryError, MonitorError
 from monitor.publish.connection import Server
 from monitor.publish.document import Event
+from monitor.publish.incidents import IncidentReport
 from monitor.publish.keys import Keys
+
+_Document = TypeVar("_Document")
 
 logger = logging.getLogger(__name__)
 
@@ -73,8 +76,17 @@ class Subscriber:
         Every follower sees every event; entries trimmed away before they were read are not seen.
         """
         with self._server.errors_told("reading the stream"):
-            last = self._newest() if start == "$" else start
-        return self._following(last, stop)
+            last = self._newest(self.keys.events) if start == "$" else start
+        return self._following(self.keys.events, last, stop, self._read)
+
+    def incidents(self, start: str = "$", *, stop: Callable[[], bool] = never) -> Iterator[IncidentReport]:
+        """Every start and end of an incident after the stream id `start`, as in `follow`.
+
+        An event's `incident.id` says which incident its frame belongs to.
+        """
+        with self._server.errors_told("reading the stream"):
+            last = self._newest(self.keys.incidents) if start == "$" else start
+        return self._following(self.keys.incidents, last, stop, self._read_incident)
 
     def work(
         self,
@@ -146,21 +158,23 @@ class Subscriber:
         with self._server.errors_told("fetching a picture"):
             return cast(bytes | None, self._server.client.get(key))
 
-    def _newest(self) -> str:
-        entries = self._server.client.xrevrange(self.keys.events, count=1)
+    def _newest(self, stream: str) -> str:
+        entries = self._server.client.xrevrange(stream, count=1)
         return entries[0][0].decode() if entries else "0-0"
 
-    def _following(self, last: str, stop: Callable[[], bool]) -> Iterator[Event]:
+    def _following(
+        self, stream: str, last: str, stop: Callable[[], bool], read: Callable[[Entry], _Document | None]
+    ) -> Iterator[_Document]:
         while not stop():
-            for entry in self._patiently(partial(self._after, last), stop):
+            for entry in self._patiently(partial(self._after, stream, last), stop):
                 last = entry[0].decode()
-                if (event := self._read(entry)) is not None:
-                    yield event
+                if (document := read(entry)) is not None:
+                    yield document
                 if stop():
                     return
 
-    def _after(self, last: str) -> list[Entry]:
-        return _entries(self._server.client.xread({self.keys.events: last}, count=100, block=self._block))
+    def _after(self, stream: str, last: str) -> list[Entry]:
+        return _entries(self._server.client.xread({stream: last}, count=100, block=self._block))
 
     def _working(
         self, group: str, consumer: str, takeover: float, wait: bool, stop: Callable[[], bool]
@@ -255,18 +269,25 @@ class Subscriber:
                 time.sleep(min(self._interval, 0.5))
 
     def _read(self, entry: Entry) -> Event | None:
+        return self._document(entry, b"event", Event.from_json)
+
+    def _read_incident(self, entry: Entry) -> IncidentReport | None:
+        return self._document(entry, b"incident", IncidentReport.model_validate_json)
+
+    def _document(self, entry: Entry, field: bytes, parse: Callable[[bytes], _Document]) -> _Document | None:
+        """What the field holds; an entry that is something else is told and passed over."""
         name, fields = entry[0].decode(), entry[1]
         if not fields:
             reason = "it was trimmed away before it was read"
-        elif b"event" not in fields:
-            reason = "it has no field `event`"
+        elif field not in fields:
+            reason = f"it has no field `{field.decode()}`"
         else:
             try:
-                return Event.from_json(fields[b"event"])
+                return parse(fields[field])
             except ValidationError as error:
                 first = error.errors(include_url=False)[0]
-                place = ".".join(str(part) for part in first["loc"]) or "event"
-                reason = f"no event of version 1: {place}: {first['msg']}"
+                place = ".".join(str(part) for part in first["loc"]) or field.decode()
+                reason = f"no {field.decode()} of version 1: {place}: {first['msg']}"
         self._on_unreadable(UnreadableEntry(name, reason))
         return None
 

@@ -147,6 +147,17 @@ class OutboxSettings(Table):
     """Bytes that may wait: the oldest pictures give way first, then the oldest events, counted and said."""
 
 
+class IncidentSettings(Table):
+    """Which flagged frames of a camera show one and the same defect."""
+
+    seconds: Seconds = 2.0
+    """A frame that comes later than this after the last one begins a new incident, and the old one ends."""
+    frames: Annotated[int, Field(ge=1)] | None = None
+    """The same by frame numbers. Default: by time alone."""
+    shift: dict[str, tuple[float, float]] = {}
+    """By how many pixels, [x, y], the surface moves from one frame to the next, by camera. Default: 0, 0."""
+
+
 class AnnotateSettings(Table):
     """The picture that goes with an event."""
 
@@ -187,6 +198,8 @@ class Settings(Table):
     """Where events go."""
     outbox: OutboxSettings = OutboxSettings()
     """What waits for Redis while it is away."""
+    incidents: IncidentSettings = IncidentSettings()
+    """Which flagged frames show one and the same defect."""
     annotate: AnnotateSettings = AnnotateSettings()
     """The picture that goes with an event."""
     metrics: MetricsSettings = MetricsSettings()
@@ -202,4 +215,12 @@ class Settings(Table):
                 raise PydanticCustomError(
                     "name_twice", "another camera is named '{name}' already", {"name": name, "index": index}
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _shifts_are_of_cameras(self) -> "Settings":
+        names = {camera.name for camera in self.camera}
+        for name in self.incidents.shift:
+            if name not in names:
+                raise ValueError(f"incidents.shift: there is no camera named '{name}'")
         return self

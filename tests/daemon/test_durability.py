@@ -1,10 +1,13 @@
 """What a daemon with an outbox on disk found outlives it."""
 
+import json
 import re
 import signal
 import socket
 import time
 from pathlib import Path
+
+import redis
 
 from monitor.publish.embedded import embedded_server
 from tests.daemon.conftest import events_of, running, wait_for, write_config
@@ -17,6 +20,12 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def incidents_of(url: str) -> list[dict[str, str]]:
+    """All entries of the stream of incidents."""
+    with redis.Redis.from_url(url, protocol=2) as client:
+        return [json.loads(fields[b"incident"]) for _, fields in client.xrange("defects:incidents")]
 
 
 def said_in(log: str) -> list[str]:
@@ -43,10 +52,19 @@ def test_what_waits_at_a_kill_or_a_stop_goes_out_after_the_restart_in_order(tmp_
         daemon.ready()
         wait_for(lambda: {event["id"] for event in events_of(served)} >= set(said), 60, daemon)
         wait_for(lambda: daemon.metric(FLAGGED) >= 1, 60, daemon)
+        # The killed run's incidents end, although no run was there to see them end.
+        wanted = {event["incident"]["id"] for event in events_of(served)[: len(said)]}
+        wait_for(
+            lambda: {it["id"] for it in incidents_of(served) if it["phase"] == "end"} >= wanted, 60, daemon
+        )
         assert daemon.stop(15) == 0
         events = [event["id"] for event in events_of(served)]
+        incidents = incidents_of(served)
     assert events[: len(said)] == said
     assert len(set(events)) == len(events)
+    told = [(it["id"], it["phase"]) for it in incidents]
+    assert len(set(told)) == len(told)
+    assert {(identity, "start") for identity in wanted} <= set(told)
 
 
 def test_an_outbox_that_cannot_be_opened_is_said_and_the_daemon_goes_on(tmp_path: Path, valkey: str) -> None:

@@ -7,11 +7,15 @@ from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import Any
 
+import jsonschema
 import pytest
 
 from monitor.errors import DeliveryError
 from monitor.publish.document import Event
+from monitor.publish.incidents import Incidents, Window
+from monitor.publish.parcel import Parcel
 from monitor.publish.redis_sink import RedisSink
+from monitor.publish.schema import INCIDENT_SCHEMA_FILE
 from monitor.publish.subscriber import EventMissingError, Subscriber, UnreadableEntry
 
 from .conftest import make_event, make_jpeg, make_parcel
@@ -247,3 +251,24 @@ def test_plain_clients_can_read_the_same(sink: RedisSink, client: Any) -> None:
     event = json.loads(fields[b"event"])
     assert client.get(event["image"]["frame_key"]) == make_jpeg(1)
     assert Event.from_json(fields[b"event"]) == make_event(1)
+
+
+def test_incidents_can_be_followed_beside_events(
+    sink: RedisSink, subscriber: Subscriber, client: Any
+) -> None:
+    incidents = Incidents(Window())
+    event = make_event()
+    event = event.model_copy(update={"incident": incidents.observe(event)})
+    incidents.end_all()
+    sink.deliver([Parcel.of(event, None)])
+    while (report := incidents.next_report()) is not None:
+        sink.deliver([report.notice()] * 2)
+    client.xadd("defects:incidents", {"something": "else"})
+    found = list(islice(subscriber.incidents("0"), 2))
+    assert [(it.id, it.phase) for it in found] == [(event.id, "start"), (event.id, "end")]
+    (seen,) = subscriber.stored()
+    assert seen.incident is not None
+    assert seen.incident.id == found[0].id
+    schema = json.loads(INCIDENT_SCHEMA_FILE.read_text())
+    for _, fields in client.xrange("defects:incidents")[:2]:
+        jsonschema.validate(json.loads(fields[b"incident"]), schema)
