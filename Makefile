@@ -18,6 +18,11 @@ test: ## all tests, with the real servers they talk to
 	@.ci/setup test
 	@$(BIN)/python -m pytest
 
+faults: ## the whole fault suite, about a quarter of an hour; its table is in build/faults.md
+	@.ci/setup test
+	@FAULTS=long $(BIN)/python -m pytest tests/faults --timeout 900
+	@cat build/faults.md
+
 check: setup ## format, lint, types, import contract
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
@@ -46,4 +51,4 @@ lock: ## bring the lock file up to date with pyproject.toml
 	@$(BIN)/uv pip compile --quiet --python-version 3.11 --generate-hashes --extra demo --group dev \
 		--custom-compile-command 'make lock' --output-file requirements.lock pyproject.toml
 
-.PHONY: help setup demo test check format soak bench model lock
+.PHONY: help setup demo test faults check format soak bench model lock
