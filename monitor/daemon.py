@@ -28,6 +28,7 @@ from monitor.models import shipped_model
 from monitor.pipeline.judge import Flagged, Judge, Judgement
 from monitor.pipeline.report import Explaining, Reporter
 from monitor.publish import document
+from monitor.publish.connection import Access
 from monitor.publish.disk_shelf import DiskShelf
 from monitor.publish.incidents import Incidents, Window
 from monitor.publish.outbox import Outbox
@@ -208,8 +209,17 @@ class Daemon:
             frame_ttl=redis.frame_ttl,
             mark_ttl=int(self._settings.outbox.max_age) + 3600,
             timeout=redis.timeout,
-            username=redis.username,
-            password=redis.password.get_secret_value() if redis.password else None,
+            replicas=redis.replicas,
+            access=Access(
+                username=redis.username,
+                password=redis.password.get_secret_value() if redis.password else None,
+                sentinel_password=redis.sentinel_password.get_secret_value()
+                if redis.sentinel_password
+                else None,
+                ca=redis.tls_ca,
+                certificate=redis.tls_certificate,
+                key=redis.tls_key,
+            ),
         )
 
     def _outbox_path(self) -> Path | None:

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -12,6 +13,7 @@ from redis.exceptions import AuthenticationError, RedisClusterException, RedisEr
 from redis.exceptions import ConnectionError as NoConnection
 from redis.exceptions import TimeoutError as TooLate
 from redis.retry import Retry
+from redis.sentinel import Sentinel
 
 from monitor.errors import DeliveryError, UsageError
 from monitor.publish.keys import Keys
@@ -38,28 +40,53 @@ _TROUBLES = {
 """What may pass."""
 
 
+@dataclass(frozen=True, slots=True)
+class Access:
+    """What a server wants to know before it lets us in; None and empty: nothing.
+
+    `ca`, `certificate`, `key` are paths of PEM files, for TLS. `sentinel_password` is that of the Sentinels
+    themselves.
+    """
+
+    username: str | None = None
+    password: str | None = None
+    sentinel_password: str | None = None
+    ca: str | None = None
+    certificate: str | None = None
+    key: str | None = None
+
+    def options(self) -> dict[str, str]:
+        """As the client wants them."""
+        given = {
+            "username": self.username,
+            "password": self.password,
+            "ssl_ca_certs": self.ca,
+            "ssl_certfile": self.certificate,
+            "ssl_keyfile": self.key,
+        }
+        return {name: value for name, value in given.items() if value}
+
+
+NO_ACCESS = Access()
+"""For a server that lets everyone in."""
+
+
 class Server:
     """A Redis or Valkey server by its URL: `redis://`, `rediss://` (TLS), `unix://`.
 
-    A cluster is given by one of its nodes: `redis+cluster://`, `rediss+cluster://`.
+    A cluster is given by one of its nodes: `redis+cluster://`, `rediss+cluster://`. Whatever server is the
+    primary now, by Sentinels that know it: `redis+sentinel://host:port,host:port/service/db`,
+    `rediss+sentinel://…`.
 
     `timeout` bounds connecting and every answer, in seconds. Nothing is retried here, so that whoever
     calls decides. Making one touches no network. Raises UsageError for a URL that is none, and for a
     cluster's where `keys` could lie on several nodes.
     """
 
-    def __init__(
-        self,
-        url: str,
-        keys: Keys,
-        *,
-        timeout: float,
-        username: str | None = None,
-        password: str | None = None,
-    ) -> None:
+    def __init__(self, url: str, keys: Keys, *, timeout: float, access: Access = NO_ACCESS) -> None:
         scheme, mark, rest = url.partition("://")
-        self._clustered = scheme.endswith("+cluster")
-        self._url = scheme.removesuffix("+cluster") + mark + rest
+        plain, _, self._kind = scheme.partition("+")
+        self._url = plain + mark + rest
         self._client: redis.Redis | redis.RedisCluster | None = None
         self._options: dict[str, Any] = {
             "protocol": 2,  # one shape of replies from every server since 6.2
@@ -67,33 +94,73 @@ class Server:
             "socket_connect_timeout": timeout,
             "retry": Retry(NoBackoff(), 0),
             "client_name": "defect-monitor",
+            **access.options(),
         }
-        given = {"username": username, "password": password}
-        self._options |= {name: value for name, value in given.items() if value is not None}
+        self._sentinel_password = access.sentinel_password
+        if (access.ca or access.certificate) and plain != "rediss":
+            raise UsageError("certificates are for TLS: the Redis URL must begin with rediss")
         try:
-            _check_path(self._url)
-            pool = redis.ConnectionPool.from_url(self._url, **self._options)
+            if self._kind not in ("", "cluster", "sentinel"):
+                raise ValueError("no such kind of server")  # noqa: TRY301 (said below as any other)
+            self._sentinels = _sentinels(self._url) if self._kind == "sentinel" else None
+            _check_path(self._url if self._sentinels is None else self._sentinels.url)
+            pool = redis.ConnectionPool.from_url(
+                self._url if self._sentinels is None else self._sentinels.url, **self._options
+            )
         except (ValueError, TypeError) as error:
             raise UsageError(
-                "the Redis URL cannot be read: it is redis://[user:password@]host:port/db, rediss://… or unix://…"
+                "the Redis URL cannot be read: it is redis://[user:password@]host:port/db, rediss://…, "
+                "unix://…, redis+cluster://… or redis+sentinel://host:port,host:port/service/db"
             ) from _without_secrets(error)
-        if self._clustered and not keys.one_slot:
+        if self._kind == "cluster" and not keys.one_slot:
             raise UsageError(
                 f"on a cluster the prefix must be a hash tag, such as {{{keys.prefix}}}, "
                 "so that all keys lie on one node"
             )
         self._secrets = [
-            secret for secret in (pool.connection_kwargs.get("password"), urlsplit(url).password) if secret
+            secret
+            for secret in (
+                *(pool.connection_kwargs.get("password"), access.sentinel_password),
+                urlsplit(url if self._sentinels is None else self._sentinels.url).password,
+            )
+            if secret
         ]
-        self.place = place_of(url)
+        self.place = place_of(url) if self._sentinels is None else self._sentinels.place
+        self._pool_options = pool.connection_kwargs
+
+    @property
+    def clustered(self) -> bool:
+        """Whether it is a cluster."""
+        return self._kind == "cluster"
 
     @property
     def client(self) -> Any:
         """The client, made when it is first needed. Any: its replies' types are unions nobody can narrow."""
         if self._client is None:
-            kind = redis.RedisCluster if self._clustered else redis.Redis
-            self._client = kind.from_url(self._url, **self._options)
+            if self._sentinels is not None:
+                self._client = self._by_sentinel(self._sentinels)
+            else:
+                kind = redis.RedisCluster if self._kind == "cluster" else redis.Redis
+                self._client = kind.from_url(self._url, **self._options)
         return self._client
+
+    def _by_sentinel(self, sentinels: "_Sentinels") -> Any:
+        """A client whose every new connection asks the Sentinels for the primary."""
+        tls = {name: value for name, value in self._options.items() if name.startswith("ssl_")}
+        own = {"ssl": True, **tls} if self._url.startswith("rediss") else {}
+        asking = {
+            name: self._options[name]
+            for name in ("socket_timeout", "socket_connect_timeout", "protocol", "retry")
+        }
+        if self._sentinel_password:
+            asking["password"] = self._sentinel_password
+        credentials = {
+            name: self._pool_options[name]
+            for name in ("username", "password", "db")
+            if self._pool_options.get(name) is not None
+        }
+        several: Any = Sentinel(sentinels.hosts, sentinel_kwargs={**asking, **own})  # type: ignore[no-untyped-call]  # redis has no types for it
+        return several.master_for(sentinels.service, **{**self._options, **own, **credentials})
 
     def close(self) -> None:
         """Close the connections; the next use opens them anew."""
@@ -107,6 +174,8 @@ class Server:
         try:
             yield
         except (RedisError, RedisClusterException, OSError) as error:
+            if self._sentinels is not None:
+                self.close()  # so that the next try asks who the primary is now
             raise self._told(error, doing) from _without_secrets(error, *self._secrets)
 
     def _told(self, error: Exception, doing: str) -> DeliveryError:
@@ -131,6 +200,35 @@ class Server:
         return DeliveryError(
             f"{where} answered with an error ({doing}): {_scrubbed(text, self._secrets)}", permanent=True
         )
+
+
+@dataclass(frozen=True, slots=True)
+class _Sentinels:
+    """Where to ask for the primary of `service`; `url` has its user, password and database."""
+
+    hosts: list[tuple[str, int]]
+    service: str
+    url: str
+
+    @property
+    def place(self) -> str:
+        where = ",".join(f"{host}:{port}" for host, port in self.hosts)
+        return f"{where} (Sentinel, {self.service})"
+
+
+def _sentinels(url: str) -> _Sentinels:
+    """Take apart `redis://[user:password@]host:port,host:port/service[/db]`; raises ValueError."""
+    scheme, _, rest = url.partition("://")
+    address, _, path = rest.partition("/")
+    credentials, at, hosts = address.rpartition("@")
+    service, _, database = path.partition("/")
+    if not service or not hosts:
+        raise ValueError("no Sentinel or no service")
+    parts = [urlsplit(f"//{host}") for host in hosts.split(",")]
+    found = [(part.hostname or "", part.port or 26379) for part in parts]
+    if not all(host for host, _ in found):
+        raise ValueError("a Sentinel without a host")
+    return _Sentinels(found, service, f"{scheme}://{credentials}{at}{found[0][0]}/{database}")
 
 
 def _check_path(url: str) -> None:

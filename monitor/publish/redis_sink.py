@@ -3,9 +3,10 @@
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
-from monitor.publish.connection import Server
+from monitor.errors import DeliveryError, UsageError
+from monitor.publish.connection import NO_ACCESS, Access, Server
 from monitor.publish.keys import Keys
 from monitor.publish.parcel import Item, Notice
 
@@ -19,7 +20,8 @@ class RedisSink:
 
     `stream_maxlen` is how many entries a stream keeps, about; `frame_ttl` how many seconds a picture is
     kept; `mark_ttl` for how many seconds a second delivery of the same id is known for one, which must be
-    longer than a parcel can wait between a delivery and its repetition. `timeout` is in seconds.
+    longer than a parcel can wait between a delivery and its repetition. `timeout` is in seconds. `replicas`
+    is how many replicas must have an item before it counts as delivered, so that it outlives a failover.
 
     The script needs Redis 6.2 or Valkey; on a cluster, a prefix with a hash tag.
     """
@@ -32,12 +34,15 @@ class RedisSink:
         stream_maxlen: int = 10_000,
         frame_ttl: int = 86_400,
         mark_ttl: int = 7 * 86_400,
+        replicas: int = 0,
         timeout: float = 2.0,
-        username: str | None = None,
-        password: str | None = None,
+        access: Access = NO_ACCESS,
     ) -> None:
         self.keys = Keys(prefix)
-        self._server = Server(url, self.keys, timeout=timeout, username=username, password=password)
+        self._server = Server(url, self.keys, timeout=timeout, access=access)
+        if replicas and self._server.clustered:
+            raise UsageError("waiting for replicas is not possible on a cluster")
+        self._replicas, self._patience = replicas, max(1, int(timeout * 500))
         self._maxlen, self._frame_ttl, self._mark_ttl = stream_maxlen, frame_ttl, mark_ttl
         self._script = Path(__file__).with_name(_SCRIPT).read_text(encoding="utf-8")
         self._live_is_heard = True
@@ -52,10 +57,28 @@ class RedisSink:
             arguments += item_arguments
         with self._server.errors_told("publishing"):
             # The whole script each time: it is small beside a picture, and never has to be loaded again.
-            reply = self._server.client.eval(self._script, len(keys), *keys, *arguments)
+            reply = self._evaluated(len(keys), *keys, *arguments)
         delivered, unheard = cast(tuple[int, bytes], reply)
         self._tell_of_channel(unheard.decode(errors="replace"))
         return delivered
+
+    def _evaluated(self, *arguments: Any) -> Any:
+        """The script's answer; with replicas to wait for, once they have what it wrote."""
+        if not self._replicas:
+            return self._server.client.eval(self._script, *arguments)
+        # WAIT is about its own connection's writes, so both go through one.
+        with self._server.client.pipeline(transaction=False) as both:
+            both.eval(self._script, *arguments)
+            both.execute_command("WAIT", self._replicas, self._patience)
+            reply, reached = both.execute(raise_on_error=False)
+        for answer in (reply, reached):
+            if isinstance(answer, Exception):
+                raise answer
+        if reached < self._replicas:
+            raise DeliveryError(
+                f"Redis at {self._server.place} has {reached} replicas in step of {self._replicas} asked for"
+            )
+        return reply
 
     def check(self) -> None:
         """Raise DeliveryError unless the server answers and its streams' keys are free or streams."""

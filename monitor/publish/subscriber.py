@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from redis.exceptions import ResponseError
 
 from monitor.errors import DeliveryError, MonitorError
-from monitor.publish.connection import Server
+from monitor.publish.connection import NO_ACCESS, Access, Server
 from monitor.publish.document import Event
 from monitor.publish.incidents import IncidentReport
 from monitor.publish.keys import Keys
@@ -60,13 +60,14 @@ class Subscriber:
         url: str = "redis://127.0.0.1:6379/0",
         prefix: str = "defects",
         *,
+        access: Access = NO_ACCESS,
         timeout: float = 5.0,
         patience: float = 60.0,
         interval: float = 1.0,
         on_unreadable: Callable[[UnreadableEntry], None] = log_unreadable,
     ) -> None:
         self.keys = Keys(prefix)
-        self._server = Server(url, self.keys, timeout=timeout + interval)
+        self._server = Server(url, self.keys, timeout=timeout + interval, access=access)
         self._patience, self._interval = patience, interval
         self._on_unreadable = on_unreadable
 

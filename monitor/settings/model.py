@@ -113,11 +113,23 @@ class RedisSettings(Table):
     """Where events go."""
 
     url: SecretStr = SecretStr("redis://127.0.0.1:6379/0")
-    """`redis://[user:password@]host:port/db`, `rediss://…` (TLS) or `unix://…`."""
+    """`redis://[user:password@]host:port/db`, `rediss://…` (TLS), `unix://…`, `redis+cluster://…` (one of its
+    nodes) or `redis+sentinel://[user:password@]host:port,host:port/service/db` (the Sentinels)."""
     username: str | None = None
     """ACL user, if not in the URL."""
     password: SecretStr | None = None
     """Password, if not in the URL; best as `${NAME}`."""
+    sentinel_password: SecretStr | None = None
+    """Password of the Sentinels themselves."""
+    tls_ca: str | None = None
+    """PEM file of the authority that the server's certificate must be from. Default: those of the system."""
+    tls_certificate: str | None = None
+    """PEM file of our own certificate, where the server asks for one."""
+    tls_key: str | None = None
+    """PEM file of its key."""
+    replicas: Annotated[int, Field(ge=0, le=100)] = 0
+    """Replicas that must have an event before it counts as delivered; with Sentinels 1 or more, since a
+    failover forgets what no replica had."""
     prefix: Annotated[str, Field(pattern=r"^[!-~]{1,64}$")] = "defects"
     """Prefix of all keys; on a cluster a hash tag, such as `{line1}`."""
     stream_maxlen: Annotated[int, Field(ge=1)] = 10_000

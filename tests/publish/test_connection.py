@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from monitor.errors import DeliveryError, UsageError
-from monitor.publish.connection import place_of
+from monitor.publish.connection import Access, place_of
 from monitor.publish.redis_sink import RedisSink
 from monitor.publish.subscriber import Subscriber
 
@@ -89,12 +89,12 @@ def test_a_server_that_repeats_the_password(code: str) -> None:
     [
         ("redis://:{}@127.0.0.1:{}/0", {}, "refuses the user or password"),
         ("redis://nobody:{}@127.0.0.1:{}/0", {}, "refuses the user or password"),
-        ("redis://127.0.0.1:{1}/0", {"password": SECRET}, "refuses the user or password"),
+        ("redis://127.0.0.1:{1}/0", {"access": Access(password=SECRET)}, "refuses the user or password"),
         ("redis://127.0.0.1:{1}/0", {}, "wants a password"),
     ],
 )
 def test_a_wrong_password_or_none(
-    make_server: Callable[..., Any], url: str, options: dict[str, str], says: str
+    make_server: Callable[..., Any], url: str, options: dict[str, Any], says: str
 ) -> None:
     server = make_server("--requirepass", "another")
     error = failure(url.format(SECRET, server.port), **options)
@@ -106,8 +106,8 @@ def test_the_right_password_opens(make_server: Callable[..., Any]) -> None:
     server = make_server("--requirepass", SECRET)
     for url, options in (
         (f"redis://:tr0ub4dor%263@127.0.0.1:{server.port}/0", {}),
-        (server.url, {"password": SECRET}),
-        (server.url, {"username": "default", "password": SECRET}),
+        (server.url, {"access": Access(password=SECRET)}),
+        (server.url, {"access": Access("default", SECRET)}),
     ):
         sink = RedisSink(url, **options)
         sink.check()
@@ -137,6 +137,10 @@ def test_a_replica_takes_no_writes(make_server: Callable[..., Any]) -> None:
         "",
         "localhost:6379",
         "http://localhost",
+        "redis+else://localhost",
+        "redis+sentinel://localhost",
+        "redis+sentinel:///line",
+        f"redis+sentinel://:{SECRET}@localhost:port/line",
         f"redis://:{SECRET}@host:port/0",
         f"redis://u:/{SECRET}@h/0",
         f"redis://:a/{SECRET}@h/0",

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import pytest
 
 from monitor.errors import DeliveryError, MonitorError
+from monitor.publish.connection import Access
 from monitor.publish.document import Event
 from monitor.publish.embedded import find_server
 from monitor.publish.memory_sink import MemorySink
@@ -188,7 +189,7 @@ def test_a_shut_channel_does_not_hold_events_up(
     server = make_server()
     with server.client() as client:
         client.execute_command("ACL", "SETUSER", "line", "on", ">pw", "~defects:*", "resetchannels", "+@all")
-        sink = RedisSink(server.url, username="line", password="pw")
+        sink = RedisSink(server.url, access=Access("line", "pw"))
         assert sink.deliver([make_parcel(0), make_parcel(1)]) == 2
         assert sink.deliver([make_parcel(0), make_parcel(2)]) == 2
         assert client.xlen("defects:events") == 3
@@ -206,7 +207,7 @@ def test_a_key_that_is_forbidden_leaves_no_half_delivery(
     parcel = make_parcel()
     with server.client() as client:
         client.execute_command("ACL", "SETUSER", "line", "on", ">pw", *rights, "&*", "+@all")
-        sink = RedisSink(server.url, username="line", password="pw")
+        sink = RedisSink(server.url, access=Access("line", "pw"))
         for _ in range(2):
             with pytest.raises(DeliveryError, match="permit") as caught:
                 sink.deliver([parcel])
@@ -227,7 +228,7 @@ def test_a_command_that_is_forbidden_in_the_middle_leaves_no_half_delivery(
     parcel = make_parcel().without_pictures()
     with server.client() as client:
         client.execute_command("ACL", "SETUSER", "line", "on", ">pw", "~*", "&*", "+@all", f"-{command}")
-        sink = RedisSink(server.url, username="line", password="pw")
+        sink = RedisSink(server.url, access=Access("line", "pw"))
         for _ in range(2):
             with pytest.raises(DeliveryError, match="permit"):
                 sink.deliver([parcel])
