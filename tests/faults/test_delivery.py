@@ -14,15 +14,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
 
 from monitor.publish.disk_shelf import DiskShelf
 from monitor.publish.outbox import Outbox
 from monitor.publish.redis_sink import RedisSink
 from monitor.publish.store import Store
-from tests.faults.conftest import Record
+from tests.faults.conftest import LONG, Record
 from tests.faults.events import Outcome, made_parcel, outcome
 from tests.faults.proxy import CuttingProxy
 from tests.publish.conftest import wait_until
+from tests.publish.test_access import SentinelProcess
 from tests.publish.test_disk_shelf import check_cuts
 
 Times = Callable[[int, int], int]
@@ -328,3 +330,55 @@ def test_putting_never_waits_for_redis(make_server: Callable[..., Any], path: Pa
         assert time.monotonic() - begun < 5.0, "it waited for the answer"
         server.signal(signal.SIGCONT)
         assert outbox.drain(20) == 0
+
+
+def test_a_failover_by_sentinels(
+    make_server: Callable[..., Any], program: Path, path: Path, record: Record
+) -> None:
+    """With a replica waited for, whoever is primary next has all that was acknowledged."""
+    if not LONG:
+        pytest.skip("half a minute of Sentinels: a part of make faults alone")
+    count = 5
+    primary = make_server(*KEPT, "--appenddirname", "primary")
+    follow = ("--replicaof", f"127.0.0.1 {primary.port}")
+    servers = [
+        primary,
+        *(make_server(*KEPT, "--appenddirname", name, *follow) for name in ("second", "third")),
+    ]
+    watcher = SentinelProcess(path.parent, program, primary.port)
+    watcher.start()
+    with watcher.client(decode_responses=True) as client:
+
+        def whole() -> bool:
+            replicas = client.execute_command("SENTINEL", "REPLICAS", "line")
+            return (
+                sum("master-link-status" in it and "ok" in it and "s_down" not in str(it) for it in replicas)
+                == 2
+            )
+
+        wait_until(whole, 30)
+        sink = RedisSink(f"redis+sentinel://127.0.0.1:{watcher.port}/line/0", replicas=1, timeout=1.0)
+        store = Store(100_000, 10**9, DiskShelf(path, sync="process"))
+        outbox = Outbox(sink, store=store, first_wait=0.02, longest_wait=0.3)
+        with Line(outbox, 50) as line:
+            for _ in range(count):
+                time.sleep(0.5)
+                port = int(client.execute_command("SENTINEL", "GET-MASTER-ADDR-BY-NAME", "line")[1])
+                (gone,) = [server for server in servers if server.port == port]
+                gone.stop()
+                wait_until(
+                    lambda old=port: (
+                        int(client.execute_command("SENTINEL", "GET-MASTER-ADDR-BY-NAME", "line")[1]) != old
+                    ),
+                    40,
+                )
+                gone.start()
+                wait_until(whole, 60)
+        assert outbox.drain(60) == 0
+        outbox.close()
+        port = int(client.execute_command("SENTINEL", "GET-MASTER-ADDR-BY-NAME", "line")[1])
+    watcher.stop()
+    with redis.Redis(port=port, protocol=2) as client:
+        seen = outcome(client, line.found)
+    record(f"{count} failovers by Sentinel, primary killed, `replicas = 1`", seen)
+    assert seen.flawless, seen
