@@ -1,7 +1,7 @@
 """What a training came to, as the card of its bundle tells it."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 
@@ -86,17 +86,23 @@ def finished_card(
     validation: Judged,
     *,
     spoiled: Judged | None,
-    test: Judged | None = None,
+    tests: Mapping[str, Judged] | None = None,
     familiarity: Familiarity | None = None,
 ) -> Card:
-    """`draft` of the weights of `kept_epoch`, counted from 1: threshold and what was measured at it."""
+    """`draft` with the threshold of the weights of `kept_epoch`, counted from 1, and figures at it.
+
+    `spoiled` are the validation pictures seen by a bad camera, `tests` other pictures by surface.
+    """
     threshold, origin = choose_threshold(validation.scores, validation.defective)
     figures = {"validation_loss": history[kept_epoch - 1].validation_loss}
-    for part, judged in (("validation", validation), ("spoiled_validation", spoiled), ("test", test)):
-        if judged is not None:
-            figures |= {f"{part}_{name}": value for name, value in _figures(judged, threshold).items()}
-            if familiarity is not None:
-                figures[f"{part}_unfamiliar"] = float(familiarity.unfamiliar(judged.features).mean())
+    parts = {"validation": validation}
+    if spoiled is not None:
+        parts["spoiled_validation"] = spoiled
+    parts |= {f"test_{surface}": judged for surface, judged in (tests or {}).items()}
+    for part, judged in parts.items():
+        figures |= {f"{part}_{name}": value for name, value in _figures(judged, threshold).items()}
+        if familiarity is not None:
+            figures[f"{part}_unfamiliar"] = float(familiarity.unfamiliar(judged.features).mean())
     training = draft.training.model_copy(update={"epochs": len(history), "kept_epoch": kept_epoch})
     return draft.model_copy(
         update={

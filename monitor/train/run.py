@@ -3,7 +3,7 @@
 import hashlib
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +74,7 @@ def train(
         samples, name=order.name, recipe=recipe, init=order.init, size=order.size, command=order.command
     )
     defective = sum(sample.defective for sample in kept)
-    weight = recipe.defect_weight or (len(kept) - defective) / defective
+    weight = recipe.defect_weight or ((len(kept) - defective) / defective) ** 0.5
     learner = Learner(model, draft, recipe, recipe.epochs * steps, weight)
     if state.arrays:
         learner.restore(state.arrays)
@@ -107,10 +107,16 @@ def train(
         learner.recalibrate(training.training(recipe.epochs, augmented=recipe.augmented))
     clean, spoiled = validation.judged(learner)
     familiarity = fit_familiarity(_judged(learner, training).features, clean.features)
-    tested = _judged(learner, PictureStream(test, order.size, recipe.batch, recipe.seed)) if test else None
+    tested = {
+        surface: _judged(
+            learner,
+            replace(training, samples=[sample for sample in test if sample.surface == surface]),
+        )
+        for surface in sorted({sample.surface for sample in test})
+    }
     kept_epoch = best_epoch(history) if recipe.keeps == "best" else len(history)
     card = finished_card(
-        draft, history, kept_epoch, clean, spoiled=spoiled, test=tested, familiarity=familiarity
+        draft, history, kept_epoch, clean, spoiled=spoiled, tests=tested, familiarity=familiarity
     )
     bundle = save_bundle(order.out, model, card, familiarity)
     remove_state(order.out)

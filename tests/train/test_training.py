@@ -45,8 +45,13 @@ def test_training_ends_with_a_bundle_whose_card_says_how(unbroken: Bundle):
     assert 1 <= card.training.kept_epoch <= 4
     assert "--init none" in card.training.command
     assert sum(int(line.split()[1]) for line in card.training.data) == 30
-    assert {"validation_auc", "validation_misses", "test_auc", "test_lowest_defect"} <= card.figures.keys()
-    assert card.figures["test_pictures"] == 8
+    assert {
+        "validation_auc",
+        "validation_misses",
+        "test_Simulated_auc",
+        "test_Simulated_lowest_defect",
+    } <= card.figures.keys()
+    assert card.figures["test_Simulated_pictures"] == 8
     assert card.figures["validation_misses"] == 0
     assert unbroken.familiarity is not None
     assert unbroken.keras_model().input_shape == (None, 32, 32, 3)
