@@ -14,43 +14,36 @@ goes into a new one.
 
 import contextlib
 import fcntl
-import hashlib
-import json
 import logging
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from monitor.errors import MonitorError
-from monitor.publish.parcel import Item, Notice, Parcel
+from monitor.publish.outbox_file import (
+    INSERT,
+    ROW,
+    TABLES,
+    VERSION,
+    Row,
+    connect,
+    packed,
+    salvaged,
+    transaction,
+    unpacked,
+    why_damaged,
+)
+from monitor.publish.parcel import Item
 from monitor.publish.store import Label
 
 logger = logging.getLogger(__name__)
 
-_VERSION = 1
-_TABLES = """
-CREATE TABLE IF NOT EXISTS waiting (
-    number INTEGER PRIMARY KEY, at REAL NOT NULL, camera TEXT NOT NULL, notice INTEGER NOT NULL,
-    size INTEGER NOT NULL, picture_size INTEGER NOT NULL, seal BLOB NOT NULL,
-    id TEXT NOT NULL, body TEXT NOT NULL, ready_after REAL NOT NULL, annotated BLOB, raw BLOB
-) STRICT;
-CREATE TABLE IF NOT EXISTS notes (name TEXT PRIMARY KEY, text TEXT NOT NULL) STRICT;
-"""
-_COLUMNS = "number, at, camera, notice, size, picture_size, seal, id, body, ready_after, annotated, raw"
-_INSERT = f"INSERT OR REPLACE INTO waiting ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608
-_ROW = f"SELECT {_COLUMNS} FROM waiting"  # noqa: S608 (our own column names)
 _RETRY = 5.0  # seconds between tries to write what is held in memory
-_PROBES = 20_000  # numbers after the last readable row that are looked up one by one in a damaged file
-_NOT_THE_FILES_FAULT = {
-    *(sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_FULL),
-    *(sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM, sqlite3.SQLITE_NOMEM),
-}
-
-Row = tuple[Any, ...]
+_LOG_BYTES = 8_000_000
 
 
 class DiskShelf:
@@ -78,6 +71,7 @@ class DiskShelf:
         self._trouble: str | None = None
         self._tried = clock()
         self._damaged = 0
+        self._unmoved = 0  # bytes written since the log was last copied into the database
         self._labels: dict[int, Label] = {}
         self._lock: int | None = None
         self._writer: sqlite3.Connection | None = None
@@ -126,11 +120,11 @@ class DiskShelf:
         if self._writer is None:
             return None
         try:
-            row = self._writer.execute(f"{_ROW} WHERE number = ?", (number,)).fetchone()
+            row = self._writer.execute(f"{ROW} WHERE number = ?", (number,)).fetchone()
         except sqlite3.Error as error:
             self._fail(error)
             return None
-        return None if row is None else _unpacked(row)
+        return None if row is None else unpacked(row)
 
     def remove(self, numbers: Sequence[int]) -> None:
         """Forget these."""
@@ -141,7 +135,7 @@ class DiskShelf:
         if self._remover is None or not self._gone:
             return
         try:
-            with _transaction(self._remover):
+            with transaction(self._remover):
                 self._remover.executemany("DELETE FROM waiting WHERE number = ?", [(n,) for n in self._gone])
         except sqlite3.Error as error:
             self._fail(error)
@@ -161,13 +155,14 @@ class DiskShelf:
 
     def tidy(self) -> None:
         """Copy the log into the database, so that it stays short."""
-        if self._writer is None:
+        if self._writer is None or (self._unmoved < _LOG_BYTES and self._trouble is None):
             return
-        log = self.path.with_name(self.path.name + "-wal")
-        with contextlib.suppress(OSError, sqlite3.Error):  # the log grows on; writing tells of real trouble
-            if log.stat().st_size > 4_000_000 or self._trouble is not None:
-                with contextlib.closing(_connect(self.path, "NORMAL")) as connection:
-                    connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+        self._unmoved = 0
+        try:
+            with contextlib.closing(connect(self.path, "NORMAL")) as connection:
+                connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+        except sqlite3.Error as error:  # the log grows on; writing tells of trouble that matters
+            logger.debug("the log of the outbox %s is not copied: %s", self.path, error)
 
     def close(self) -> None:
         """Let go of the file, after a last try to write what is held in memory."""
@@ -183,9 +178,9 @@ class DiskShelf:
         if self._writer is None:
             return
         try:
-            with _transaction(self._writer):
+            with transaction(self._writer):
                 for number, (item, at) in self._held.items():
-                    self._writer.execute(_INSERT, _packed(number, item, at + self._offset))
+                    self._writer.execute(INSERT, packed(number, item, at + self._offset))
                 for name, text in self._held_notes.items():
                     self._writer.execute("INSERT OR REPLACE INTO notes VALUES (?, ?)", (name, text))
         except sqlite3.Error as error:
@@ -193,6 +188,7 @@ class DiskShelf:
             return
         for number, (item, at) in self._held.items():
             self._labels[number] = Label.of(item, at)
+            self._unmoved += item.size
         self._held.clear()
         self._held_notes.clear()
         if self._trouble is not None:
@@ -207,18 +203,18 @@ class DiskShelf:
         self._trouble = f"the outbox {self.path} fails, events are held in memory: {error}"
 
     def _open(self) -> None:
-        why = _why_damaged(self.path)
+        why = why_damaged(self.path)
         rows: list[Row] = []
         notes: list[Row] = []
         if why is not None:
             rows, notes, aside = self._set_aside()
-        self._writer = _connect(self.path, self._sync)
-        self._remover = _connect(self.path, "NORMAL")
-        with _transaction(self._writer):
-            for statement in _TABLES.split(";"):
+        self._writer = connect(self.path, self._sync)
+        self._remover = connect(self.path, "NORMAL")
+        with transaction(self._writer):
+            for statement in TABLES.split(";"):
                 self._writer.execute(statement)
-            self._writer.execute(f"PRAGMA user_version = {_VERSION}")
-            self._writer.executemany(_INSERT, rows)
+            self._writer.execute(f"PRAGMA user_version = {VERSION}")
+            self._writer.executemany(INSERT, rows)
             self._writer.executemany("INSERT OR REPLACE INTO notes VALUES (?, ?)", notes)
         if why is not None:
             logger.error(
@@ -231,7 +227,7 @@ class DiskShelf:
 
     def _set_aside(self) -> tuple[list[Row], list[Row], Path]:
         """Read what can be read of a damaged file, then rename it with its log."""
-        rows, self._damaged, notes = _salvaged(self.path)
+        rows, self._damaged, notes = salvaged(self.path)
         stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%f")
         aside = self.path.with_name(f"{self.path.name}.damaged-{stamp}")
         for ending in ("-wal", "-shm", ""):
@@ -257,131 +253,3 @@ def _take_lock(path: Path) -> int:
         os.close(lock)
         raise MonitorError(f"the outbox {path} is in use by another daemon: give each its own") from error
     return lock
-
-
-def _connect(path: Path, sync: str) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, timeout=1.0, isolation_level=None, check_same_thread=False)
-    try:
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute(f"PRAGMA synchronous = {sync}")
-        connection.execute("PRAGMA wal_autocheckpoint = 0")
-    except sqlite3.Error:
-        connection.close()
-        raise
-    return connection
-
-
-@contextlib.contextmanager
-def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-        connection.execute("COMMIT")
-    except BaseException:
-        with contextlib.suppress(sqlite3.Error):
-            connection.execute("ROLLBACK")
-        raise
-
-
-def _seal(parts: Sequence[object]) -> bytes:
-    digest = hashlib.blake2b(digest_size=8)
-    for part in parts:
-        data = part if isinstance(part, bytes) else repr(part).encode("utf-8", "surrogatepass")
-        digest.update(len(data).to_bytes(8, "little") + data)
-    return digest.digest()
-
-
-def _packed(number: int, item: Item, at: float) -> Row:
-    if isinstance(item, Notice):
-        body = json.dumps([item.stream, item.fields])
-        content: Row = (item.id, body, 0.0, None, None)
-    else:
-        content = (item.id, item.document, item.ready_after, item.annotated, item.raw)
-    label = Label.of(item, at)
-    head = (number, at, item.camera, int(label.notice), label.size, label.picture_size)
-    return (*head, _seal((*head, *content)), *content)
-
-
-def _unpacked(row: Row) -> Item | None:
-    """The item; None if the row is not what was written."""
-    head, seal, content = row[:6], row[6], row[7:]
-    if _seal((*head, *content)) != seal:
-        return None
-    identity, body, ready_after, annotated, raw = content
-    if not row[3]:
-        return Parcel(identity, row[2], body, annotated, raw, ready_after)
-    stream, fields = json.loads(body)
-    return Notice(identity, row[2], tuple((name, value) for name, value in fields), stream)
-
-
-def _why_damaged(path: Path) -> str | None:
-    """What is wrong with an existing file, None if nothing is. Raises what is not the file's own fault."""
-    if not path.exists():
-        return None
-    if path.stat().st_size == 0:
-        return "it is empty"  # a file of ours never is, and SQLite would take it for a new one
-    try:
-        with contextlib.closing(_connect(path, "NORMAL")) as connection:
-            version = connection.execute("PRAGMA user_version").fetchone()[0]
-            if version != _VERSION:
-                return f"it is of version {version}, known is {_VERSION}"
-            found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
-            if found != "ok":
-                return str(found)
-            rows = connection.execute(_ROW)
-            if any(_unpacked(row) is None for row in rows):
-                return "an entry is not as it was written"
-    except UnicodeDecodeError as error:
-        return str(error)
-    except sqlite3.DatabaseError as error:
-        if error.sqlite_errorcode & 0xFF in _NOT_THE_FILES_FAULT:
-            raise
-        return str(error)
-    return None
-
-
-def _salvaged(path: Path) -> tuple[list[Row], int, list[Row]]:
-    """Sound rows of a damaged file, how many more are known of, and its notes."""
-    rows: dict[int, Row] = {}
-    bad: set[int] = set()
-    notes: list[Row] = []
-    if path.stat().st_size == 0:
-        return [], 0, []
-    try:
-        connection = _connect(path, "NORMAL")
-    except sqlite3.Error:
-        return [], 0, []
-    with contextlib.closing(connection):
-        last = _walk(connection, "ORDER BY number", rows, bad)
-        first_from_end = _walk(connection, "ORDER BY number DESC", rows, bad)
-        start = 0 if last is None else last + 1
-        end = start + _PROBES if first_from_end is None else min(first_from_end, start + _PROBES)
-        for number in range(start, end):
-            try:
-                found = connection.execute(f"{_ROW} WHERE number = ?", (number,)).fetchone()
-            except (sqlite3.Error, UnicodeDecodeError):
-                continue  # whether there was such a row cannot be told
-            _sort(found, rows, bad)
-        with contextlib.suppress(sqlite3.Error, UnicodeDecodeError):
-            notes = connection.execute("SELECT name, text FROM notes").fetchall()
-    known = [*rows, *bad]
-    missing = max(known) - min(known) + 1 - len(rows) if known else 0
-    return [rows[number] for number in sorted(rows)], missing, notes
-
-
-def _walk(connection: sqlite3.Connection, order: str, rows: dict[int, Row], bad: set[int]) -> int | None:
-    """Read rows in this order up to the first damaged place; the last number read."""
-    last = None
-    with contextlib.suppress(sqlite3.Error, UnicodeDecodeError):
-        for row in connection.execute(f"{_ROW} {order}"):
-            _sort(row, rows, bad)
-            last = int(row[0])
-    return last
-
-
-def _sort(row: Row | None, rows: dict[int, Row], bad: set[int]) -> None:
-    if row is not None and isinstance(row[0], int):
-        if _unpacked(row) is None:
-            bad.add(row[0])
-        else:
-            rows[row[0]] = row

@@ -8,9 +8,11 @@ from typing import Any, cast
 from monitor.errors import DeliveryError, UsageError
 from monitor.publish.connection import NO_ACCESS, Access, Server
 from monitor.publish.keys import Keys
-from monitor.publish.parcel import Item, Notice
+from monitor.publish.parcel import Item, Notice, Parcel
 
 logger = logging.getLogger(__name__)
+
+_NEARLY_FULL = 0.9
 
 _SCRIPT = "deliver.lua"
 
@@ -22,6 +24,10 @@ class RedisSink:
     kept; `mark_ttl` for how many seconds a second delivery of the same id is known for one, which must be
     longer than a parcel can wait between a delivery and its repetition. `timeout` is in seconds. `replicas`
     is how many replicas must have an item before it counts as delivered, so that it outlives a failover.
+
+    On a server that refuses writes at its `maxmemory` (`noeviction`), events go without their pictures once
+    nine tenths are used, and say so: pictures give way before events do. A server that evicts
+    (`volatile-ttl` for one) makes room by itself.
 
     The script needs Redis 6.2 or Valkey; on a cluster, a prefix with a hash tag.
     """
@@ -46,9 +52,12 @@ class RedisSink:
         self._maxlen, self._frame_ttl, self._mark_ttl = stream_maxlen, frame_ttl, mark_ttl
         self._script = Path(__file__).with_name(_SCRIPT).read_text(encoding="utf-8")
         self._live_is_heard = True
+        self._short = False
 
     def deliver(self, items: Sequence[Item]) -> int:
         """Deliver in order; see `monitor.publish.sink.Sink`."""
+        if self._memory_is_short(sum(item.size for item in items)):
+            items = [item.without_pictures() if isinstance(item, Parcel) else item for item in items]
         keys: list[str] = []
         arguments: list[str | bytes | int] = [self._mark_ttl, self._frame_ttl]
         for item in items:
@@ -61,6 +70,25 @@ class RedisSink:
         delivered, unheard = cast(tuple[int, bytes], reply)
         self._tell_of_channel(unheard.decode(errors="replace"))
         return delivered
+
+    def _memory_is_short(self, coming: int) -> bool:
+        """Whether so many bytes more would bring the server near the end of its memory."""
+        with self._server.errors_told("asking for its memory"):
+            client = self._server.client
+            node = (
+                {"target_nodes": client.get_node_from_key(self.keys.events)} if self._server.clustered else {}
+            )
+            memory = client.info("memory", **node)
+        limit = memory.get("maxmemory", 0)
+        evicts = memory.get("maxmemory_policy", "noeviction") != "noeviction"
+        short = bool(limit) and not evicts and memory["used_memory"] + coming > _NEARLY_FULL * limit
+        if short and not self._short:
+            logger.warning(
+                "Redis at %s has used %.0f of %.0f MB: events go without pictures until there is room",
+                *(self._server.place, memory["used_memory"] / 1e6, limit / 1e6),
+            )
+        self._short = short
+        return short
 
     def _evaluated(self, *arguments: Any) -> Any:
         """The script's answer; with replicas to wait for, once they have what it wrote."""

@@ -254,6 +254,37 @@ def test_a_full_server_refuses_and_takes_the_same_parcel_once_it_has_room(
     sink.close()
 
 
+def test_near_the_end_of_memory_pictures_give_way_and_events_go_on(
+    make_server: Callable[..., Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    server = make_server()
+    sink = RedisSink(server.url)
+    with server.client() as client:
+        client.set("filler", bytes(20_000_000))
+        client.config_set("maxmemory", int(client.info("memory")["used_memory"] * 1.1))
+        assert sink.deliver([make_parcel(0), NOTICE]) == sink.deliver([make_parcel(1), NOTICE]) == 2
+        client.config_set("maxmemory", 0)
+        sink.deliver([make_parcel(2)])
+        events = [Event.from_json(fields[b"event"]) for _, fields in client.xrange("defects:events")]
+        kept = [client.exists(f"defects:frame:{event.id}") for event in events]
+    assert [event.image.frame_key is not None for event in events] == [False, False, True]
+    assert kept == [0, 0, 1]
+    assert sum("without pictures" in message for message in caplog.messages) == 1
+    sink.close()
+
+
+def test_a_server_that_evicts_keeps_getting_pictures(make_server: Callable[..., Any]) -> None:
+    server = make_server("--maxmemory-policy", "volatile-ttl")
+    sink = RedisSink(server.url)
+    with server.client() as client:
+        client.set("filler", bytes(20_000_000))
+        client.config_set("maxmemory", int(client.info("memory")["used_memory"] * 1.1))
+        sink.deliver([make_parcel(0)])
+        ((_, fields),) = client.xrange("defects:events")
+    assert Event.from_json(fields[b"event"]).image.frame_key is not None
+    sink.close()
+
+
 def test_one_slot_of_a_cluster_holds_everything(make_server: Callable[..., Any]) -> None:
     server = make_server("--cluster-enabled", "yes")
     with server.client() as client:

@@ -1,0 +1,188 @@
+"""The file of an outbox on disk: its rows, how they are sealed, and what can be read of a damaged one."""
+
+import contextlib
+import hashlib
+import json
+import shutil
+import sqlite3
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from monitor.publish.parcel import Item, Notice, Parcel
+from monitor.publish.store import Label
+
+VERSION = 1
+TABLES = """
+CREATE TABLE IF NOT EXISTS waiting (
+    number INTEGER PRIMARY KEY, at REAL NOT NULL, camera TEXT NOT NULL, notice INTEGER NOT NULL,
+    size INTEGER NOT NULL, picture_size INTEGER NOT NULL, seal BLOB NOT NULL,
+    id TEXT NOT NULL, body TEXT NOT NULL, ready_after REAL NOT NULL, annotated BLOB, raw BLOB
+) STRICT;
+CREATE TABLE IF NOT EXISTS notes (name TEXT PRIMARY KEY, text TEXT NOT NULL) STRICT;
+"""
+_COLUMNS = "number, at, camera, notice, size, picture_size, seal, id, body, ready_after, annotated, raw"
+INSERT = f"INSERT OR REPLACE INTO waiting ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608
+ROW = f"SELECT {_COLUMNS} FROM waiting"  # noqa: S608 (our own column names)
+_LONGEST = 1 << 40
+_PROBES = 20_000  # numbers after the last readable row that are looked up one by one in a damaged file
+_NOT_THE_FILES_FAULT = {
+    *(sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_FULL),
+    *(sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM, sqlite3.SQLITE_NOMEM),
+}
+
+Row = tuple[Any, ...]
+"""A row of the table, in the order of its columns."""
+
+
+def connect(path: Path, sync: str) -> sqlite3.Connection:
+    """A connection with the log on; `sync` as in SQLite's pragma. Its log is copied by nobody but `tidy`."""
+    connection = sqlite3.connect(path, timeout=1.0, isolation_level=None, check_same_thread=False)
+    try:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute(f"PRAGMA synchronous = {sync}")
+        connection.execute("PRAGMA wal_autocheckpoint = 0")
+    except sqlite3.Error:
+        connection.close()
+        raise
+    return connection
+
+
+@contextlib.contextmanager
+def transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    """All that is done inside, or nothing."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        with contextlib.suppress(sqlite3.Error):
+            connection.execute("ROLLBACK")
+        raise
+
+
+def _seal(parts: Sequence[object]) -> bytes:
+    digest = hashlib.blake2b(digest_size=8)
+    for part in parts:
+        data = part if isinstance(part, bytes) else repr(part).encode("utf-8", "surrogatepass")
+        digest.update(len(data).to_bytes(8, "little") + data)
+    return digest.digest()
+
+
+def packed(number: int, item: Item, at: float) -> Row:
+    """The row of an item, sealed; `at` is Unix time."""
+    if isinstance(item, Notice):
+        body = json.dumps([item.stream, item.fields])
+        content: Row = (item.id, body, 0.0, None, None)
+    else:
+        content = (item.id, item.document, item.ready_after, item.annotated, item.raw)
+    label = Label.of(item, at)
+    head = (number, at, item.camera, int(label.notice), label.size, label.picture_size)
+    return (*head, _seal((*head, *content)), *content)
+
+
+def unpacked(row: Row) -> Item | None:
+    """The item; None if the row is not what was written."""
+    head, seal, content = row[:6], row[6], row[7:]
+    if _seal((*head, *content)) != seal:
+        return None
+    identity, body, ready_after, annotated, raw = content
+    if not row[3]:
+        return Parcel(identity, row[2], body, annotated, raw, ready_after)
+    stream, fields = json.loads(body)
+    return Notice(identity, row[2], tuple((name, value) for name, value in fields), stream)
+
+
+def why_damaged(path: Path) -> str | None:
+    """What is wrong with an existing file, None if nothing is. Raises what is not the file's own fault."""
+    if not path.exists():
+        return None
+    if path.stat().st_size == 0:
+        return "it is empty"  # a file of ours never is, and SQLite would take it for a new one
+    try:
+        with contextlib.closing(connect(path, "NORMAL")) as connection:
+            version = connection.execute("PRAGMA user_version").fetchone()[0]
+            if version != VERSION:
+                return f"it is of version {version}, known is {VERSION}"
+            found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+            if found != "ok":
+                return str(found)
+            rows = connection.execute(ROW)
+            if any(unpacked(row) is None for row in rows):
+                return "an entry is not as it was written"
+    except UnicodeDecodeError as error:
+        return str(error)
+    except sqlite3.DatabaseError as error:
+        if error.sqlite_errorcode & 0xFF in _NOT_THE_FILES_FAULT:
+            raise
+        return str(error)
+    return None
+
+
+def salvaged(path: Path) -> tuple[list[Row], int, list[Row]]:
+    """Sound rows of a damaged file, how many more are known of, and its notes. Reads a copy of it."""
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix="salvage-") as folder:
+        copy = Path(folder) / path.name
+        for ending in ("", "-wal"):
+            part = path.with_name(path.name + ending)
+            if part.exists():
+                shutil.copyfile(part, copy.with_name(copy.name + ending))
+        _lengthen(copy)
+        try:
+            with contextlib.closing(connect(copy, "OFF")) as connection:
+                return _readable(connection)
+        except sqlite3.Error:
+            return [], 0, []
+
+
+def _lengthen(copy: Path) -> None:
+    """Give a file that was cut off its length again, in zeros: of a short one SQLite reads nothing at all."""
+    with copy.open("r+b") as file:
+        header = file.read(100)
+        if len(header) == 100 and header.startswith(b"SQLite format 3\0"):
+            page = int.from_bytes(header[16:18], "big")
+            length = (65_536 if page == 1 else page) * int.from_bytes(header[28:32], "big")
+            if copy.stat().st_size < length < _LONGEST:
+                file.truncate(length)
+
+
+def _readable(connection: sqlite3.Connection) -> tuple[list[Row], int, list[Row]]:
+    """What `salvaged` gives, of an open file."""
+    rows: dict[int, Row] = {}
+    bad: set[int] = set()
+    notes: list[Row] = []
+    last = _walk(connection, "ORDER BY number", rows, bad)
+    first_from_end = _walk(connection, "ORDER BY number DESC", rows, bad)
+    start = 0 if last is None else last + 1
+    end = start + _PROBES if first_from_end is None else min(first_from_end, start + _PROBES)
+    for number in range(start, end):
+        try:
+            found = connection.execute(f"{ROW} WHERE number = ?", (number,)).fetchone()
+        except (sqlite3.Error, UnicodeDecodeError):
+            continue  # whether there was such a row cannot be told
+        _sort(found, rows, bad)
+    with contextlib.suppress(sqlite3.Error, UnicodeDecodeError):
+        found = connection.execute("SELECT name, text FROM notes").fetchall()
+        notes = [row for row in found if all(isinstance(part, str) for part in row)]
+    known = [*rows, *bad]
+    missing = max(known) - min(known) + 1 - len(rows) if known else 0
+    return [rows[number] for number in sorted(rows)], missing, notes
+
+
+def _walk(connection: sqlite3.Connection, order: str, rows: dict[int, Row], bad: set[int]) -> int | None:
+    """Read rows in this order up to the first damaged place; the last number read."""
+    last = None
+    with contextlib.suppress(sqlite3.Error, UnicodeDecodeError):
+        for row in connection.execute(f"{ROW} {order}"):
+            _sort(row, rows, bad)
+            last = int(row[0])
+    return last
+
+
+def _sort(row: Row | None, rows: dict[int, Row], bad: set[int]) -> None:
+    if row is not None and isinstance(row[0], int):
+        if unpacked(row) is None:
+            bad.add(row[0])
+        else:
+            rows[row[0]] = row
