@@ -10,8 +10,7 @@ from monitor.errors import UsageError
 class Recipe:
     """The choices of one way to train.
 
-    `defect_weight` multiplies the loss of defective pictures; None takes the root of good pictures per
-    defective one: half way, on a scale of logits, to counting both kinds alike.
+    `defect_weight` multiplies the loss of defective pictures; None takes good pictures per defective one.
     `mask_weight` weighs a second loss, which asks the explained layer, and its most varied maps alone, to
     tell the pixels of the defect from the others, where masks are known; 0 leaves it out.
     `keeps` is the epoch whose weights count: the one of least validation loss, or the last, where a falling
@@ -58,7 +57,7 @@ ARTICLE = Recipe(
 
 DEFAULT = Recipe(
     name="default",
-    epochs=28,
+    epochs=20,
     split="stratified",
     seed=0,
     learning_rate=3e-4,

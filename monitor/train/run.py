@@ -74,7 +74,7 @@ def train(
         samples, name=order.name, recipe=recipe, init=order.init, size=order.size, command=order.command
     )
     defective = sum(sample.defective for sample in kept)
-    weight = recipe.defect_weight or ((len(kept) - defective) / defective) ** 0.5
+    weight = recipe.defect_weight or (len(kept) - defective) / defective
     learner = Learner(model, draft, recipe, recipe.epochs * steps, weight)
     if state.arrays:
         learner.restore(state.arrays)

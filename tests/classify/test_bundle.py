@@ -13,6 +13,9 @@ from monitor.classify.bundle import Bundle, load_bundle, save_bundle
 from monitor.classify.card import CARD_NAME, read_card
 from monitor.errors import ModelError
 
+# Keras hands its variables to NumPy 2 in a way that NumPy has deprecated.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+
 
 def refused(message: str, path: Path) -> None:
     with pytest.raises(ModelError, match=message) as caught:
