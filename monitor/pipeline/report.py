@@ -9,9 +9,11 @@ from typing import Any
 
 from monitor.annotate.jpeg import encode_jpeg
 from monitor.annotate.picture import annotate
+from monitor.annotate.xmp import xmp_packet
 from monitor.locate.regions import find_regions, frame_heat
 from monitor.pipeline.judge import Flagged
 from monitor.pipeline.observer import Observer
+from monitor.publish.document import event_id
 from monitor.records import Explanation, Finding, Heat, HeatPatch, Image, Region, Stage
 
 log = logging.getLogger(__name__)
@@ -158,7 +160,9 @@ class Reporter:
             captured_at=frame.captured_at,
             reason=reason,
         )
-        return encode_jpeg(drawn, self._explaining.jpeg_quality)
+        identity = event_id(frame.camera, frame.captured_at, frame.number)
+        xmp = xmp_packet(identity, verdict.label, verdict.score, regions)
+        return encode_jpeg(drawn, self._explaining.jpeg_quality, xmp)
 
 
 def _unlocalised(explanation: Explanation, reason: str) -> Explanation:

@@ -43,9 +43,10 @@ def asyncapi() -> dict[str, Any]:
             "version": "1",
             "license": {"name": "MIT"},
             "description": (
-                "What the daemon publishes in Redis or Valkey. A stream's entry has text fields: those named "
-                "as headers, and the payload, which is JSON in the field named after the message. An entry of "
-                "the coverage stream is its fields alone. Pictures (JPEG) are in the keys that an event names."
+                "What the daemon publishes in Redis or Valkey. A stream's entry has text fields: those "
+                "named as headers, and the payload, which is JSON in the field named after the message. An "
+                "entry of the coverage stream is its fields alone. Pictures (JPEG) are in the keys that an "
+                "event names."
             ),
         },
         "defaultContentType": "application/json",
