@@ -18,7 +18,7 @@ test: ## all tests, with the real servers they talk to
 	@.ci/setup test
 	@$(BIN)/python -m pytest
 
-faults: ## the whole fault suite, about a quarter of an hour; its table is in build/faults.md
+faults: ## the whole fault suite, about ten minutes; its table is in build/faults.md
 	@.ci/setup test
 	@FAULTS=long $(BIN)/python -m pytest tests/faults --timeout 900
 	@cat build/faults.md

@@ -6,11 +6,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from monitor.errors import DeliveryError
+from monitor.publish.disk_shelf import DiskShelf
 from monitor.publish.memory_sink import MemorySink
 from monitor.publish.outbox import Outbox
 from monitor.publish.parcel import Item, Notice
@@ -291,3 +293,63 @@ def test_a_paused_server_gets_everything_once_when_it_goes_on(make_server: Calla
         pictures = [client.get(f"defects:frame:{identity}") for identity in ids]
     assert ids == [make_parcel(number).id for number in range(60)]
     assert pictures == [make_parcel(number).annotated for number in range(60)]
+
+
+# What cannot be kept is said to subscribers.
+
+
+def test_what_waited_too_long_is_given_up_and_said() -> None:
+    now = [0.0]
+    sink = MemorySink()
+    sink.failure = DOWN
+    with outbox_to(sink, max_age=100.0, clock=lambda: now[0]) as outbox:
+        outbox.put(make_parcel(0))
+        wait_until(lambda: outbox.stats().up is False)
+        now[0] = 150.0
+        outbox.put(make_parcel(1))
+        wait_until(lambda: outbox.stats().shed_events == 1)
+        sink.failure = None
+        assert outbox.drain(10) == 0
+    assert numbers(sink) == [1]
+    (notice,) = sink.notices
+    assert dict(notice.fields)["cause"] == "outbox-too-old"
+
+
+def test_what_a_damaged_file_lost_is_said(tmp_path: Path) -> None:
+    path = tmp_path / "outbox.db"
+    sink = MemorySink()
+    sink.failure = DOWN
+    with outbox_to(sink, store=Store(100, 10**9, DiskShelf(path))) as outbox:
+        for number in range(3):
+            outbox.put(make_parcel(number))
+        outbox.drain(0.05)
+    data = path.read_bytes()
+    at = data.index(make_parcel(1).id.encode())
+    path.write_bytes(data[:at] + b"x" + data[at + 1 :])
+    sink.failure = None
+    with outbox_to(sink, store=Store(100, 10**9, DiskShelf(path))) as outbox:
+        assert outbox.drain(10) == 0
+    assert numbers(sink) == [0, 2]
+    (notice,) = sink.notices
+    assert {**dict(notice.fields), "from": "", "to": ""} == {
+        **{"kind": "shed", "camera": "*", "pictures": "0", "events": "1", "notices": "0"},
+        **{"from": "", "to": "", "cause": "outbox-damaged"},
+    }
+
+
+def test_what_did_not_fit_is_said_after_a_restart_too(tmp_path: Path) -> None:
+    path = tmp_path / "outbox.db"
+    sink = MemorySink()
+    sink.failure = DOWN
+    with outbox_to(sink, store=Store(10, 10**9, DiskShelf(path))) as outbox:
+        for number in range(30):
+            outbox.put(make_parcel(number))
+        outbox.drain(0.05)
+        lost = outbox.stats().shed_events
+    sink.failure = None
+    with outbox_to(sink, store=Store(100, 10**9, DiskShelf(path))) as outbox:
+        assert outbox.drain(10) == 0
+    assert lost >= 20
+    kept = 30 - len(sink.parcels)
+    assert sum(int(dict(notice.fields)["events"]) for notice in sink.notices) == lost
+    assert kept - lost in (0, 1)  # the notice itself takes the place of one more
