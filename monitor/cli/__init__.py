@@ -1,5 +1,6 @@
 """The command line: parse, load, call one function, exit code. Heavy imports stay inside the commands."""
 
+import os
 import sys
 
 import typer
@@ -43,6 +44,7 @@ def _options(
 
 def main() -> None:
     """Run the command line; a mistake of the user's ends in one line, a bug in a traceback."""
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # of a broken picture we say more, and once
     try:
         app()
     except MonitorError as error:

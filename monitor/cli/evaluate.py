@@ -67,6 +67,7 @@ def evaluate(
 ) -> None:
     """Judge labelled pictures and say how well: scores, places, robustness, surfaces that are not known."""
     from monitor.classify.bundle import load_bundle
+    from monitor.cli.quiet import import_tensorflow
     from monitor.dataset import FolderLayout, read_samples
     from monitor.errors import UsageError
     from monitor.models import shipped_model
@@ -89,6 +90,7 @@ def evaluate(
     from rich.console import Console
     from rich.progress import Progress
 
+    import_tensorflow()
     from monitor.evaluate.corruptions import CORRUPTIONS
     from monitor.evaluate.network import network_of
     from monitor.evaluate.report import About

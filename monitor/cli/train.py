@@ -60,6 +60,7 @@ def train(
 
     An interrupted training leaves the best model so far; the same command with --resume goes on.
     """
+    from monitor.cli.quiet import import_tensorflow
     from monitor.dataset import FolderLayout, inspect, read_samples
     from monitor.errors import UsageError
     from monitor.train.recipe import recipe_named
@@ -89,6 +90,7 @@ def train(
         )
     samples = [sample for sample in samples if sample.path not in found.repeated]
 
+    import_tensorflow()
     import tensorflow as tf
 
     from monitor.train.progress import OnConsole
