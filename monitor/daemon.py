@@ -1,41 +1,29 @@
-"""The composition root: the only place that knows every part, wires them, starts and ends them."""
+"""A running daemon: starts its parts, passes on what they say, ends them in order."""
 
 import logging
-import os
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from functools import partial
-from pathlib import Path
 
 from prometheus_client import CollectorRegistry, disable_created_metrics
 
-from monitor import __version__
-from monitor.capture.address import parse_address
+from monitor import __version__, assembly
 from monitor.capture.camera import Camera
-from monitor.capture.source import open_source
 from monitor.classify.bundle import load_bundle
-from monitor.classify.classifier import Classifier
-from monitor.classify.device import Device, prepare_tensorflow
-from monitor.classify.preprocess import fit, preprocess_graph
 from monitor.errors import DeliveryError, MonitorError
-from monitor.locate.geometry import network_views
 from monitor.measure.http import Health, HttpServer, serve
 from monitor.measure.metrics import Metrics
 from monitor.models import shipped_model
-from monitor.pipeline.judge import Flagged, Judge, Judgement
-from monitor.pipeline.report import Explaining, Reporter
+from monitor.pipeline.judge import Flagged, Judge
+from monitor.pipeline.report import Reporter
 from monitor.publish import document
-from monitor.publish.connection import Access
-from monitor.publish.disk_shelf import DiskShelf
-from monitor.publish.incidents import Incidents, Window
 from monitor.publish.outbox import Outbox
 from monitor.publish.parcel import Item, Notice, Parcel
-from monitor.publish.redis_sink import RedisSink
-from monitor.publish.store import Kind, Store
-from monitor.records import Box, CameraChange, Finding, Gap
+from monitor.publish.store import Kind
+from monitor.records import CameraChange, Finding, Gap
 from monitor.settings import CameraSettings, Settings
 
 log = logging.getLogger(__name__)
@@ -77,10 +65,10 @@ class Daemon:
             labels=[self._label],
         )
         self._metrics.build(__version__)
-        self._sink = self._make_sink()
+        self._sink = assembly.sink(settings)
         self._refuse_what_waiting_cannot_mend()
-        self._store = self._make_store()
-        self._incidents = self._make_incidents()
+        self._store = assembly.store(settings)
+        self._incidents = assembly.incidents(settings, self._store.shelf.note(_INCIDENTS))
         self._incidents_lock = (
             threading.Lock()
         )  # frames come in the report loop, ends by time in the main one
@@ -114,10 +102,30 @@ class Daemon:
                 on_state=self._redis_changed,
                 on_delivered=self._delivered,
             )
-            classifier = self._make_classifier()
-            self._reporter = self._make_reporter(classifier)
-            self._cameras = [self._make_camera(camera) for camera in self._settings.camera]
-            self._judge = self._make_judge(classifier, self._cameras)
+            wanted, card = self._settings, self._bundle.card
+            device = assembly.device(wanted)
+            self._metrics.model(
+                name=card.name,
+                sha256=card.model.sha256,
+                device=device.description,
+                precision=device.precision,
+            )
+            classifier = assembly.classifier(wanted, self._bundle, device)
+            self._reporter = Reporter(
+                assembly.explaining(wanted, card, classifier.explain),
+                self._publish,
+                self._metrics,
+                waiting=wanted.explain.queue,
+            )
+            self._cameras = [self._make_camera(camera) for camera in wanted.camera]
+            self._judge = Judge(
+                self._cameras,
+                assembly.judgement(wanted, self._bundle, classifier.classify),
+                views={camera.name: assembly.views(camera) for camera in wanted.camera},
+                pass_on=self._reporter.put,
+                report=self._happened,
+                observer=self._metrics,
+            )
             self._watch()
         finally:
             self._http.close()
@@ -166,7 +174,7 @@ class Daemon:
         if left and durable:
             log.warning(
                 "%d events or notices wait in %s and go out after the next start: %s",
-                *(left, self._outbox_path(), self._redis_trouble or "out of time"),
+                *(left, assembly.outbox_path(self._settings), self._redis_trouble or "out of time"),
             )
         elif left and self._failure is None:
             self._failure = DeliveryError(
@@ -200,50 +208,6 @@ class Daemon:
         thread.start()
         return thread
 
-    def _make_sink(self) -> RedisSink:
-        redis = self._settings.redis
-        return RedisSink(
-            redis.url.get_secret_value(),
-            redis.prefix,
-            stream_maxlen=redis.stream_maxlen,
-            frame_ttl=redis.frame_ttl,
-            mark_ttl=int(self._settings.outbox.max_age) + 3600,
-            timeout=redis.timeout,
-            replicas=redis.replicas,
-            access=Access(
-                username=redis.username,
-                password=redis.password.get_secret_value() if redis.password else None,
-                sentinel_password=redis.sentinel_password.get_secret_value()
-                if redis.sentinel_password
-                else None,
-                ca=redis.tls_ca,
-                certificate=redis.tls_certificate,
-                key=redis.tls_key,
-            ),
-        )
-
-    def _outbox_path(self) -> Path | None:
-        """The file that is asked for, else one in the folder that systemd gives a service."""
-        if self._settings.outbox.path:
-            return Path(self._settings.outbox.path)
-        folder = os.environ.get("STATE_DIRECTORY", "").split(":")[0]
-        return Path(folder) / "outbox.db" if folder else None
-
-    def _make_store(self) -> Store:
-        wanted, path = self._settings.outbox, self._outbox_path()
-        if path is None:
-            log.info("events that wait for Redis are in memory alone: outbox.path would keep them on disk")
-            return Store(wanted.max_events, wanted.max_bytes)
-        store = Store(wanted.max_events, wanted.max_bytes, DiskShelf(path, sync=wanted.sync))
-        if len(store):
-            log.info("%d events or notices of an earlier run wait in %s", len(store), path)
-        return store
-
-    def _make_incidents(self) -> Incidents:
-        wanted = self._settings.incidents
-        window = Window(wanted.seconds, wanted.frames, wanted.shift)
-        return Incidents(window, self._store.shelf.note(_INCIDENTS))
-
     def _tell_incidents(self) -> None:
         """Publish starts and ends, each in one step with the state that has it told."""
         while (report := self._incidents.next_report()) is not None:
@@ -258,6 +222,14 @@ class Daemon:
                 },
             )
 
+    def _make_camera(self, camera: CameraSettings) -> Camera:
+        return assembly.camera(
+            camera,
+            report=self._happened,
+            on_frame=lambda: self._judge.wake(),  # noqa: PLW0108 (the judge is made after the cameras)
+            on_read=partial(self._metrics.stage, camera.name, "capture"),
+        )
+
     def _refuse_what_waiting_cannot_mend(self) -> None:
         """A Redis that is away may come back; a wrong password at the start is a mistake to mend now."""
         try:
@@ -266,75 +238,6 @@ class Daemon:
             if error.permanent:
                 raise
             log.warning("starting without Redis", extra={"why": str(error)})
-
-    def _make_classifier(self) -> Classifier:
-        wanted, card = self._settings.inference, self._bundle.card
-        explain = self._settings.explain
-        device: Device = prepare_tensorflow(wanted.device, wanted.precision, wanted.threads)
-        self._metrics.model(
-            name=card.name, sha256=card.model.sha256, device=device.description, precision=device.precision
-        )
-        return Classifier(
-            self._bundle.keras_model(),
-            layer=card.cam_layer,
-            defect_index=card.defect_class,
-            prepare=partial(preprocess_graph, card),
-            size=card.input_size,
-            device=device,
-            batch=wanted.batch,
-            max_n=explain.max_n,
-            scoring=card.localisation.scoring if explain.scoring == "card" else explain.scoring,
-        )
-
-    def _make_judge(self, classifier: Classifier, cameras: Sequence[Camera]) -> Judge:
-        card, familiarity = self._bundle.card, self._bundle.familiarity
-        threshold = self._settings.model.threshold
-        others = [name for index, name in enumerate(card.classes) if index != card.defect_class]
-        judgement = Judgement(
-            classify=classifier.classify,
-            fit=partial(fit, size=card.input_size),
-            threshold=card.threshold if threshold is None else threshold,
-            labels=(others[0], self._label),
-            batch=self._settings.inference.batch,
-            distance=familiarity.distance if familiarity else None,
-            limit=familiarity.limit if familiarity else float("inf"),
-        )
-        return Judge(
-            cameras,
-            judgement,
-            views={camera.name: _views(camera) for camera in self._settings.camera},
-            pass_on=self._reporter.put,
-            report=self._happened,
-            observer=self._metrics,
-        )
-
-    def _make_reporter(self, classifier: Classifier) -> Reporter:
-        card, wanted = self._bundle.card, self._settings.explain
-        explaining = Explaining(
-            explain=classifier.explain if wanted.enabled else None,
-            max_n=wanted.max_n,
-            threshold=card.localisation.threshold if wanted.threshold is None else wanted.threshold,
-            minimum_area=wanted.minimum_area,
-            input_size=card.input_size,
-            cell_offset=card.cell_offset,
-            jpeg_quality=self._settings.annotate.jpeg_quality,
-            raw_frames=self._settings.redis.raw_frames,
-        )
-        return Reporter(explaining, self._publish, self._metrics, waiting=wanted.queue)
-
-    def _make_camera(self, camera: CameraSettings) -> Camera:
-        every = camera.inspects_every_frame
-        return Camera(
-            camera.name,
-            partial(open_source, camera.source, fps=camera.fps, loop=camera.loop, own_rate=not every),
-            frames="every" if every else "newest",
-            buffer=camera.buffer,
-            report=self._happened,
-            on_frame=lambda: self._judge.wake(),  # noqa: PLW0108 (the judge is made after the cameras)
-            # A camera comes back by itself; a folder or file that is not there is a mistake to mend.
-            reopen=camera.loop or parse_address(camera.source).kind != "files",
-            on_read=partial(self._metrics.stage, camera.name, "capture"),
-        )
 
     def _publish(self, finding: Finding, flagged: Flagged, jpeg: bytes, raw: bytes | None) -> None:
         novelty = flagged.novelty
@@ -396,6 +299,8 @@ class Daemon:
             self._broken.append(f"camera {change.camera}: {before.detail}")
         self._changes[change.camera] = change
         self._metrics.camera_up(change.camera, change.state == "up")
+        if change.state == "down" and change.cause is not None:
+            self._metrics.reconnect(change.camera, change.cause)
         level = logging.WARNING if change.state == "down" else logging.INFO
         log.log(
             level,
@@ -429,12 +334,3 @@ class Daemon:
         if trouble := self._store.shelf.trouble():
             degraded.append(trouble)
         return Health(self._ready.is_set(), {"cameras": cameras, "degraded": degraded})
-
-
-def _views(camera: CameraSettings) -> Callable[[int, int], tuple[Box, ...]]:
-    """The parts of a frame of this camera that are shown to the network."""
-    roi = None
-    if camera.roi is not None:
-        left, top, width, height = camera.roi
-        roi = Box(left, top, left + width, top + height)
-    return partial(network_views, roi=roi, tiles=camera.tiles, overlap=camera.overlap)

@@ -131,9 +131,7 @@ class HeatPatch:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Explanation:
-    """Where the evidence lies. Without patches, `reason` says why the frame is not localised.
-
-    """
+    """Where the evidence lies. Without patches, `reason` says why the frame is not localised."""
 
     method: str
     max_n: int

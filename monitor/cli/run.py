@@ -1,9 +1,12 @@
 """`defect-monitor run`: the daemon."""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from monitor.errors import MonitorError
 
 
 def run(
@@ -11,7 +14,7 @@ def run(
 ) -> None:
     """Watch the cameras of CONFIG until they end or a signal comes. A second Ctrl-C exits at once."""
     from monitor.cli.quiet import import_tensorflow
-    from monitor.cli.signals import stop_on_signals
+    from monitor.cli.signals import leave, stop_on_signals
     from monitor.log import start_log
     from monitor.settings import read_settings
 
@@ -23,4 +26,9 @@ def run(
 
     daemon = Daemon(settings)
     stop_on_signals(daemon.stop)
-    daemon.run()
+    try:
+        daemon.run()
+    except MonitorError as error:
+        print(f"defect-monitor: {error}", file=sys.stderr)
+        leave(error.exit_code)
+    leave(0)

@@ -1,9 +1,12 @@
 """Ctrl-C and SIGTERM: the first asks to finish, the second ends at once."""
 
+import logging
 import os
 import signal
+import sys
 from collections.abc import Callable
 from types import FrameType
+from typing import NoReturn
 
 
 def stop_on_signals(stop: Callable[[], None]) -> None:
@@ -19,3 +22,15 @@ def stop_on_signals(stop: Callable[[], None]) -> None:
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, handle)
+
+
+def leave(code: int) -> NoReturn:
+    """End the process now, when all is done and said.
+
+    A thread in native code, such as a read that hangs or one of TensorFlow's, can abort the interpreter's
+    own way out, and the exit code with it.
+    """
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)

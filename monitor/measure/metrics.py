@@ -158,7 +158,7 @@ class Metrics:
         """Whether `camera` delivers frames."""
         self._camera_up.labels(camera).set(up)
 
-    def reconnect(self, camera: str, cause: Cause) -> None:
+    def reconnect(self, camera: str, cause: str) -> None:
         """`camera` is opened anew, because of `cause`."""
         self._reconnects.labels(camera, cause).inc()
 

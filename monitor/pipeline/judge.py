@@ -81,6 +81,10 @@ class Flagged:
     latency: Mapping[Stage, float]
 
 
+Classify = Callable[[NDArray[np.uint8]], Answer]
+"""Answers a batch (b, h, w, 3) uint8 of pictures at the network's size."""
+
+
 @dataclass(frozen=True, slots=True)
 class Judgement:
     """What the judge applies to every frame.
@@ -89,7 +93,7 @@ class Judgement:
     `distance` maps features (b, c) to distances (b,) from the training data, beyond `limit` unfamiliar.
     """
 
-    classify: Callable[[NDArray[np.uint8]], Answer]
+    classify: Classify
     fit: Callable[[Image], Image]
     threshold: float
     labels: tuple[str, str]

@@ -21,6 +21,10 @@ log = logging.getLogger(__name__)
 METHOD = "faster-score-cam"
 
 
+Explain = Callable[[Image, Any], tuple[Heat, float]]
+"""Heat (rows, columns) 0..1 and its strength, of a picture (h, w, 3) uint8 and its activations."""
+
+
 @dataclass(frozen=True, slots=True)
 class Explaining:
     """How flagged frames are explained and located.
@@ -30,7 +34,7 @@ class Explaining:
     parts shown; `input_size` (height, width) and `cell_offset` (x, y) are the network's.
     """
 
-    explain: Callable[[Image, Any], tuple[Heat, float]] | None
+    explain: Explain | None
     max_n: int
     threshold: float
     minimum_area: float

@@ -1,0 +1,160 @@
+"""From settings to parts: the one place that turns them into plain values."""
+
+import logging
+import os
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from monitor.capture.address import parse_address
+from monitor.capture.camera import Camera
+from monitor.capture.source import open_source
+from monitor.classify.bundle import Bundle
+from monitor.classify.card import Card
+from monitor.classify.classifier import Classifier
+from monitor.classify.device import Device, prepare_tensorflow
+from monitor.classify.preprocess import fit, preprocess_graph
+from monitor.locate.geometry import network_views
+from monitor.pipeline.judge import Classify, Judgement
+from monitor.pipeline.report import Explain, Explaining
+from monitor.publish.connection import Access
+from monitor.publish.disk_shelf import DiskShelf
+from monitor.publish.incidents import Incidents, Window
+from monitor.publish.redis_sink import RedisSink
+from monitor.publish.store import Store
+from monitor.records import Box, CameraChange, Gap
+from monitor.settings import CameraSettings, Settings
+
+log = logging.getLogger(__name__)
+
+
+def sink(settings: Settings) -> RedisSink:
+    """The way to Redis; touches no network. Raises UsageError for a URL that is none."""
+    redis = settings.redis
+    password, sentinel = redis.password, redis.sentinel_password
+    return RedisSink(
+        redis.url.get_secret_value(),
+        redis.prefix,
+        stream_maxlen=redis.stream_maxlen,
+        frame_ttl=redis.frame_ttl,
+        mark_ttl=int(settings.outbox.max_age) + 3600,
+        timeout=redis.timeout,
+        replicas=redis.replicas,
+        access=Access(
+            username=redis.username,
+            password=password.get_secret_value() if password else None,
+            sentinel_password=sentinel.get_secret_value() if sentinel else None,
+            ca=redis.tls_ca,
+            certificate=redis.tls_certificate,
+            key=redis.tls_key,
+        ),
+    )
+
+
+def outbox_path(settings: Settings) -> Path | None:
+    """The file that is asked for, else one in the folder that systemd gives a service; None: memory alone."""
+    if settings.outbox.path:
+        return Path(settings.outbox.path)
+    folder = os.environ.get("STATE_DIRECTORY", "").split(":")[0]
+    return Path(folder) / "outbox.db" if folder else None
+
+
+def store(settings: Settings) -> Store:
+    """What waits for Redis, with what an earlier run left."""
+    wanted, path = settings.outbox, outbox_path(settings)
+    if path is None:
+        log.info("events that wait for Redis are in memory alone: outbox.path would keep them on disk")
+        return Store(wanted.max_events, wanted.max_bytes)
+    kept = Store(wanted.max_events, wanted.max_bytes, DiskShelf(path, sync=wanted.sync))
+    if len(kept):
+        log.info("%d events or notices of an earlier run wait in %s", len(kept), path)
+    return kept
+
+
+def incidents(settings: Settings, state: str | None) -> Incidents:
+    """Incidents as they stood in `state`."""
+    wanted = settings.incidents
+    return Incidents(Window(wanted.seconds, wanted.frames, wanted.shift), state)
+
+
+def device(settings: Settings) -> Device:
+    """The processor to use, TensorFlow set up for it. Raises DeviceError."""
+    wanted = settings.inference
+    return prepare_tensorflow(wanted.device, wanted.precision, wanted.threads)
+
+
+def classifier(settings: Settings, bundle: Bundle, device: Device) -> Classifier:
+    """The network, traced and warm. Raises ModelError."""
+    card, scoring = bundle.card, settings.explain.scoring
+    return Classifier(
+        bundle.keras_model(),
+        layer=card.cam_layer,
+        defect_index=card.defect_class,
+        prepare=partial(preprocess_graph, card),
+        size=card.input_size,
+        device=device,
+        batch=settings.inference.batch,
+        max_n=settings.explain.max_n,
+        scoring=card.localisation.scoring if scoring == "card" else scoring,
+    )
+
+
+def judgement(settings: Settings, bundle: Bundle, classify: Classify) -> Judgement:
+    """What is applied to every frame."""
+    card, familiarity, threshold = bundle.card, bundle.familiarity, settings.model.threshold
+    clean = next(name for index, name in enumerate(card.classes) if index != card.defect_class)
+    return Judgement(
+        classify=classify,
+        fit=partial(fit, size=card.input_size),
+        threshold=card.threshold if threshold is None else threshold,
+        labels=(clean, card.classes[card.defect_class]),
+        batch=settings.inference.batch,
+        distance=familiarity.distance if familiarity else None,
+        limit=familiarity.limit if familiarity else float("inf"),
+    )
+
+
+def explaining(settings: Settings, card: Card, explain: Explain) -> Explaining:
+    """How flagged frames are explained and located."""
+    wanted = settings.explain
+    return Explaining(
+        explain=explain if wanted.enabled else None,
+        max_n=wanted.max_n,
+        threshold=card.localisation.threshold if wanted.threshold is None else wanted.threshold,
+        minimum_area=wanted.minimum_area,
+        input_size=card.input_size,
+        cell_offset=card.cell_offset,
+        jpeg_quality=settings.annotate.jpeg_quality,
+        raw_frames=settings.redis.raw_frames,
+    )
+
+
+def camera(
+    wanted: CameraSettings,
+    *,
+    report: Callable[[Gap | CameraChange], None],
+    on_frame: Callable[[], None],
+    on_read: Callable[[float], None],
+) -> Camera:
+    """A camera, not started yet."""
+    every = wanted.inspects_every_frame
+    return Camera(
+        wanted.name,
+        partial(open_source, wanted.source, fps=wanted.fps, loop=wanted.loop, own_rate=not every),
+        frames="every" if every else "newest",
+        buffer=wanted.buffer,
+        report=report,
+        on_frame=on_frame,
+        # A camera comes back by itself; a folder or file that is not there is a mistake to mend.
+        reopen=wanted.loop or parse_address(wanted.source).kind != "files",
+        on_read=on_read,
+    )
+
+
+def views(wanted: CameraSettings) -> Callable[[int, int], tuple[Box, ...]]:
+    """The parts of a frame (width, height) of this camera that are shown to the network."""
+    roi = None
+    if wanted.roi is not None:
+        left, top, width, height = wanted.roi
+        roi = Box(left, top, left + width, top + height)
+    return partial(network_views, roi=roi, tiles=wanted.tiles, overlap=wanted.overlap)
