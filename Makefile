@@ -40,11 +40,10 @@ soak: ## what takes minutes: prints the figures that the README quotes
 bench: setup ## the speed tables
 	@$(BIN)/defect-monitor bench cam
 
-model: setup ## train the shipped model again, from DAGM_ROOT and START_WEIGHTS
-	rm -rf build/simulated
-	$(BIN)/defect-monitor simulate --out build/simulated
+model: setup ## train the shipped model again into build/dagm-class1, from DAGM_ROOT and START_WEIGHTS
+	$(BIN)/defect-monitor simulate --out build/simulated --frames 250 --seed 7 --defect-rate 0.35 --textures 250 --force
 	$(BIN)/defect-monitor train --data $(DAGM_ROOT) --data build/simulated --classes Class1,Simulated \
-		--init $(START_WEIGHTS) --out monitor/models/dagm-class1
+		--init $(START_WEIGHTS) --out build/dagm-class1 --overwrite
 
 lock: ## bring the lock file up to date with pyproject.toml
 	@$(BIN)/python -m pip install --quiet uv
