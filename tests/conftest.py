@@ -1,6 +1,7 @@
 """What tests of several packages share: the data folder, a real server, the shipped model."""
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,8 @@ ROOT = Path(__file__).resolve().parent.parent
 # A loaded machine is no failure: how long an example takes says nothing here.
 hypothesis.settings.register_profile("unhurried", deadline=None)
 hypothesis.settings.load_profile("unhurried")
+# Started in the background by a shell, this process and all it starts would ignore Ctrl-C, which is tested.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 
