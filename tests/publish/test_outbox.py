@@ -319,10 +319,12 @@ def test_what_a_damaged_file_lost_is_said(tmp_path: Path) -> None:
     path = tmp_path / "outbox.db"
     sink = MemorySink()
     sink.failure = DOWN
-    with outbox_to(sink, store=Store(100, 10**9, DiskShelf(path))) as outbox:
+    shelf = DiskShelf(path)
+    with outbox_to(sink, store=Store(100, 10**9, shelf)) as outbox:
         for number in range(3):
             outbox.put(make_parcel(number))
         outbox.drain(0.05)
+    shelf.close()  # moves the log into the file, else the log's own copy would mend the damage
     data = path.read_bytes()
     at = data.index(make_parcel(1).id.encode())
     path.write_bytes(data[:at] + b"x" + data[at + 1 :])
