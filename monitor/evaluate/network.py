@@ -1,31 +1,17 @@
 """A model bundle as an evaluation uses it: the same steps, in the same order, as the daemon's."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from monitor.classify.bundle import Bundle
 from monitor.locate.regions import find_regions, frame_heat
+from monitor.pipeline.judge import Classify
+from monitor.pipeline.report import Explain
 from monitor.records import Box, Heat, HeatPatch, Image, Region
-
-
-class Answer(Protocol):
-    """The network's answer to b pictures."""
-
-    @property
-    def scores(self) -> NDArray[np.float32]:
-        """Probability of a defect, (b,), 0..1."""
-
-    @property
-    def features(self) -> NDArray[np.float32]:
-        """What the network saw, (b, c)."""
-
-    @property
-    def activations(self) -> Sequence[Any]:
-        """The explained layer's output, one tensor a picture."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,8 +29,8 @@ class Network:
     name: str
     sha256: str
     fit: Callable[[Image], Image]
-    classify: Callable[[NDArray[np.uint8]], Answer]
-    explain: Callable[[Image, Any], tuple[Heat, float]]
+    classify: Classify
+    explain: Explain
     distance: Callable[[NDArray[np.float32]], NDArray[np.float32]] | None
     limit: float
     threshold: float
