@@ -6,6 +6,7 @@ explains one flagged picture from those activations, without leaving TensorFlow.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,9 @@ from monitor.explain.score_cam import Scoring, score_cam
 from monitor.records import Heat
 
 Graph = Callable[..., Any]
+
+_FEWER = (5, 2)
+"""Numbers of maps to fall back to where time is short; see the README for what they lose."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -38,7 +42,8 @@ class Classifier:
 
     `model` ends in probabilities (n, classes); `layer` names the 4-D layer that is explained;
     `defect_index` is the class whose score counts; `prepare` maps uint8 pictures (n, h, w, 3) in
-    blue-green-red to the network's input; `batch` is the largest batch.
+    blue-green-red to the network's input; `batch` is the largest batch. `max_n` is how many maps an
+    explanation weighs at most; `ladder` are the numbers, falling, that a graph stands ready for.
     """
 
     def __init__(
@@ -66,7 +71,7 @@ class Classifier:
             features = tf.reduce_mean(activations, axis=(1, 2))
             return tf.cast(probabilities[:, defect_index], tf.float32), features, activations
 
-        def explain(pictures: Any, activations: Any) -> Any:
+        def explain(pictures: Any, activations: Any, *, max_n: int) -> Any:
             return score_cam(
                 lambda inputs: tf.cast(model(inputs, training=False), tf.float32),
                 prepare(pictures),
@@ -81,7 +86,10 @@ class Classifier:
         self._classify = {count: self._ready(classify, self._pictures(count)) for count in sizes}
         (rows, columns, channels) = both.outputs[0].shape[1:]
         maps = tf.TensorSpec((1, rows, columns, channels), tf.float32)
-        self._explain = self._ready(explain, self._pictures(1), maps)
+        self.ladder = rungs(max_n)
+        self._explain = {
+            rung: self._ready(partial(explain, max_n=rung), self._pictures(1), maps) for rung in self.ladder
+        }
         self.batch = batch
 
     def classify(self, pictures: NDArray[np.uint8]) -> Classified:
@@ -98,12 +106,16 @@ class Classifier:
             [tensor for answer in answers for tensor in answer.activations],
         )
 
-    def explain(self, picture: NDArray[np.uint8], activations: Any) -> tuple[Heat, float]:
+    def explain(
+        self, picture: NDArray[np.uint8], activations: Any, max_n: int | None = None
+    ) -> tuple[Heat, float]:
         """Heat (fh, fw), 0..1, of the defect class on one (h, w, 3) picture, and its peak before scaling.
 
-        A strength of 0 says that there is no evidence to show: flat, zero or not finite.
+        `max_n` is one of `ladder`, by default the first; any other is a KeyError. A strength of 0 says that
+        there is no evidence to show: flat, zero or not finite.
         """
-        heat, strength = self._explain(tf.constant(picture[None]), activations)
+        graph = self._explain[self.ladder[0] if max_n is None else max_n]
+        heat, strength = graph(tf.constant(picture[None]), activations)
         return heat.numpy()[0], float(strength.numpy()[0])
 
     def _classify_batch(self, pictures: NDArray[np.uint8]) -> Classified:
@@ -129,6 +141,11 @@ class Classifier:
         graph = convert_variables_to_constants_v2(traced) if self._device.kind == "cpu" else traced
         graph(*(tf.zeros(spec.shape, spec.dtype) for spec in inputs))
         return graph  # type: ignore[no-any-return]  # TensorFlow is untyped
+
+
+def rungs(max_n: int) -> tuple[int, ...]:
+    """Numbers of maps that explanations are ready for: `max_n`, then fewer for when time is short."""
+    return (max_n, *(fewer for fewer in _FEWER if fewer < max_n))
 
 
 def _in_mixed_float16(model: Any) -> Any:

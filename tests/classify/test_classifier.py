@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from monitor.classify.classifier import Classifier
+from monitor.classify.classifier import Classifier, rungs
 from monitor.classify.device import Device
 from monitor.explain.score_cam import score_cam
 
@@ -84,6 +84,25 @@ def test_an_explanation_from_kept_activations_equals_one_from_scratch(
     )
     np.testing.assert_allclose(heat, wanted.numpy()[0], atol=1e-5)
     assert strength == pytest.approx(float(peak[0]), rel=1e-4)
+
+
+def test_fewer_maps_are_ready_for_when_time_is_short(model: Any, pictures: np.ndarray) -> None:
+    classifier = ready(model, max_n=7)
+    assert classifier.ladder == (7, 5, 2)
+    kept = classifier.classify(pictures[:1]).activations[0]
+    for count in classifier.ladder:
+        heat, _ = classifier.explain(pictures[0], kept, count)
+        wanted, _ = ready(model, max_n=count).explain(pictures[0], kept)
+        np.testing.assert_allclose(heat, wanted, atol=1e-5)
+    assert (
+        np.abs(classifier.explain(pictures[0], kept, 2)[0] - classifier.explain(pictures[0], kept)[0]).max()
+        > 0.01
+    )
+
+
+@pytest.mark.parametrize(("most", "ladder"), [(10, (10, 5, 2)), (5, (5, 2)), (2, (2,)), (1, (1,))])
+def test_a_ladder_never_climbs_above_what_is_asked_for(most: int, ladder: tuple[int, ...]) -> None:
+    assert rungs(most) == ladder
 
 
 def test_half_precision_keeps_the_scores_within_two_hundredths(model: Any, pictures: np.ndarray) -> None:
