@@ -1,9 +1,10 @@
 """Every metric of the daemon, in one registry that is handed in."""
 
+import threading
 from collections.abc import Iterable
-from typing import Literal, get_args
+from typing import Literal, TypeVar, get_args
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, ProcessCollector
 
 from monitor.records import Cause, Explained, Outcome, Stage
 
@@ -23,11 +24,18 @@ NOVELTY = (0.25, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.25, 1.5, 2.0, 3.0, 5.0, 10.0)
 """Bucket borders for novelty, dense below the limit, where a drift shows first."""
 
 
+LOSSES = ("overload", "late", "stalled", "frozen", "crashed", *get_args(Cause))
+"""Why frames were dropped or a camera was opened anew; there may be more."""
+
+_Metric = TypeVar("_Metric", Counter, Gauge, Histogram)
+
+
 class Metrics:
     """The daemon's metrics, registered in `registry` (one of these per registry).
 
     Label values of the `cameras` and `labels` (class names) are there from the start, so that a rate over a
-    counter sees its first step and a dashboard shows a zero instead of a hole.
+    counter sees its first step and a dashboard shows a zero instead of a hole. Only cameras that are watched
+    have series: a name that is not, or no longer, is not counted, so that the series stay bounded.
     """
 
     def __init__(
@@ -94,13 +102,53 @@ class Metrics:
         self._model = info("model", "The network that judges.")
         self._build = info("build", "The running program.")
 
+        ProcessCollector(registry=registry)  # process_*: start time, processor, memory, open files
+
+        self._by_camera: tuple[Counter | Gauge | Histogram, ...] = (
+            *(self._stage, self._verdict, self._event, self._frames, self._dropped, self._events),
+            *(self._explanations, self._score, self._novelty, self._unfamiliar),
+            *(self._camera_up, self._reconnects, self._last_frame),
+        )
         for kind in ("pictures", "events", "notices"):
             self._outbox_shed.labels(kind)
-        labels = tuple(labels)
+        self._labels = tuple(labels)
+        self._watched: set[str] = set()
+        self._lock = threading.Lock()  # between the look at `_watched` and the making of a series
         for camera in cameras:
-            self._prepare(camera, labels)
+            self.watch(camera)
 
-    def _prepare(self, camera: str, labels: tuple[str, ...]) -> None:
+    def watch(self, camera: str) -> None:
+        """Measure `camera` from now on, all its counts at zero; nothing happens if it is watched already."""
+        with self._lock:
+            if camera not in self._watched:
+                self._watched.add(camera)
+                self._prepare(camera)
+
+    def forget(self, camera: str) -> None:
+        """Take away every series of `camera`; what still comes of it is not counted."""
+        with self._lock:
+            self._watched.discard(camera)
+            for metric in self._by_camera:
+                metric.remove_by_labels({"camera": camera})
+
+    def _of(self, metric: _Metric, camera: str, *values: str) -> _Metric | None:
+        """The series of a camera that is watched."""
+        with self._lock:
+            return metric.labels(camera, *values) if camera in self._watched else None
+
+    def _count(self, metric: Counter, camera: str, *values: str, by: int = 1) -> None:
+        if (series := self._of(metric, camera, *values)) is not None:
+            series.inc(by)
+
+    def _set(self, metric: Gauge, camera: str, value: float) -> None:
+        if (series := self._of(metric, camera)) is not None:
+            series.set(value)
+
+    def _observe(self, metric: Histogram, value: float, camera: str, *values: str) -> None:
+        if (series := self._of(metric, camera, *values)) is not None:
+            series.observe(value)
+
+    def _prepare(self, camera: str) -> None:
         self._unfamiliar.labels(camera)
         for histogram in (self._verdict, self._event, self._score, self._novelty):
             histogram.labels(camera)
@@ -108,59 +156,59 @@ class Metrics:
             self._stage.labels(camera, stage)
         for outcome in (*get_args(Outcome), "dropped"):
             self._frames.labels(camera, outcome)
-        for label in labels:
+        for label in self._labels:
             self._events.labels(camera, label)
         for outcome in get_args(Explained):
             self._explanations.labels(camera, outcome)
-        self._dropped.labels(camera, "overload")
-        for cause in get_args(Cause):
+        for cause in LOSSES:
+            self._dropped.labels(camera, cause)
             self._reconnects.labels(camera, cause)
         self._camera_up.labels(camera)
 
     def stage(self, camera: str, stage: Stage, seconds: float) -> None:
         """A frame of `camera` spent `seconds` in `stage`."""
-        self._stage.labels(camera, stage).observe(seconds)
+        self._observe(self._stage, seconds, camera, stage)
 
     def verdict(self, camera: str, score: float, seconds: float) -> None:
         """A frame was judged: its defect score, 0..1, `seconds` after its capture."""
-        self._score.labels(camera).observe(score)
-        self._verdict.labels(camera).observe(seconds)
+        self._observe(self._score, score, camera)
+        self._observe(self._verdict, seconds, camera)
 
     def event(self, camera: str, label: str, seconds: float) -> None:
         """Redis acknowledged an event, `seconds` after its frame's capture."""
-        self._events.labels(camera, label).inc()
-        self._event.labels(camera).observe(seconds)
+        self._count(self._events, camera, label)
+        self._observe(self._event, seconds, camera)
 
     def captured(self, camera: str, timestamp: float) -> None:
         """A frame came from `camera` at Unix time `timestamp`."""
-        self._last_frame.labels(camera).set(timestamp)
+        self._set(self._last_frame, camera, timestamp)
 
     def frame(self, camera: str, outcome: Outcome) -> None:
         """A frame was taken up, with this outcome."""
-        self._frames.labels(camera, outcome).inc()
+        self._count(self._frames, camera, outcome)
 
     def dropped(self, camera: str, cause: str, frames: int) -> None:
         """So many frames were captured but never looked at: counted as frames too, as `dropped`."""
-        self._dropped.labels(camera, cause).inc(frames)
-        self._frames.labels(camera, "dropped").inc(frames)
+        self._count(self._dropped, camera, cause, by=frames)
+        self._count(self._frames, camera, "dropped", by=frames)
 
     def novelty(self, camera: str, distance: float, limit: float) -> None:
         """A judged frame lies `distance` from the training data; beyond `limit` it is unfamiliar."""
-        self._novelty.labels(camera).observe(distance / limit)
+        self._observe(self._novelty, distance / limit, camera)
         if distance > limit:
-            self._unfamiliar.labels(camera).inc()
+            self._count(self._unfamiliar, camera)
 
     def explanation(self, camera: str, outcome: Explained) -> None:
         """A flagged frame was explained, or was not."""
-        self._explanations.labels(camera, outcome).inc()
+        self._count(self._explanations, camera, outcome)
 
     def camera_up(self, camera: str, up: bool) -> None:
         """Whether `camera` delivers frames."""
-        self._camera_up.labels(camera).set(up)
+        self._set(self._camera_up, camera, up)
 
     def reconnect(self, camera: str, cause: str) -> None:
         """`camera` is opened anew, because of `cause`."""
-        self._reconnects.labels(camera, cause).inc()
+        self._count(self._reconnects, camera, cause)
 
     def redis_up(self, up: bool) -> None:
         """Whether Redis acknowledges what is sent."""

@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+import time
 
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
@@ -116,6 +117,67 @@ def test_each_call_reaches_its_metric(registry, metrics):
     assert value(registry, "outbox_oldest_seconds") == 1.5
     assert value(registry, "model_info", name="n", sha256="s", device="cpu", precision="p") == 1
     assert value(registry, "build_info", version="0.1.0") == 1
+
+
+def series_of(registry: CollectorRegistry, camera: str) -> set[str]:
+    """Names of all samples that name the camera."""
+    return {
+        sample.name
+        for family in registry.collect()
+        for sample in family.samples
+        if sample.labels.get("camera") == camera
+    }
+
+
+def everything_of(metrics: Metrics, camera: str) -> None:
+    """Make every call that names a camera."""
+    metrics.captured(camera, 1.0)
+    metrics.stage(camera, "queue", 0.012)
+    metrics.verdict(camera, 0.93, 0.04)
+    metrics.frame(camera, "clean")
+    metrics.dropped(camera, "overload", 2)
+    metrics.event(camera, "defect", 0.2)
+    metrics.explanation(camera, "full")
+    metrics.novelty(camera, 3.0, 2.0)
+    metrics.camera_up(camera, True)
+    metrics.reconnect(camera, "timeout")
+
+
+def test_a_forgotten_camera_leaves_no_series_and_late_news_of_it_make_none(registry, metrics):
+    everything_of(metrics, "a")
+    assert series_of(registry, "a") == series_of(registry, "b") | {
+        "defect_monitor_last_frame_timestamp_seconds"
+    }
+    kept = series_of(registry, "b")
+    metrics.forget("a")
+    assert series_of(registry, "a") == set()
+    everything_of(metrics, "a")
+    assert series_of(registry, "a") == set()
+    assert series_of(registry, "b") == kept
+
+
+def test_a_camera_that_comes_later_starts_at_zero_and_is_not_reset_by_a_second_word(registry, metrics):
+    metrics.watch("c")
+    assert series_of(registry, "c") == series_of(registry, "b")
+    assert value(registry, "frames_total", camera="c", outcome="clean") == 0
+    metrics.frame("c", "clean")
+    metrics.watch("c")
+    assert value(registry, "frames_total", camera="c", outcome="clean") == 1
+    metrics.forget("c")
+    metrics.watch("c")
+    assert value(registry, "frames_total", camera="c", outcome="clean") == 0
+
+
+def test_a_camera_that_is_not_watched_is_not_counted(registry, metrics):
+    everything_of(metrics, "stranger")
+    assert series_of(registry, "stranger") == set()
+
+
+def test_the_process_tells_its_start_memory_and_open_files(registry, metrics):
+    age = time.time() - registry.get_sample_value("process_start_time_seconds")
+    assert 0 < age < time.monotonic()  # no older than the machine
+    assert registry.get_sample_value("process_resident_memory_bytes") > 1e6
+    assert registry.get_sample_value("process_open_fds") >= 1
 
 
 def test_buckets_run_from_a_millisecond_to_ten_seconds():
