@@ -13,7 +13,8 @@ from monitor.classify.bundle import Bundle
 from monitor.classify.card import Card
 from monitor.classify.classifier import Classifier
 from monitor.classify.device import Device, prepare_tensorflow
-from monitor.classify.preprocess import fit, preprocess_graph
+from monitor.classify.preprocess import preprocess_graph
+from monitor.locate.fit import fit
 from monitor.locate.geometry import network_views
 from monitor.pipeline.judge import Classify, Judgement
 from monitor.pipeline.report import Explain, Explaining

@@ -1,26 +1,11 @@
-"""From a camera's picture to the network's input: the only place where this is written down."""
+"""From pictures at the network's size to its input: the only place where this is written down."""
 
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from monitor.classify.card import Card
-from monitor.records import Image
-
-
-def fit(image: Image, size: tuple[int, int]) -> Image:
-    """Resize `image` (h, w, 3) uint8 to `size`, (height, width), as the network was trained to see it.
-
-    Where it shrinks, every pixel is the mean of those it covers (`cv2.INTER_AREA`); where it grows, bilinear.
-    """
-    height, width = size
-    if image.shape[:2] == size:
-        return image
-    shrinks = image.shape[0] >= height and image.shape[1] >= width
-    method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    return np.asarray(cv2.resize(image, (width, height), interpolation=method), np.uint8)
 
 
 def preprocess(card: Card, images: NDArray[np.uint8]) -> NDArray[np.float32]:

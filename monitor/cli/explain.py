@@ -114,9 +114,9 @@ def _subject(model: str, weights: Path | None, preprocess: "Preprocess | None") 
 
 def _bundle(model: str) -> "Subject":
     from monitor.classify.bundle import load_bundle
-    from monitor.classify.preprocess import fit
     from monitor.classify.preprocess import preprocess as prepared
     from monitor.explain.subject import Subject
+    from monitor.locate.fit import fit
     from monitor.locate.regions import frame_heat
     from monitor.models import shipped_model
     from monitor.records import Box, HeatPatch

@@ -11,13 +11,14 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from monitor.classify.bundle import Bundle
-from monitor.classify.preprocess import fit, preprocess
+from monitor.classify.preprocess import preprocess
 from monitor.dataset import Sample, mask_of, picture_of
 from monitor.errors import DataError
 from monitor.evaluate.tables import Table, number
 from monitor.explain.explainer import Explainer
 from monitor.explain.score_cam import Scoring
 from monitor.explain.traced import Choice
+from monitor.locate.fit import fit
 from monitor.locate.regions import frame_heat
 from monitor.records import Box, Heat, HeatPatch
 

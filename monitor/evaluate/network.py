@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monitor.classify.bundle import Bundle
+from monitor.locate.fit import fit
 from monitor.locate.regions import find_regions, frame_heat
 from monitor.pipeline.judge import Classify
 from monitor.pipeline.report import Explain
@@ -59,7 +60,7 @@ def network_of(
     """Load the bundle's network onto `device` (`auto`, `gpu`, `cpu`); ModelError, DeviceError."""
     from monitor.classify.classifier import Classifier  # noqa: PLC0415 (TensorFlow)
     from monitor.classify.device import prepare_tensorflow  # noqa: PLC0415
-    from monitor.classify.preprocess import fit, preprocess_graph  # noqa: PLC0415
+    from monitor.classify.preprocess import preprocess_graph  # noqa: PLC0415
 
     card, familiarity = bundle.card, bundle.familiarity
     taken = prepare_tensorflow(device, "auto", 0)

@@ -10,8 +10,8 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from monitor.classify.architecture import CHANNEL_MEAN, STRIDE
-from monitor.classify.preprocess import fit
 from monitor.dataset.sample import Sample, mask_of, picture_of
+from monitor.locate.fit import fit
 from monitor.records import Image
 from monitor.train.augment import Mask, augment, veil
 

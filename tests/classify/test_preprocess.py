@@ -4,7 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from monitor.classify.card import Preprocessing
-from monitor.classify.preprocess import fit, preprocess, preprocess_graph
+from monitor.classify.preprocess import preprocess, preprocess_graph
+from monitor.locate.fit import fit
 
 
 def test_the_network_gets_blue_green_red_less_their_means(make_card):
