@@ -24,8 +24,11 @@ NOVELTY = (0.25, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.25, 1.5, 2.0, 3.0, 5.0, 10.0)
 """Bucket borders for novelty, dense below the limit, where a drift shows first."""
 
 
-LOSSES = ("overload", "late", "stalled", "frozen", "crashed", *get_args(Cause))
-"""Why frames were dropped or a camera was opened anew; there may be more."""
+DROPS = ("overload", "late", "stalled", "frozen", "crashed")
+"""Why frames that were captured are not looked at."""
+
+REOPENINGS = ("stalled", "frozen", "crashed", *get_args(Cause))
+"""Why a camera is opened anew."""
 
 _Metric = TypeVar("_Metric", Counter, Gauge, Histogram)
 
@@ -160,8 +163,9 @@ class Metrics:
             self._events.labels(camera, label)
         for outcome in get_args(Explained):
             self._explanations.labels(camera, outcome)
-        for cause in LOSSES:
+        for cause in DROPS:
             self._dropped.labels(camera, cause)
+        for cause in REOPENINGS:
             self._reconnects.labels(camera, cause)
         self._camera_up.labels(camera)
 
