@@ -39,6 +39,7 @@ def sink(settings: Settings) -> RedisSink:
         stream_maxlen=redis.stream_maxlen,
         frame_ttl=redis.frame_ttl,
         mark_ttl=int(settings.outbox.max_age) + 3600,
+        picture_bytes=redis.picture_bytes,
         timeout=redis.timeout,
         replicas=redis.replicas,
         access=Access(

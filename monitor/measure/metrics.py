@@ -102,6 +102,13 @@ class Metrics:
             "outbox_durable", "1 while all that waits for Redis outlives a crash of the daemon."
         )
         self._outbox_shed = counter("outbox_shed_total", "Given up by the outbox, by kind.", "kind")
+        self._pictures_withheld = counter(
+            "pictures_withheld_total", "Events that went to Redis without their pictures, by cause.", "cause"
+        )
+        self._pictures_removed = counter(
+            "pictures_removed_total", "Pictures removed from Redis to make room for newer ones."
+        )
+        self._picture_bytes = gauge("redis_picture_bytes", "Bytes of the pictures kept in Redis.")
         self._model = info("model", "The network that judges.")
         self._build = info("build", "The running program.")
 
@@ -114,6 +121,8 @@ class Metrics:
         )
         for kind in ("pictures", "events", "notices"):
             self._outbox_shed.labels(kind)
+        for cause in ("redis-full", "too-large"):
+            self._pictures_withheld.labels(cause)
         self._labels = tuple(labels)
         self._watched: set[str] = set()
         self._lock = threading.Lock()  # between the look at `_watched` and the making of a series
@@ -231,6 +240,18 @@ class Metrics:
     def outbox_shed(self, kind: Literal["pictures", "events", "notices"], count: int) -> None:
         """The outbox gave up so many more of this kind."""
         self._outbox_shed.labels(kind).inc(count)
+
+    def picture_bytes(self, kept: int) -> None:
+        """How many bytes the pictures in Redis take."""
+        self._picture_bytes.set(kept)
+
+    def pictures_removed(self, count: int) -> None:
+        """So many more pictures made room in Redis for newer ones."""
+        self._pictures_removed.inc(count)
+
+    def pictures_withheld(self, cause: str, count: int) -> None:
+        """So many more events went to Redis without their pictures."""
+        self._pictures_withheld.labels(cause).inc(count)
 
     def model(self, *, name: str, sha256: str, device: str, precision: str) -> None:
         """Which network judges, and on what."""

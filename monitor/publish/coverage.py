@@ -2,7 +2,8 @@
 
 Every entry has `kind` and `camera`. `gap`: `first`, `last` (frame numbers), `from`, `to`, `frames`, `cause`.
 `camera`: `state`, `at`. `shed`: how many `pictures`, `events`, `notices` the outbox gave up, `from`, `to`,
-`cause`: `outbox-full`, `outbox-too-old` or `outbox-damaged` (its camera may be `*`: not known).
+`cause`: `outbox-full`, `outbox-too-old` or `outbox-damaged` (its camera may be `*`: not known), or
+`picture-withheld`: so many events went to Redis without their pictures, for want of room there.
 `cause` and `detail` where known. Times are RFC 3339.
 """
 

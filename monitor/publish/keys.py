@@ -52,6 +52,11 @@ class Keys:
         """The picture of an event as the camera gave it, JPEG."""
         return f"{self.prefix}:raw:{event_id}"
 
+    @property
+    def pictures(self) -> str:
+        """The ledger of pictures that are kept, by which the oldest give way."""
+        return f"{self.prefix}:pictures"
+
     def sent(self, parcel_id: str) -> str:
         """The mark that a parcel has been delivered, so that a second delivery does nothing."""
         return f"{self.prefix}:sent:{parcel_id}"

@@ -1,5 +1,6 @@
 """A sink in memory: for tests and for programs that want the events without a server."""
 
+from collections import Counter
 from collections.abc import Sequence
 
 from monitor.errors import DeliveryError
@@ -28,6 +29,10 @@ class MemorySink:
             else:
                 self.notices.append(item)
         return len(items)
+
+    def withheld(self) -> Counter[str]:
+        """None: memory has room."""
+        return Counter()
 
     def close(self) -> None:
         """Nothing to let go of."""

@@ -10,27 +10,20 @@ import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Literal
 
 from monitor.errors import DeliveryError
 from monitor.publish.coverage import Shed
+from monitor.publish.losses import CAUSES, Cause, Losses
 from monitor.publish.parcel import Item, Notice
 from monitor.publish.sink import Sink
 from monitor.publish.store import Loss, Store
 
 logger = logging.getLogger(__name__)
 
-Cause = Literal["outbox-full", "outbox-too-old", "outbox-damaged"]
-
-_CAUSES: dict[Cause, str] = {
-    "outbox-full": "the outbox is full: the oldest pictures are given up first, then the oldest events",
-    "outbox-too-old": "events have waited too long for Redis and are given up",
-    "outbox-damaged": "events in the outbox cannot be read any more",
-}
-
+_LOOK_AGAIN = 1.0  # seconds, while there is something left to tell
 _BATCH_ITEMS, _BATCH_BYTES = 32, 4_000_000  # one script call; holds the server up for milliseconds
 
 
@@ -93,9 +86,7 @@ class Outbox:
         self._changed = threading.Condition()
         self._up: bool | None = None
         self._why: str | None = None
-        self._shed: Counter[str] = Counter()
-        self._burst: Counter[tuple[Cause, Loss]] = Counter()
-        self._burst_from: datetime | None = None
+        self._losses = Losses()
         self._hurry = False
         self._closing = False
         self._thread = threading.Thread(target=self._send_all, name="outbox", daemon=True)
@@ -129,9 +120,9 @@ class Outbox:
                 bytes=self._store.size,
                 oldest_seconds=0.0 if oldest is None else max(0.0, self._clock() - oldest),
                 up=self._up,
-                shed_pictures=self._shed["pictures"],
-                shed_events=self._shed["events"],
-                shed_notices=self._shed["notices"],
+                shed_pictures=self._losses.shed["pictures"],
+                shed_events=self._losses.shed["events"],
+                shed_notices=self._losses.shed["notices"],
                 durable=self._store.shelf.durable,
                 trouble=self._store.shelf.trouble(),
             )
@@ -142,7 +133,7 @@ class Outbox:
         with self._changed:
             self._hurry = True
             self._changed.notify_all()
-            while (len(self._store) or self._burst) and (left := deadline - time.monotonic()) > 0:
+            while (len(self._store) or self._losses.pending) and (left := deadline - time.monotonic()) > 0:
                 self._changed.wait(left)
             self._hurry = False
             return len(self._store)
@@ -156,7 +147,7 @@ class Outbox:
         if not self._thread.is_alive():
             self._sink.close()
         with self._changed:
-            self._tell_burst()  # what is on disk then tells of it after the restart
+            self._tell_lost(self._losses.all())  # what is on disk then tells of it after the restart
             self._store.settle(0)
             self._store.shelf.close()
             return len(self._store)
@@ -180,12 +171,12 @@ class Outbox:
                 self._note_lost("outbox-too-old", self._store.expire(self._clock() - self._max_age))
                 items = list(self._store.take(_BATCH_ITEMS, _BATCH_BYTES))
                 self._note_lost("outbox-damaged", self._store.unreadable())
-                if self._burst and self._store.half_empty():
-                    self._tell_burst()
+                room = self._store.half_empty()
+                self._tell_lost(self._losses.due(self._now(), room=room, hurried=self._hurry))
                 if items:
                     return items
                 if not len(self._store):
-                    self._changed.wait()
+                    self._changed.wait(_LOOK_AGAIN if self._losses.pending else None)
             return None
 
     def _try(self, items: list[Item]) -> DeliveryError | None:
@@ -206,6 +197,10 @@ class Outbox:
             )
         with self._changed:
             settled = self._store.settle(delivered)
+            withheld = Counter[Loss](
+                {(name, "pictures"): count for name, count in self._sink.withheld().items()}
+            )
+            self._note_lost("picture-withheld", withheld)
             moment = self._clock()
         self._tell_state(True, None)
         for item, began in settled:
@@ -249,36 +244,14 @@ class Outbox:
             logger.exception("a listener of the outbox failed")
 
     def _note_lost(self, cause: Cause, lost: Counter[Loss]) -> None:
-        if not lost:
-            return
-        if not any(earlier == cause for earlier, _ in self._burst):
-            logger.warning(_CAUSES[cause])
-        self._burst_from = self._burst_from or self._now()
-        self._burst.update({(cause, loss): count for loss, count in lost.items()})
-        self._count(lost)
+        if self._losses.note(cause, lost, self._now()):
+            logger.warning(CAUSES[cause])
 
-    def _count(self, lost: Counter[Loss]) -> None:
-        for (_, kind), count in lost.items():
-            self._shed[kind] += count
-
-    def _tell_burst(self) -> None:
-        """Say what was lost, camera by camera: once there is room again, or at the end."""
-        if self._burst_from is None:
-            return
-        burst, began, ended = self._burst, self._burst_from, self._now()
-        self._burst, self._burst_from = Counter(), None
-        for cause, camera in sorted({(cause, camera) for cause, (camera, _) in burst}):
-            shed = Shed(
-                camera=camera,
-                pictures=burst[cause, (camera, "pictures")],
-                events=burst[cause, (camera, "events")],
-                notices=burst[cause, (camera, "notices")],
-                started_at=began,
-                ended_at=ended,
-                cause=cause,
-            )
+    def _tell_lost(self, lost: Iterable[Shed]) -> None:
+        """Say what was lost, to the log and to subscribers."""
+        for shed in lost:
             logger.warning(
                 "camera %s: given up (%s): %d pictures, %d events, %d notices",
-                *(camera, cause, shed.pictures, shed.events, shed.notices),
+                *(shed.camera, shed.cause, shed.pictures, shed.events, shed.notices),
             )
-            self._count(self._store.add(Notice.of(shed), self._clock()))
+            self._losses.count(self._store.add(Notice.of(shed), self._clock()))

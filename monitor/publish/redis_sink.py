@@ -1,9 +1,11 @@
 """Delivery to Redis or Valkey: one script call for a batch, each item in it atomic and once only."""
 
 import logging
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 from monitor.errors import DeliveryError, UsageError
 from monitor.publish.connection import NO_ACCESS, Access, Server
@@ -16,6 +18,18 @@ _NEARLY_FULL = 0.9
 
 _SCRIPT = "deliver.lua"
 
+Withheld = Literal["redis-full", "too-large"]
+"""Why an event went without its pictures: the server's memory, or its pictures exceed what all may take."""
+
+
+@dataclass(frozen=True, slots=True)
+class PictureCounts:
+    """Pictures in Redis: bytes kept now, as last told, and since the start removed for newer or withheld."""
+
+    kept_bytes: int = 0
+    removed: int = 0
+    withheld: Mapping[Withheld, int] = field(default_factory=dict)
+
 
 class RedisSink:
     """Delivers to the server at `url` (see `monitor.publish.connection.Server`) below `prefix`.
@@ -24,6 +38,7 @@ class RedisSink:
     kept; `mark_ttl` for how many seconds a second delivery of the same id is known for one, which must be
     longer than a parcel can wait between a delivery and its repetition. `timeout` is in seconds. `replicas`
     is how many replicas must have an item before it counts as delivered, so that it outlives a failover.
+    `picture_bytes` is what all pictures below the prefix may take: the oldest are removed for the newest.
 
     On a server that refuses writes at its `maxmemory` (`noeviction`), events go without their pictures once
     nine tenths are used, and say so: pictures give way before events do. A server that evicts
@@ -40,6 +55,7 @@ class RedisSink:
         stream_maxlen: int = 10_000,
         frame_ttl: int = 86_400,
         mark_ttl: int = 7 * 86_400,
+        picture_bytes: int = 100_000_000,
         replicas: int = 0,
         timeout: float = 2.0,
         access: Access = NO_ACCESS,
@@ -50,16 +66,24 @@ class RedisSink:
             raise UsageError("waiting for replicas is not possible on a cluster")
         self._replicas, self._patience = replicas, max(1, int(timeout * 500))
         self._maxlen, self._frame_ttl, self._mark_ttl = stream_maxlen, frame_ttl, mark_ttl
+        self._picture_bytes = picture_bytes
+        self._withheld: Counter[str] = Counter()
+        self.pictures = PictureCounts()
         self._script = Path(__file__).with_name(_SCRIPT).read_text(encoding="utf-8")
         self._live_is_heard = True
         self._short = False
 
     def deliver(self, items: Sequence[Item]) -> int:
         """Deliver in order; see `monitor.publish.sink.Sink`."""
-        if self._memory_is_short(sum(item.size for item in items)):
-            items = [item.without_pictures() if isinstance(item, Parcel) else item for item in items]
-        keys: list[str] = []
-        arguments: list[str | bytes | int] = [self._mark_ttl, self._frame_ttl]
+        short = self._memory_is_short(sum(item.size for item in items))
+        withheld = [self._why_withheld(item, short) for item in items]
+        items = [
+            item.without_pictures() if why and isinstance(item, Parcel) else item
+            for item, why in zip(items, withheld, strict=True)
+        ]
+        keys = [self.keys.pictures]
+        arguments: list[str | bytes | int] = [self._mark_ttl, self._frame_ttl, self._picture_bytes]
+        arguments += [self.keys.frame(""), self.keys.raw("")]
         for item in items:
             item_keys, item_arguments = self._packed(item)
             keys += item_keys
@@ -67,9 +91,32 @@ class RedisSink:
         with self._server.errors_told("publishing"):
             # The whole script each time: it is small beside a picture, and never has to be loaded again.
             reply = self._evaluated(len(keys), *keys, *arguments)
-        delivered, unheard = cast(tuple[int, bytes], reply)
+        delivered, unheard, removed, kept = cast(tuple[int, bytes, int, int], reply)
         self._tell_of_channel(unheard.decode(errors="replace"))
+        self._count_pictures(items[:delivered], withheld, removed, kept)
         return delivered
+
+    def withheld(self) -> Counter[str]:
+        """How many events were delivered without their pictures since last asked, by camera."""
+        withheld, self._withheld = self._withheld, Counter()
+        return withheld
+
+    def _why_withheld(self, item: Item, short: bool) -> Withheld | None:
+        if not item.picture_size:
+            return None
+        if item.picture_size > self._picture_bytes:
+            return "too-large"
+        return "redis-full" if short else None
+
+    def _count_pictures(
+        self, delivered: Sequence[Item], withheld: Sequence[Withheld | None], removed: int, kept: int
+    ) -> None:
+        causes = Counter(self.pictures.withheld)
+        for item, why in zip(delivered, withheld, strict=False):
+            if why is not None:
+                self._withheld[item.camera] += 1
+                causes[why] += 1
+        self.pictures = PictureCounts(kept, self.pictures.removed + removed, causes)
 
     def _memory_is_short(self, coming: int) -> bool:
         """Whether so many bytes more would bring the server near the end of its memory."""
@@ -109,10 +156,11 @@ class RedisSink:
         return reply
 
     def check(self) -> None:
-        """Raise DeliveryError unless the server answers and its streams' keys are free or streams."""
+        """Raise DeliveryError unless the server answers and our keys are free or of their types."""
         with self._server.errors_told("checking the streams"):
             for key in (self.keys.events, self.keys.coverage, self.keys.incidents):
                 self._server.client.xlen(key)
+            self._server.client.zcard(self.keys.pictures)
 
     def close(self) -> None:
         """Close the connection; a later `deliver` opens one anew."""
@@ -129,7 +177,7 @@ class RedisSink:
             annotated, raw = item.annotated, item.raw
             entry = ["id", item.id, "camera", item.camera, "event", item.document]
         keys = [stream, self.keys.sent(item.id), self.keys.frame(item.id), self.keys.raw(item.id)]
-        return keys, [self._maxlen, annotated or b"", raw or b"", channel, len(entry), *entry]
+        return keys, [item.id, self._maxlen, annotated or b"", raw or b"", channel, len(entry), *entry]
 
     def _tell_of_channel(self, unheard: str) -> None:
         """The stream is the record; that the live channel is shut to us is worth a word, not a retry."""

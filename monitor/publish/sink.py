@@ -1,5 +1,6 @@
 """Where the outbox delivers to."""
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -15,6 +16,9 @@ class Sink(Protocol):
         Each item is delivered whole or not at all, and an item delivered before, known by its id, is
         acknowledged without doing anything. Raises DeliveryError if not even the first was delivered.
         """
+
+    def withheld(self) -> Counter[str]:
+        """How many events were delivered without their pictures since last asked, by camera."""
 
     def close(self) -> None:
         """Let go of connections; a later `deliver` opens them anew."""

@@ -136,6 +136,9 @@ class RedisSettings(Table):
     """Entries that the event stream keeps, about."""
     frame_ttl: Annotated[int, Field(ge=1)] = 86_400
     """Seconds that pictures are kept."""
+    picture_bytes: Annotated[int, Field(ge=1_000_000)] = 100_000_000
+    """Bytes that all pictures in Redis below the prefix may take: the oldest are removed for the newest.
+    Events, and what Redis needs for itself, come on top."""
     raw_frames: bool = False
     """Also keep the frame as it came, as JPEG."""
     timeout: Seconds = 2.0

@@ -28,13 +28,14 @@ def times() -> Callable[[int, int], int]:
 
 @pytest.fixture(scope="session")
 def record() -> Iterator[Record]:
-    """Adds a row to the table, which is written at the end of a long run."""
-    rows: list[str] = []
+    """Adds a row to the table, in place of the one that an earlier long run wrote for the same fault."""
+    rows: dict[str, str] = {}
 
     def add(fault: str, seen: Outcome) -> None:
-        rows.append(f"| {fault} | {seen.found} | {seen.once} | {seen.lost} | {seen.doubled} |\n")
+        rows[fault] = f"| {fault} | {seen.found} | {seen.once} | {seen.lost} | {seen.doubled} |\n"
 
     yield add
-    if LONG:
+    if LONG and rows:
         TABLE.parent.mkdir(exist_ok=True)
-        TABLE.write_text(HEAD + "".join(rows))
+        before = TABLE.read_text().splitlines(keepends=True)[2:] if TABLE.exists() else []
+        TABLE.write_text(HEAD + "".join(({row.split(" | ")[0][2:]: row for row in before} | rows).values()))

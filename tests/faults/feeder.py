@@ -18,7 +18,9 @@ from tests.faults.events import made_parcel
 if __name__ == "__main__":
     url, path, number, rate = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4])
     store = Store(100_000, 10**9, DiskShelf(path, sync="process"))
-    outbox = Outbox(RedisSink(url, timeout=1.0), store=store, first_wait=0.05, longest_wait=0.5)
+    outbox = Outbox(
+        RedisSink(url, timeout=1.0, picture_bytes=10**9), store=store, first_wait=0.05, longest_wait=0.5
+    )
     while rate:
         parcel = made_parcel(number, datetime.now(UTC))
         outbox.put(parcel)

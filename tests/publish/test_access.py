@@ -231,7 +231,9 @@ def parts_that_may_go(name: str) -> list[str]:
 def write_everything(url: str) -> str:
     """All that the daemon does; what came of it, for the live channel is not said to fail."""
     heard = []
-    sink = RedisSink(url, access=Access("defect-monitor", "change-me"))
+    one = make_parcel(0, raw=True)
+    # Room for one: the second has the first one removed.
+    sink = RedisSink(url, access=Access("defect-monitor", "change-me"), picture_bytes=one.picture_size)
     listener = redis.Redis.from_url(url, protocol=2).pubsub(ignore_subscribe_messages=True)
     listener.subscribe("defects:live:top")
     listener.get_message(timeout=5)
@@ -239,7 +241,7 @@ def write_everything(url: str) -> str:
         sink.check()
         incident = Notice("i", "top", (("id", "i"),), "incidents")
         notice = Notice.of(CameraChange("top", "down", BEGIN))
-        for item in (make_parcel(0, raw=True), notice, incident, make_parcel(0, raw=True)):
+        for item in (one, notice, incident, one, make_parcel(1, raw=True)):
             sink.deliver([item])
         message = listener.get_message(timeout=0.5)
         heard = [message["data"]] if message else []

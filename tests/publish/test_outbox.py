@@ -6,12 +6,14 @@ import signal
 import sqlite3
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
 
 from monitor.errors import DeliveryError
 from monitor.publish.disk_shelf import DiskShelf
@@ -48,6 +50,9 @@ class Gate:
         self.entered.set()
         assert self.open.wait(20)
         return self.kept.deliver(items)
+
+    def withheld(self) -> Counter[str]:
+        return self.kept.withheld()
 
     def close(self) -> None: ...
 
@@ -359,3 +364,17 @@ def test_what_did_not_fit_is_said_after_a_restart_too(tmp_path: Path) -> None:
     kept = 30 - len(sink.parcels)
     assert sum(int(dict(notice.fields)["events"]) for notice in sink.notices) == lost
     assert kept - lost in (0, 1)  # the notice itself takes the place of one more
+
+
+def test_events_that_went_without_their_pictures_are_said_but_not_counted_as_given_up(valkey: str) -> None:
+    sink = RedisSink(valkey, picture_bytes=10)
+    with outbox_to(sink) as outbox:
+        for number in range(3):
+            outbox.put(make_parcel(number))
+        assert outbox.drain(10) == 0
+        assert outbox.stats().shed_pictures == 0
+    assert sink.pictures.withheld == {"too-large": 3}
+    with redis.Redis.from_url(valkey, protocol=2) as client:
+        told = [fields for _, fields in client.xrange("defects:coverage")]
+    assert sum(int(fields[b"pictures"]) for fields in told) == 3
+    assert {(fields[b"kind"], fields[b"cause"]) for fields in told} == {(b"shed", b"picture-withheld")}
