@@ -1,6 +1,7 @@
 # Two commands on a fresh machine: `make demo` and `make test`. Both set up all that they need.
 
 BIN := .venv/bin
+PYTHON ?= python3
 SECONDS ?=
 DAGM_ROOT ?= ../shared/data/dagm
 START_WEIGHTS ?= ../shared/data/imagenet/resnet50_conv1_to_conv3.npz
@@ -45,9 +46,32 @@ model: setup ## train the shipped model again into build/dagm-class1, from DAGM_
 	$(BIN)/defect-monitor train --data $(DAGM_ROOT) --data build/simulated --classes Class1,Simulated \
 		--init $(START_WEIGHTS) --out build/dagm-class1 --overwrite
 
-lock: ## bring the lock file up to date with pyproject.toml
+# The one unit on settings of its own: everything that bears a name gets the instance's.
+deploy/systemd/defect-monitor@.service: deploy/systemd/defect-monitor.service
+	@sed -e '1,2c # The daemon on /etc/defect-monitor/NAME.toml as defect-monitor@NAME.service. Made of defect-monitor.service.' \
+		-e 's/^Description=.*/& (%i)/' -e 's|/line\.toml|/%i.toml|g' -e 's|^SyslogIdentifier=.*|&-%i|' \
+		-e 's,^\(State\|Cache\)Directory=.*,&/%i,' -e 's|/var/cache/defect-monitor|&/%i|g' $< > '$@'
+
+install: ## as root: the service, with a release under /opt; WHEELS=build/wheels does without a network
+	@deploy/install.sh install
+
+rollback: ## as root: back to the release before
+	@deploy/install.sh rollback
+
+uninstall: ## as root: takes it away but for settings and data
+	@deploy/install.sh uninstall
+
+wheels: ## all that `make install` needs, into build/wheels, for machines without a network
+	@mkdir -p build/wheels
+	@$(PYTHON) -m pip download --quiet --no-deps --require-hashes -r deploy/runtime.lock -d build/wheels
+
+units: deploy/systemd/defect-monitor@.service ## the unit for several lines, made of the one for a single line
+
+lock: ## bring the lock files up to date with pyproject.toml
 	@$(BIN)/python -m pip install --quiet uv
 	@$(BIN)/uv pip compile --quiet --python-version 3.11 --generate-hashes --extra demo --group dev \
 		--custom-compile-command 'make lock' --output-file requirements.lock pyproject.toml
+	@$(BIN)/uv pip compile --quiet --python-version 3.11 --generate-hashes --constraint requirements.lock \
+		--no-annotate --custom-compile-command 'make lock' --output-file deploy/runtime.lock pyproject.toml
 
-.PHONY: help setup demo test faults check format soak bench model lock
+.PHONY: help setup demo test faults check format soak bench model install rollback uninstall wheels units lock

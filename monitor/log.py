@@ -1,29 +1,55 @@
-"""The log: one line a record on standard error, as text for people or JSON for machines."""
+"""The log: one line a record on standard error, as text for people or JSON for machines.
+
+On the journal of systemd a line begins with its level as `<N>`, which the journal takes off and keeps, and
+text has no time of its own, which the journal has too.
+"""
 
 import json
 import logging
+import os
 import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TextIO
 
+WINDOW, LINES = 30.0, 5
+"""Of warnings and errors that differ in their figures alone, so many lines in so many seconds are written."""
+
 _OWN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+_PRIORITIES = (
+    (logging.CRITICAL, 2),
+    (logging.ERROR, 3),
+    (logging.WARNING, 4),
+    (logging.INFO, 6),
+    (logging.NOTSET, 7),
+)
+"""Least level of each of syslog's priorities."""
 
 
-class _Formatter(logging.Formatter):
-    def __init__(self, as_json: bool) -> None:
+class Formatter(logging.Formatter):
+    """A record and its extra fields in one line."""
+
+    def __init__(self, *, as_json: bool, on_journal: bool = False) -> None:
         super().__init__()
         self._as_json = as_json
+        self._on_journal = on_journal
 
     def format(self, record: logging.LogRecord) -> str:
+        """The line, without its end."""
         fields = {key: value for key, value in vars(record).items() if key not in _OWN}
         at = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
         level, message = record.levelname.lower(), record.getMessage()
         if record.exc_info:
             fields["traceback"] = self.formatException(record.exc_info)
+        priority = next(number for least, number in _PRIORITIES if record.levelno >= least)
+        start = f"<{priority}>" if self._on_journal else ""
         if self._as_json:
-            return json.dumps({"at": at, "level": level, "message": message, **fields}, default=str)
+            return start + json.dumps({"at": at, "level": level, "message": message, **fields}, default=str)
         told = "".join(f" {key}={_plain(value)}" for key, value in fields.items() if value is not None)
-        return f"{at} {level:7} {message}{told}"
+        # A message of several lines would lose its level after the first.
+        message = " ".join(message.splitlines())
+        return f"{start}{message}{told}" if self._on_journal else f"{at} {level:7} {message}{told}"
 
 
 def _plain(value: object) -> str:
@@ -31,11 +57,64 @@ def _plain(value: object) -> str:
     return json.dumps(text) if not text or " " in text or "\n" in text else text
 
 
+@dataclass(slots=True)
+class _Kind:
+    began: float
+    written: int = 0
+    held_back: int = 0
+    last: logging.LogRecord | None = None
+
+
+class Calm:
+    """Holds back warnings and errors that come again and again, and says later how many there were.
+
+    Two records are of one kind if logger, level, message, `camera` and `cause` are the same.
+    """
+
+    def __init__(self) -> None:
+        self._kinds: dict[tuple[object, ...], _Kind] = {}
+
+    def admit(self, record: logging.LogRecord) -> Iterator[logging.LogRecord]:
+        """What is to be written now that `record` came: sums of what was held back, and perhaps itself."""
+        now = record.created
+        for key, kind in list(self._kinds.items()):
+            if not 0 <= now - kind.began < WINDOW:  # also when the wall clock was set back
+                del self._kinds[key]
+                yield from _sum(kind)
+        if record.levelno < logging.WARNING:
+            yield record
+            return
+        about = (getattr(record, "camera", None), getattr(record, "cause", None))
+        kind = self._kinds.setdefault((record.name, record.levelno, str(record.msg), *about), _Kind(now))
+        if kind.written < LINES:
+            kind.written += 1
+            yield record
+        else:
+            kind.held_back += 1
+            kind.last = record
+
+    def rest(self) -> Iterator[logging.LogRecord]:
+        """Sums of all that is held back still."""
+        kinds = list(self._kinds.values())
+        self._kinds.clear()
+        for kind in kinds:
+            yield from _sum(kind)
+
+
+def _sum(kind: _Kind) -> Iterator[logging.LogRecord]:
+    """The last record held back, with the number of those like it."""
+    if kind.last is not None:
+        told = logging.makeLogRecord(vars(kind.last))
+        told.held_back = kind.held_back
+        yield told
+
+
 class _CurrentStderr(logging.StreamHandler[TextIO]):
     """Writes to what `sys.stderr` is at the time: a live table on a terminal stands in for it."""
 
     def __init__(self) -> None:
         logging.Handler.__init__(self)
+        self._calm = Calm()
 
     @property
     def stream(self) -> TextIO:
@@ -45,9 +124,31 @@ class _CurrentStderr(logging.StreamHandler[TextIO]):
     def stream(self, stream: TextIO) -> None:
         raise AttributeError("this handler writes to standard error")
 
+    def emit(self, record: logging.LogRecord) -> None:
+        for told in self._calm.admit(record):
+            super().emit(told)
+
+    def close(self) -> None:
+        self.acquire()
+        try:
+            for told in self._calm.rest():
+                super().emit(told)
+        finally:
+            self.release()
+        super().close()
+
+
+def on_journal(environment: Mapping[str, str], descriptor: int = 2) -> bool:
+    """Whether `descriptor` is the stream to the journal that `$JOURNAL_STREAM` names as device:inode."""
+    try:
+        status = os.fstat(descriptor)
+    except OSError:
+        return False
+    return environment.get("JOURNAL_STREAM") == f"{status.st_dev}:{status.st_ino}"
+
 
 def start_log(level: str, style: str) -> None:
     """Send records of at least `level` to standard error as `text` or `json`."""
     handler = _CurrentStderr()
-    handler.setFormatter(_Formatter(as_json=style == "json"))
+    handler.setFormatter(Formatter(as_json=style == "json", on_journal=on_journal(os.environ)))
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
