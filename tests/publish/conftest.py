@@ -17,12 +17,11 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from monitor.errors import MonitorError
 from monitor.publish.document import Event, build_event
-from monitor.publish.embedded import find_server
 from monitor.publish.keys import Keys
 from monitor.publish.parcel import Parcel
 from monitor.records import Box, Explanation, Finding, Frame, Region, Verdict
+from tests.publish.servers import EMBEDDED, server_program
 
 BEGIN = datetime(2026, 11, 23, 4, 5, 6, 789, tzinfo=UTC)
 
@@ -123,10 +122,7 @@ class ServerProcess:
 @pytest.fixture
 def program() -> Path:
     """The server that `make_server` starts."""
-    try:
-        return find_server()
-    except MonitorError as error:
-        pytest.skip(str(error))
+    return server_program(EMBEDDED)
 
 
 @pytest.fixture

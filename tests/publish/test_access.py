@@ -19,6 +19,7 @@ from monitor.publish.subscriber import Subscriber
 from monitor.records import CameraChange
 
 from .conftest import BEGIN, ServerProcess, make_event, make_parcel, wait_until
+from .servers import DEBIANS, server_program
 
 DEPLOY = Path(__file__).parents[2] / "deploy" / "redis"
 
@@ -99,10 +100,8 @@ class TlsServer(ServerProcess):
 
 @pytest.fixture
 def tls_server(tmp_path: Path, certificates: Path) -> Any:
-    program = shutil.which("redis-server")
-    if program is None:
-        pytest.skip("there is no redis-server, and the Valkey of the wheel is built without TLS")
-    server = TlsServer(tmp_path, Path(program))
+    program = server_program(DEBIANS)  # the Valkey of the wheel is built without TLS
+    server = TlsServer(tmp_path, program)
     server.folder_of_certificates = certificates
     server.start()
     yield server

@@ -1,17 +1,15 @@
 """One suite over every sink: delivered in order, each id once."""
 
 import json
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
 
-from monitor.errors import DeliveryError, MonitorError
+from monitor.errors import DeliveryError
 from monitor.publish.connection import Access
 from monitor.publish.document import Event
-from monitor.publish.embedded import find_server
 from monitor.publish.memory_sink import MemorySink
 from monitor.publish.parcel import Notice
 from monitor.publish.redis_sink import RedisSink
@@ -19,6 +17,7 @@ from monitor.publish.sink import Sink
 from monitor.records import CameraChange
 
 from .conftest import BEGIN, make_parcel
+from .servers import SERVERS, server_program
 
 NOTICE = Notice.of(CameraChange("top", "down", BEGIN, "timeout"))
 
@@ -79,16 +78,10 @@ class InRedis:
         self.client.delete("defects:events")
 
 
-@pytest.fixture(params=["the server we embed", "redis-server"])
+@pytest.fixture(params=SERVERS)
 def program(request: pytest.FixtureRequest) -> Path:
-    """Valkey, and the Redis of this machine besides: the script has to run on both."""
-    if request.param == "redis-server":
-        found = shutil.which("redis-server")
-        return Path(found) if found else pytest.skip("there is no redis-server on the PATH")
-    try:
-        return find_server()
-    except MonitorError as error:
-        pytest.skip(str(error))
+    """Redis and Valkey of several versions: the script has to run on each."""
+    return server_program(request.param)
 
 
 @pytest.fixture(params=["memory", "redis"])
@@ -282,6 +275,24 @@ def test_a_server_that_evicts_keeps_getting_pictures(make_server: Callable[..., 
         sink.deliver([make_parcel(0)])
         ((_, fields),) = client.xrange("defects:events")
     assert Event.from_json(fields[b"event"]).image.frame_key is not None
+    sink.close()
+
+
+def test_pictures_stay_within_their_bound_and_nothing_comes_twice(make_server: Callable[..., Any]) -> None:
+    server = make_server()
+    size = make_parcel(0).picture_size
+    sink = RedisSink(server.url, picture_bytes=3 * size)
+    parcels = [make_parcel(number) for number in range(10)]
+    for _ in range(2):
+        for parcel in parcels:
+            assert sink.deliver([parcel]) == 1
+    with server.client() as client:
+        assert client.xlen("defects:events") == 10
+        assert [client.get(f"defects:frame:{parcel.id}") for parcel in parcels] == [
+            *[None] * 7,
+            *(parcel.annotated for parcel in parcels[7:]),
+        ]
+    assert (sink.pictures.removed, sink.pictures.kept_bytes) == (7, 3 * size)
     sink.close()
 
 
