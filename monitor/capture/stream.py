@@ -47,6 +47,8 @@ class _Video:
         # Decoding frames on several threads would hold back as many frames as there are threads.
         self._stream.thread_type = "SLICE"
         self._packets = self._container.demux(self._stream)
+        self._patience = timeouts[1]
+        self._overdue = False
         self._begun = False
 
     @property
@@ -57,7 +59,12 @@ class _Video:
     def read(self) -> Image | None:
         """The next picture, None at the end. Raises ImageError for a broken one, and FFmpeg's errors."""
         while not self._decoded:
+            if self._overdue:
+                raise av.error.TimeoutError(errno.ETIMEDOUT, "no packet in time")
+            began = time.monotonic()
             packet = next(self._packets, None)
+            # FFmpeg holds one picture back, gives it out when it has waited in vain, and would wait again.
+            self._overdue = time.monotonic() - began >= self._patience * 0.99
             if packet is None:
                 return None
             try:

@@ -191,6 +191,11 @@ class LiveServer(_Server):
         """Pictures a second."""
         return int(self._asked["cameras"]["fps"])
 
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height of its pictures."""
+        return int(self._asked["cameras"]["width"]), int(self._asked["cameras"]["height"])
+
     def show(self, what: Literal["moving", "frozen", "black", "silent"], camera: int = 0) -> None:
         """What a camera films from now on; `silent` keeps the connection and sends nothing."""
         self._tell(show={str(camera): what})

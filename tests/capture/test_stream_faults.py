@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from monitor.capture.camera import Camera
-from monitor.capture.source import open_source
+from monitor.capture.source import Source, open_source
+from monitor.errors import SourceError
 
 from .rtsp_server import RtspServer
 from .test_camera import Listener, wait_for
@@ -75,6 +76,20 @@ def test_a_server_that_falls_silent_is_a_timeout_and_is_seen_again(server: RtspS
     settle(camera, listener)
 
 
+def test_silence_is_told_once_the_read_timeout_is_over_and_not_twice_as_late(server: RtspServer):
+    source = open_source(server.url, open_timeout=5, read_timeout=2)
+    for _ in range(5):
+        assert source.read() is not None
+    assert server.process_id is not None
+    os.kill(server.process_id, signal.SIGSTOP)
+    began = time.monotonic()
+    with pytest.raises(SourceError) as caught:
+        _drain(source)
+    assert caught.value.cause == "timeout"
+    assert time.monotonic() - began < 3.5
+    source.close()
+
+
 def test_reconnecting_leaves_no_file_and_no_thread_behind(server: RtspServer):
     def held() -> int:
         return len(list(Path("/proc/self/fd").iterdir())) + len(list(Path("/proc/self/task").iterdir()))
@@ -85,6 +100,11 @@ def test_reconnecting_leaves_no_file_and_no_thread_behind(server: RtspServer):
     for _ in range(8):
         _look(server)
     assert held() <= before
+
+
+def _drain(source: Source) -> None:
+    while source.read() is not None:
+        pass
 
 
 def _look(server: RtspServer) -> None:

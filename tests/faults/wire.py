@@ -1,6 +1,7 @@
 """A network cable to one server that can be pulled, cut, slowed and disturbed while it is in use."""
 
 import asyncio
+import contextlib
 import random
 import socket
 import struct
@@ -196,6 +197,7 @@ def _end(writer: asyncio.StreamWriter, how: _End) -> None:
         writer.close()
         return
     if how == "reset":
-        wire = writer.get_extra_info("socket")
-        wire.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+        with contextlib.suppress(OSError):  # it may have been closed by its other end already
+            wire = writer.get_extra_info("socket")
+            wire.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
     writer.transport.abort()
