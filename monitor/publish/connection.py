@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -144,6 +144,19 @@ class Server:
                 self._client = kind.from_url(self._url, **self._options)
         return self._client
 
+    def node_with(self, key: str) -> Any:
+        """A client of the very server that holds the key: on a cluster, of one node."""
+        client = self.client
+        return client.get_redis_connection(client.get_node_from_key(key)) if self.clustered else client
+
+    def _look_around(self) -> None:
+        """After a failure: forget where the primary was, so that the next try looks for it anew."""
+        if self._sentinels is not None:
+            self.close()
+        elif isinstance(self._client, redis.RedisCluster):
+            with suppress(RedisError, RedisClusterException, OSError):
+                self._client.nodes_manager.initialize()
+
     def _by_sentinel(self, sentinels: "_Sentinels") -> Any:
         """A client whose every new connection asks the Sentinels for the primary."""
         tls = {name: value for name, value in self._options.items() if name.startswith("ssl_")}
@@ -174,8 +187,7 @@ class Server:
         try:
             yield
         except (RedisError, RedisClusterException, OSError) as error:
-            if self._sentinels is not None:
-                self.close()  # so that the next try asks who the primary is now
+            self._look_around()
             raise self._told(error, doing) from _without_secrets(error, *self._secrets)
 
     def _told(self, error: Exception, doing: str) -> DeliveryError:

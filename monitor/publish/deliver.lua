@@ -66,7 +66,10 @@ end
 
 local function deliver(id, stream, mark, picture, raw, keep, jpeg, raw_jpeg, channel, entry)
   local earlier = redis.call('GET', mark)
-  if earlier and earlier ~= 'begun' then return end
+  if earlier and earlier ~= 'begun' then
+    redis.call('SET', mark, earlier, 'EX', mark_life) -- a write, so that a WAIT on a new connection waits for all
+    return
+  end
   keep_pictures(id, picture, raw, jpeg, raw_jpeg)
   redis.call('SET', mark, 'begun', 'EX', mark_life)
   local number = redis.call('XADD', stream, 'MAXLEN', '~', keep, '*', unpack(entry))

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, cast
 
-from monitor.errors import DeliveryError, UsageError
+from monitor.errors import DeliveryError
 from monitor.publish.connection import NO_ACCESS, Access, Server
 from monitor.publish.keys import Keys
 from monitor.publish.parcel import Item, Notice, Parcel
@@ -62,8 +62,6 @@ class RedisSink:
     ) -> None:
         self.keys = Keys(prefix)
         self._server = Server(url, self.keys, timeout=timeout, access=access)
-        if replicas and self._server.clustered:
-            raise UsageError("waiting for replicas is not possible on a cluster")
         self._replicas, self._patience = replicas, max(1, int(timeout * 500))
         self._maxlen, self._frame_ttl, self._mark_ttl = stream_maxlen, frame_ttl, mark_ttl
         self._picture_bytes = picture_bytes
@@ -142,7 +140,7 @@ class RedisSink:
         if not self._replicas:
             return self._server.client.eval(self._script, *arguments)
         # WAIT is about its own connection's writes, so both go through one.
-        with self._server.client.pipeline(transaction=False) as both:
+        with self._server.node_with(self.keys.events).pipeline(transaction=False) as both:
             both.eval(self._script, *arguments)
             both.execute_command("WAIT", self._replicas, self._patience)
             reply, reached = both.execute(raise_on_error=False)

@@ -1,6 +1,7 @@
 """Every way into a server, and the least rights that are enough."""
 
 import shutil
+import signal
 import subprocess
 import time
 from collections.abc import Callable
@@ -210,9 +211,27 @@ def test_an_item_counts_as_delivered_only_once_the_replicas_have_it(make_server:
     sink.close()
 
 
-def test_waiting_for_replicas_of_a_cluster_is_refused() -> None:
-    with pytest.raises(UsageError, match="not possible on a cluster"):
-        RedisSink("redis+cluster://localhost:7000", "{line1}", replicas=1)
+def test_a_repetition_on_a_new_connection_waits_for_the_replicas_as_well(
+    make_server: Callable[..., Any],
+) -> None:
+    primary = make_server()
+    replica = make_server("--replicaof", f"127.0.0.1 {primary.port}")
+    with replica.client() as client:
+        wait_until(lambda: client.info("replication")["master_link_status"] == "up")
+    with primary.client() as client:
+        wait_until(lambda: client.execute_command("WAIT", 1, 1000) == 1)
+    replica.signal(signal.SIGSTOP)
+    for _ in range(2):  # a lost answer ends the first connection; the replica has nothing yet
+        sink = RedisSink(primary.url, replicas=1, timeout=0.5)
+        with pytest.raises(DeliveryError, match="0 replicas in step of 1"):
+            sink.deliver([make_parcel()])
+        sink.close()
+    replica.signal(signal.SIGCONT)
+    sink = RedisSink(primary.url, replicas=1, timeout=2.0)
+    assert sink.deliver([make_parcel()]) == 1
+    with replica.client() as client:
+        assert client.xlen("defects:events") == 1
+    sink.close()
 
 
 # Rights
