@@ -39,3 +39,8 @@ def record() -> Iterator[Record]:
         TABLE.parent.mkdir(exist_ok=True)
         before = TABLE.read_text().splitlines(keepends=True)[2:] if TABLE.exists() else []
         TABLE.write_text(HEAD + "".join(({row.split(" | ")[0][2:]: row for row in before} | rows).values()))
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "outbox.db"

@@ -47,13 +47,13 @@ class Outcome:
         )
 
 
-def outcome(client: Any, found: Iterable[str]) -> Outcome:
+def outcome(client: Any, found: Iterable[str], prefix: str = "defects") -> Outcome:
     """Compare what was found with what lies in Redis."""
     found = list(found)
-    stored = [fields[b"id"].decode() for _, fields in client.xrange("defects:events")]
+    stored = [fields[b"id"].decode() for _, fields in client.xrange(f"{prefix}:events")]
     counts = Counter(stored)
     pictures = sum(
-        client.get(f"defects:frame:{identity}") == _PICTURE + identity.encode() for identity in found
+        client.get(f"{prefix}:frame:{identity}") == _PICTURE + identity.encode() for identity in found
     )
     wanted = set(found)
     return Outcome(

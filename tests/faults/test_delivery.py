@@ -4,68 +4,22 @@ import random
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from datetime import UTC, datetime
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
-import redis
 
-from monitor.publish.disk_shelf import DiskShelf
-from monitor.publish.outbox import Outbox
-from monitor.publish.redis_sink import RedisSink
-from monitor.publish.store import Store
-from tests.faults.conftest import LONG, Record
+from tests.faults.conftest import Record
 from tests.faults.events import Outcome, made_parcel, outcome
+from tests.faults.line import KEPT, Line, Times, outbox_on_disk
 from tests.faults.proxy import CuttingProxy
 from tests.publish.conftest import wait_until
-from tests.publish.test_access import SentinelProcess
+from tests.publish.servers import EMBEDDED, SERVERS, server_program
 from tests.publish.test_disk_shelf import check_cuts
-
-Times = Callable[[int, int], int]
-KEPT = ("--appendonly", "yes", "--appendfsync", "always")  # a Redis that outlives being killed
-
-
-@contextmanager
-def outbox_on_disk(path: Path, url: str, **options: Any) -> Iterator[Outbox]:
-    store = Store(
-        options.pop("max_events", 100_000), options.pop("max_bytes", 10**9), DiskShelf(path, sync="process")
-    )
-    sink = RedisSink(url, timeout=options.pop("timeout", 0.5), picture_bytes=10**9)
-    outbox = Outbox(sink, store=store, first_wait=0.02, longest_wait=0.3, **options)
-    try:
-        yield outbox
-    finally:
-        outbox.close()
-
-
-class Line:
-    """A camera that flags frames at a steady rate, in a thread."""
-
-    def __init__(self, outbox: Outbox, rate: float, camera: str = "top") -> None:
-        self.found: list[str] = []
-        self._outbox, self._rate, self._camera = outbox, rate, camera
-        self._end = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
-
-    def _run(self) -> None:
-        while not self._end.wait(1 / self._rate):
-            parcel = made_parcel(len(self.found), datetime.now(UTC), self._camera)
-            self._outbox.put(parcel)
-            self.found.append(parcel.id)
-
-    def __enter__(self) -> "Line":
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._end.set()
-        self._thread.join()
 
 
 def delivered_after(
@@ -86,24 +40,22 @@ def delivered_after(
         return outcome(client, line.found)
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "outbox.db"
-
-
+@pytest.mark.parametrize("program", SERVERS, indirect=True)
 def test_redis_killed_and_started_again(
-    make_server: Callable[..., Any], path: Path, times: Times, record: Record
+    make_server: Callable[..., Any], path: Path, times: Times, record: Record, program: Path
 ) -> None:
-    count, pick = times(3, 50), random.Random(1)
+    count, pick = times(3, 50) if program == server_program(EMBEDDED) else times(1, 10), random.Random(1)
+    names: set[str] = set()
 
     def fault(server: Any) -> None:
+        names.add(server.name())
         for _ in range(count):
             time.sleep(pick.uniform(0.05, 0.3))
             server.stop()  # SIGKILL
             server.start()
 
     seen = delivered_after(make_server, path, fault, *KEPT)
-    record(f"Redis killed (-9) and started again {count} times under load", seen)
+    record(f"{names.pop()} killed (-9) and started again {count} times under load", seen)
     assert seen.flawless, seen
 
 
@@ -331,57 +283,3 @@ def test_putting_never_waits_for_redis(make_server: Callable[..., Any], path: Pa
         assert time.monotonic() - begun < 5.0, "it waited for the answer"
         server.signal(signal.SIGCONT)
         assert outbox.drain(20) == 0
-
-
-def test_a_failover_by_sentinels(
-    make_server: Callable[..., Any], program: Path, path: Path, record: Record
-) -> None:
-    """With a replica waited for, whoever is primary next has all that was acknowledged."""
-    if not LONG:
-        pytest.skip("half a minute of Sentinels: a part of make faults alone")
-    count = 5
-    primary = make_server(*KEPT, "--appenddirname", "primary")
-    follow = ("--replicaof", f"127.0.0.1 {primary.port}")
-    servers = [
-        primary,
-        *(make_server(*KEPT, "--appenddirname", name, *follow) for name in ("second", "third")),
-    ]
-    watcher = SentinelProcess(path.parent, program, primary.port)
-    watcher.start()
-    with watcher.client(decode_responses=True) as client:
-
-        def whole() -> bool:
-            replicas = client.execute_command("SENTINEL", "REPLICAS", "line")
-            return (
-                sum("master-link-status" in it and "ok" in it and "s_down" not in str(it) for it in replicas)
-                == 2
-            )
-
-        wait_until(whole, 30)
-        sink = RedisSink(
-            f"redis+sentinel://127.0.0.1:{watcher.port}/line/0", replicas=1, timeout=1.0, picture_bytes=10**9
-        )
-        store = Store(100_000, 10**9, DiskShelf(path, sync="process"))
-        outbox = Outbox(sink, store=store, first_wait=0.02, longest_wait=0.3)
-        with Line(outbox, 50) as line:
-            for _ in range(count):
-                time.sleep(0.5)
-                port = int(client.execute_command("SENTINEL", "GET-MASTER-ADDR-BY-NAME", "line")[1])
-                (gone,) = [server for server in servers if server.port == port]
-                gone.stop()
-                wait_until(
-                    lambda old=port: (
-                        int(client.execute_command("SENTINEL", "GET-MASTER-ADDR-BY-NAME", "line")[1]) != old
-                    ),
-                    40,
-                )
-                gone.start()
-                wait_until(whole, 60)
-        assert outbox.drain(60) == 0
-        outbox.close()
-        port = int(client.execute_command("SENTINEL", "GET-MASTER-ADDR-BY-NAME", "line")[1])
-    watcher.stop()
-    with redis.Redis(port=port, protocol=2) as client:
-        seen = outcome(client, line.found)
-    record(f"{count} failovers by Sentinel, primary killed, `replicas = 1`", seen)
-    assert seen.flawless, seen

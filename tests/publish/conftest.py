@@ -118,11 +118,21 @@ class ServerProcess:
     def client(self, **options: Any) -> Any:
         return redis.Redis(port=self.port, protocol=2, **options)
 
+    def name(self) -> str:
+        """Such as `Valkey 9.1.2`."""
+        with self.client() as client:
+            info = client.info("server")
+        return (
+            f"Valkey {info['valkey_version']}"
+            if "valkey_version" in info
+            else f"Redis {info['redis_version']}"
+        )
+
 
 @pytest.fixture
-def program() -> Path:
-    """The server that `make_server` starts."""
-    return server_program(EMBEDDED)
+def program(request: pytest.FixtureRequest) -> Path:
+    """The server that `make_server` starts: the one we embed, or one of `SERVERS` by indirect parameters."""
+    return server_program(getattr(request, "param", EMBEDDED))
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """On a cluster of several nodes, also while the keys move from one to another."""
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,12 +11,6 @@ from monitor.publish.subscriber import Subscriber
 
 from .cluster import PREFIX, Cluster
 from .conftest import make_parcel, wait_until
-from .servers import EMBEDDED, server_program
-
-
-@pytest.fixture
-def program() -> Path:
-    return server_program(EMBEDDED)
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
@@ -17,8 +16,9 @@ from monitor.publish.sink import Sink
 from monitor.records import CameraChange
 
 from .conftest import BEGIN, make_parcel
-from .servers import SERVERS, server_program
+from .servers import SERVERS
 
+every_server = pytest.mark.parametrize("program", SERVERS, indirect=True)
 NOTICE = Notice.of(CameraChange("top", "down", BEGIN, "timeout"))
 
 
@@ -78,12 +78,6 @@ class InRedis:
         self.client.delete("defects:events")
 
 
-@pytest.fixture(params=SERVERS)
-def program(request: pytest.FixtureRequest) -> Path:
-    """Redis and Valkey of several versions: the script has to run on each."""
-    return server_program(request.param)
-
-
 @pytest.fixture(params=["memory", "redis"])
 def delivered(request: pytest.FixtureRequest) -> Any:
     if request.param == "memory":
@@ -133,6 +127,7 @@ def test_a_sink_can_be_used_again_after_it_was_closed(delivered: Delivered) -> N
 # What only Redis can do.
 
 
+@every_server
 def test_redis_stops_at_the_first_that_fails(make_server: Callable[..., Any]) -> None:
     server = make_server()
     client = server.client()
@@ -176,6 +171,7 @@ def test_the_live_channel_has_the_same_document(valkey: str, client: Any) -> Non
     sink.close()
 
 
+@every_server
 def test_a_shut_channel_does_not_hold_events_up(
     make_server: Callable[..., Any], caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -190,6 +186,7 @@ def test_a_shut_channel_does_not_hold_events_up(
     assert sum("live channel" in message for message in caplog.messages) == 1
 
 
+@every_server
 @pytest.mark.parametrize("forbidden", ["defects:sent:*", "defects:frame:*", "defects:events"])
 def test_a_key_that_is_forbidden_leaves_no_half_delivery(
     make_server: Callable[..., Any], forbidden: str
@@ -213,6 +210,7 @@ def test_a_key_that_is_forbidden_leaves_no_half_delivery(
         sink.close()
 
 
+@every_server
 @pytest.mark.parametrize("command", ["get", "set", "xadd"])
 def test_a_command_that_is_forbidden_in_the_middle_leaves_no_half_delivery(
     make_server: Callable[..., Any], command: str
@@ -232,6 +230,7 @@ def test_a_command_that_is_forbidden_in_the_middle_leaves_no_half_delivery(
         sink.close()
 
 
+@every_server
 def test_a_full_server_refuses_and_takes_the_same_parcel_once_it_has_room(
     make_server: Callable[..., Any],
 ) -> None:
@@ -247,6 +246,7 @@ def test_a_full_server_refuses_and_takes_the_same_parcel_once_it_has_room(
     sink.close()
 
 
+@every_server
 def test_near_the_end_of_memory_pictures_give_way_and_events_go_on(
     make_server: Callable[..., Any], caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -266,6 +266,7 @@ def test_near_the_end_of_memory_pictures_give_way_and_events_go_on(
     sink.close()
 
 
+@every_server
 def test_a_server_that_evicts_keeps_getting_pictures(make_server: Callable[..., Any]) -> None:
     server = make_server("--maxmemory-policy", "volatile-ttl")
     sink = RedisSink(server.url)
@@ -278,6 +279,7 @@ def test_a_server_that_evicts_keeps_getting_pictures(make_server: Callable[..., 
     sink.close()
 
 
+@every_server
 def test_pictures_stay_within_their_bound_and_nothing_comes_twice(make_server: Callable[..., Any]) -> None:
     server = make_server()
     size = make_parcel(0).picture_size
@@ -296,6 +298,7 @@ def test_pictures_stay_within_their_bound_and_nothing_comes_twice(make_server: C
     sink.close()
 
 
+@every_server
 def test_one_slot_of_a_cluster_holds_everything(make_server: Callable[..., Any]) -> None:
     server = make_server("--cluster-enabled", "yes")
     with server.client() as client:

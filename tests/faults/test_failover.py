@@ -1,0 +1,91 @@
+"""No event is lost and none comes twice when another server takes over."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+
+from monitor.publish.outbox import Outbox
+from tests.faults.conftest import LONG, Record
+from tests.faults.events import outcome
+from tests.faults.line import KEPT, Line, outbox_on_disk
+from tests.publish.cluster import PREFIX, Cluster
+from tests.publish.conftest import wait_until
+from tests.publish.test_access import SentinelProcess
+
+pytestmark = pytest.mark.skipif(
+    not LONG, reason="half a minute of elections each: a part of make faults alone"
+)
+COUNT = 5
+
+
+def test_failovers_by_sentinels(
+    make_server: Callable[..., Any], program: Path, path: Path, record: Record
+) -> None:
+    """With a replica waited for, whoever is primary next has all that was acknowledged."""
+    primary = make_server(*KEPT, "--appenddirname", "primary")
+    follow = ("--replicaof", f"127.0.0.1 {primary.port}")
+    servers = [
+        primary,
+        *(make_server(*KEPT, "--appenddirname", name, *follow) for name in ("second", "third")),
+    ]
+    watcher = SentinelProcess(path.parent, program, primary.port)
+    watcher.start()
+    with watcher.client(decode_responses=True) as client:
+
+        def port_now() -> int:
+            return int(client.execute_command("SENTINEL", "GET-MASTER-ADDR-BY-NAME", "line")[1])
+
+        def whole() -> bool:
+            replicas = client.execute_command("SENTINEL", "REPLICAS", "line")
+            return (
+                sum("master-link-status" in it and "ok" in it and "s_down" not in str(it) for it in replicas)
+                == 2
+            )
+
+        def fail_over() -> None:
+            before = port_now()
+            (gone,) = [server for server in servers if server.port == before]
+            gone.stop()
+            wait_until(lambda: port_now() != before, 40)
+            gone.start()
+            wait_until(whole, 60)
+
+        wait_until(whole, 30)
+        url = f"redis+sentinel://127.0.0.1:{watcher.port}/line/0"
+        with outbox_on_disk(path, url, replicas=1, timeout=1.0) as outbox:
+            found = found_through(outbox, fail_over)
+        port = port_now()
+    watcher.stop()
+    with redis.Redis(port=port, protocol=2) as client:
+        seen = outcome(client, found)
+    record(f"{COUNT} failovers by Sentinel, primary killed, `replicas = 1`", seen)
+    assert seen.flawless, seen
+
+
+def test_failovers_of_a_cluster(make_server: Callable[..., Any], path: Path, record: Record) -> None:
+    cluster = Cluster(make_server)
+
+    def fail_over() -> None:
+        cluster.kill_primary().start()
+        wait_until(cluster.whole, 60)
+
+    with outbox_on_disk(path, cluster.url, PREFIX, replicas=1, timeout=1.0) as outbox:
+        found = found_through(outbox, fail_over)
+    with cluster.primary().client() as client:
+        seen = outcome(client, found, PREFIX)
+    record(f"{COUNT} failovers in a cluster of 3 primaries, node of the keys killed, `replicas = 1`", seen)
+    assert seen.flawless, seen
+
+
+def found_through(outbox: Outbox, fail_over: Callable[[], None]) -> list[str]:
+    """A steady line, so many failovers under it; what was found, all of it delivered."""
+    with Line(outbox, 50) as line:
+        for _ in range(COUNT):
+            time.sleep(0.5)
+            fail_over()
+    assert outbox.drain(60) == 0
+    return line.found
