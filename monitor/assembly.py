@@ -32,7 +32,6 @@ log = logging.getLogger(__name__)
 def sink(settings: Settings) -> RedisSink:
     """The way to Redis; touches no network. Raises UsageError for a URL that is none."""
     redis = settings.redis
-    password, sentinel = redis.password, redis.sentinel_password
     return RedisSink(
         redis.url.get_secret_value(),
         redis.prefix,
@@ -42,14 +41,21 @@ def sink(settings: Settings) -> RedisSink:
         picture_bytes=redis.picture_bytes,
         timeout=redis.timeout,
         replicas=redis.replicas,
-        access=Access(
-            username=redis.username,
-            password=password.get_secret_value() if password else None,
-            sentinel_password=sentinel.get_secret_value() if sentinel else None,
-            ca=redis.tls_ca,
-            certificate=redis.tls_certificate,
-            key=redis.tls_key,
-        ),
+        access=access(settings),
+    )
+
+
+def access(settings: Settings) -> Access:
+    """What Redis wants to know before it lets us in."""
+    redis = settings.redis
+    password, sentinel = redis.password, redis.sentinel_password
+    return Access(
+        username=redis.username,
+        password=password.get_secret_value() if password else None,
+        sentinel_password=sentinel.get_secret_value() if sentinel else None,
+        ca=redis.tls_ca,
+        certificate=redis.tls_certificate,
+        key=redis.tls_key,
     )
 
 

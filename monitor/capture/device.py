@@ -31,6 +31,11 @@ class Device:
             )
         self._capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)
 
+    @property
+    def codec(self) -> str:
+        """The pixel format of the driver, four letters such as `MJPG` or `YUYV`."""
+        return int(self._capture.get(cv2.CAP_PROP_FOURCC)).to_bytes(4, "little").decode("ascii", "replace")
+
     def read(self) -> Image | None:
         """The next picture. Raises SourceError when the device is gone or gives none in time."""
         good, picture = self._capture.read()

@@ -56,6 +56,11 @@ class _Video:
         """Pictures a second as the material says, if it does."""
         return float(self._stream.average_rate) if self._stream.average_rate else None
 
+    @property
+    def codec(self) -> str:
+        """How the pictures are coded, such as `h264`."""
+        return str(self._stream.codec_context.name)
+
     def read(self) -> Image | None:
         """The next picture, None at the end. Raises ImageError for a broken one, and FFmpeg's errors."""
         while not self._decoded:
@@ -99,6 +104,11 @@ class VideoFile:
         self._found = False
         rate = self._video.rate if own_rate else None
         self.interval = interval or (1 / rate if rate else None)
+
+    @property
+    def codec(self) -> str:
+        """How the pictures are coded, such as `h264`."""
+        return self._video.codec
 
     def read(self) -> Image | None:
         """The next picture, None at the end."""
@@ -158,6 +168,11 @@ class NetworkStream:
                 url, self._shown, {**_NETWORK_OPTIONS, "timeout": longest}, (open_timeout, read_timeout)
             )
         self._read_timeout = read_timeout
+
+    @property
+    def codec(self) -> str:
+        """How the pictures are coded, such as `h264`."""
+        return self._video.codec
 
     def read(self) -> Image | None:
         """The next picture, None when the camera ends the stream."""

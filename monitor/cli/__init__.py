@@ -6,7 +6,7 @@ import sys
 import typer
 
 from monitor import __version__
-from monitor.cli import bench, check_config, demo, evaluate, events, explain, run, simulate, train
+from monitor.cli import bench, check_config, demo, doctor, evaluate, events, explain, run, simulate, train
 from monitor.errors import MonitorError
 
 app = typer.Typer(
@@ -19,6 +19,7 @@ app = typer.Typer(
 app.command("demo")(demo.demo)
 app.command("run")(run.run)
 app.command("check-config")(check_config.check_config)
+app.command("doctor")(doctor.doctor)
 app.add_typer(events.app, name="events")
 app.command("train")(train.train)
 app.command("evaluate")(evaluate.evaluate)

@@ -66,15 +66,24 @@ def serve(
         "/readyz": _health_page(ready),
         **(routes or {}),
     }
+    server = _bound(host, port)
+    server.set_app(_dispatcher(table))
+    return HttpServer(server)
+
+
+def try_port(host: str, port: int) -> None:
+    """Raise PortError if `serve` could not take the port now."""
+    _bound(host, port).server_close()
+
+
+def _bound(host: str, port: int) -> "_Server":
     try:
         family, _, _, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
-        server = _Server(family, str(address[0]), port)
+        return _Server(family, str(address[0]), port)
     except (OSError, OverflowError) as error:
         raise PortError(_sentence(host, port, error)) from error
-    server.set_app(_dispatcher(table))
-    return HttpServer(server)
 
 
 def _sentence(host: str, port: int, error: Exception) -> str:

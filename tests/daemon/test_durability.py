@@ -3,23 +3,16 @@
 import json
 import re
 import signal
-import socket
 import time
 from pathlib import Path
 
 import redis
 
 from monitor.publish.embedded import embedded_server
-from tests.daemon.conftest import events_of, running, wait_for, write_config
+from tests.daemon.conftest import events_of, free_port, running, wait_for, write_config
 
 SIMULATED = '[[camera]]\nname = "c"\nsource = "simulate:?seed=5&defect_rate=0.3"\nfps = 10\n'
 FLAGGED = 'defect_monitor_frames_total{camera="c",outcome="defect"}'
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def incidents_of(url: str) -> list[dict[str, str]]:

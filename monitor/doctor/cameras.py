@@ -1,0 +1,195 @@
+"""Each camera, really opened: a picture, its size, rate and codec, or what keeps us from it."""
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+
+from monitor.capture.address import parse_address
+from monitor.capture.device import Device
+from monitor.capture.source import Source
+from monitor.capture.stream import NetworkStream, VideoFile
+from monitor.doctor.answer import Answer, Figure, not_ok, ok, skipped
+from monitor.errors import ImageError, SourceError, UsageError
+from monitor.records import Box, Image
+
+_LOOK = 1.0  # seconds that a live source is watched, to know its rate
+_BAD_PICTURES = 20  # that may come before the first good one
+_PROGRAM = ("defect-monitor", "monitor.capture")
+
+_MENDS: Mapping[str, str] = {
+    "refused": "is the camera on, and are address, port and permissions right?",
+    "timeout": "is the camera on, and does the network reach it?",
+    "dns": "check the host name and this machine's DNS, or use the camera's IP address",
+    "authentication": "check user and password in the source; best as ${NAME} from the environment",
+    "tls": "does the camera speak TLS on this port? rtsp:// is without",
+    "not-found": "check the path of the source",
+    "no-video": "choose a source that has video",
+    "codec": "set the camera to H.264, H.265 or MJPEG",
+    "end-of-stream": "the camera ended the stream by itself: see its own log",
+    "busy": "stop the program that uses the camera",
+    "gone": "check cable, power and network, then try again",
+    "invalid": "write the source as the README says",
+    "fault": "report this, with the support bundle",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Camera:
+    """What is looked at: how to `open` the source, and the `views` of a frame (width, height) judged."""
+
+    name: str
+    source: str
+    open: Callable[[], Source]
+    views: Callable[[int, int], tuple[Box, ...]]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Look:
+    """How a camera stands, with its picture if there is one."""
+
+    answer: Answer
+    image: Image | None = None
+
+
+def look_at_all(cameras: list[Camera], timeout: float) -> list[Look]:
+    """Look at all of them at once, for `timeout` seconds at most; one that hangs is left behind."""
+    looks: dict[str, Look] = {}
+
+    def look(camera: Camera) -> None:
+        try:
+            looks[camera.name] = look_at(camera)
+        except Exception as error:  # of the program; the other cameras are looked at all the same
+            told = f"looking at it failed in an unforeseen way: {type(error).__name__}"
+            looks[camera.name] = Look(not_ok(_named(camera), told, _MENDS["fault"]))
+
+    threads = [threading.Thread(target=look, args=(camera,), daemon=True) for camera in cameras]
+    deadline = time.monotonic() + timeout
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(max(0.0, deadline - time.monotonic()))
+    late = f"neither a picture nor an answer in {timeout:g} s"
+    return [
+        looks.get(camera.name, Look(not_ok(_named(camera), late, _MENDS["timeout"]))) for camera in cameras
+    ]
+
+
+def look_at(camera: Camera) -> Look:
+    """Open one camera and read a picture; a live one is read for a second, to know its rate."""
+    name = _named(camera)
+    try:
+        began = time.monotonic()
+        with contextlib.closing(camera.open()) as source:
+            image = _first_picture(source, camera)
+            seconds = time.monotonic() - began
+            rate = _rate(source)
+            codec = _codec(source)
+    except (SourceError, ImageError) as error:
+        return Look(_failed(camera, error))
+    height, width = image.shape[:2]
+    told = f"{width}x{height}" + (f", {rate:.3g} frames/s" if rate else "") + (f", {codec}" if codec else "")
+    figures: dict[str, Figure] = {"width": width, "height": height, "first_picture_s": round(seconds, 3)}
+    figures |= {"frames_per_second": round(rate, 2)} if rate else {}
+    figures |= {"codec": codec} if codec else {}
+    try:
+        parts = len(camera.views(width, height))
+    except UsageError as error:
+        return Look(
+            not_ok(name, f"{told}, but {error}", "set roi and tiles to fit the picture", figures), image
+        )
+    told += f", {parts} tiles" if parts > 1 else ""
+    return Look(ok(name, f"{told}; first picture after {seconds:.2f} s", figures), image)
+
+
+def save_pictures(looks: list[Look], names: list[str], folder: Path) -> Answer:
+    """Write what was seen as `<name>.png`, over an earlier one."""
+    saved = 0
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, look in zip(names, looks, strict=True):
+            if look.image is not None:
+                (folder / f"{name}.png").write_bytes(cv2.imencode(".png", look.image)[1].tobytes())
+                saved += 1
+    except OSError as error:
+        return not_ok(
+            "pictures", f"cannot write {error.filename or folder}: {error.strerror}", "choose another folder"
+        )
+    return ok("pictures", f"{saved} saved in {folder}", {"saved": saved})
+
+
+def holders(path: str) -> list[tuple[int, str]]:
+    """Other processes that have the file or device at `path` open, as (id, command line), where visible."""
+    found = []
+    try:
+        wanted = Path(path).resolve(strict=True)
+    except OSError:
+        return []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if int(process.name) != threading.get_native_id() and any(
+                link.readlink() == wanted for link in (process / "fd").iterdir()
+            ):
+                command = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+                found.append((int(process.name), command.strip()))
+        except OSError:
+            continue  # it has ended, or is not ours to see
+    return sorted(found)
+
+
+def _named(camera: Camera) -> str:
+    return f"camera {camera.name}"
+
+
+def _first_picture(source: Source, camera: Camera) -> Image:
+    for left in reversed(range(_BAD_PICTURES)):
+        try:
+            image = source.read()
+        except ImageError:
+            if not left:
+                raise
+            continue
+        if image is None:
+            break
+        return image
+    raise SourceError("no-video", f"{camera.name}: it ended before the first good picture")
+
+
+def _rate(source: Source) -> float | None:
+    """Pictures a second: as they come from a camera, as they are to be read from anything else."""
+    if source.interval:
+        return 1 / source.interval
+    if not isinstance(source, NetworkStream | Device):
+        return None
+    began = last = time.monotonic()
+    count = 0
+    while last - began < _LOOK:
+        with contextlib.suppress(ImageError):
+            if source.read() is None:
+                break
+            count += 1
+        last = time.monotonic()
+    return count / (last - began) if count > 1 else None
+
+
+def _codec(source: Source) -> str | None:
+    return source.codec if isinstance(source, NetworkStream | VideoFile | Device) else None
+
+
+def _failed(camera: Camera, error: SourceError | ImageError) -> Answer:
+    name = _named(camera)
+    cause = error.cause if isinstance(error, SourceError) else "codec"
+    address = parse_address(camera.source)
+    if address.kind == "device" and cause in ("busy", "no-video"):
+        for process, command in holders(address.location):
+            if any(word in command for word in _PROGRAM):
+                return skipped(
+                    name, f"in use by a running defect-monitor (process {process}): see its metrics"
+                )
+            program = Path(command.split(" ")[0]).name
+            return not_ok(name, f"{error}: {program} (process {process}) has it open", _MENDS["busy"])
+    return not_ok(name, str(error), _MENDS.get(cause, _MENDS["gone"]), {"cause": cause})

@@ -1,0 +1,183 @@
+"""Each camera is really opened; what is wrong with one is said without its password."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from monitor.capture.source import Source, open_source
+from monitor.doctor.cameras import Camera, Look, holders, look_at, look_at_all, save_pictures
+from monitor.errors import SourceError
+from monitor.locate.geometry import network_views
+from monitor.records import Box
+from tests.capture.conftest import folder, needs_rtsp, pictures, rtsp, video
+from tests.capture.rtsp_server import RtspServer
+
+__all__ = ["folder", "needs_rtsp", "pictures", "rtsp", "video"]
+
+
+def camera(source: str | Path, **views: object) -> Camera:
+    """A camera of the settings, with what `open_source` and `network_views` want."""
+    return Camera("c", str(source), partial(open_source, str(source)), partial(network_views, **views))
+
+
+def failing(source: str, error: Exception) -> Camera:
+    """A camera that cannot be opened."""
+
+    def fail() -> Source:
+        raise error
+
+    return Camera("c", source, fail, network_views)
+
+
+def wrong(look: Look) -> str:
+    """What is said of a camera that is not ok, with how to mend it."""
+    assert look.answer.result == "not ok", look.answer
+    assert look.answer.mend
+    return f"{look.answer.what} {look.answer.mend}"
+
+
+def test_a_stream_is_told_with_size_rate_codec_and_picture(rtsp: RtspServer) -> None:
+    look = look_at(camera(rtsp.url))
+    assert look.answer.result == "ok", look.answer
+    assert look.answer.name == "camera c"
+    assert "128x96" in look.answer.what
+    assert look.answer.figures["codec"] == "h264"
+    assert 10 < float(look.answer.figures["frames_per_second"]) < 40
+    assert look.image is not None
+    assert look.image.shape == (96, 128, 3)
+
+
+def test_a_video_and_a_folder_are_told(video: Path, folder: Path) -> None:
+    assert look_at(camera(video)).answer.figures["codec"] == "h264"
+    answer = look_at(camera(folder)).answer
+    assert answer.result == "ok"
+    assert "codec" not in answer.figures
+
+
+def test_a_wrong_password_is_said_without_it(needs_rtsp: None, folder: Path) -> None:
+    with RtspServer(folder, user="u", password="right") as server:
+        look = look_at(camera(server.address("video", "u:hunter2")))
+    assert "refuses this user and password" in wrong(look)
+    assert look.answer.figures["cause"] == "authentication"
+    assert "hunter2" not in str(look)
+
+
+@pytest.mark.parametrize(
+    ("source", "cause"),
+    [
+        ("rtsp://u:hunter2@127.0.0.1:1/live", "refused"),
+        ("rtsp://u:hunter2@no.such.host.invalid/live", "dns"),
+        ("/dev/video77", "not-found"),
+        ("/no/such/folder", "not-found"),
+    ],
+)
+def test_each_cause_has_its_word_and_its_mend(source: str, cause: str) -> None:
+    look = look_at(camera(source))
+    wrong(look)
+    assert look.answer.figures["cause"] == cause
+    assert "hunter2" not in str(look)
+
+
+def test_a_region_outside_the_picture_is_not_ok(folder: Path) -> None:
+    look = look_at(camera(folder, roi=Box(0, 0, 1920, 1080)))
+    assert "does not lie within the camera's 128x96 frame" in wrong(look)
+    assert look.image is not None
+
+
+def test_tiles_are_told(folder: Path) -> None:
+    assert "8 tiles" in look_at(camera(folder, tiles=(2, 4))).answer.what
+
+
+def test_pictures_that_are_none_are_passed_over(tmp_path: Path) -> None:
+    (tmp_path / "1.png").write_text("no picture")
+    cv2.imwrite(str(tmp_path / "2.png"), np.full((32, 32, 3), 90, np.uint8))
+    assert look_at(camera(tmp_path)).answer.result == "ok"
+    (tmp_path / "2.png").unlink()
+    assert "before the first good picture" in wrong(look_at(camera(tmp_path)))
+
+
+def test_one_that_hangs_or_breaks_holds_up_no_other(folder: Path, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    cameras = [
+        camera(folder),
+        Camera("hangs", "pipe", lambda: time.sleep(30), network_views),  # type: ignore[arg-type, return-value]
+        Camera("breaks", "x", lambda: 1 / 0, network_views),  # type: ignore[arg-type, return-value]
+    ]
+    began = time.monotonic()
+    good, hangs, breaks = look_at_all(cameras, timeout=1.0)
+    assert time.monotonic() - began < 10
+    assert good.answer.result == "ok"
+    assert "neither a picture nor an answer in 1 s" in wrong(hangs)
+    assert "ZeroDivisionError" in wrong(breaks)
+
+
+@pytest.fixture
+def holding(tmp_path: Path) -> Callable[..., subprocess.Popen[str]]:
+    """A program that has a file open; it stands in for a camera, of which there is none here."""
+
+    def start(path: Path, *arguments: str) -> subprocess.Popen[str]:
+        code = "import sys; file = open(sys.argv[1]); print('open', flush=True); sys.stdin.read()"
+        process = subprocess.Popen(
+            [sys.executable, "-c", code, str(path), *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert process.stdout is not None
+        process.stdout.readline()
+        return process
+
+    return start
+
+
+def test_who_holds_a_camera_is_found(tmp_path: Path, holding: Callable[..., subprocess.Popen[str]]) -> None:
+    device = tmp_path / "video0"
+    device.write_text("")
+    assert holders(str(device)) == []
+    process = holding(device)
+    with process:
+        assert [number for number, _ in holders(str(device))] == [process.pid]
+        process.communicate()
+    assert holders(str(tmp_path / "none")) == []
+
+
+def test_a_busy_camera_is_said_with_who_has_it(
+    holding: Callable[..., subprocess.Popen[str]],
+) -> None:
+    # Any device file of the system's own serves: the point is who has it open.
+    device = "/dev/full"
+    process = holding(Path(device))
+    with process:
+        look = look_at(failing(device, SourceError("no-video", f"{device}: gives no video now")))
+        assert f"{Path(sys.executable).name} (process {process.pid}) has it open" in wrong(look)
+        process.communicate()
+
+
+def test_a_camera_that_a_running_daemon_has_is_not_looked_at(
+    holding: Callable[..., subprocess.Popen[str]],
+) -> None:
+    device = "/dev/full"
+    process = holding(Path(device), "defect-monitor")
+    with process:
+        look = look_at(failing(device, SourceError("busy", f"{device}: another program uses the camera")))
+        process.communicate()
+    assert look.answer.result == "skipped"
+    assert f"running defect-monitor (process {process.pid})" in look.answer.what
+
+
+def test_pictures_are_saved_by_name(folder: Path, tmp_path: Path) -> None:
+    looks = [look_at(camera(folder)), look_at(camera("/no/such/folder"))]
+    answer = save_pictures(looks, ["one", "two"], tmp_path / "out")
+    assert answer.figures["saved"] == 1
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["one.png"]
+    assert (cv2.imread(str(tmp_path / "out" / "one.png")) == looks[0].image).all()
+    (tmp_path / "file").write_text("")
+    assert save_pictures(looks, ["one", "two"], tmp_path / "file").result == "not ok"

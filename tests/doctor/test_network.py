@@ -1,0 +1,101 @@
+"""The processor and the model."""
+
+import shutil
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from monitor import assembly
+from monitor.classify.bundle import load_bundle
+from monitor.classify.classifier import Classified
+from monitor.classify.device import Device
+from monitor.doctor.examine import default_settings
+from monitor.doctor.network import Gpu, device_answer, driver_says, model_answer, nvidia_cards
+from monitor.errors import DeviceError
+
+CPU = Device("cpu", "/CPU:0", "CPU (TensorFlow sees no GPU)", "fp32")
+
+
+class Answering:
+    """A network that gives these scores in turn; it stands in for a device that reckons wrongly."""
+
+    def __init__(self, *scores: float) -> None:
+        self.scores = [*scores]
+
+    def classify(self, _: object) -> Classified:
+        return Classified(np.float32([self.scores.pop(0)]), np.zeros((1, 1), np.float32), [])
+
+
+def test_a_processor_that_multiplies_rightly_is_ok() -> None:
+    answer, device = device_answer(lambda: CPU)
+    assert (answer.result, device) == ("ok", CPU)
+    assert "TensorFlow sees no GPU" in answer.what
+
+
+def test_a_gpu_that_is_asked_for_and_missing_is_not_ok() -> None:
+    def refuse() -> Device:
+        raise DeviceError('device = "gpu", but TensorFlow sees no GPU')
+
+    answer, device = device_answer(refuse)
+    assert (answer.result, device) == ("not ok", None)
+    assert answer.mend
+
+
+def test_a_device_that_cannot_be_used_is_not_ok() -> None:
+    answer, device = device_answer(lambda: Device("gpu", "/GPU:7", "a GPU that is not there", "fp32"))
+    assert (answer.result, device) == ("not ok", None)
+
+
+def test_graphics_cards_are_counted_by_vendor_and_class(tmp_path: Path) -> None:
+    cards = {"a": ("0x10de", "0x030200"), "b": ("0x10de", "0x040300"), "c": ("0x8086", "0x030000")}
+    for name, (vendor, kind) in cards.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "vendor").write_text(vendor + "\n")
+        (tmp_path / name / "class").write_text(kind + "\n")
+    assert nvidia_cards(tmp_path) == 1
+    assert nvidia_cards(tmp_path / "none") == 0
+
+
+def test_the_drivers_word_is_understood(tmp_path: Path) -> None:
+    """A stand-in for nvidia-smi, since no machine with a GPU was at hand."""
+    program = tmp_path / "smi"
+    program.write_text("#!/bin/sh\necho 'NVIDIA RTX A2000, 550.54.14, 6138, 5900'\n")
+    program.chmod(0o755)
+    assert driver_says(str(program)) == [Gpu("NVIDIA RTX A2000", "550.54.14", 6138, 5900)]
+    program.write_text("#!/bin/sh\necho 'NVIDIA-SMI has failed'\nexit 9\n")
+    assert driver_says(str(program)) == []
+    assert driver_says("no-such-program") == []
+
+
+def test_a_model_without_a_device_has_its_files_looked_at_alone(shipped_bundle: Path) -> None:
+    def never(*_: object) -> None:
+        raise AssertionError
+
+    answer = model_answer(partial(load_bundle, shipped_bundle), never, None)  # type: ignore[arg-type]
+    assert answer.result == "skipped"
+    assert "whole" in answer.what
+
+
+def test_a_damaged_model_is_not_ok(tmp_path: Path, shipped_bundle: Path) -> None:
+    bundle = Path(shutil.copytree(shipped_bundle, tmp_path / "model"))
+    (network,) = bundle.glob("*.keras")
+    network.write_bytes(network.read_bytes()[:-1])
+    answer = model_answer(partial(load_bundle, bundle), partial(assembly.classifier, default_settings()), CPU)
+    assert answer.result == "not ok"
+    assert "SHA-256 differs" in answer.what
+    assert "model.path" in answer.mend
+
+
+@pytest.mark.parametrize("scores", [[float("nan")] * 5, [0.2, 0.2, 0.7, 0.2, 0.2], [1.5] * 5])
+def test_scores_that_cannot_be_are_not_ok(shipped_bundle: Path, scores: list[float]) -> None:
+    classifier = Answering(*scores)
+    answer = model_answer(partial(load_bundle, shipped_bundle), lambda *_: classifier, CPU)  # type: ignore[arg-type, return-value]
+    assert answer.result == "not ok"
+    assert "answers the same picture with" in answer.what
+
+
+def test_scores_that_agree_are_ok(shipped_bundle: Path) -> None:
+    answer = model_answer(partial(load_bundle, shipped_bundle), lambda *_: Answering(*[0.25] * 5), CPU)  # type: ignore[arg-type, return-value]
+    assert answer.result == "ok"
