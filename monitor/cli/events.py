@@ -108,7 +108,8 @@ def export(
 
 
 def _subscriber(url: str, prefix: str) -> "Subscriber":
-    from monitor.publish.subscriber import Subscriber, UnreadableEntry
+    from monitor.publish.entries import UnreadableEntry
+    from monitor.publish.subscriber import Subscriber
 
     def say(unreadable: UnreadableEntry) -> None:
         print(f"entry {unreadable.entry} passed over: {unreadable.reason}", file=sys.stderr)

@@ -3,16 +3,14 @@
 import logging
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeVar, cast
-
-from pydantic import ValidationError
-from redis.exceptions import ResponseError
+from typing import TypeVar, cast
 
 from monitor.errors import DeliveryError, MonitorError
 from monitor.publish.connection import NO_ACCESS, Access, Server
 from monitor.publish.document import Event
+from monitor.publish.entries import Entry, UnreadableEntry, document_in, entries_of, log_unreadable
+from monitor.publish.group import Consumer
 from monitor.publish.incidents import IncidentReport
 from monitor.publish.keys import Keys
 
@@ -20,25 +18,9 @@ _Document = TypeVar("_Document")
 
 logger = logging.getLogger(__name__)
 
-Entry = tuple[bytes, dict[bytes, bytes] | None]
-"""A stream entry: its id and fields; none if it was trimmed away while it was pending."""
-
-
-@dataclass(frozen=True, slots=True)
-class UnreadableEntry:
-    """An entry of the stream that is no event of a version known here, and why."""
-
-    entry: str
-    reason: str
-
 
 class EventMissingError(MonitorError):
     """The stream has no such event, or no longer."""
-
-
-def log_unreadable(unreadable: UnreadableEntry) -> None:
-    """What is done with an unreadable entry unless told otherwise."""
-    logger.warning("entry %s passed over: %s", unreadable.entry, unreadable.reason)
 
 
 def never() -> bool:
@@ -106,9 +88,10 @@ class Subscriber:
         is possible. A new group begins at `start`, as in `follow`; an old one where it was, so a restart
         misses nothing. Without `wait` the iteration ends when nothing is left to give.
         """
+        me = Consumer(self._server, self.keys.events, group, consumer)
         with self._server.errors_told("making the group"):
-            self._make_group(group, start)
-        return self._working(group, consumer, takeover, wait, stop)
+            me.make_group(start)
+        return self._working(me, takeover, wait, stop)
 
     def stored(self, *, newest_first: bool = False) -> Iterator[Event]:
         """The events that are in the stream, to the last that was there at some moment while reading."""
@@ -175,77 +158,32 @@ class Subscriber:
                     return
 
     def _after(self, stream: str, last: str) -> list[Entry]:
-        return _entries(self._server.client.xread({stream: last}, count=100, block=self._block))
+        return entries_of(self._server.client.xread({stream: last}, count=100, block=self._block))
 
     def _working(
-        self, group: str, consumer: str, takeover: float, wait: bool, stop: Callable[[], bool]
+        self, me: Consumer, takeover: float, wait: bool, stop: Callable[[], bool]
     ) -> Iterator[tuple[Event, Callable[[], None]]]:
         mine: str | None = "0"  # first what this consumer was given before and did not acknowledge
         look_again = 0.0
         while not stop():
             entries: list[Entry] = []
             if mine is not None:
-                entries = self._patiently(partial(self._given, group, consumer, mine), stop)
+                entries = self._patiently(partial(me.given_before, mine), stop)
                 mine = entries[0][0].decode() if entries else None
             if not entries and time.monotonic() >= look_again:
-                entries = self._patiently(partial(self._abandoned, group, consumer, takeover), stop)
+                entries = self._patiently(partial(me.abandoned, takeover), stop)
                 look_again = 0.0 if entries else time.monotonic() + takeover / 4
             if not entries:
-                entries = self._patiently(partial(self._given, group, consumer, ">", wait), stop)
+                entries = self._patiently(partial(me.new, self._block if wait else None), stop)
                 if not entries and not wait:
                     return
             for entry in entries:
-                acknowledge = partial(self._acknowledge, group, entry[0])
+                acknowledge = partial(me.acknowledge, entry[0])
                 event = self._read(entry)
                 if event is None:
                     acknowledge()  # it will not become readable by coming again
                 else:
                     yield event, acknowledge
-
-    def _given(self, group: str, consumer: str, after: str, wait: bool = False) -> list[Entry]:
-        """One entry: new to the group with `>`, else the next pending one of this consumer.
-
-        One at a time, so that none waits here unworked long enough to be taken over.
-        """
-        streams = {self.keys.events: after}
-        try:
-            return _entries(
-                self._server.client.xreadgroup(
-                    group, consumer, streams, count=1, block=self._block if wait else None
-                )
-            )
-        except ResponseError as error:
-            if "NOGROUP" not in str(error):
-                raise
-            self._make_group(group, "0")  # the stream was deleted: all that is in it now is new
-            return []
-
-    def _abandoned(self, group: str, consumer: str, takeover: float) -> list[Entry]:
-        """The longest pending entry, taken over, if any consumer has let one lie for so many seconds."""
-        idle, cursor = int(takeover * 1000), b"0-0"
-        try:
-            while True:
-                reply = self._server.client.xautoclaim(
-                    self.keys.events, group, consumer, idle, cursor, count=1
-                )
-                cursor, claimed = reply[0], [entry for entry in reply[1] if entry[0] is not None]
-                if claimed or cursor == b"0-0":  # Redis 6.2 gives nothing for an entry trimmed away
-                    return claimed
-        except ResponseError as error:
-            if "NOGROUP" not in str(error):
-                raise
-            return []
-
-    def _acknowledge(self, group: str, entry: bytes) -> None:
-        with self._server.errors_told("acknowledging"):
-            self._server.client.xack(self.keys.events, group, entry)
-
-    def _make_group(self, group: str, start: str) -> None:
-        try:
-            self._server.client.xgroup_create(self.keys.events, group, id=start, mkstream=True)
-        except ResponseError as error:
-            if "BUSYGROUP" not in str(error):
-                raise
 
     @property
     def _block(self) -> int:
@@ -270,28 +208,7 @@ class Subscriber:
                 time.sleep(min(self._interval, 0.5))
 
     def _read(self, entry: Entry) -> Event | None:
-        return self._document(entry, b"event", Event.from_json)
+        return document_in(entry, b"event", Event.from_json, self._on_unreadable)
 
     def _read_incident(self, entry: Entry) -> IncidentReport | None:
-        return self._document(entry, b"incident", IncidentReport.model_validate_json)
-
-    def _document(self, entry: Entry, field: bytes, parse: Callable[[bytes], _Document]) -> _Document | None:
-        """What the field holds; an entry that is something else is told and passed over."""
-        name, fields = entry[0].decode(), entry[1]
-        if not fields:
-            reason = "it was trimmed away before it was read"
-        elif field not in fields:
-            reason = f"it has no field `{field.decode()}`"
-        else:
-            try:
-                return parse(fields[field])
-            except ValidationError as error:
-                first = error.errors(include_url=False)[0]
-                place = ".".join(str(part) for part in first["loc"]) or field.decode()
-                reason = f"no {field.decode()} of version 1: {place}: {first['msg']}"
-        self._on_unreadable(UnreadableEntry(name, reason))
-        return None
-
-
-def _entries(reply: Any) -> list[Entry]:
-    return [entry for _, entries in reply or [] for entry in entries]
+        return document_in(entry, b"incident", IncidentReport.model_validate_json, self._on_unreadable)

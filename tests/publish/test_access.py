@@ -14,6 +14,7 @@ import redis
 
 from monitor.errors import DeliveryError, MonitorError, UsageError
 from monitor.publish.connection import Access
+from monitor.publish.group import Consumer
 from monitor.publish.parcel import Notice
 from monitor.publish.redis_sink import RedisSink
 from monitor.publish.subscriber import Subscriber
@@ -289,7 +290,7 @@ def read_everything(url: str) -> str:
                 assert given.camera == "top"
                 acknowledge()
             with subscriber._server.errors_told("taking over"):
-                subscriber._abandoned("g", "b", 0)
+                Consumer(subscriber._server, "defects:events", "g", "b").abandoned(0)
         plain.xrange("defects:coverage")
         with plain.pubsub() as live:
             live.subscribe("defects:live:top")

@@ -12,11 +12,12 @@ import pytest
 
 from monitor.errors import DeliveryError
 from monitor.publish.document import Event
+from monitor.publish.entries import UnreadableEntry
 from monitor.publish.incidents import Incidents, Window
 from monitor.publish.parcel import Parcel
 from monitor.publish.redis_sink import RedisSink
 from monitor.publish.schema import INCIDENT_SCHEMA_FILE
-from monitor.publish.subscriber import EventMissingError, Subscriber, UnreadableEntry
+from monitor.publish.subscriber import EventMissingError, Subscriber
 
 from .conftest import make_event, make_jpeg, make_parcel
 
