@@ -1,0 +1,235 @@
+"""What lies behind the line: delivery, the model, the process and its machine."""
+
+from deploy.grafana.line import SHOWN, histogram, rate
+from deploy.grafana.panels import Panel, Query, density, facts, lines, number, states
+
+_HERE = 'instance=~"$instance"'
+_UP = {0: ("down", "red"), 1: ("up", "green")}
+
+
+def delivery() -> list[Panel]:
+    """Does what is found reach Redis, how soon, and what waits?"""
+    here = "{{instance}}"
+    return [
+        states(
+            1,
+            "Redis",
+            Query(f"defect_monitor_redis_up{{{_HERE}}}", here),
+            _UP,
+            about="Whether Redis acknowledges what is sent.",
+        ),
+        lines(
+            2,
+            "Waiting events",
+            "none",
+            Query(f"defect_monitor_outbox_events{{{_HERE}}}", here),
+            about="Events in the outbox.",
+        ),
+        lines(
+            3,
+            "Age of the oldest",
+            "s",
+            Query(f"defect_monitor_outbox_oldest_seconds{{{_HERE}}}", here),
+            about="How long the oldest event has waited.",
+        ),
+        lines(
+            4,
+            "Size of the outbox",
+            "bytes",
+            Query(f"defect_monitor_outbox_bytes{{{_HERE}}}", here),
+            about="Events and pictures together.",
+        ),
+        lines(
+            5,
+            "Events a minute",
+            "none",
+            Query(
+                f"60 * {rate('camera, label', 'events_total')}",
+                "{{camera}} {{label}}",
+            ),
+            about="Acknowledged by Redis.",
+        ),
+        lines(
+            6,
+            "Capture to acknowledgement",
+            "s",
+            Query(f"camera:defect_monitor_event_seconds:p50_5m{{{SHOWN}}}", "{{camera}} p50"),
+            Query(f"camera:defect_monitor_event_seconds:p99_5m{{{SHOWN}}}", "{{camera}} p99"),
+            about="From the capture of a flagged frame until Redis has its event.",
+        ),
+        lines(
+            7,
+            "Given up within 15 minutes",
+            "none",
+            Query(
+                f"sum by (instance, kind) (increase(defect_monitor_outbox_shed_total{{{_HERE}}}[15m]))",
+                "{{instance}} {{kind}}",
+            ),
+            about="What a full or damaged outbox let go: pictures first. Events given up are lost.",
+        ),
+        states(
+            8,
+            "Outbox on disk",
+            Query(f"defect_monitor_outbox_durable{{{_HERE}}}", here),
+            {0: ("in memory", "yellow"), 1: ("on disk", "green")},
+            about="Whether all that waits outlives a crash of the daemon.",
+            width=12,
+        ),
+    ]
+
+
+def network() -> list[Panel]:
+    """Does the model still know what it sees?"""
+    per = "instance, camera"
+    sure = [rate(per, "score_bucket", f'{SHOWN},le="{border}"') for border in (0.1, 0.9)]
+    return [
+        density(
+            1,
+            "Scores over time",
+            "none",
+            histogram("score"),
+            about="How many frames got which score: good parts lie at the bottom, defects at the top.",
+        ),
+        lines(
+            2,
+            "Score drift",
+            "none",
+            Query(f"camera:defect_monitor_score_drift:ks_1h1d{{{SHOWN}}}"),
+            about="Largest distance of the last hour's distribution from the last day's, 0 to 1.",
+            top=1,
+        ),
+        lines(
+            3,
+            "Scores between 0.1 and 0.9",
+            "percentunit",
+            Query(f"({sure[1]} - {sure[0]}) / ({rate(per, 'score_count')} > 0)"),
+            about="Share of frames of which the network is not sure.",
+        ),
+        density(
+            4,
+            "Novelty",
+            "none",
+            histogram("novelty_ratio"),
+            about="Distance from the training data; beyond 1 the model does not know the surface.",
+        ),
+        lines(
+            5,
+            "Unfamiliar frames",
+            "percentunit",
+            Query(f"camera:defect_monitor_unfamiliar:ratio_rate15m{{{SHOWN}}}"),
+            about="Share of frames beyond the model's limit of novelty, over 15 minutes.",
+        ),
+        lines(
+            6,
+            "Explanations a minute, by outcome",
+            "none",
+            Query(
+                f"60 * {rate('outcome', 'explanations_total')}",
+                "{{outcome}}",
+            ),
+            about="With all feature maps asked for, with fewer, or none.",
+            stacked=True,
+        ),
+        facts(
+            7,
+            "Which model, on what",
+            Query(f"defect_monitor_model_info{{{_HERE}}}"),
+            about="The network that judges, the device it runs on and its arithmetic.",
+            width=24,
+        ),
+    ]
+
+
+def process() -> list[Panel]:
+    """The daemon's process, and the machine that it runs on."""
+    ours = f'job="defect-monitor",{_HERE}'
+    here = "{{instance}}"
+    disks = '{fstype!~"tmpfs|ramfs|squashfs"}'
+    free = f"node_filesystem_avail_bytes{disks} / node_filesystem_size_bytes{disks}"
+    received = 'rate(node_network_receive_bytes_total{device!="lo"}[$__rate_interval])'
+    return [
+        states(
+            1,
+            "Daemon",
+            Query(f"up{{{ours}}}", here),
+            _UP,
+            about="Whether Prometheus gets an answer from the daemon.",
+            width=12,
+        ),
+        number(
+            2,
+            "Restarts within an hour",
+            "none",
+            Query(f"changes(process_start_time_seconds{{{ours}}}[1h])", here),
+            about="Starts after the first one that was seen.",
+            steps=((None, "green"), (1, "yellow"), (3, "red")),
+        ),
+        number(
+            3,
+            "Running for",
+            "s",
+            Query(f"time() - process_start_time_seconds{{{ours}}}", here),
+            about="Since the daemon was started.",
+        ),
+        lines(
+            4,
+            "Processor",
+            "none",
+            Query(f"rate(process_cpu_seconds_total{{{ours}}}[$__rate_interval])", here),
+            about="Cores that the daemon's main process keeps busy.",
+        ),
+        lines(
+            5,
+            "Memory",
+            "bytes",
+            Query(f"process_resident_memory_bytes{{{ours}}}", here),
+            about="Resident memory of the main process. After the first minutes it should be flat.",
+        ),
+        lines(
+            6,
+            "Open files",
+            "none",
+            Query(f"process_open_fds{{{ours}}}", "{{instance}} open"),
+            about="A curve that only rises ends at the limit.",
+        ),
+        facts(
+            7,
+            "Versions and devices",
+            Query(f"defect_monitor_build_info{{{_HERE}}}"),
+            Query(f"defect_monitor_model_info{{{_HERE}}}"),
+            about="Which program runs, with which network, on which device.",
+        ),
+        lines(
+            8,
+            "Machine: processor",
+            "percentunit",
+            Query(
+                '1 - avg by (instance) (rate(node_cpu_seconds_total{mode="idle"}[$__rate_interval]))', here
+            ),
+            about="Busy share of all cores, from the node exporter, as are the panels below.",
+            top=1,
+        ),
+        lines(
+            9,
+            "Machine: memory",
+            "bytes",
+            Query("node_memory_MemAvailable_bytes", "{{instance}} available"),
+            Query("node_memory_MemTotal_bytes", "{{instance}} total"),
+            about="What programs could still get.",
+        ),
+        lines(
+            10,
+            "Machine: disks",
+            "percentunit",
+            Query(f"min by (instance, mountpoint) ({free})", "{{instance}} {{mountpoint}}"),
+            about="Free share. The outbox and the log need some.",
+            top=1,
+        ),
+        lines(
+            11,
+            "Machine: network",
+            "Bps",
+            Query(f"sum by (instance, device) ({received})", "{{instance}} {{device}}"),
+            about="Received: network cameras come in here.",
+        ),
+    ]
