@@ -19,7 +19,7 @@ _OLDEST = (6, 2)
 _FULL = 0.9
 """Share of `maxmemory` from which events go without their pictures."""
 _TRACE_LIFE = 60_000  # ms after which what is written here is gone, whatever happens to us
-_SCRIPT = "return redis.call('SET', KEYS[1], '', 'PX', 1)"
+_SCRIPT = "return redis.call('EXISTS', KEYS[1])"
 _NAMES = ("redis", "redis rights", "redis memory")
 
 
@@ -80,9 +80,7 @@ def _how_to_reach(error: DeliveryError, keys: Keys) -> str:
 
 def _info(server: Server, keys: Keys, section: str) -> Mapping[str, Any]:
     """A section of the server's word about itself; of a cluster, of the node that holds our keys."""
-    client = server.client
-    node = {"target_nodes": client.get_node_from_key(keys.events)} if server.clustered else {}
-    found: Mapping[str, Any] = client.info(section, **node)
+    found: Mapping[str, Any] = server.node_with(keys.events).info(section)
     return found
 
 
@@ -90,7 +88,7 @@ def _rights(server: Server, keys: Keys, replicas: int) -> Answer:
     """Does with keys of our own what a delivery does with its own, and leaves none."""
     name, trace = _NAMES[1], f"doctor-{secrets.token_hex(6)}"
     text = [keys.frame(trace), keys.raw(trace), keys.sent(trace)]
-    for step in _steps(server.client, keys, trace, text, replicas):
+    for step in _steps(server, keys, trace, text, replicas):
         try:
             with server.errors_told(step.doing):
                 step.do()
@@ -105,7 +103,8 @@ def _rights(server: Server, keys: Keys, replicas: int) -> Answer:
     )
 
 
-def _steps(client: Any, keys: Keys, trace: str, text: list[str], replicas: int) -> Iterator[_Step]:
+def _steps(server: Server, keys: Keys, trace: str, text: list[str], replicas: int) -> Iterator[_Step]:
+    client = server.client
     for key in (keys.events, keys.coverage, keys.incidents):
         yield _Step(f"asking for the length of {key}", f"+xlen ~{key}", partial(client.xlen, key))
         yield _Step(f"adding to {key}", f"+xadd ~{key}", partial(_try_to_add, client, key))
@@ -113,22 +112,33 @@ def _steps(client: Any, keys: Keys, trace: str, text: list[str], replicas: int) 
         pattern = key.removesuffix(trace) + "*"
         yield _Step(f"writing {key}", f"+set ~{pattern}", partial(client.set, key, "doctor", px=_TRACE_LIFE))
         yield _Step(f"reading {key}", f"+get ~{pattern}", partial(client.get, key))
-        # The daemon may not delete: what it writes has an end of its own instead.
-        yield _Step(f"deleting {key}", f"+set ~{pattern}", partial(client.set, key, "", px=1))
+        yield _Step(f"asking for {key}", f"+exists ~{pattern}", partial(client.exists, key))
+        yield _Step(f"deleting {key}", f"+unlink ~{pattern}", partial(client.unlink, key))
+    ledger = keys.pictures
+    for right, do in (
+        ("+zadd", partial(client.zadd, ledger, {trace: 0}, xx=True)),  # "only if it is there": it is not
+        ("+zrange", partial(client.zrange, ledger, 0, 0)),
+        ("+zcard", partial(client.zcard, ledger)),
+        ("+zrem", partial(client.zrem, ledger, trace)),
+    ):
+        yield _Step(f"using {ledger}", f"{right} ~{ledger}", do)
     yield _Step("running a script", "+eval", partial(client.eval, _SCRIPT, 1, text[0]))
     channel = keys.live(trace)
     right = f"+publish &{keys.live('*')}"
     yield _Step(f"publishing to {channel}", right, partial(client.publish, channel, "{}"))
     if replicas:
-        yield _Step("waiting for replicas", "+wait", partial(client.execute_command, "WAIT", 0, 1))
+        yield _Step("waiting for replicas", "+wait", partial(_wait_for_none, server, keys))
+
+
+def _wait_for_none(server: Server, keys: Keys) -> None:
+    server.node_with(keys.events).execute_command("WAIT", 0, 1)
 
 
 def _try_to_add(client: Any, key: str) -> None:
     """Ask for an entry with the one id that no entry can have.
 
     The server looks at rights, memory and whether it takes writes at all before it refuses the id, so this
-    tries all of an addition but the entry. Subscribers would see a real one, and the daemon's user may not
-    delete it.
+    tries all of an addition but the entry. Subscribers would see a real one.
     """
     try:
         client.execute_command("XADD", key, "0-0", "doctor", "")

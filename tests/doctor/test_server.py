@@ -123,3 +123,10 @@ def test_replicas_that_are_asked_for_must_be_there(make_server: Callable[..., Se
     answer = ask(make_server().url, replicas=1)["redis"]
     assert answer.result == "not ok"
     assert "0 replicas are connected of redis.replicas = 1" in answer.what
+
+
+def test_replicas_that_are_there_are_enough(make_server: Callable[..., ServerProcess]) -> None:
+    primary = make_server()
+    make_server("--replicaof", f"127.0.0.1 {primary.port}")
+    wait_until(lambda: ask(primary.url, replicas=1)["redis"].result == "ok")
+    assert ask(primary.url, replicas=1)["redis rights"].result == "ok"
