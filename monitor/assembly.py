@@ -5,28 +5,29 @@ import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from monitor.capture.address import parse_address
 from monitor.capture.camera import Camera
-from monitor.capture.source import open_source
+from monitor.capture.worker import Order, launch
 from monitor.classify.bundle import Bundle
 from monitor.classify.card import Card
 from monitor.classify.classifier import Classifier
 from monitor.classify.device import Device, prepare_tensorflow
 from monitor.classify.preprocess import preprocess_graph
-from monitor.locate.fit import fit
-from monitor.locate.geometry import network_views
 from monitor.pipeline.judge import Classify, Judgement
-from monitor.pipeline.report import Explain, Explaining
+from monitor.pipeline.report import IN_PLACE, Explain, Explaining
 from monitor.publish.connection import Access
 from monitor.publish.disk_shelf import DiskShelf
 from monitor.publish.incidents import Incidents, Window
 from monitor.publish.redis_sink import RedisSink
 from monitor.publish.store import Store
-from monitor.records import Box, CameraChange, Gap
 from monitor.settings import CameraSettings, Settings
 
 log = logging.getLogger(__name__)
+
+_LEEWAY = 5.0
+"""Seconds that a capture process may need beyond its own time limits, on a busy machine."""
 
 
 def sink(settings: Settings) -> RedisSink:
@@ -113,7 +114,6 @@ def judgement(settings: Settings, bundle: Bundle, classify: Classify) -> Judgeme
     clean = next(name for index, name in enumerate(card.classes) if index != card.defect_class)
     return Judgement(
         classify=classify,
-        fit=partial(fit, size=card.input_size),
         threshold=card.threshold if threshold is None else threshold,
         labels=(clean, card.classes[card.defect_class]),
         batch=settings.inference.batch,
@@ -137,32 +137,44 @@ def explaining(settings: Settings, card: Card, explain: Explain) -> Explaining:
     )
 
 
-def camera(
-    wanted: CameraSettings,
-    *,
-    report: Callable[[Gap | CameraChange], None],
-    on_frame: Callable[[], None],
-    on_read: Callable[[float], None],
-) -> Camera:
-    """A camera, not started yet."""
-    every = wanted.inspects_every_frame
-    return Camera(
-        wanted.name,
-        partial(open_source, wanted.source, fps=wanted.fps, loop=wanted.loop, own_rate=not every),
-        frames="every" if every else "newest",
-        buffer=wanted.buffer,
-        report=report,
-        on_frame=on_frame,
-        # A camera comes back by itself; a folder or file that is not there is a mistake to mend.
-        reopen=wanted.loop or parse_address(wanted.source).kind != "files",
-        on_read=on_read,
-    )
+def camera_maker(settings: Settings, input_size: tuple[int, int]) -> Callable[..., Camera]:
+    """Makes a camera, not started, from its settings and the callbacks of `Camera`.
 
+    Its capture process brings pictures to `input_size` (height, width).
+    """
+    # Waiting, in a batch, waiting for an explanation, and one being written.
+    on_their_way = settings.inference.batch + IN_PLACE + 2
 
-def views(wanted: CameraSettings) -> Callable[[int, int], tuple[Box, ...]]:
-    """The parts of a frame (width, height) of this camera that are shown to the network."""
-    roi = None
-    if wanted.roi is not None:
-        left, top, width, height = wanted.roi
-        roi = Box(left, top, left + width, top + height)
-    return partial(network_views, roi=roi, tiles=wanted.tiles, overlap=wanted.overlap)
+    def make(wanted: CameraSettings, **callbacks: Any) -> Camera:
+        every = wanted.inspects_every_frame
+        finite = not wanted.loop and parse_address(wanted.source).kind == "files"
+        order = Order(
+            source=wanted.source,
+            every=every,
+            # A camera comes back by itself; a folder or file that is not there is a mistake to mend.
+            reopen=not finite,
+            input_size=input_size,
+            slots=wanted.buffer + on_their_way,
+            fps=wanted.fps,
+            loop=wanted.loop,
+            open_timeout=wanted.open_timeout,
+            read_timeout=wanted.read_timeout,
+            roi=wanted.roi,
+            tiles=wanted.tiles,
+            overlap=wanted.overlap,
+            frozen=wanted.frozen_after,
+        )
+        return Camera(
+            wanted.name,
+            partial(launch, wanted.name, order),
+            every=every,
+            buffer=wanted.buffer,
+            silence=wanted.silence,
+            opening=wanted.open_timeout + wanted.read_timeout + _LEEWAY,
+            max_age=wanted.max_age,
+            expected=wanted.expected_fps,
+            finite=finite,
+            **callbacks,
+        )
+
+    return make

@@ -184,7 +184,7 @@ class Demo:
         return [
             (entry[b"camera"].decode(), range(int(entry[b"first"]), int(entry[b"last"]) + 1))
             for entry in entries
-            if entry[b"kind"] == b"gap"
+            if entry[b"kind"] == b"gap" and b"first" in entry
         ]
 
 

@@ -31,12 +31,17 @@ Cause = Literal[
     "busy",
     "gone",
     "invalid",
+    "crashed",
+    "stalled",
     "fault",
 ]
 """Why a source cannot be opened or read on; `fault` is one of this program."""
 
 Stage = Literal["capture", "queue", "classify", "explain", "locate", "annotate", "publish"]
 """What a frame goes through; `queue` is the wait between capture and classify."""
+
+State = Literal["starting", "up", "stalled", "frozen", "down", "ended"]
+"""What a camera is doing: `stalled` fell silent, `frozen` shows one picture, `down` cannot be read."""
 
 Outcome = Literal["clean", "defect", "unusable"]
 """What became of a frame that was taken up. Those that were not are `dropped`."""
@@ -51,7 +56,9 @@ class Frame:
 
     `number` counts from 0 the frames that the camera delivered since the daemon started, lost ones
     included. `captured_at` is UTC, taken right after the read. `monotonic` is the same moment on the
-    monotonic clock, in seconds.
+    monotonic clock, in seconds. `boxes` are the parts of it that the network is shown, `inputs` (boxes, h,
+    w, 3) uint8 those parts at the network's size. The arrays may lie in memory shared with the capture
+    process, read-only, and stay valid as long as they are referred to.
     """
 
     camera: str
@@ -59,6 +66,8 @@ class Frame:
     captured_at: datetime
     monotonic: float
     image: Image
+    boxes: "tuple[Box, ...]"
+    inputs: NDArray[np.uint8]
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,14 +162,15 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """Frames of one camera that nobody looked at: numbers `first`..`last`, both included, and when.
+    """What of one camera nobody looked at: frames numbered `first`..`last`, both included, and when.
 
-    `cause` is one word, such as `overload` or `unreadable`; `detail` may add a sentence.
+    Where no frame came, `frames` is 0 and there are no numbers. `cause` is one word, such as `overload` or
+    `unreadable`; `detail` may add a sentence.
     """
 
     camera: str
-    first: int
-    last: int
+    first: int | None
+    last: int | None
     started_at: datetime
     ended_at: datetime
     frames: int
@@ -173,7 +183,7 @@ class CameraChange:
     """A camera's change of state, with the cause where it is one for the worse."""
 
     camera: str
-    state: Literal["starting", "up", "stalled", "frozen", "down", "ended"]
+    state: State
     at: datetime
     cause: str | None = None
     detail: str | None = None

@@ -18,6 +18,7 @@ class Device:
     """
 
     live = True
+    position = None
     interval = None
 
     def __init__(self, location: str) -> None:

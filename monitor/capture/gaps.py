@@ -17,15 +17,28 @@ class GapLedger:
         self._window = window
         self._open: dict[str, tuple[float, Gap]] = {}
 
-    def add(self, cause: str, number: int, at: datetime, monotonic: float, detail: str | None = None) -> None:
-        """Enters frame `number`, captured `at`. Numbers of one cause come in rising order."""
+    def add(
+        self,
+        cause: str,
+        number: int,
+        at: datetime,
+        monotonic: float,
+        *,
+        detail: str | None = None,
+        until: datetime | None = None,
+    ) -> None:
+        """Enters frame `number`, captured `at`. Numbers of one cause come in rising order.
+
+        Where the cause began before the frame, `at` is when it began and `until` when the frame was captured.
+        """
+        until = at if until is None else until
         if cause not in self._open:
-            self._open[cause] = monotonic, Gap(self._camera, number, number, at, at, 1, cause, detail)
+            self._open[cause] = monotonic, Gap(self._camera, number, number, at, until, 1, cause, detail)
             return
         since, gap = self._open[cause]
         self._open[cause] = (
             since,
-            Gap(self._camera, gap.first, number, gap.started_at, at, gap.frames + 1, cause, gap.detail),
+            Gap(self._camera, gap.first, number, gap.started_at, until, gap.frames + 1, cause, gap.detail),
         )
 
     def due(self, monotonic: float) -> list[Gap]:

@@ -30,6 +30,8 @@ def list_images(location: str) -> list[Path]:
 class ImageFiles:
     """The pictures of a folder or glob in turn; with `loop`, from the start again, newly listed."""
 
+    position = None
+
     def __init__(self, location: str, *, interval: float | None, loop: bool) -> None:
         self.live = loop
         self.interval = interval

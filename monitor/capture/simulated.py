@@ -10,6 +10,7 @@ class SimulatedLine:
     """Pictures 0, 1, 2 … of a simulated line, without end. Raises SourceError (`invalid`) for bad options."""
 
     live = True
+    position = None
 
     def __init__(self, options: Simulation, *, interval: float) -> None:
         self.interval = interval

@@ -30,6 +30,10 @@ class Source(Protocol):
     def interval(self) -> float | None:
         """Seconds from one picture to the next that the reader should keep; None: as they come."""
 
+    @property
+    def position(self) -> float | None:
+        """Seconds of the latest picture on the source's own clock, where it has one."""
+
     def read(self) -> Image | None:
         """The next picture, None at the end.
 

@@ -97,6 +97,8 @@ class VideoFile:
     own.
     """
 
+    position = None
+
     def __init__(self, path: Path, *, interval: float | None, own_rate: bool, loop: bool) -> None:
         self.live = loop
         self._path = path
@@ -156,6 +158,7 @@ class NetworkStream:
 
     live = True
     interval = None
+    position = None
 
     def __init__(self, url: str, *, open_timeout: float, read_timeout: float) -> None:
         self._shown = redact(url)

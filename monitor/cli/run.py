@@ -1,5 +1,6 @@
 """`defect-monitor run`: the daemon."""
 
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -12,7 +13,10 @@ from monitor.errors import MonitorError
 def run(
     config: Annotated[Path, typer.Option("--config", "-c", help="The settings, a TOML file.")],
 ) -> None:
-    """Watch the cameras of CONFIG until they end or a signal comes. A second Ctrl-C exits at once."""
+    """Watch the cameras of CONFIG until they end or a signal comes.
+
+    SIGHUP takes over cameras that were added, removed or changed in CONFIG. A second Ctrl-C exits at once.
+    """
     from monitor.cli.quiet import import_tensorflow
     from monitor.cli.signals import leave, stop_on_signals
     from monitor.log import start_log
@@ -24,8 +28,9 @@ def run(
     import_tensorflow()
     from monitor.daemon import Daemon
 
-    daemon = Daemon(settings)
+    daemon = Daemon(settings, reread=lambda: read_settings(config))
     stop_on_signals(daemon.stop)
+    signal.signal(signal.SIGHUP, lambda *_: daemon.reload())
     try:
         daemon.run()
     except MonitorError as error:

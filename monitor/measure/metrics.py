@@ -6,7 +6,7 @@ from typing import Literal, TypeVar, get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, ProcessCollector
 
-from monitor.records import Cause, Explained, Outcome, Stage
+from monitor.records import Cause, Explained, Outcome, Stage, State
 
 SECONDS = (
     *(0.001, 0.002, 0.003, 0.005, 0.0075),
@@ -88,6 +88,7 @@ class Metrics:
             "unfamiliar_frames_total", "Judged frames beyond the model's limit of novelty.", "camera"
         )
         self._camera_up = gauge("camera_up", "1 while the camera delivers frames, otherwise 0.", "camera")
+        self._camera_state = gauge("camera_state", "1 for the state the camera is in.", "camera", "state")
         self._reconnects = counter(
             "camera_reconnects_total", "Times a camera was opened anew, by cause.", "camera", "cause"
         )
@@ -117,7 +118,7 @@ class Metrics:
         self._by_camera: tuple[Counter | Gauge | Histogram, ...] = (
             *(self._stage, self._verdict, self._event, self._frames, self._dropped, self._events),
             *(self._explanations, self._score, self._novelty, self._unfamiliar),
-            *(self._camera_up, self._reconnects, self._last_frame),
+            *(self._camera_up, self._camera_state, self._reconnects, self._last_frame),
         )
         for kind in ("pictures", "events", "notices"):
             self._outbox_shed.labels(kind)
@@ -177,6 +178,8 @@ class Metrics:
         for cause in REOPENINGS:
             self._reconnects.labels(camera, cause)
         self._camera_up.labels(camera)
+        for state in get_args(State):
+            self._camera_state.labels(camera, state)
 
     def stage(self, camera: str, stage: Stage, seconds: float) -> None:
         """A frame of `camera` spent `seconds` in `stage`."""
@@ -215,9 +218,16 @@ class Metrics:
         """A flagged frame was explained, or was not."""
         self._count(self._explanations, camera, outcome)
 
-    def camera_up(self, camera: str, up: bool) -> None:
-        """Whether `camera` delivers frames."""
-        self._set(self._camera_up, camera, up)
+    def unusable(self, camera: str, frames: int) -> None:
+        """So many frames came that show nothing that could be judged."""
+        self._count(self._frames, camera, "unusable", by=frames)
+
+    def camera_state(self, camera: str, state: State) -> None:
+        """`camera` is in this state now; it delivers frames while it is `up`."""
+        self._set(self._camera_up, camera, state == "up")
+        for name in get_args(State):
+            if (series := self._of(self._camera_state, camera, name)) is not None:
+                series.set(name == state)
 
     def reconnect(self, camera: str, cause: str) -> None:
         """`camera` is opened anew, because of `cause`."""

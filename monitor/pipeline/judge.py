@@ -4,14 +4,14 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor.errors import UsageError
 from monitor.pipeline.observer import Observer
 from monitor.records import Box, Frame, Gap, Image, Stage, Verdict
 
@@ -89,12 +89,11 @@ Classify = Callable[[NDArray[np.uint8]], Answer]
 class Judgement:
     """What the judge applies to every frame.
 
-    `fit` brings a part of a frame to the network's size; `classify` answers a (b, h, w, 3) uint8 batch;
+    `classify` answers a (b, h, w, 3) uint8 batch;
     `distance` maps features (b, c) to distances (b,) from the training data, beyond `limit` unfamiliar.
     """
 
     classify: Classify
-    fit: Callable[[Image], Image]
     threshold: float
     labels: tuple[str, str]
     batch: int
@@ -105,52 +104,59 @@ class Judgement:
 class Judge:
     """Takes waiting frames of all cameras in turn and judges them together.
 
-    `views` gives, for each camera and frame (width, height), the parts shown to the network. Flagged frames
-    go to `pass_on`; frames that cannot be shown go to `report` as gaps.
+    Flagged frames go to `pass_on`; frames that the network has no answer to go to `report` as gaps.
     """
 
     def __init__(
         self,
-        cameras: Sequence[FrameSource],
+        cameras: Iterable[FrameSource],
         judgement: Judgement,
         *,
-        views: Mapping[str, Callable[[int, int], tuple[Box, ...]]],
         pass_on: Callable[[Flagged], None],
         report: Callable[[Gap], None],
         observer: Observer,
     ) -> None:
-        self._cameras = list(cameras)
+        self._cameras = deque(cameras)
         self._judgement = judgement
-        self._views = views
         self._pass_on = pass_on
         self._report = report
         self._observer = observer
         self._work = threading.Event()
+        self._lock = threading.Lock()  # guards the cameras
         self.progressed_at = time.monotonic()
 
     def wake(self) -> None:
         """Say that a frame is waiting."""
         self._work.set()
 
+    def watch(self, camera: FrameSource) -> None:
+        """From now on judge the frames of this camera, too."""
+        with self._lock:
+            self._cameras.append(camera)
+
     def run(self) -> None:
         """Judge until every camera has ended and no frame waits."""
-        while True:
+        while self._cameras:
             self._work.clear()
-            ended = all(camera.ended for camera in self._cameras)  # before taking: none can slip in between
-            frames = self._gather()
+            with self._lock:
+                ended = [camera for camera in self._cameras if camera.ended]  # before taking: none slips in
+                cameras = list(self._cameras)
+                self._cameras.rotate(-1)  # another one is first next time
+            frames = self._gather(cameras)
             if frames:
                 self.judge(frames)
             elif ended:
-                return
+                with self._lock:
+                    for camera in ended:
+                        self._cameras.remove(camera)
             else:
                 self._work.wait(0.25)
             self.progressed_at = time.monotonic()
 
-    def _gather(self) -> list[tuple[Frame, tuple[Box, ...]]]:
+    def _gather(self, waiting: list[FrameSource]) -> list[Frame]:
         """One frame of each camera in turn, until a batch is full or none waits."""
-        gathered: list[tuple[Frame, tuple[Box, ...]]] = []
+        gathered: list[Frame] = []
         inputs = 0
-        waiting = list(self._cameras)
         while waiting and inputs < self._judgement.batch:
             for camera in list(waiting):
                 if inputs >= self._judgement.batch:
@@ -159,20 +165,9 @@ class Judge:
                 if not taken:
                     waiting.remove(camera)
                     continue
-                boxes = self._boxes(taken[0])
-                if boxes:
-                    gathered.append((taken[0], boxes))
-                    inputs += len(boxes)
-        self._cameras.append(self._cameras.pop(0))  # another one is first next time
+                gathered += taken
+                inputs += len(taken[0].boxes)
         return gathered
-
-    def _boxes(self, frame: Frame) -> tuple[Box, ...]:
-        height, width = frame.image.shape[:2]
-        try:
-            return self._views[frame.camera](width, height)
-        except UsageError as error:
-            self._refuse(frame, str(error))
-            return ()
 
     def _refuse(self, frame: Frame, why: str) -> None:
         """Say of a frame that it could not be judged."""
@@ -189,15 +184,15 @@ class Judge:
             )
         )
 
-    def judge(self, frames: Sequence[tuple[Frame, tuple[Box, ...]]]) -> None:
-        """Judge frames, each with the parts of it that are shown to the network."""
+    def judge(self, frames: Sequence[Frame]) -> None:
+        """Judge frames together."""
         rules = self._judgement
         started = time.monotonic()
-        pictures = np.stack([rules.fit(_part(frame.image, box)) for frame, boxes in frames for box in boxes])
+        pictures = np.concatenate([frame.inputs for frame in frames])
         answer = rules.classify(pictures)
         distances = None if rules.distance is None else rules.distance(answer.features)
         finished = time.monotonic()
-        for (frame, boxes), span in zip(frames, _spans(frames), strict=True):
+        for frame, span in zip(frames, _spans(frames), strict=True):
             score = float(answer.scores[span].max())
             if not math.isfinite(score):  # it compares with no threshold: "clean" would be a guess
                 self._refuse(frame, "the network's score is not a number")
@@ -214,7 +209,7 @@ class Judge:
             if verdict.defective:
                 views = tuple(
                     View(box, pictures[index], float(answer.scores[index]), answer.activations[index])
-                    for box, index in zip(boxes, range(span.start, span.stop), strict=True)
+                    for box, index in zip(frame.boxes, range(span.start, span.stop), strict=True)
                     if answer.scores[index] >= rules.threshold
                 )
                 self._pass_on(Flagged(frame, verdict, views, novelty, latency))
@@ -243,13 +238,9 @@ def _finite(distance: np.float32) -> float:
     return float(distance) if np.isfinite(distance) else 1e9
 
 
-def _part(image: Image, box: Box) -> Image:
-    return image[box.top : box.bottom, box.left : box.right]
-
-
-def _spans(frames: Sequence[tuple[Frame, tuple[Box, ...]]]) -> Iterator[slice]:
+def _spans(frames: Sequence[Frame]) -> Iterator[slice]:
     """Which of the batch's pictures belong to each frame."""
     start = 0
-    for _, boxes in frames:
-        yield slice(start, start + len(boxes))
-        start += len(boxes)
+    for frame in frames:
+        yield slice(start, start + len(frame.boxes))
+        start += len(frame.boxes)

@@ -20,6 +20,9 @@ log = logging.getLogger(__name__)
 
 METHOD = "faster-score-cam"
 
+IN_PLACE = 4
+"""Flagged frames that may wait in the memory of their camera; further ones are copied out of it."""
+
 
 Explain = Callable[[Image, Any], tuple[Heat, float]]
 """Heat (rows, columns) 0..1 and its strength, of a picture (h, w, 3) uint8 and its activations."""

@@ -1,6 +1,7 @@
 """What was not inspected or not kept, as the flat text fields of a `coverage` stream entry.
 
-Every entry has `kind` and `camera`. `gap`: `first`, `last` (frame numbers), `from`, `to`, `frames`, `cause`.
+Every entry has `kind` and `camera`. `gap`: `from`, `to`, `frames`, `cause`, and `first`, `last` (frame
+numbers) where frames were lost; while a camera delivers nothing, `frames` is 0.
 `camera`: `state`, `at`. `shed`: how many `pictures`, `events`, `notices` the outbox gave up, `from`, `to`,
 `cause`: `outbox-full`, `outbox-too-old` or `outbox-damaged` (its camera may be `*`: not known), or
 `picture-withheld`: so many events went to Redis without their pictures, for want of room there.
@@ -32,8 +33,8 @@ def gap_fields(gap: Gap) -> dict[str, str]:
     return _present(
         kind="gap",
         camera=gap.camera,
-        first=str(gap.first),
-        last=str(gap.last),
+        first=None if gap.first is None else str(gap.first),
+        last=None if gap.last is None else str(gap.last),
         since=moment(gap.started_at),
         to=moment(gap.ended_at),
         frames=str(gap.frames),

@@ -53,6 +53,20 @@ class CameraSettings(Table):
     """Start a file or folder again when it ends."""
     buffer: Annotated[int, Field(ge=1, le=1000)] = 8
     """Frames that may wait to be inspected."""
+    max_age: Seconds | None = None
+    """Seconds after which a frame that still waits is dropped, counted and said, rather than judged late."""
+    silence: Annotated[float, Field(ge=0, le=86400)] = 3.0
+    """Seconds without a frame after which a camera counts as stalled and is opened anew (at least three frame
+    periods); 0 for a triggered camera, which may be silent as long as it likes."""
+    frozen: Annotated[int, Field(ge=0)] | None = None
+    """This many identical frames in a row mean a frozen camera, whose frames are not judged until one
+    differs; 0: never. Default: 100 for devices and streams, never for files and the simulation."""
+    expected_fps: Annotated[float, Field(gt=0, le=1000)] | None = None
+    """Frames a second that a live camera should deliver; a camera that is too slow or too fast is said."""
+    open_timeout: Seconds = 5.0
+    """Seconds that opening a stream may take."""
+    read_timeout: Seconds = 5.0
+    """Seconds that a stream's next frame may take."""
 
     @model_validator(mode="after")
     def _sane(self) -> "CameraSettings":
@@ -61,6 +75,13 @@ class CameraSettings(Table):
         if min(self.tiles) < 1 or self.tiles[0] * self.tiles[1] > 256:
             raise ValueError("tiles must be [rows, columns] of at least 1 each and at most 256 together")
         return self
+
+    @property
+    def frozen_after(self) -> int:
+        """Identical frames that are too many; 0: any number is fine."""
+        if self.frozen is not None:
+            return self.frozen
+        return 100 if parse_address(self.source).kind in ("device", "stream") else 0
 
     @property
     def inspects_every_frame(self) -> bool:

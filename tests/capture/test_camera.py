@@ -1,10 +1,17 @@
-"""The camera's thread: nothing is lost uncounted, whatever source and consumer do."""
+"""A camera: nothing is lost uncounted, whatever source and consumer do.
 
+The reader runs in a thread here, so that its source can be a script; the connection, the memory and the
+supervision are the real ones. `test_worker.py` has real processes.
+"""
+
+import contextlib
 import itertools
+import socket
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,8 +20,11 @@ from hypothesis import strategies as st
 
 from monitor.capture.backoff import LONGEST, reopening_delays
 from monitor.capture.camera import Camera
+from monitor.capture.messages import Ended, encode
+from monitor.capture.port import SocketPort
+from monitor.capture.reader import Inspection, Reader, Views
 from monitor.errors import ImageError, SourceError
-from monitor.records import CameraChange, Frame, Gap, Image
+from monitor.records import Box, CameraChange, Frame, Gap, Image
 
 PICTURE = np.zeros((2, 2, 3), np.uint8)
 
@@ -25,6 +35,7 @@ class Script:
     def __init__(self, steps: object, *, live: bool = False, interval: float | None = None) -> None:
         self.live = live
         self.interval = interval
+        self.position = None
         self.closed = False
         self._steps = iter(steps)
 
@@ -56,6 +67,11 @@ class Listener:
     def report(self, told: Gap | CameraChange) -> None:
         (self.gaps if isinstance(told, Gap) else self.changes).append(told)
 
+    def keep(self, frames: list[Frame]) -> None:
+        """Remembers frames without their memory, which the camera needs for the next ones."""
+        nothing = np.empty(0, np.uint8)
+        self.taken += [replace(frame, image=nothing, inputs=nothing) for frame in frames]
+
     def states(self) -> list[str]:
         return [change.state + (f" {change.cause}" if change.cause else "") for change in self.changes]
 
@@ -68,7 +84,8 @@ class Listener:
             self.woken.wait(0.2)
             self.woken.clear()
             while frames := camera.take(limit):
-                self.taken += frames
+                self.keep(frames)
+                del frames  # with them, their memory
                 time.sleep(next(pauses))
 
     def lost(self) -> int:
@@ -79,14 +96,57 @@ def no_delay() -> Iterator[float]:
     return itertools.repeat(0.0)
 
 
+class ThreadProcess:
+    """Stands in for the capture process: a reader in a thread, at the other end of a real connection."""
+
+    pid = 0
+
+    def __init__(self, connection: socket.socket, reader: Callable[[SocketPort], Reader], slots: int) -> None:
+        self._connection = connection
+        self._reader = reader
+        self._slots = slots
+        self.thread = threading.Thread(target=self._run, daemon=True)
+        self.thread.start()
+
+    def kill(self) -> None:
+        with contextlib.suppress(OSError):
+            self._connection.shutdown(socket.SHUT_RDWR)
+
+    def wait(self, timeout: float | None = None) -> int:
+        return 0
+
+    def _run(self) -> None:
+        with contextlib.suppress(OSError), self._connection:
+            self._reader(SocketPort(self._connection, self._slots)).run()
+            self._connection.send(encode(Ended()))
+
+
+def whole(image: Image) -> Views:
+    return (Box(0, 0, image.shape[1], image.shape[0]),), image[None]
+
+
 def make(
-    open_source: Callable[[], Script], frames: str = "every", **options: object
+    open_source: Callable[[], Script],
+    frames: str = "every",
+    *,
+    buffer: int = 8,
+    slots: int | None = None,
+    reopen: bool = True,
+    delays: Callable[[], Iterator[float]] = no_delay,
+    inspection: Inspection = Inspection(whole),  # noqa: B008 (frozen)
+    **options: object,
 ) -> tuple[Camera, Listener]:
     listener = Listener()
+
+    def reader(port: SocketPort) -> Reader:
+        return Reader(open_source, port, inspection, every=frames == "every", reopen=reopen, delays=delays)
+
+    room = slots or (buffer if frames == "every" else buffer + 4)
     camera = Camera(
         "cam",
-        open_source,
-        frames=frames,
+        lambda connection: ThreadProcess(connection, reader, room),
+        every=frames == "every",
+        buffer=buffer,
         report=listener.report,
         on_frame=listener.woken.set,
         **{"delays": no_delay, **options},
@@ -358,10 +418,14 @@ def test_each_frame_is_either_taken_or_in_exactly_one_gap(
     lost = Counter({gap.cause: 0 for gap in listener.gaps})
     for gap in listener.gaps:
         lost[gap.cause] += gap.frames
+        assert gap.started_at <= gap.ended_at
+        if gap.frames == 0:
+            assert gap.first is gap.last is None
+            continue
         assert 0 <= gap.first <= gap.last < camera.captured
         assert gap.frames <= gap.last - gap.first + 1 - sum(gap.first <= n <= gap.last for n in numbers)
     if frames == "every":
-        assert set(lost) <= {"unreadable"}
+        assert set(+lost) <= {"unreadable"}
     if stop_after is None:
         pictures = sum(step is PICTURE for run in runs for step in run)
         assert len(numbers) + lost["overload"] == pictures

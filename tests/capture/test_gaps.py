@@ -43,8 +43,8 @@ def test_every_lost_frame_is_in_one_gap_and_each_cause_reports_once_a_second(
 
 def test_a_gap_keeps_the_first_reason_and_the_true_times():
     ledger = GapLedger("cam")
-    ledger.add("unreadable", 4, START, 0.0, "4.png: broken")
-    ledger.add("unreadable", 6, START + timedelta(seconds=0.3), 0.3, "6.png: broken")
+    ledger.add("unreadable", 4, START, 0.0, detail="4.png: broken")
+    ledger.add("unreadable", 6, START + timedelta(seconds=0.3), 0.3, detail="6.png: broken")
     assert ledger.due(0.99) == []
     (gap,) = ledger.due(1.0)
     assert (gap.camera, gap.first, gap.last, gap.frames) == ("cam", 4, 6, 2)

@@ -7,14 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from monitor.capture.camera import Camera
 from monitor.capture.image_files import natural_key
 from monitor.capture.source import Source, open_source
 from monitor.errors import ImageError, SourceError
 from monitor.records import Image
 
 from .conftest import COUNT, write_video
-from .test_camera import Listener
+from .test_camera import make
 
 Opener = Callable[..., Source]
 
@@ -95,23 +94,15 @@ def test_closing_twice_is_no_fault(opener: Opener):
 
 
 def test_a_camera_takes_numbered_frames_from_it_and_counts_the_rest(opener: Opener):
-    listener = Listener()
-    camera = Camera(
-        "cam",
-        lambda: opener(fps=200),
-        frames="newest",
-        buffer=ENOUGH,
-        report=listener.report,
-        on_frame=listener.woken.set,
-    )
+    camera, listener = make(lambda: opener(fps=200), frames="newest", buffer=ENOUGH)
     camera.start()
     while len(listener.taken) < ENOUGH and not camera.ended:
         listener.woken.wait(10)
         listener.woken.clear()
-        listener.taken += camera.take(2)
+        listener.keep(camera.take(2))
     assert camera.stop(10)
     while frames := camera.take(2):
-        listener.taken += frames
+        listener.keep(frames)
     numbers = [frame.number for frame in listener.taken]
     assert len(numbers) >= ENOUGH
     assert numbers == sorted(set(numbers))

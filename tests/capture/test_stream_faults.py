@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from monitor.capture.backoff import reopening_delays
 from monitor.capture.camera import Camera
 from monitor.capture.source import Source, open_source
 from monitor.errors import SourceError
 
 from .rtsp_server import RtspServer
-from .test_camera import Listener, wait_for
+from .test_camera import Listener, make, wait_for
 
 
 @pytest.fixture
@@ -23,10 +24,11 @@ def server(needs_rtsp: None, folder: Path) -> Iterator[RtspServer]:
 
 
 def watch(server: RtspServer) -> tuple[Camera, Listener]:
-    listener = Listener()
-    opener = lambda: open_source(server.url, open_timeout=1, read_timeout=1)  # noqa: E731
-    camera = Camera(
-        "cam", opener, frames="newest", report=listener.report, on_frame=listener.woken.set, buffer=4
+    camera, listener = make(
+        lambda: open_source(server.url, open_timeout=1, read_timeout=1),
+        frames="newest",
+        buffer=4,
+        delays=reopening_delays,
     )
     camera.start()
     return camera, listener
@@ -38,13 +40,13 @@ def take_until(camera: Camera, listener: Listener, count: int) -> None:
         assert time.monotonic() < deadline, f"no further frame; {listener.states()}"
         listener.woken.wait(1)
         listener.woken.clear()
-        listener.taken += camera.take(2)
+        listener.keep(camera.take(2))
 
 
 def settle(camera: Camera, listener: Listener) -> None:
     assert camera.stop(10)
     while frames := camera.take(9):
-        listener.taken += frames
+        listener.keep(frames)
     numbers = [frame.number for frame in listener.taken]
     assert numbers == sorted(set(numbers))
     assert len(numbers) + listener.lost() == camera.captured

@@ -11,7 +11,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from monitor.errors import UsageError
 from monitor.pipeline.judge import Flagged, Judge, Judgement
 from monitor.records import Box, Frame, Gap, Image
 
@@ -72,9 +71,13 @@ class Notes:
             self.unfamiliar.append(distance)
 
 
-def frame(camera: str, number: int, brightness: int) -> Frame:
+WHOLE = (Box(0, 0, 2 * SIZE, 2 * SIZE),)
+
+
+def frame(camera: str, number: int, brightness: int, boxes: tuple[Box, ...] = WHOLE) -> Frame:
     image: Image = np.full((2 * SIZE, 2 * SIZE, 3), brightness, np.uint8)
-    return Frame(camera, number, datetime.now(UTC), 0.0, image)
+    parts = [image[box.top : box.bottom, box.left : box.right][:SIZE, :SIZE] for box in boxes]
+    return Frame(camera, number, datetime.now(UTC), 0.0, image, boxes, np.stack(parts))
 
 
 @dataclass
@@ -89,7 +92,6 @@ def run(
     cameras: list[FakeCamera],
     *,
     batch: int = 4,
-    views: Callable[[int, int], tuple[Box, ...]] = lambda w, h: (Box(0, 0, w, h),),
     score: Callable[[float], float] = lambda brightness: brightness / 255,
 ) -> Run:
     done = Run([], [], [], Notes())
@@ -102,7 +104,6 @@ def run(
 
     judgement = Judgement(
         classify=classify,
-        fit=lambda part: part[:SIZE, :SIZE],
         threshold=0.5,
         labels=("good", "defect"),
         batch=batch,
@@ -112,7 +113,6 @@ def run(
     Judge(
         cameras,
         judgement,
-        views={camera.name: views for camera in cameras},
         pass_on=done.flagged.append,
         report=done.gaps.append,
         observer=done.notes,
@@ -156,23 +156,14 @@ def test_a_camera_with_many_waiting_frames_does_not_hold_up_another() -> None:
 
 
 def test_a_frame_is_as_defective_as_its_worst_tile_and_only_that_tile_is_passed_on() -> None:
-    shown = frame("c", 7, 0)
-    shown.image[SIZE:, :SIZE] = 255
     tiles = tuple(Box(left, top, left + SIZE, top + SIZE) for top in (0, SIZE) for left in (0, SIZE))
-    done = run([FakeCamera("c", [shown])], views=lambda w, h: tiles)
+    shown = frame("c", 7, 0, tiles)
+    shown.inputs[2] = 255
+    done = run([FakeCamera("c", [shown])])
     (flagged,) = done.flagged
     assert flagged.verdict.score == pytest.approx(1)
     assert [view.box for view in flagged.views] == [Box(0, SIZE, SIZE, 2 * SIZE)]
     assert flagged.views[0].activations == 2
-
-
-def test_a_frame_that_does_not_hold_its_region_is_said_to_be_unusable() -> None:
-    def views(width: int, height: int) -> tuple[Box, ...]:
-        raise UsageError("the region does not lie within the frame")
-
-    done = run([FakeCamera("c", [frame("c", 3, 255)])], views=views)
-    assert [(gap.first, gap.frames, gap.cause) for gap in done.gaps] == [(3, 1, "unusable")]
-    assert not done.flagged
 
 
 def test_a_score_that_is_no_number_is_neither_clean_nor_a_defect() -> None:

@@ -20,7 +20,7 @@ Explain = Callable[[Image, Any], tuple[Heat, float]]
 
 def flagged(number: int = 0, *, boxes: tuple[Box, ...] = (Box(0, 0, 128, 128),)) -> Flagged:
     image: Image = np.full((128, 128, 3), 90, np.uint8)
-    frame = Frame("c", number, datetime.now(UTC), 0.0, image)
+    frame = Frame("c", number, datetime.now(UTC), 0.0, image, boxes, image[None, :INPUT, :INPUT])
     picture: Image = np.zeros((INPUT, INPUT, 3), np.uint8)
     views = tuple(View(box, picture, 0.9, index) for index, box in enumerate(boxes))
     return Flagged(frame, Verdict("defect", 0.9, 0.5), views, None, {"queue": 0.001})

@@ -33,6 +33,8 @@ def make_finding(number: int = 0, camera: str = "top", regions: bool = True) -> 
         BEGIN + timedelta(milliseconds=40 * number),
         float(number),
         np.zeros((48, 64, 3), np.uint8),
+        (Box(0, 0, 64, 48),),
+        np.zeros((1, 8, 8, 3), np.uint8),
     )
     region = Region(
         box=Box(3, 4, 13, 24),

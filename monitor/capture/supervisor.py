@@ -1,0 +1,192 @@
+"""Keeps a capture process running: starts and hears it, replaces it when it hangs or died."""
+
+import contextlib
+import logging
+import select
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Literal, Protocol
+
+from monitor.capture.backoff import LONGEST as LONGEST_DELAY
+from monitor.capture.backoff import reopening_delays
+from monitor.capture.messages import LONGEST, Ended, Free, Mapped, Message, decode, encode
+from monitor.capture.ring import ReaderRing
+
+log = logging.getLogger(__name__)
+
+_TICK = 0.25
+"""Seconds between looks at a process that says nothing."""
+
+
+class Process(Protocol):
+    """A capture process; `subprocess.Popen` is one."""
+
+    @property
+    def pid(self) -> int:
+        """Its number."""
+
+    def kill(self) -> None:
+        """End it at once."""
+
+    def wait(self, timeout: float | None = None) -> int:
+        """How it ended: its exit code, or minus the number of the signal."""
+
+
+class Listener(Protocol):
+    """Who hears what the process says. Called from the supervisor's thread."""
+
+    def hear(self, message: Message, ring: ReaderRing | None) -> None:
+        """One message; `ring` is the memory that pictures lie in."""
+
+    def idle(self, seconds: float, ring: ReaderRing | None) -> Literal["fine", "hangs"]:
+        """Nothing was said for `seconds`: whether that is too long, and the process is to be replaced."""
+
+    def died(self, cause: str, detail: str) -> bool:
+        """The process ended without a word; whether to start another."""
+
+
+class Supervisor:
+    """Has a process running until it says that nothing more will come, or `stop` is called.
+
+    `launch` starts it with the other end of a connection, which it takes over, and is called in a thread that
+    lives as long as the process. `over` is called when all has been heard.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        launch: Callable[[socket.socket], Process],
+        listener: Listener,
+        over: Callable[[], None],
+        delays: Callable[[], Iterator[float]] = reopening_delays,
+    ) -> None:
+        self.progressed_at = time.monotonic()
+        self._name = name
+        self._launch = launch
+        self._listener = listener
+        self._over = over
+        self._delays = delays
+        self._connection: socket.socket | None = None
+        self._process: Process | None = None
+        self._lock = threading.Lock()  # guards the two above
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=f"capture {name}", daemon=True)
+
+    @property
+    def pid(self) -> int | None:
+        """The process's number, if there is one."""
+        with self._lock:
+            return None if self._process is None else self._process.pid
+
+    def start(self) -> None:
+        """Begins. Once only."""
+        self._thread.start()
+
+    def stop(self, timeout: float) -> bool:
+        """Asks the process to end and kills it after `timeout` seconds; whether it ended by itself."""
+        self._stopping.set()
+        with self._lock:
+            self._ask_to_stop()
+        if self._thread.ident is None:
+            return True
+        self._thread.join(timeout)
+        if not self._thread.is_alive():
+            return True
+        with self._lock:
+            if self._process is not None:
+                self._process.kill()
+        self._thread.join(timeout)
+        return False
+
+    def _ask_to_stop(self) -> None:
+        if self._connection is not None:
+            with contextlib.suppress(OSError):
+                self._connection.shutdown(socket.SHUT_WR)
+
+    def _run(self) -> None:
+        delays = self._delays()
+        try:
+            while not self._stopping.is_set():
+                began = time.monotonic()
+                if self._one_process():
+                    return
+                if time.monotonic() - began > LONGEST_DELAY:
+                    delays = self._delays()
+                self._stopping.wait(next(delays))
+        except Exception as error:
+            log.exception("supervising camera %s failed in an unforeseen way", self._name)
+            self._listener.died("fault", f"its supervision failed: {type(error).__name__}")
+        finally:
+            self._over()
+
+    def _one_process(self) -> bool:
+        """Starts a process and hears it to its end; whether it was the last."""
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with ours:
+            try:
+                process = self._launch(theirs)
+            except OSError as error:
+                theirs.close()
+                return not self._listener.died(
+                    "fault", f"no capture process can be started: {error.strerror}"
+                )
+            with self._lock:
+                self._connection, self._process = ours, process
+                if self._stopping.is_set():
+                    self._ask_to_stop()
+            try:
+                ending = self._follow(ours)
+            finally:
+                process.kill()
+                code = process.wait()
+                with self._lock:
+                    self._connection = self._process = None
+        if ending == "died" and not self._stopping.is_set():
+            return not self._listener.died("crashed", f"the capture process {_ending(code)}")
+        return ending == "ended"
+
+    def _follow(self, connection: socket.socket) -> Literal["ended", "hangs", "died"]:
+        """Hears a process until it has said all, hangs or is gone."""
+        silent = 0.0
+        ring: ReaderRing | None = None
+        listening = select.poll()
+        listening.register(connection, select.POLLIN)
+        while True:
+            self.progressed_at = time.monotonic()
+            if not listening.poll(_TICK * 1000):
+                # Counted in looks, not by the clock: a machine that slept was not watching either.
+                silent += _TICK
+                if self._listener.idle(silent, ring) == "hangs" and not self._stopping.is_set():
+                    return "hangs"
+                continue
+            silent = 0.0
+            packet, descriptors, _, _ = socket.recv_fds(connection, LONGEST, 1)
+            if not packet:
+                return "died"
+            message = decode(packet)
+            if isinstance(message, Mapped):
+                ring = _mapped(message, descriptors[0], connection)
+            elif isinstance(message, Ended):
+                return "ended"
+            else:
+                self._listener.hear(message, ring)
+
+
+def _mapped(message: Mapped, descriptor: int, connection: socket.socket) -> ReaderRing:
+    def release(slot: int) -> None:
+        with contextlib.suppress(OSError):  # a process that is gone needs its slots no more
+            connection.send(encode(Free(message.ring, slot)))
+
+    return ReaderRing(descriptor, message.slots, message.size, release)
+
+
+def _ending(code: int) -> str:
+    if code >= 0:
+        return f"ended by itself with code {code}"
+    try:
+        return f"was ended by {signal.Signals(-code).name}"
+    except ValueError:
+        return f"was ended by signal {-code}"

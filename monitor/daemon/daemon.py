@@ -1,0 +1,212 @@
+"""The life of a daemon: its parts are made, started, watched over, and ended in order."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping
+
+from prometheus_client import CollectorRegistry, disable_created_metrics
+
+from monitor import __version__, assembly
+from monitor.classify.bundle import load_bundle
+from monitor.daemon.delivery import Delivery
+from monitor.daemon.line import AMISS, Line
+from monitor.errors import MonitorError, SettingsError
+from monitor.measure.http import Health, HttpServer, serve
+from monitor.measure.metrics import Metrics
+from monitor.models import shipped_model
+from monitor.pipeline.judge import Judge
+from monitor.pipeline.report import Reporter
+from monitor.settings import Settings
+
+log = logging.getLogger(__name__)
+
+STUCK = 60.0
+"""Seconds without a sign of life after which a loop counts as stuck; a batch takes a fraction of one."""
+
+_CAMERAS_END, _JUDGE, _EXPLAIN, _DELIVER = 1.5, 1.0, 1.5, 2.0
+"""Seconds that each part of a stop may take, explaining twice: below 10 together."""
+
+
+class Daemon:
+    """Everything between the cameras and Redis, for one file of settings.
+
+    Making one reads the model and takes the port, so that a mistake is said before anything runs. `reread`
+    reads the settings again, for `reload`. Raises MonitorError.
+    """
+
+    def __init__(self, settings: Settings, reread: Callable[[], Settings] | None = None) -> None:
+        self._settings = settings
+        self._reread = reread
+        self._stopping = threading.Event()
+        self._reloading = threading.Event()
+        self._failure: Exception | None = None
+        self._ready = threading.Event()
+        self._bundle = load_bundle(shipped_model(settings.model.path))
+        # A second series for each metric, which no dashboard asks for. (The function has no annotations.)
+        disable_created_metrics()  # type: ignore[no-untyped-call]
+        self.registry = CollectorRegistry()
+        self._metrics = Metrics(
+            self.registry,
+            cameras=[camera.name for camera in settings.camera],
+            labels=[self._bundle.card.classes[self._bundle.card.defect_class]],
+        )
+        self._metrics.build(__version__)
+        self._delivery = Delivery(settings, self._bundle.card, self._metrics)
+        self._http: HttpServer = serve(
+            settings.metrics.host,
+            settings.metrics.port,
+            registry=self.registry,
+            health=self._health,
+            ready=self._readiness,
+        )
+        self.port = self._http.port
+
+    def stop(self) -> None:
+        """Ask `run` to end: it finishes what is flagged and returns. Callable from a signal handler."""
+        self._stopping.set()
+
+    def reload(self) -> None:
+        """Ask for the settings to be read again. Callable from a signal handler."""
+        self._reloading.set()
+
+    def wait_until_ready(self, timeout: float) -> bool:
+        """Whether, within `timeout` seconds, every part runs and every camera was tried."""
+        return self._ready.wait(timeout)
+
+    def run(self) -> None:
+        """Watch the cameras until they end or `stop` is called.
+
+        Raises MonitorError where a part fails for good or something flagged could not be delivered.
+        """
+        try:
+            self._delivery.start()
+            self._assemble()
+            self._watch()
+        finally:
+            self._http.close()
+            self._delivery.close()
+        if self._failure is not None:
+            raise self._failure
+
+    def _assemble(self) -> None:
+        wanted, card = self._settings, self._bundle.card
+        device = assembly.device(wanted)
+        self._metrics.model(
+            name=card.name, sha256=card.model.sha256, device=device.description, precision=device.precision
+        )
+        classifier = assembly.classifier(wanted, self._bundle, device)
+        self._reporter = Reporter(
+            assembly.explaining(wanted, card, classifier.explain),
+            self._delivery.publish,
+            self._metrics,
+            waiting=wanted.explain.queue,
+        )
+        self._judge = Judge(
+            (),
+            assembly.judgement(wanted, self._bundle, classifier.classify),
+            pass_on=self._reporter.put,
+            report=lambda gap: self._line.happened(gap),  # noqa: PLW0108 (the line is made after the judge)
+            observer=self._metrics,
+        )
+        self._line = Line(
+            assembly.camera_maker(wanted, card.input_size),
+            watch=self._judge.watch,
+            wake=self._judge.wake,
+            notice=self._delivery.notice,
+            metrics=self._metrics,
+        )
+
+    def _watch(self) -> None:
+        """Run the loops until the cameras end, a stop is asked for, or a loop fails; then end in order."""
+        self._line.apply(self._settings.camera)
+        judging = self._thread("judge", self._judge.run)
+        reporting = self._thread("report", self._reporter.run)
+        while not self._stopping.wait(0.1) and judging.is_alive() and self._failure is None:
+            self._delivery.tick()
+            if not self._ready.is_set() and self._line.tried():
+                self._ready.set()
+                cameras = len(self._settings.camera)
+                log.info("watching", extra={"cameras": cameras, "metrics": f"port {self.port}"})
+            if self._reloading.is_set():
+                self._reloading.clear()
+                self._reload()
+        self._ready.clear()
+        if self._failure is None and not self._stopping.is_set() and (broken := self._line.broken()):
+            self._failure = MonitorError("; ".join(broken))
+        log.info("stopping")
+        self._end(judging, reporting)
+
+    def _end(self, judging: threading.Thread, reporting: threading.Thread) -> None:
+        self._line.stop(_CAMERAS_END)
+        judging.join(_JUDGE)
+        if judging.is_alive():  # perhaps held back by a full queue of flagged frames
+            self._reporter.hurry()
+            judging.join(_JUDGE)
+        self._reporter.close()
+        while reporting.is_alive() and not self._stopping.is_set():  # the input has ended: there is time
+            reporting.join(0.1)
+        reporting.join(_EXPLAIN)
+        self._reporter.hurry()
+        reporting.join(_EXPLAIN)
+        if self._failure is None and (judging.is_alive() or reporting.is_alive()):
+            self._failure = MonitorError("a loop did not finish in time: flagged frames may be lost")
+        lost = self._delivery.finish(_DELIVER)
+        self._failure = self._failure or lost
+
+    def _reload(self) -> None:
+        """Take over the cameras of the settings as they now are; settings that are wrong change nothing."""
+        if self._reread is None:
+            return
+        try:
+            fresh = self._reread()
+        except SettingsError as error:
+            log.error("the settings are refused, the old ones stay in force: %s", error)  # noqa: TRY400
+            return
+        tables = type(fresh).model_fields
+        later = [name for name in tables if getattr(fresh, name) != getattr(self._settings, name)]
+        if "camera" in later:
+            later.remove("camera")
+            self._line.apply(fresh.camera)
+            self._settings = self._settings.model_copy(update={"camera": fresh.camera})
+        log.info("settings were read again", extra={"cameras": len(fresh.camera)})
+        if later:
+            log.warning("changes of these take effect at the next start only: %s", ", ".join(later))
+
+    def _thread(self, name: str, run: Callable[[], None]) -> threading.Thread:
+        """A started thread whose failure ends the daemon: one that silently stopped looking is worse."""
+
+        def guarded() -> None:
+            try:
+                run()
+            except Exception as error:
+                log.exception("a loop failed", extra={"loop": name})
+                self._failure = error
+
+        thread = threading.Thread(target=guarded, name=name, daemon=True)
+        thread.start()
+        return thread
+
+    def _health(self) -> Health:
+        """Alive: no loop has failed or got stuck."""
+        now = time.monotonic()
+        stuck = [name for name, progressed_at in self._progress().items() if now - progressed_at > STUCK]
+        return Health(not stuck and self._failure is None, {"stuck": stuck})
+
+    def _progress(self) -> Mapping[str, float]:
+        """When each loop last gave a sign of life, on the monotonic clock; nothing until all run."""
+        if not self._ready.is_set():
+            return {}
+        return {
+            "judge": self._judge.progressed_at,
+            "report": self._reporter.progressed_at,
+            **self._line.progress(),
+        }
+
+    def _readiness(self) -> Health:
+        """Ready: model and cameras were tried. What is amiss with cameras and Redis is said beside."""
+        cameras = dict(self._line.states()) if self._ready.is_set() else {}
+        amiss = [f"camera {name} is {state}" for name, state in cameras.items() if state in AMISS]
+        return Health(
+            self._ready.is_set(), {"cameras": cameras, "degraded": amiss + self._delivery.troubles()}
+        )

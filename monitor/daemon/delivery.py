@@ -1,0 +1,176 @@
+"""What the daemon found, on its way to Redis: the outbox, the incidents, and what metrics say of them."""
+
+import logging
+import threading
+import time
+from collections import Counter
+from datetime import UTC, datetime
+
+from monitor import assembly
+from monitor.classify.card import Card
+from monitor.errors import DeliveryError
+from monitor.measure.metrics import Metrics
+from monitor.pipeline.judge import Flagged
+from monitor.publish import document
+from monitor.publish.outbox import Outbox
+from monitor.publish.parcel import Item, Notice, Parcel
+from monitor.publish.store import Kind
+from monitor.records import CameraChange, Finding, Gap
+from monitor.settings import Settings
+
+log = logging.getLogger(__name__)
+
+_INCIDENTS = "incidents"
+"""The name under which the outbox keeps the state of incidents."""
+
+
+class Delivery:
+    """Takes findings and notices, keeps them, and sends them on as Redis takes them.
+
+    Making one asks Redis whether it would take them, and opens the outbox's file. Raises MonitorError.
+    """
+
+    def __init__(self, settings: Settings, card: Card, metrics: Metrics) -> None:
+        self._settings = settings
+        self._card = card
+        self._metrics = metrics
+        self._sink = assembly.sink(settings)
+        self._refuse_what_waiting_cannot_mend()
+        self._store = assembly.store(settings)
+        self._incidents = assembly.incidents(settings, self._store.shelf.note(_INCIDENTS))
+        self._lock = threading.Lock()  # frames come in the report loop, incidents' ends in the main one
+        self._trouble: str | None = None
+        self._shed: Counter[Kind] = Counter()
+        self._outbox: Outbox | None = None
+
+    def start(self) -> None:
+        """Begin to send."""
+        self._outbox = Outbox(
+            self._sink,
+            store=self._store,
+            max_age=self._settings.outbox.max_age,
+            on_state=self._redis_changed,
+            on_delivered=self._delivered,
+        )
+
+    def publish(self, finding: Finding, flagged: Flagged, jpeg: bytes, raw: bytes | None) -> None:
+        """Keep the event of a flagged frame, with its pictures."""
+        novelty = flagged.novelty
+        event = document.build_event(
+            finding,
+            model_name=self._card.name,
+            model_sha256=self._card.model.sha256,
+            keys=self._sink.keys,
+            familiarity=None
+            if novelty is None
+            else document.Familiarity(
+                distance=round(novelty.distance, 4), limit=novelty.limit, unfamiliar=novelty.unfamiliar
+            ),
+        )
+        captured = finding.frame.monotonic
+        with self._lock:
+            event = event.model_copy(update={"incident": self._incidents.observe(event)})
+            parcel = Parcel.of(event, jpeg, raw, ready_after=time.monotonic() - captured)
+            self._running.put(parcel, began=captured, notes={_INCIDENTS: self._incidents.state()})
+            self._tell_incidents()
+        log.info(
+            "defect",
+            extra={
+                "event": event.id,
+                "camera": event.camera,
+                "score": event.score,
+                "regions": len(event.regions),
+                "unfamiliar": event.familiarity and event.familiarity.unfamiliar,
+            },
+        )
+
+    def notice(self, happened: Gap | CameraChange) -> None:
+        """Keep a word on what was not inspected, or on a camera's state."""
+        self._running.put(Notice.of(happened))
+
+    def tick(self) -> None:
+        """End incidents whose time is over, and measure what waits; to be called several times a second."""
+        waiting = self._running.stats()
+        self._metrics.outbox(waiting.events, waiting.bytes, waiting.oldest_seconds)
+        self._metrics.outbox_durable(waiting.durable)
+        shed: dict[Kind, int] = {
+            "pictures": waiting.shed_pictures,
+            "events": waiting.shed_events,
+            "notices": waiting.shed_notices,
+        }
+        for kind, count in shed.items():
+            self._metrics.outbox_shed(kind, count - self._shed[kind])
+        self._shed = Counter(shed)
+        with self._lock:
+            self._incidents.expire(datetime.now(UTC))
+            self._tell_incidents()
+
+    def troubles(self) -> list[str]:
+        """What is amiss, a sentence each."""
+        return [trouble for trouble in (self._trouble, self._store.shelf.trouble()) if trouble]
+
+    def waiting(self) -> int:
+        """Events that wait for Redis."""
+        return 0 if self._outbox is None else self._outbox.stats().events
+
+    def finish(self, timeout: float) -> DeliveryError | None:
+        """Send what can be sent in `timeout` seconds; the error if something is lost by ending now."""
+        if not self._running.stats().durable:  # no later run will know of them
+            with self._lock:
+                self._incidents.end_all()
+                self._tell_incidents()
+        self._running.drain(timeout)
+        durable = self._running.stats().durable
+        left = self._running.close()
+        if not left:
+            return None
+        why = self._trouble or "out of time"
+        if durable:
+            path = assembly.outbox_path(self._settings)
+            log.warning(
+                "%d events or notices wait in %s and go out after the next start: %s", left, path, why
+            )
+            return None
+        return DeliveryError(f"{left} events or notices were not delivered: {why}")
+
+    def close(self) -> None:
+        """Give back the outbox's file."""
+        self._store.shelf.close()
+
+    @property
+    def _running(self) -> Outbox:
+        if self._outbox is None:
+            raise RuntimeError("delivery was not started")
+        return self._outbox
+
+    def _tell_incidents(self) -> None:
+        """Publish starts and ends, each in one step with the state that has it told."""
+        while (report := self._incidents.next_report()) is not None:
+            self._running.put(report.notice(), notes={_INCIDENTS: self._incidents.state()})
+            log.info(
+                "incident",
+                extra={
+                    "phase": report.phase,
+                    "incident": report.id,
+                    "camera": report.camera,
+                    "frames": report.events,
+                },
+            )
+
+    def _refuse_what_waiting_cannot_mend(self) -> None:
+        """A Redis that is away may come back; a wrong password at the start is a mistake to mend now."""
+        try:
+            self._sink.check()
+        except DeliveryError as error:
+            if error.permanent:
+                raise
+            log.warning("starting without Redis", extra={"why": str(error)})
+
+    def _redis_changed(self, up: bool, why: str | None) -> None:
+        self._trouble = why
+        self._metrics.redis_up(up)
+
+    def _delivered(self, item: Item, seconds: float) -> None:
+        if isinstance(item, Parcel):
+            self._metrics.stage(item.camera, "publish", max(0.0, seconds - item.ready_after))
+            self._metrics.event(item.camera, self._card.classes[self._card.defect_class], seconds)

@@ -1,0 +1,156 @@
+"""The cameras that are watched: started, changed while running, heard, ended."""
+
+import logging
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+
+from monitor.capture.camera import Camera
+from monitor.measure.metrics import Metrics
+from monitor.records import CameraChange, Gap
+from monitor.settings import CameraSettings
+
+log = logging.getLogger(__name__)
+
+AMISS = ("down", "stalled", "frozen")
+"""States in which nobody looks at what passes a camera."""
+
+NOT_JUDGED = ("unreadable", "unusable", "frozen")
+"""Causes for which a frame counts as `unusable`: it came, but shows nothing that could be judged."""
+
+
+class Line:
+    """The cameras of the settings. `make` makes one, not started; `watch` has its frames judged.
+
+    What a camera says is counted, logged, and handed to `notice`.
+    """
+
+    def __init__(
+        self,
+        make: Callable[..., Camera],
+        *,
+        watch: Callable[[Camera], None],
+        wake: Callable[[], None],
+        notice: Callable[[Gap | CameraChange], None],
+        metrics: Metrics,
+    ) -> None:
+        self._make = make
+        self._watch = watch
+        self._wake = wake
+        self._notice = notice
+        self._metrics = metrics
+        self._cameras: dict[str, Camera] = {}
+        self._settings: dict[str, CameraSettings] = {}
+        self._changes: dict[str, CameraChange] = {}
+        self._broken: dict[str, str] = {}
+        self._lock = threading.Lock()  # the states are heard in the cameras' threads
+
+    def apply(self, wanted: Iterable[CameraSettings], patience: float = 2.0) -> None:
+        """Watch exactly these cameras: new ones are added, others removed, changed ones opened anew.
+
+        A camera whose settings are as before is not touched. A removed one is given `patience` seconds to
+        close its source, and what it has captured is judged.
+        """
+        settings = {camera.name: camera for camera in wanted}
+        for name in [name for name in self._settings if name not in settings]:
+            self._remove(name, patience)
+            self._metrics.forget(name)
+            log.info("camera is watched no more", extra={"camera": name})
+        for name, camera in settings.items():
+            if self._settings.get(name) == camera:
+                continue
+            self._metrics.watch(name)
+            number = self._remove(name, patience) if name in self._cameras else 0
+            fresh = self._make(
+                camera,
+                report=self.happened,
+                on_frame=self._wake,
+                on_read=partial(self._metrics.stage, name, "capture"),
+            )
+            self._settings[name], self._cameras[name] = camera, fresh
+            self._watch(fresh)
+            fresh.start(number)
+
+    def stop(self, timeout: float) -> None:
+        """End all cameras within `timeout` seconds together."""
+        enders = [
+            threading.Thread(target=camera.stop, args=(timeout,), name=f"end {name}")
+            for name, camera in self._cameras.items()
+        ]
+        for ender in enders:
+            ender.start()
+        for ender in enders:
+            ender.join()
+
+    def broken(self) -> list[str]:
+        """What ended cameras that should not have ended, a sentence each."""
+        with self._lock:
+            return list(self._broken.values())
+
+    def states(self) -> Mapping[str, str]:
+        """The state of each camera."""
+        with self._lock:
+            return {name: change.state for name, change in self._changes.items()}
+
+    def tried(self) -> bool:
+        """Whether each camera has delivered a frame or said why not."""
+        return all(state != "starting" for state in self.states().values())
+
+    def waiting(self) -> Mapping[str, int]:
+        """Frames of each camera that wait for the judge."""
+        return {name: camera.waiting for name, camera in self._cameras.items()}
+
+    def progress(self) -> Mapping[str, float]:
+        """When the supervision of each camera that has not ended last gave a sign of life (monotonic)."""
+        return {
+            f"camera {name}": camera.progressed_at
+            for name, camera in self._cameras.items()
+            if self.states().get(name) != "ended"
+        }
+
+    def happened(self, happened: Gap | CameraChange) -> None:
+        """Count and publish what was not inspected, and cameras' changes of state."""
+        if isinstance(happened, CameraChange):
+            self._changed(happened)
+        else:
+            self._missed(happened)
+        self._notice(happened)
+
+    def _remove(self, name: str, patience: float) -> int:
+        """Ends a camera; the number that its next frame would have had."""
+        camera = self._cameras.pop(name)
+        del self._settings[name]
+        camera.stop(patience)
+        with self._lock:
+            self._changes.pop(name, None)
+            self._broken.pop(name, None)
+        return camera.captured
+
+    def _missed(self, gap: Gap) -> None:
+        told = {"camera": gap.camera, "frames": gap.frames, "cause": gap.cause, "why": gap.detail}
+        if gap.cause in NOT_JUDGED:
+            self._metrics.unusable(gap.camera, gap.frames)
+            log.warning("frames could not be judged", extra=told)
+        elif gap.frames:
+            self._metrics.dropped(gap.camera, gap.cause, gap.frames)
+            log.warning("frames were not inspected", extra=told)
+        else:
+            seconds = (gap.ended_at - gap.started_at).total_seconds()
+            log.warning("nothing was inspected for %.1f s", seconds, extra=told)
+
+    def _changed(self, change: CameraChange) -> None:
+        with self._lock:
+            before = self._changes.get(change.camera)
+            self._changes[change.camera] = change
+            if change.state == "ended" and before is not None and before.state in ("down", "stalled"):
+                self._broken[change.camera] = f"camera {change.camera}: {before.detail}"
+        self._metrics.camera_state(change.camera, change.state)
+        bad = change.state in AMISS
+        if bad and change.state != "frozen" and change.cause is not None:
+            self._metrics.reconnect(change.camera, change.cause)
+        log.log(
+            logging.WARNING if bad else logging.INFO,
+            "camera is %s",
+            change.state,
+            extra={"camera": change.camera, "cause": change.cause, "why": change.detail},
+        )
