@@ -32,7 +32,8 @@ class Camera:
     With `every` the source is held back so that nothing is lost on this side; otherwise the oldest of more
     than `buffer` waiting frames gives way. A `finite` source is not read again when its process dies: from
     its start, it would repeat what was inspected. `opening` is how many seconds a process may need to find
-    out whether its source can be opened. `expected` is the rate, in frames a second, that a camera should keep.
+    out whether its source can be opened. `expected` is the rate, in frames a second, that a camera should
+    keep.
 
     `report` hears Gaps and changes of state, `on_frame` is called after each frame and at the end, `on_read`
     with the seconds that reading took. They are called from the camera's thread (by `take` and `stop`: from
