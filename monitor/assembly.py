@@ -15,6 +15,7 @@ from monitor.classify.card import Card
 from monitor.classify.classifier import Classifier
 from monitor.classify.device import Device, prepare_tensorflow
 from monitor.classify.preprocess import preprocess_graph
+from monitor.locate.geometry import network_views
 from monitor.pipeline.judge import Classify, Judgement
 from monitor.pipeline.report import IN_PLACE, Explain, Explaining
 from monitor.publish.connection import Access
@@ -22,6 +23,7 @@ from monitor.publish.disk_shelf import DiskShelf
 from monitor.publish.incidents import Incidents, Window
 from monitor.publish.redis_sink import RedisSink
 from monitor.publish.store import Store
+from monitor.records import Box
 from monitor.settings import CameraSettings, Settings
 
 log = logging.getLogger(__name__)
@@ -159,7 +161,7 @@ def camera_maker(settings: Settings, input_size: tuple[int, int]) -> Callable[..
             loop=wanted.loop,
             open_timeout=wanted.open_timeout,
             read_timeout=wanted.read_timeout,
-            roi=wanted.roi,
+            roi=None if wanted.roi is None else _corners(wanted.roi),
             tiles=wanted.tiles,
             overlap=wanted.overlap,
             frozen=wanted.frozen_after,
@@ -178,3 +180,15 @@ def camera_maker(settings: Settings, input_size: tuple[int, int]) -> Callable[..
         )
 
     return make
+
+
+def views(wanted: CameraSettings) -> Callable[[int, int], tuple[Box, ...]]:
+    """The parts of a frame (width, height) of this camera that are shown to the network."""
+    roi = None if wanted.roi is None else Box(*_corners(wanted.roi))
+    return partial(network_views, roi=roi, tiles=wanted.tiles, overlap=wanted.overlap)
+
+
+def _corners(roi: tuple[int, int, int, int]) -> tuple[int, int, int, int]:
+    """From x, y, width, height to left, top, right, bottom."""
+    left, top, width, height = roi
+    return left, top, left + width, top + height
