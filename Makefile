@@ -45,6 +45,8 @@ model: setup ## train the shipped model again into build/dagm-class1, from DAGM_
 	$(BIN)/defect-monitor simulate --out build/simulated --frames 250 --seed 7 --defect-rate 0.35 --textures 250 --force
 	$(BIN)/defect-monitor train --data $(DAGM_ROOT) --data build/simulated --classes Class1,Simulated \
 		--init $(START_WEIGHTS) --out build/dagm-class1 --overwrite
+	$(BIN)/defect-monitor simulate --out build/references --frames 60 --seed 11 --defect-rate 0.4 --textures 60 --force
+	$(BIN)/python -m monitor.train.references build/dagm-class1 build/references  # DAGM's pictures stay out
 
 # The one unit on settings of its own: everything that bears a name gets the instance's.
 deploy/systemd/defect-monitor@.service: deploy/systemd/defect-monitor.service

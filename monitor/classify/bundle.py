@@ -1,30 +1,47 @@
-"""A model bundle: a folder with the Keras file, its card and what is familiar to it."""
+"""A model bundle: a folder with the Keras file, its card, what is familiar to it, and reference pictures."""
 
 import hashlib
 import io
 import json
 import os
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile, ZipFile
 
-from monitor.classify.card import CARD_NAME, Card, ModelFile, read_card, write_card
+import cv2
+import numpy as np
+
+from monitor.classify.card import CARD_NAME, Card, ModelFile, ReferenceFile, read_card, write_card
 from monitor.classify.familiarity import Familiarity
 from monitor.errors import ModelError
+from monitor.records import Image
 
 _TRUSTED = ("keras", "keras.layers", "keras.initializers", "keras.src.models.functional", "keras.models")
 """Modules whose classes a model file may name; Keras would import any other."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Reference:
+    """A picture (h, w, 3) uint8 of the network's size, and its score in single precision, 0..1."""
+
+    picture: Image
+    score: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Bundle:
-    """A bundle whose files are what its card says they are. The network itself is not loaded yet."""
+    """A bundle whose files are what its card says they are. The network itself is not loaded yet.
+
+    `references` is empty in bundles written before there were any.
+    """
 
     path: Path
     card: Card
     familiarity: Familiarity | None
+    references: tuple[Reference, ...] = ()
 
     def keras_model(self) -> Any:
         """Load the network (a `keras.Model`); nothing in the file is run. Raises `ModelError`."""
@@ -51,10 +68,17 @@ def load_bundle(path: Path) -> Bundle:
     familiarity = None
     if card.familiarity is not None:
         familiarity = Familiarity.from_bytes(_checked(path, card.familiarity))
-    return Bundle(path, card, familiarity)
+    references = tuple(_reference(path, card, wanted) for wanted in card.references)
+    return Bundle(path, card, familiarity, references)
 
 
-def save_bundle(path: Path, model: Any, card: Card, familiarity: Familiarity | None) -> Bundle:
+def save_bundle(
+    path: Path,
+    model: Any,
+    card: Card,
+    familiarity: Familiarity | None,
+    references: Sequence[Reference] = (),
+) -> Bundle:
     """Write `model` (a `keras.Model`) as a bundle into folder `path`, made where missing.
 
     The files' names and hashes in `card` are replaced by those written. An earlier bundle there stays whole
@@ -70,14 +94,55 @@ def save_bundle(path: Path, model: Any, card: Card, familiarity: Familiarity | N
             familiarity_file = None
             if familiarity is not None:
                 familiarity_file = _store(path, "familiarity", ".npz", familiarity.to_bytes())
-            card = card.model_copy(update={"model": model_file, "familiarity": familiarity_file})
-            _write(Path(scratch) / CARD_NAME, write_card(card).encode())
-            (Path(scratch) / CARD_NAME).replace(path / CARD_NAME)
-            _sync_folder(path)
+            files = _store_references(path, references)
+            card = card.model_copy(
+                update={"model": model_file, "familiarity": familiarity_file, "references": files}
+            )
+            _replace_card(path, card, Path(scratch))
         _remove_leftovers(path, card)
     except OSError as error:
         raise ModelError(f"the model cannot be written to {path}: {error.strerror or error}") from error
-    return Bundle(path, card, familiarity)
+    return Bundle(path, card, familiarity, tuple(references))
+
+
+def save_references(bundle: Bundle, references: Sequence[Reference]) -> Bundle:
+    """Give the bundle other reference pictures; the network's file stays. Raises `ModelError`."""
+    path = bundle.path
+    try:
+        with tempfile.TemporaryDirectory(dir=path, prefix=".writing-") as scratch:
+            card = bundle.card.model_copy(update={"references": _store_references(path, references)})
+            _replace_card(path, card, Path(scratch))
+        _remove_leftovers(path, card)
+    except OSError as error:
+        raise ModelError(f"the model cannot be written to {path}: {error.strerror or error}") from error
+    return Bundle(path, card, bundle.familiarity, tuple(references))
+
+
+def _replace_card(path: Path, card: Card, scratch: Path) -> None:
+    _write(scratch / CARD_NAME, write_card(card).encode())
+    (scratch / CARD_NAME).replace(path / CARD_NAME)
+    _sync_folder(path)
+
+
+def _store_references(path: Path, references: Sequence[Reference]) -> tuple[ReferenceFile, ...]:
+    files = []
+    for reference in references:
+        picture = reference.picture
+        grey = bool((picture == picture[..., :1]).all())
+        _, encoded = cv2.imencode(".png", picture[..., 0] if grey else picture)
+        stored = _store(path, "reference", ".png", encoded.tobytes())
+        files.append(ReferenceFile(file=stored.file, sha256=stored.sha256, score=reference.score))
+    return tuple(files)
+
+
+def _reference(folder: Path, card: Card, wanted: ReferenceFile) -> Reference:
+    content = np.frombuffer(_checked(folder, wanted), np.uint8)
+    picture = cv2.imdecode(content, cv2.IMREAD_COLOR_BGR) if content.size else None
+    if picture is None or picture.shape != (*card.input_size, 3):
+        raise ModelError(
+            f"{folder / wanted.file} is no picture of the network's size, as a reference must be"
+        )
+    return Reference(np.asarray(picture, np.uint8), wanted.score)
 
 
 def _store(folder: Path, stem: str, suffix: str, content: bytes) -> ModelFile:
@@ -106,8 +171,9 @@ def _sync_folder(folder: Path) -> None:
 def _remove_leftovers(folder: Path, card: Card) -> None:
     """Delete the files of earlier bundles, and those of a write that was cut short."""
     kept = {card.model.file, card.familiarity.file if card.familiarity else None}
-    for pattern in ("model-*.keras", "familiarity-*.npz", ".model-*.keras", ".familiarity-*.npz"):
-        for path in folder.glob(pattern):
+    kept |= {reference.file for reference in card.references}
+    for pattern in ("model-*.keras", "familiarity-*.npz", "reference-*.png"):
+        for path in (*folder.glob(pattern), *folder.glob(f".{pattern}")):
             if path.name not in kept:
                 path.unlink()
 

@@ -64,6 +64,12 @@ class ModelFile(_Part):
     sha256: Sha256
 
 
+class ReferenceFile(ModelFile):
+    """A picture of the network's own size, and what the network says of it in single precision."""
+
+    score: Share
+
+
 class Card(_Part):
     """The card, version 1."""
 
@@ -85,6 +91,9 @@ class Card(_Part):
     figures: dict[str, float] = Field(description="what was measured, by name")
     model: ModelFile
     familiarity: ModelFile | None = None
+    references: tuple[ReferenceFile, ...] = Field(
+        default=(), description="by which a machine's arithmetic is checked before it is trusted"
+    )
 
     @property
     def input_size(self) -> tuple[int, int]:

@@ -102,6 +102,8 @@ def leading_maps(activations: tf.Tensor, max_n: int | None, rank: tf.Tensor) -> 
         return maps
     lowest = tf.fill(tf.shape(rank), rank.dtype.min)
     chosen = tf.math.top_k(tf.where(tf.math.is_finite(rank), rank, lowest), k=max_n).indices
+    if activations.shape[0] == 1:  # the plain gather is quicker, and every runtime knows it
+        return tf.gather(maps[0], chosen[0])[None]
     return tf.gather(maps, chosen, axis=1, batch_dims=1)
 
 

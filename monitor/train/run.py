@@ -26,6 +26,7 @@ from monitor.train.outcome import Judged, draft_card, finished_card
 from monitor.train.pictures import PictureStream
 from monitor.train.progress import Silent, Watcher
 from monitor.train.recipe import Recipe
+from monitor.train.references import references_of
 from monitor.train.state import Epoch, State, best_epoch, load_state, remove_state, save_state
 
 
@@ -118,7 +119,8 @@ def train(
     card = finished_card(
         draft, history, kept_epoch, clean, spoiled=spoiled, tests=tested, familiarity=familiarity
     )
-    bundle = save_bundle(order.out, model, card, familiarity)
+    references = references_of(aside, clean.scores, card.threshold, order.size)
+    bundle = save_bundle(order.out, model, card, familiarity, references)
     remove_state(order.out)
     return bundle
 

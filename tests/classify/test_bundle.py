@@ -9,7 +9,7 @@ from zipfile import ZipFile
 import numpy as np
 import pytest
 
-from monitor.classify.bundle import Bundle, load_bundle, save_bundle
+from monitor.classify.bundle import Bundle, Reference, load_bundle, save_bundle, save_references
 from monitor.classify.card import CARD_NAME, read_card
 from monitor.errors import ModelError
 
@@ -59,6 +59,28 @@ def test_saving_again_replaces_the_bundle_and_leaves_nothing_behind(toy_bundle: 
     assert again.card.name == "second"
     assert again.familiarity is None
     assert {path.name for path in toy_bundle.path.iterdir()} == {CARD_NAME, again.card.model.file}
+
+
+def test_references_come_back_to_the_pixel_and_leave_the_network_as_it_is(toy_bundle: Bundle):
+    random = np.random.default_rng(3)
+    colour = random.integers(0, 256, (32, 32, 3), np.uint8)
+    grey = np.repeat(random.integers(0, 256, (32, 32, 1), np.uint8), 3, axis=2)
+    save_references(toy_bundle, [Reference(colour, 0.25), Reference(grey, 0.75)])
+    again = load_bundle(toy_bundle.path)
+    assert [reference.score for reference in again.references] == [0.25, 0.75]
+    assert (again.references[0].picture == colour).all()
+    assert (again.references[1].picture == grey).all()
+    assert again.card.model == toy_bundle.card.model
+    save_references(again, [])
+    assert not list(toy_bundle.path.glob("*.png"))
+    assert load_bundle(toy_bundle.path).references == ()
+
+
+def test_a_reference_that_is_altered_or_of_another_size_is_refused(toy_bundle: Bundle):
+    save_references(toy_bundle, [Reference(np.zeros((16, 32, 3), np.uint8), 0.5)])
+    refused("no picture of the network's size", toy_bundle.path)
+    next(toy_bundle.path.glob("reference-*.png")).write_bytes(b"other")
+    refused("SHA-256 differs", toy_bundle.path)
 
 
 def test_a_missing_bundle_card_or_file_is_said(toy_bundle: Bundle, tmp_path: Path):

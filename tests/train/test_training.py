@@ -13,6 +13,7 @@ from monitor.classify.bundle import Bundle, load_bundle
 from monitor.dataset import read_samples
 from monitor.errors import DataError, ModelError, UsageError
 from monitor.train.recipe import DEFAULT
+from monitor.train.references import choose
 from monitor.train.run import Order, train
 
 
@@ -55,7 +56,27 @@ def test_training_ends_with_a_bundle_whose_card_says_how(unbroken: Bundle):
     assert card.figures["validation_misses"] == 0
     assert unbroken.familiarity is not None
     assert unbroken.keras_model().input_shape == (None, 32, 32, 3)
-    assert sorted(path.suffix for path in unbroken.path.iterdir()) == [".json", ".keras", ".npz"]
+    assert {path.suffix for path in unbroken.path.iterdir()} == {".json", ".keras", ".npz", ".png"}
+
+
+def test_a_trained_bundle_carries_reference_pictures_with_the_scores_it_gives_them(unbroken: Bundle):
+    from monitor.classify.preprocess import preprocess
+
+    pictures = np.stack([reference.picture for reference in unbroken.references])
+    scores = unbroken.keras_model().predict(preprocess(unbroken.card, pictures), verbose=0)[:, 1]
+    np.testing.assert_allclose(scores, [reference.score for reference in unbroken.references], atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("scores", "chosen"),
+    [
+        ([0.9, 0.1, 0.6, 0.3], [3, 1, 2, 0]),  # all there are, those near the threshold first
+        ([0.05 * step for step in range(20)], [9, 6, 3, 0, 10, 13, 16, 19]),
+        ([0.9, 0.8], [1, 0]),
+    ],
+)
+def test_references_reach_from_the_threshold_to_the_surest_of_either_verdict(scores, chosen):
+    assert choose(np.float32(scores), 0.5) == chosen
 
 
 def test_killed_in_the_third_epoch_it_resumes_to_the_same_model(
