@@ -14,6 +14,7 @@ from monitor.classify.bundle import Bundle
 from monitor.classify.card import Card
 from monitor.classify.classifier import Classifier
 from monitor.classify.device import Device, prepare_tensorflow
+from monitor.classify.gate import Gate
 from monitor.classify.preprocess import preprocess_graph
 from monitor.locate.geometry import network_views
 from monitor.pipeline.judge import Classify, Judgement
@@ -107,6 +108,7 @@ def classifier(settings: Settings, bundle: Bundle, device: Device) -> Classifier
         batch=settings.inference.batch,
         max_n=settings.explain.max_n,
         scoring=card.localisation.scoring if scoring == "card" else scoring,
+        gate=Gate(settings.explain.budget),
     )
 
 
@@ -130,6 +132,8 @@ def explaining(settings: Settings, card: Card, explain: Explain) -> Explaining:
     return Explaining(
         explain=explain if wanted.enabled else None,
         max_n=wanted.max_n,
+        budget=wanted.budget,
+        deadline=wanted.deadline,
         threshold=card.localisation.threshold if wanted.threshold is None else wanted.threshold,
         minimum_area=wanted.minimum_area,
         input_size=card.input_size,

@@ -34,6 +34,9 @@ url = "{url}"
 port = {port}
 [log]
 level = "warning"
+[explain]
+budget = 1  # it shows where defects are, also on a slow machine
+deadline = 30
 """
 _CAMERA = """
 [[camera]]

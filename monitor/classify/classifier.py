@@ -1,12 +1,13 @@
 """The network as the daemon runs it: traced once for fixed batch sizes, frozen, warmed up.
 
-Two graphs: one classifies a batch and hands out the activations of the explained layer; the other
-explains one flagged picture from those activations, without leaving TensorFlow.
+One graph classifies a batch and hands out the activations of the explained layer. From these a flagged
+picture is explained: in steps of a few maps, between which verdicts have their turn, or as a whole.
 """
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -15,13 +16,22 @@ from numpy.typing import NDArray
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from monitor.classify.device import Device
-from monitor.explain.score_cam import Scoring, score_cam
+from monitor.classify.gate import Gate
+from monitor.explain.score_cam import (
+    Scoring,
+    all_finite,
+    class_score,
+    masks,
+    scale_heat,
+    score_cam,
+    spread,
+)
 from monitor.records import Heat
 
 Graph = Callable[..., Any]
 
-_FEWER = (5, 2)
-"""Numbers of maps to fall back to where time is short; see the README for what they lose."""
+GoOn = Callable[[int, float], bool]
+"""Asked before the first step and told after each: maps weighed, the step's seconds. Whether to go on."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -42,8 +52,9 @@ class Classifier:
 
     `model` ends in probabilities (n, classes); `layer` names the 4-D layer that is explained;
     `defect_index` is the class whose score counts; `prepare` maps uint8 pictures (n, h, w, 3) in
-    blue-green-red to the network's input; `batch` is the largest batch. `max_n` is how many maps an
-    explanation weighs at most; `ladder` are the numbers, falling, that a graph stands ready for.
+    blue-green-red to the network's input; `batch` is the largest batch. An explanation weighs `max_n` maps,
+    `step` at a time: by default one on a CPU, where a step takes as long as a verdict, and all on a GPU.
+    `gate` says whose turn it is at the device.
     """
 
     def __init__(
@@ -58,6 +69,8 @@ class Classifier:
         batch: int = 8,
         max_n: int = 10,
         scoring: Scoring = "seed",
+        step: int | None = None,
+        gate: Gate | None = None,
     ) -> None:
         if device.precision == "mixed-float16":
             model = _in_mixed_float16(model)
@@ -71,33 +84,56 @@ class Classifier:
             features = tf.reduce_mean(activations, axis=(1, 2))
             return tf.cast(probabilities[:, defect_index], tf.float32), features, activations
 
-        def explain(pictures: Any, activations: Any, *, max_n: int) -> Any:
+        def forward(inputs: Any) -> Any:
+            return tf.cast(model(inputs, training=False), tf.float32)
+
+        (rows, columns, channels) = both.outputs[0].shape[1:]
+        self.max_n = count = min(max_n, channels)
+        self._step = min(count, step or (1 if device.kind == "cpu" else count))
+
+        def choose(pictures: Any, activations: Any) -> tuple[Any, Any]:
+            """The maps to weigh (count, fh, fw), leading ones first, and the network's input (1, h, w, d)."""
+            inputs = tf.cast(prepare(pictures), tf.float32)
+            leading = tf.math.top_k(spread(activations)[0], k=count).indices
+            maps = tf.gather(tf.transpose(activations[0], [2, 0, 1]), leading)
+            sound = all_finite(inputs) & all_finite(activations)
+            return tf.where(sound[:, None, None], maps, 0.0), inputs
+
+        def weigh(maps: Any, inputs: Any, start: Any) -> Any:
+            """The weights of the maps from `start` on, as many as a step has."""
+            chosen = tf.gather(maps, tf.minimum(start + tf.range(self._step), count - 1))
+            shown = inputs * masks(chosen, tf.shape(inputs)[1:], scoring)
+            return class_score(forward(shown), tf.fill([self._step], defect_index), scoring) - baseline
+
+        def combine(maps: Any, weights: Any) -> tuple[Any, Any]:
+            heat = tf.nn.relu(tf.reduce_sum(weights[:, None, None] * maps, axis=0))
+            return scale_heat(heat[None])
+
+        def explain(pictures: Any, activations: Any) -> Any:
+            target = tf.fill([1], defect_index)
             return score_cam(
-                lambda inputs: tf.cast(model(inputs, training=False), tf.float32),
-                prepare(pictures),
-                activations,
-                tf.fill([1], defect_index),
-                max_n=max_n,
-                scoring=scoring,
-                chunk=None,
+                forward, prepare(pictures), activations, target, max_n=max_n, scoring=scoring, chunk=None
             )
 
         sizes = sorted({*(2**power for power in range(batch.bit_length())), batch})
-        self._classify = {count: self._ready(classify, self._pictures(count)) for count in sizes}
-        (rows, columns, channels) = both.outputs[0].shape[1:]
-        maps = tf.TensorSpec((1, rows, columns, channels), tf.float32)
-        self.ladder = rungs(max_n)
-        self._explain = {
-            rung: self._ready(partial(explain, max_n=rung), self._pictures(1), maps) for rung in self.ladder
-        }
+        self._classify = {size: self._ready(classify, self._pictures(size)) for size in sizes}
+        kept = tf.TensorSpec((1, rows, columns, channels), tf.float32)
+        maps, number = tf.TensorSpec((count, rows, columns), tf.float32), tf.TensorSpec((), tf.int32)
+        inputs = tf.TensorSpec(tuple(prepare(tf.zeros((1, *size, 3), tf.uint8)).shape), tf.float32)
+        baseline = float(forward(tf.zeros(inputs.shape))[0, defect_index]) if scoring == "paper" else 0.0
+        self._choose = self._ready(choose, self._pictures(1), kept)
+        self._weigh = self._ready(weigh, maps, inputs, number)
+        self._combine = self._ready(combine, maps, tf.TensorSpec((count,), tf.float32))
+        self._make_whole: Callable[[], Graph] = partial(self._ready, explain, self._pictures(1), kept)
+        self._gate = gate or Gate()
         self.batch = batch
 
     def classify(self, pictures: NDArray[np.uint8]) -> Classified:
         """Judge (b, h, w, 3) uint8 pictures at the network's size; any b ≥ 1."""
-        answers = [
-            self._classify_batch(pictures[start : start + self.batch])
-            for start in range(0, len(pictures), self.batch)
-        ]
+        answers = []
+        for start in range(0, len(pictures), self.batch):
+            with self._gate.first():
+                answers.append(self._classify_batch(pictures[start : start + self.batch]))
         if len(answers) == 1:
             return answers[0]
         return Classified(
@@ -107,16 +143,41 @@ class Classifier:
         )
 
     def explain(
-        self, picture: NDArray[np.uint8], activations: Any, max_n: int | None = None
-    ) -> tuple[Heat, float]:
-        """Heat (fh, fw), 0..1, of the defect class on one (h, w, 3) picture, and its peak before scaling.
+        self, picture: NDArray[np.uint8], activations: Any, go_on: GoOn = lambda _maps, _seconds: True
+    ) -> tuple[Heat, float, int]:
+        """Explain the defect class on one (h, w, 3) picture: heat (fh, fw), 0..1, its peak, maps weighed.
 
-        `max_n` is one of `ladder`, by default the first; any other is a KeyError. A strength of 0 says that
-        there is no evidence to show: flat, zero or not finite.
+        Leading maps are weighed step by step while `go_on` says so; the heat is that of Faster-Score-CAM
+        with as many maps as were weighed, its peak the one before scaling. A peak of 0 says that there is no
+        evidence to show: no map was weighed, or the heat is flat, zero or not finite.
         """
-        graph = self._explain[self.ladder[0] if max_n is None else max_n]
-        heat, strength = graph(tf.constant(picture[None]), activations)
+        weights = np.zeros(self.max_n, np.float32)
+        maps = inputs = None
+        weighed, going = 0, go_on(0, 0.0)
+        while going and weighed < self.max_n:
+            with self._gate.after():
+                began = time.monotonic()
+                if maps is None:
+                    maps, inputs = self._choose(tf.constant(picture[None]), activations)
+                step = self._weigh(maps, inputs, tf.constant(weighed))[0].numpy()[: self.max_n - weighed]
+                seconds = time.monotonic() - began
+            weights[weighed : weighed + len(step)] = step
+            weighed += len(step)
+            going = go_on(weighed, seconds)
+        if not weighed:
+            return np.zeros(activations.shape[1:3], np.float32), 0.0, 0
+        heat, strength = self._combine(maps, tf.constant(weights))
+        return heat.numpy()[0], float(strength.numpy()[0]), weighed
+
+    def explain_whole(self, picture: NDArray[np.uint8], activations: Any) -> tuple[Heat, float]:
+        """The same heat and peak with all maps in one batch, which is quicker and holds up verdicts."""
+        with self._gate.after():
+            heat, strength = self._whole(tf.constant(picture[None]), activations)
         return heat.numpy()[0], float(strength.numpy()[0])
+
+    @cached_property
+    def _whole(self) -> Graph:
+        return self._make_whole()
 
     def _classify_batch(self, pictures: NDArray[np.uint8]) -> Classified:
         count = len(pictures)
@@ -141,11 +202,6 @@ class Classifier:
         graph = convert_variables_to_constants_v2(traced) if self._device.kind == "cpu" else traced
         graph(*(tf.zeros(spec.shape, spec.dtype) for spec in inputs))
         return graph  # type: ignore[no-any-return]  # TensorFlow is untyped
-
-
-def rungs(max_n: int) -> tuple[int, ...]:
-    """Numbers of maps that explanations are ready for: `max_n`, then fewer for when time is short."""
-    return (max_n, *(fewer for fewer in _FEWER if fewer < max_n))
 
 
 def _in_mixed_float16(model: Any) -> Any:

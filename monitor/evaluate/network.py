@@ -11,7 +11,6 @@ from monitor.classify.bundle import Bundle
 from monitor.locate.fit import fit
 from monitor.locate.regions import find_regions, frame_heat
 from monitor.pipeline.judge import Classify
-from monitor.pipeline.report import Explain
 from monitor.records import Box, Heat, HeatPatch, Image, Region
 
 
@@ -31,7 +30,7 @@ class Network:
     sha256: str
     fit: Callable[[Image], Image]
     classify: Classify
-    explain: Explain
+    explain: Callable[[Image, Any], tuple[Heat, float]]
     distance: Callable[[NDArray[np.float32]], NDArray[np.float32]] | None
     limit: float
     threshold: float
@@ -80,7 +79,7 @@ def network_of(
         sha256=card.model.sha256,
         fit=lambda image: fit(image, card.input_size),
         classify=classifier.classify,
-        explain=classifier.explain,
+        explain=classifier.explain_whole,
         distance=None if familiarity is None else familiarity.distance,
         limit=float("inf") if familiarity is None else familiarity.limit,
         threshold=card.threshold,

@@ -74,7 +74,7 @@ def score_cam(
         pictures = inputs if batch == 1 else tf.gather(inputs, images)  # one broadcasts, no copies
         shown = masks(tf.gather(all_maps, rows), tf.shape(inputs)[1:], scoring)
         masked = pictures * shown if background is None else background + (pictures - background) * shown
-        return _class_score(forward(masked), tf.gather(target, images), scoring)
+        return class_score(forward(masked), tf.gather(target, images), scoring)
 
     weights = _in_chunks(weigh, batch * kept, chunk)
     weights = tf.reshape(weights, [batch, kept])
@@ -139,7 +139,8 @@ def all_finite(images: tf.Tensor) -> tf.Tensor:
     return tf.reduce_all(tf.math.is_finite(images), axis=[1, 2, 3])
 
 
-def _class_score(outputs: tf.Tensor, target: tf.Tensor, scoring: Scoring) -> tf.Tensor:
+def class_score(outputs: tf.Tensor, target: tf.Tensor, scoring: Scoring) -> tf.Tensor:
+    """What network outputs (n, classes) say of each one's `target` (n,): (n,), as `scoring` has it."""
     outputs = tf.cast(outputs, tf.float32)
     if scoring == "seed":
         outputs = tf.nn.softmax(outputs)

@@ -4,17 +4,18 @@ import logging
 import queue
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from monitor.annotate.jpeg import encode_jpeg
 from monitor.annotate.picture import annotate
 from monitor.annotate.xmp import xmp_packet
 from monitor.locate.regions import find_regions, frame_heat
-from monitor.pipeline.judge import Flagged
+from monitor.pipeline.budget import Budget
+from monitor.pipeline.judge import Flagged, View
 from monitor.pipeline.observer import Observer
 from monitor.publish.document import event_id
-from monitor.records import Explanation, Finding, Heat, HeatPatch, Image, Region, Stage
+from monitor.records import Explained, Explanation, Finding, Heat, HeatPatch, Image, Region, Stage
 
 log = logging.getLogger(__name__)
 
@@ -23,18 +24,21 @@ METHOD = "faster-score-cam"
 IN_PLACE = 4
 """Flagged frames that may wait in the memory of their camera; further ones are copied out of it."""
 
+GoOn = Callable[[int, float], bool]
+"""Asked before the first step of an explanation and told after each: maps weighed, the step's seconds."""
 
-Explain = Callable[[Image, Any], tuple[Heat, float]]
-"""Heat (rows, columns) 0..1 and its strength, of a picture (h, w, 3) uint8 and its activations."""
+Explain = Callable[[Image, Any, GoOn], tuple[Heat, float, int]]
+"""Of a picture (h, w, 3) uint8 and its activations: heat (rows, columns) 0..1, its strength, maps weighed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Explaining:
     """How flagged frames are explained and located.
 
-    `explain` maps a picture (h, w, 3) uint8 and its activations to heat and strength, or is None where
-    explanations are switched off. `threshold` is a share of the heat's peak, `minimum_area` a share of the
-    parts shown; `input_size` (height, width) and `cell_offset` (x, y) are the network's.
+    `explain` weighs up to `max_n` maps of a picture for as long as it may, or is None where explanations are
+    switched off. They may take `budget` (0..1) of the time, and none is worked on later than `deadline`
+    seconds after the frame's capture. `threshold` is a share of the heat's peak, `minimum_area` a share of
+    the parts shown; `input_size` (height, width) and `cell_offset` (x, y) are the network's.
     """
 
     explain: Explain | None
@@ -43,6 +47,8 @@ class Explaining:
     minimum_area: float
     input_size: tuple[int, int]
     cell_offset: tuple[float, float]
+    budget: float = 1.0
+    deadline: float = float("inf")
     jpeg_quality: int = 85
     raw_frames: bool = False
 
@@ -54,17 +60,26 @@ Publish = Callable[[Finding, Flagged, bytes, bytes | None], None]
 class Reporter:
     """Makes an event of every flagged frame, one after another, away from the judging loop.
 
-    When more than `waiting` frames wait, the next go out without heat, marked so; when four times as many
-    wait, `put` holds the judge back: a flagged frame is never dropped, and memory stays bounded.
+    When time is short explanations weigh fewer maps, and then none, which the event says. So it is when more
+    than `waiting` frames wait; when four times as many wait, `put` holds the judge back: a flagged frame is
+    never dropped, and memory stays bounded. `clock` is the one of the frames' `monotonic`.
     """
 
     def __init__(
-        self, explaining: Explaining, publish: Publish, observer: Observer, *, waiting: int = 32
+        self,
+        explaining: Explaining,
+        publish: Publish,
+        observer: Observer,
+        *,
+        waiting: int = 32,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._explaining = explaining
         self._publish = publish
         self._observer = observer
         self._waiting = waiting
+        self._clock = clock
+        self._budget = Budget(explaining.budget, explaining.deadline, now=clock())
         self._queue: queue.Queue[Flagged] = queue.Queue(maxsize=4 * waiting)
         self._hurried = False
         self._closing = False
@@ -72,6 +87,8 @@ class Reporter:
 
     def put(self, flagged: Flagged) -> None:
         """Take over a flagged frame."""
+        if self._queue.qsize() >= IN_PLACE:
+            flagged = _moved(flagged)
         self._queue.put(flagged)
 
     def hurry(self) -> None:
@@ -98,9 +115,9 @@ class Reporter:
         rules = self._explaining
         image = flagged.frame.image
         height, width = image.shape[:2]
-        clock = _StageClock()
+        laps = _StageClock()
         explanation = self._explain(flagged)
-        clock.lap("explain")
+        laps.lap("explain")
         heat: Heat | None = None
         regions: tuple[Region, ...] = ()
         if explanation.patches:
@@ -115,21 +132,21 @@ class Reporter:
             regions = find_regions(heat, threshold=rules.threshold, minimum_area=rules.minimum_area * shown)
             if not regions:
                 explanation = _unlocalised(explanation, "no warm place is as large as the smallest region")
-        clock.lap("locate")
+        laps.lap("locate")
         jpeg = self._picture(flagged, heat, regions, explanation.reason)
         raw = encode_jpeg(image, rules.jpeg_quality) if rules.raw_frames else None
-        clock.lap("annotate")
+        laps.lap("annotate")
         finding = Finding(
             frame=flagged.frame,
             verdict=flagged.verdict,
             explanation=explanation,
             regions=regions,
-            latency={**flagged.latency, **clock.laps},
+            latency={**flagged.latency, **laps.laps},
         )
         self._publish(finding, flagged, jpeg, raw)
         # Counted only now: what metrics call a defect is safe with whoever publishes it.
         camera = flagged.frame.camera
-        for stage, seconds in clock.laps.items():
+        for stage, seconds in laps.laps.items():
             self._observer.stage(camera, stage, seconds)
         self._observer.explanation(camera, explanation.outcome)
         self._observer.frame(camera, "defect")
@@ -144,13 +161,35 @@ class Reporter:
         elif self._queue.qsize() > self._waiting:
             reason = f"more than {self._waiting} flagged frames are waiting"
         if rules.explain is None or reason is not None:
-            return Explanation(METHOD, rules.max_n, "skipped", reason=reason)
-        answers = [(view, *rules.explain(view.picture, view.activations)) for view in flagged.views]
-        patches = tuple(
-            HeatPatch(heat, view.box, strength) for view, heat, strength in answers if strength > 0
-        )
+            return Explanation(METHOD, 0, "skipped", reason=reason)
+        patches, counts, whole = [], [], True
+        for behind, view in reversed(list(enumerate(reversed(flagged.views)))):
+            heat, strength, maps, reason = self._heat(rules.explain, view, flagged.frame.monotonic, behind)
+            counts.append(maps)
+            whole &= reason is None or maps >= rules.max_n
+            if strength > 0:
+                patches.append(HeatPatch(heat, view.box, strength))
+        if not any(counts):
+            return Explanation(METHOD, 0, "skipped", reason=reason)
+        weighed = min(maps for maps in counts if maps)
+        outcome: Explained = "full" if whole else "reduced"
         reason = None if patches else "the heat is flat, zero or not a number"
-        return Explanation(METHOD, rules.max_n, "full", patches, reason)
+        return Explanation(METHOD, weighed, outcome, tuple(patches), reason)
+
+    def _heat(
+        self, explain: Explain, view: View, captured: float, behind: int
+    ) -> tuple[Heat, float, int, str | None]:
+        """Heat of a view, its strength, how many maps were weighed, and why not more.
+
+        `behind` more views of the same frame wait.
+        """
+        allowance = self._budget.allowance(captured, self._clock(), waiting=self._queue.qsize() + behind)
+
+        def go_on(_maps: int, seconds: float) -> bool:
+            allowance.spend(seconds)
+            return allowance.go_on(self._clock(), hurried=self._hurried)
+
+        return *explain(view.picture, view.activations, go_on), allowance.why_not
 
     def _picture(
         self, flagged: Flagged, heat: Heat | None, regions: tuple[Region, ...], reason: str | None
@@ -170,6 +209,16 @@ class Reporter:
         identity = event_id(frame.camera, frame.captured_at, frame.number)
         xmp = xmp_packet(identity, verdict.label, verdict.score, regions)
         return encode_jpeg(drawn, self._explaining.jpeg_quality, xmp)
+
+
+def _moved(flagged: Flagged) -> Flagged:
+    """The same with pixels of its own."""
+    frame = flagged.frame
+    return replace(
+        flagged,
+        frame=replace(frame, image=frame.image.copy(), inputs=frame.inputs.copy()),
+        views=tuple(replace(view, picture=view.picture.copy()) for view in flagged.views),
+    )
 
 
 def _unlocalised(explanation: Explanation, reason: str) -> Explanation:

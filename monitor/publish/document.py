@@ -19,7 +19,7 @@ from pydantic import (
 )
 
 from monitor.publish.keys import Keys
-from monitor.records import Finding, Region
+from monitor.records import Explained, Finding, Region
 
 _RFC3339 = r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?(Z|[+-]\d\d:\d\d)$"
 _ID = r"^[A-Za-z0-9._~-]+$"
@@ -91,7 +91,10 @@ class HeatMap(Part):
     """How the places were found, or why there are none."""
 
     method: str
-    max_n: Count
+    max_n: Annotated[int, Field(ge=0, description="maps that were weighed; 0: there is no heat")]
+    outcome: Annotated[
+        Explained | None, Field(description="whether all maps asked for were weighed, fewer, or none")
+    ] = None
     localised: bool
     reason: Annotated[str | None, Field(description="why the frame is not localised")] = None
 
@@ -194,7 +197,13 @@ def build_event(
             raw_key=keys.raw(identity),
         ),
         regions=tuple(_place(region) for region in finding.regions),
-        explanation=HeatMap(method=heat.method, max_n=heat.max_n, localised=localised, reason=reason),
+        explanation=HeatMap(
+            method=heat.method,
+            max_n=heat.max_n,
+            outcome=heat.outcome,
+            localised=localised,
+            reason=reason,
+        ),
         incident=incident,
         familiarity=familiarity,
         latency={stage: round(float(seconds), 6) for stage, seconds in finding.latency.items()},

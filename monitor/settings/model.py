@@ -119,7 +119,12 @@ class ExplainSettings(Table):
     enabled: bool = True
     """Without it, events carry no regions and say so."""
     max_n: Annotated[int, Field(ge=1, le=4096)] = 10
-    """Feature maps used: those of highest standard deviation."""
+    """Feature maps used at most: those of highest standard deviation."""
+    budget: Annotated[float, Field(gt=0, le=1)] = 0.3
+    """Share of the time that explanations may take, so that a burst of defects does not hold up verdicts.
+    When it is used up, fewer maps are weighed, then none, and the event says so. 1: no limit."""
+    deadline: Seconds = 2.0
+    """Seconds after its capture until which a frame is explained; then the event goes with what there is."""
     scoring: Literal["card", "seed", "paper"] = "card"
     """Weighing of the maps: `seed` (the article), `paper` (Wang et al. 2020), `card`: as the bundle says."""
     threshold: Share | None = None

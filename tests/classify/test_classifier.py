@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from monitor.classify.classifier import Classifier, rungs
+from monitor.classify.classifier import Classifier
 from monitor.classify.device import Device
 from monitor.explain.score_cam import score_cam
 
@@ -72,7 +72,8 @@ def test_an_explanation_from_kept_activations_equals_one_from_scratch(
 ) -> None:
     classifier = ready(model, scoring=scoring)
     kept = classifier.classify(pictures[:4]).activations[2]
-    heat, strength = classifier.explain(pictures[2], kept)
+    heat, strength, weighed = classifier.explain(pictures[2], kept)
+    assert weighed == 3
     inputs = prepare(pictures[2:3])
     wanted, peak = score_cam(
         lambda x: model(x, training=False),
@@ -86,23 +87,47 @@ def test_an_explanation_from_kept_activations_equals_one_from_scratch(
     assert strength == pytest.approx(float(peak[0]), rel=1e-4)
 
 
-def test_fewer_maps_are_ready_for_when_time_is_short(model: Any, pictures: np.ndarray) -> None:
-    classifier = ready(model, max_n=7)
-    assert classifier.ladder == (7, 5, 2)
+@pytest.mark.parametrize("scoring", ["seed", "paper"])
+@pytest.mark.parametrize("step", [1, 2, 3])
+def test_an_explanation_broken_off_equals_one_with_as_many_maps_as_were_weighed(
+    model: Any, pictures: np.ndarray, scoring: Any, step: int
+) -> None:
+    classifier = ready(model, max_n=7, scoring=scoring, step=step)
     kept = classifier.classify(pictures[:1]).activations[0]
-    for count in classifier.ladder:
-        heat, _ = classifier.explain(pictures[0], kept, count)
-        wanted, _ = ready(model, max_n=count).explain(pictures[0], kept)
-        np.testing.assert_allclose(heat, wanted, atol=1e-5)
-    assert (
-        np.abs(classifier.explain(pictures[0], kept, 2)[0] - classifier.explain(pictures[0], kept)[0]).max()
-        > 0.01
-    )
+    for wanted in (1, 4, 7):
+        heat, strength, weighed = classifier.explain(pictures[0], kept, lambda maps, _, to=wanted: maps < to)
+        assert weighed == min(7, -(-wanted // step) * step)
+        whole, peak = ready(model, max_n=weighed, scoring=scoring).explain_whole(pictures[0], kept)
+        np.testing.assert_allclose(heat, whole, atol=1e-5)
+        assert strength == pytest.approx(peak, rel=1e-4)
 
 
-@pytest.mark.parametrize(("most", "ladder"), [(10, (10, 5, 2)), (5, (5, 2)), (2, (2,)), (1, (1,))])
-def test_a_ladder_never_climbs_above_what_is_asked_for(most: int, ladder: tuple[int, ...]) -> None:
-    assert rungs(most) == ladder
+def test_an_explanation_that_may_not_begin_has_nothing_to_show(model: Any, pictures: np.ndarray) -> None:
+    classifier = ready(model)
+    kept = classifier.classify(pictures[:1]).activations[0]
+    heat, strength, weighed = classifier.explain(pictures[0], kept, lambda *_: False)
+    assert heat.shape == kept.shape[1:3]
+    assert (strength, weighed, heat.max()) == (0, 0, 0)
+
+
+def test_an_explanation_says_what_each_step_took(model: Any, pictures: np.ndarray) -> None:
+    classifier = ready(model, max_n=3)
+    kept = classifier.classify(pictures[:1]).activations[0]
+    told: list[tuple[int, bool]] = []
+
+    def go_on(maps: int, seconds: float) -> bool:
+        told.append((maps, seconds > 0))
+        return True
+
+    classifier.explain(pictures[0], kept, go_on)
+    assert told == [(0, False), (1, True), (2, True), (3, True)]
+
+
+def test_a_picture_of_no_sound_numbers_has_no_evidence(model: Any, pictures: np.ndarray) -> None:
+    classifier = ready(model)
+    broken = tf.fill((1, 12, 10, 8), float("nan"))
+    heat, strength, _ = classifier.explain(pictures[0], broken)
+    assert (strength, heat.max()) == (0, 0)
 
 
 def test_half_precision_keeps_the_scores_within_two_hundredths(model: Any, pictures: np.ndarray) -> None:

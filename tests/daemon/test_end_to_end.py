@@ -25,6 +25,7 @@ from tests.daemon.conftest import (
 
 SCHEMA = json.loads((Path(__file__).parents[2] / "monitor/publish/event.schema.json").read_text())
 FOLDER = '[[camera]]\nname = "line"\nsource = "{}"\n'
+IN_FULL = "[explain]\nbudget = 1\ndeadline = 600\n"  # however busy the machine is
 SIMULATED = '[[camera]]\nname = "{}"\nsource = "simulate:?seed=5&defect_rate=0.3"\nfps = 10\n'
 
 
@@ -56,7 +57,7 @@ def test_a_folder_of_real_images_gives_exactly_its_defects(
     tmp_path: Path, valkey: str, dagm_root: Path, port: int
 ) -> None:
     split = dagm_root / "Class1" / "Test"
-    config = write_config(tmp_path, FOLDER.format(split), url=valkey, port=port)
+    config = write_config(tmp_path, FOLDER.format(split) + IN_FULL, url=valkey, port=port)
     done = defect_monitor("run", "-c", config)
     assert done.returncode == 0, done.stderr
     events, masks = events_of(valkey), defects_of(split)
@@ -84,7 +85,7 @@ def test_an_rtsp_stream_of_real_images_is_judged_as_the_images_are(
     split = dagm_root / "Class1" / "Test"
     masks = list(defects_of(split).values())
     with RtspServer(split, fps=5) as server:
-        config = write_config(tmp_path, FOLDER.format(server.url), url=valkey, port=port)
+        config = write_config(tmp_path, FOLDER.format(server.url) + IN_FULL, url=valkey, port=port)
         with running(config, port) as daemon:
             daemon.ready()
             wait_for(lambda: len(events_of(valkey)) >= 5, 60, daemon)

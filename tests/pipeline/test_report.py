@@ -10,17 +10,17 @@ import numpy as np
 import pytest
 
 from monitor.pipeline.judge import Flagged, View
-from monitor.pipeline.report import Explaining, Reporter
+from monitor.pipeline.report import IN_PLACE, Explain, Explaining, GoOn, Reporter
 from monitor.records import Box, Finding, Frame, Heat, Image, Verdict
 from tests.pipeline.test_judge import Notes
 
 INPUT = 64
-Explain = Callable[[Image, Any], tuple[Heat, float]]
+Whole = Callable[[Image, Any], tuple[Heat, float]]
 
 
-def flagged(number: int = 0, *, boxes: tuple[Box, ...] = (Box(0, 0, 128, 128),)) -> Flagged:
+def flagged(number: int = 0, *, boxes: tuple[Box, ...] = (Box(0, 0, 128, 128),), at: float = 0.0) -> Flagged:
     image: Image = np.full((128, 128, 3), 90, np.uint8)
-    frame = Frame("c", number, datetime.now(UTC), 0.0, image, boxes, image[None, :INPUT, :INPUT])
+    frame = Frame("c", number, datetime.now(UTC), at, image, boxes, image[None, :INPUT, :INPUT])
     picture: Image = np.zeros((INPUT, INPUT, 3), np.uint8)
     views = tuple(View(box, picture, 0.9, index) for index, box in enumerate(boxes))
     return Flagged(frame, Verdict("defect", 0.9, 0.5), views, None, {"queue": 0.001})
@@ -30,6 +30,31 @@ def hot_corner(picture: Image, activations: Any) -> tuple[Heat, float]:
     heat: Heat = np.zeros((8, 8), np.float32)
     heat[1:3, 5:7] = 1
     return heat, 3.0
+
+
+def in_steps(heat: Whole, clock: "Clock | None" = None, step: float = 0.0, maps: int = 10) -> Explain:
+    """An explanation of `maps` steps that take `step` seconds of `clock` each."""
+
+    def explain(picture: Image, activations: Any, go_on: GoOn) -> tuple[Heat, float, int]:
+        weighed, going = 0, go_on(0, 0.0)
+        while going and weighed < maps:
+            weighed += 1
+            if clock is not None:
+                clock.now += step
+            going = go_on(weighed, step)
+        return (*heat(picture, activations), weighed) if weighed else (np.zeros((8, 8), np.float32), 0.0, 0)
+
+    return explain
+
+
+class Clock:
+    """Time that passes when it is told to."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
 
 
 class Outlet:
@@ -47,11 +72,16 @@ class Outlet:
 
 
 def reporter(
-    outlet: Outlet, explain: Explain | None = hot_corner, waiting: int = 4, **rules: Any
+    outlet: Outlet,
+    explain: Whole | None = hot_corner,
+    waiting: int = 4,
+    clock: Clock | None = None,
+    step: float = 0.0,
+    **rules: Any,
 ) -> tuple[Reporter, Notes]:
     notes = Notes()
     explaining = Explaining(
-        explain=explain,
+        explain=None if explain is None else in_steps(explain, clock, step),
         max_n=10,
         threshold=0.5,
         minimum_area=rules.pop("minimum_area", 0.0005),
@@ -59,7 +89,7 @@ def reporter(
         cell_offset=(3.5, 3.5),
         **rules,
     )
-    return Reporter(explaining, outlet, notes, waiting=waiting), notes
+    return Reporter(explaining, outlet, notes, waiting=waiting, clock=clock or Clock()), notes
 
 
 def test_heat_becomes_a_box_in_the_frames_own_pixels() -> None:
@@ -99,7 +129,7 @@ def test_two_tiles_with_one_defect_on_their_border_give_one_region() -> None:
     ],
 )
 def test_without_a_place_the_event_goes_out_and_says_why(
-    explain: Explain | None, rules: dict[str, Any], outcome: str, said: str
+    explain: Whole | None, rules: dict[str, Any], outcome: str, said: str
 ) -> None:
     outlet = Outlet()
     report, notes = reporter(outlet, explain, **rules)
@@ -131,6 +161,76 @@ def test_in_a_burst_heat_gives_way_and_no_flagged_frame_does() -> None:
     assert {finding.explanation.reason for finding in outlet.findings if not finding.regions} == {
         "more than 4 flagged frames are waiting"
     }
+
+
+def test_a_burst_gets_fewer_maps_first_and_then_none_and_each_event_says_so() -> None:
+    outlet, clock = Outlet(), Clock()
+    report, notes = reporter(outlet, clock=clock, step=0.02, waiting=1000, budget=0.3, deadline=1e9)
+    for number in range(300):  # 30 a second for ten seconds
+        clock.now = max(clock.now, number / 30)
+        report.report(flagged(number, at=number / 30))
+    outcomes = [finding.explanation.outcome for finding in outlet.findings]
+    assert len(outcomes) == 300
+    assert outcomes[0] == "full"
+    assert {"full", "reduced", "skipped"} == set(outcomes)
+    assert notes.stages["full"] + notes.stages["reduced"] + notes.stages["skipped"] == 300
+    # What a burst may use at once, its share of the burst, and one step.
+    assert 0.02 * sum(it.explanation.max_n for it in outlet.findings) <= 0.3 * (10 + clock.now) + 0.02
+    for finding in outlet.findings:
+        explanation = finding.explanation
+        assert (explanation.max_n == 10) == (explanation.outcome == "full")
+        assert (explanation.max_n == 0) == (explanation.outcome == "skipped") == (not finding.regions)
+        assert ("share of the time" in (explanation.reason or "")) == (explanation.outcome == "skipped")
+
+
+def test_what_waits_shares_the_time_so_that_maps_give_way_before_frames_do() -> None:
+    outlet, clock = Outlet(), Clock()
+    report, _ = reporter(outlet, clock=clock, step=0.1, waiting=100, budget=0.3, deadline=1e9)
+    for number in range(20):
+        report.put(flagged(number))
+    report.close()
+    report.run()
+    assert all(finding.explanation.max_n >= 1 for finding in outlet.findings)
+    assert min(finding.explanation.max_n for finding in outlet.findings) < 3
+
+
+def test_an_explanation_that_would_be_late_is_broken_off_or_not_begun() -> None:
+    outlet, clock = Outlet(), Clock()
+    report, _ = reporter(outlet, clock=clock, step=0.1, deadline=1.0)
+    clock.now = 0.75
+    report.report(flagged(0))
+    assert outlet.findings[0].explanation.max_n == 3
+    assert outlet.findings[0].explanation.outcome == "reduced"
+    assert outlet.findings[0].regions
+    clock.now = 1.0
+    report.report(flagged(1))
+    assert outlet.findings[1].explanation.outcome == "skipped"
+    assert outlet.findings[1].explanation.reason == "the event would come too late"
+
+
+def test_the_tiles_of_a_frame_share_its_time() -> None:
+    outlet, clock = Outlet(), Clock()
+    report, _ = reporter(outlet, clock=clock, step=0.1, budget=0.1)  # a second to spend: ten maps of twenty
+    report.report(flagged(boxes=(Box(0, 0, 64, 128), Box(64, 0, 128, 128))))
+    (finding,) = outlet.findings
+    assert len(finding.explanation.patches) == 2
+    assert finding.explanation.outcome == "reduced"
+
+
+def test_frames_that_wait_behind_others_have_pixels_of_their_own() -> None:
+    outlet = Outlet()
+    report, _ = reporter(outlet, waiting=100)
+    frames = [flagged(number) for number in range(IN_PLACE + 3)]
+    for it in frames:
+        report.put(it)
+    for it in frames:  # what a camera does with its room once it is free again
+        it.frame.image[:] = 0
+        it.views[0].picture[:] = 7
+    report.close()
+    report.run()
+    kept = [finding.frame for finding in outlet.findings]
+    assert [int(frame.image[0, 0, 0]) for frame in kept] == [0] * IN_PLACE + [90] * 3
+    assert [int(frame.inputs[0, 0, 0, 0]) for frame in kept] == [0] * IN_PLACE + [90] * 3
 
 
 def test_in_a_hurry_events_go_out_without_heat() -> None:

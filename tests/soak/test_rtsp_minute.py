@@ -16,7 +16,7 @@ import redis
 
 from tests.capture.rtsp_server import RtspServer, why_absent
 from tests.daemon.conftest import coverage_of, events_of, running, write_config
-from tests.daemon.test_end_to_end import FOLDER, SCHEMA, defects_of, overlap
+from tests.daemon.test_end_to_end import FOLDER, IN_FULL, SCHEMA, defects_of, overlap
 
 pytestmark = pytest.mark.soak
 FPS, SECONDS = 10, 60
@@ -38,7 +38,7 @@ def test_a_minute_of_a_real_stream(tmp_path: Path, valkey: str, dagm_root: Path)
     split = dagm_root / "Class1" / "Test"
     masks = defects_of(split)
     with RtspServer(split, fps=FPS) as server:
-        config = write_config(tmp_path, FOLDER.format(server.url), url=valkey, port=9465)
+        config = write_config(tmp_path, FOLDER.format(server.url) + IN_FULL, url=valkey, port=9465)
         with running(config, 9465) as daemon:
             daemon.ready()
             time.sleep(SECONDS)
