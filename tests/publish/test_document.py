@@ -113,6 +113,7 @@ def test_the_document_says_what_was_found() -> None:
     assert document["explanation"] == {
         "method": "faster-score-cam",
         "max_n": 10,
+        "outcome": "full",
         "localised": True,
         "reason": None,
     }
