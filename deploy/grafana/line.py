@@ -7,6 +7,16 @@ SHOWN = 'instance=~"$instance",camera=~"$camera"'
 
 DEFECT, UNUSABLE = f'{SHOWN},outcome="defect"', f'{SHOWN},outcome="unusable"'
 
+_STATES = {
+    1: ("up", "green"),
+    2: ("starting", "blue"),
+    3: ("stalled", "orange"),
+    4: ("frozen", "purple"),
+    5: ("down", "red"),
+    6: ("ended", "text"),
+}
+"""A camera's states: a number to draw each by, and its colour."""
+
 
 def rate(by: str, metric: str, where: str = SHOWN) -> str:
     """Steps a second of a counter of ours, summed over all but the labels `by`."""
@@ -21,6 +31,10 @@ def histogram(metric: str, where: str = SHOWN) -> Query:
 
 def line() -> list[Panel]:
     """Are all cameras up, is everything inspected, what is found, in time?"""
+    by_number = " or ".join(
+        f'{number} * defect_monitor_camera_state{{{SHOWN},state="{state}"}}'
+        for number, (state, _) in _STATES.items()
+    )
     return [
         number(
             1,
@@ -57,9 +71,9 @@ def line() -> list[Panel]:
         states(
             5,
             "Cameras",
-            Query(f"defect_monitor_camera_up{{{SHOWN}}}"),
-            {0: ("not up", "red"), 1: ("up", "green")},
-            about="Whether each camera delivers frames.",
+            Query(f"sum by (instance, camera) ({by_number})"),
+            _STATES,
+            about="What each camera is doing. Only while it is up, its frames are inspected.",
         ),
         lines(
             6,

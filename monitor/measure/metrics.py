@@ -24,10 +24,10 @@ NOVELTY = (0.25, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.25, 1.5, 2.0, 3.0, 5.0, 10.0)
 """Bucket borders for novelty, dense below the limit, where a drift shows first."""
 
 
-DROPS = ("overload", "late", "stalled", "frozen", "crashed")
+DROPS = ("overload", "late")
 """Why frames that were captured are not looked at."""
 
-REOPENINGS = ("stalled", "frozen", "crashed", *get_args(Cause))
+REOPENINGS = get_args(Cause)
 """Why a camera is opened anew."""
 
 _Metric = TypeVar("_Metric", Counter, Gauge, Histogram)

@@ -46,6 +46,7 @@ def test_all_names_and_labels_of_the_contract_are_there_from_the_start(registry,
         "explanations_total": {"camera", "outcome"},
         "score_bucket": by_camera,
         "camera_up": by_camera,
+        "camera_state": {"camera", "state"},
         "camera_reconnects_total": {"camera", "cause"},
         "last_frame_timestamp_seconds": by_camera,
         "redis_up": set(),
@@ -100,7 +101,8 @@ def test_each_call_reaches_its_metric(registry, metrics):
     metrics.verdict("a", 0.93, 0.04)
     metrics.event("b", "defect", 0.2)
     metrics.explanation("a", "reduced")
-    metrics.camera_up("a", True)
+    metrics.camera_state("a", "up")
+    metrics.unusable("b", 3)
     metrics.reconnect("a", "timeout")
     metrics.redis_up(True)
     metrics.outbox(3, 4096, 1.5)
@@ -113,6 +115,9 @@ def test_each_call_reaches_its_metric(registry, metrics):
     assert value(registry, "events_total", camera="b", label="defect") == 1
     assert value(registry, "explanations_total", camera="a", outcome="reduced") == 1
     assert value(registry, "camera_up", camera="a") == 1
+    assert value(registry, "camera_state", camera="a", state="up") == 1
+    assert value(registry, "camera_state", camera="a", state="down") == 0
+    assert value(registry, "frames_total", camera="b", outcome="unusable") == 3
     assert value(registry, "camera_reconnects_total", camera="a", cause="timeout") == 1
     assert value(registry, "redis_up") == 1
     assert value(registry, "outbox_events") == 3
@@ -142,7 +147,8 @@ def everything_of(metrics: Metrics, camera: str) -> None:
     metrics.event(camera, "defect", 0.2)
     metrics.explanation(camera, "full")
     metrics.novelty(camera, 3.0, 2.0)
-    metrics.camera_up(camera, True)
+    metrics.camera_state(camera, "up")
+    metrics.unusable(camera, 3)
     metrics.reconnect(camera, "timeout")
 
 
@@ -181,6 +187,15 @@ def test_the_process_tells_its_start_memory_and_open_files(registry, metrics):
     assert 0 < age < time.monotonic()  # no older than the machine
     assert registry.get_sample_value("process_resident_memory_bytes") > 1e6
     assert registry.get_sample_value("process_open_fds") >= 1
+
+
+def test_a_camera_is_in_one_state_at_a_time(registry, metrics):
+    for state in ("starting", "up", "frozen", "down", "up"):
+        metrics.camera_state("a", state)
+        samples = [s for family in registry.collect() for s in family.samples if s.name.endswith("_state")]
+        of_a = {s.labels["state"]: s.value for s in samples if s.labels["camera"] == "a"}
+        assert [name for name, set_ in of_a.items() if set_] == [state]
+        assert value(registry, "camera_up", camera="a") == (state == "up")
 
 
 def test_buckets_run_from_a_millisecond_to_ten_seconds():
