@@ -108,19 +108,19 @@ class Supervisor:
 
     def _run(self) -> None:
         delays = self._delays()
-        try:
-            while not self._stopping.is_set():
-                began = time.monotonic()
-                if self._one_process():
-                    return
-                if time.monotonic() - began > LONGEST_DELAY:
-                    delays = self._delays()
+        over = False
+        while not over and not self._stopping.is_set():
+            began = time.monotonic()
+            try:
+                over = self._one_process()
+            except Exception as error:
+                log.exception("supervising camera %s failed in an unforeseen way", self._name)
+                over = not self._listener.died("fault", f"its supervision failed: {type(error).__name__}")
+            if time.monotonic() - began > LONGEST_DELAY:
+                delays = self._delays()
+            if not over:
                 self._stopping.wait(next(delays))
-        except Exception as error:
-            log.exception("supervising camera %s failed in an unforeseen way", self._name)
-            self._listener.died("fault", f"its supervision failed: {type(error).__name__}")
-        finally:
-            self._over()
+        self._over()
 
     def _one_process(self) -> bool:
         """Starts a process and hears it to its end; whether it was the last."""
@@ -163,7 +163,10 @@ class Supervisor:
                     return "hangs"
                 continue
             silent = 0.0
-            packet, descriptors, _, _ = socket.recv_fds(connection, LONGEST, 1)
+            try:
+                packet, descriptors, _, _ = socket.recv_fds(connection, LONGEST, 1)
+            except ConnectionResetError:  # it died before it had read all; what it said before still comes
+                continue
             if not packet:
                 return "died"
             message = decode(packet)

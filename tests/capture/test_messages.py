@@ -1,0 +1,60 @@
+"""What capture process and daemon say to each other arrives as it was said, or is refused."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from monitor.capture.messages import (
+    LONGEST,
+    Ended,
+    Failed,
+    Free,
+    Lost,
+    Mapped,
+    Message,
+    Opened,
+    Picture,
+    decode,
+    encode,
+)
+
+NUMBER = st.integers(0, 2**40)
+SECONDS = st.floats(0, 1e9)
+MESSAGES = st.one_of(
+    st.builds(Opened, st.booleans(), st.none() | SECONDS),
+    st.builds(Failed, st.text(max_size=20), st.text(max_size=500)),
+    st.builds(Mapped, NUMBER, NUMBER, NUMBER),
+    st.builds(
+        Picture,
+        *(NUMBER, NUMBER, NUMBER),
+        st.lists(st.lists(NUMBER, min_size=4, max_size=4), max_size=256),
+        *(NUMBER, st.lists(NUMBER, min_size=2, max_size=2), NUMBER, SECONDS, SECONDS),
+    ),
+    st.builds(
+        Lost,
+        st.sampled_from(["unreadable", "unusable", "frozen", "overload"]),
+        st.none() | st.text(max_size=300),
+        *(NUMBER, SECONDS, SECONDS, st.none() | NUMBER),
+    ),
+    st.just(Ended()),
+    st.builds(Free, NUMBER, NUMBER),
+)
+
+
+@given(MESSAGES)
+def test_a_message_arrives_as_it_was_said_and_fits_a_packet(message: Message):
+    packet = encode(message)
+    assert len(packet) <= LONGEST
+    assert decode(packet) == message
+
+
+def test_a_detail_of_any_length_fits_a_packet():
+    told = decode(encode(Failed("codec", "\N{SNOWMAN}" * 100_000)))
+    assert isinstance(told, Failed)
+    assert set(told.detail) == {"\N{SNOWMAN}"}
+
+
+@given(st.binary(max_size=60) | st.sampled_from([b"[]", b'["Free", {}]', b'["System", {"x": 1}]', b"3"]))
+def test_anything_else_is_refused(packet: bytes):
+    with pytest.raises(ValueError, match="no message of a capture process"):
+        decode(packet)

@@ -1,0 +1,284 @@
+"""Cameras with real capture processes: what dies or hangs is replaced, and nothing is left behind."""
+
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from monitor.capture.camera import Camera
+from monitor.capture.worker import Order, launch
+from monitor.locate.fit import fit
+from monitor.records import Box
+
+from .test_camera import Listener, wait_for
+
+LINE = Order(
+    source="simulate:?seed=3&size=128x96",
+    every=False,
+    reopen=True,
+    input_size=(32, 48),
+    slots=16,
+    fps=60,
+)
+
+
+def watch(order: Order, **options: object) -> tuple[Camera, Listener]:
+    listener = Listener()
+    camera = Camera(
+        "cam",
+        partial(launch, "cam", order),
+        every=order.every,
+        report=listener.report,
+        on_frame=listener.woken.set,
+        **options,
+    )
+    camera.start()
+    return camera, listener
+
+
+@pytest.fixture
+def line() -> Iterator[tuple[Camera, Listener]]:
+    camera, listener = watch(LINE, silence=1.0)
+    yield camera, listener
+    camera.stop(5)
+
+
+def take(camera: Camera, listener: Listener, more: int) -> None:
+    wanted, deadline = len(listener.taken) + more, time.monotonic() + 60
+    while len(listener.taken) < wanted:
+        assert time.monotonic() < deadline, f"no further frame; {listener.states()}"
+        listener.woken.wait(1)
+        listener.woken.clear()
+        listener.keep(camera.take(99))
+
+
+def add_up(camera: Camera, listener: Listener) -> None:
+    camera.stop(10)
+    listener.keep(camera.take(10**6))
+    numbers = [frame.number for frame in listener.taken]
+    assert numbers == sorted(set(numbers))
+    assert len(numbers) + listener.lost() == camera.captured
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSEGV])
+def test_a_process_that_dies_is_replaced_and_its_time_is_told(line: tuple[Camera, Listener], how: int):
+    camera, listener = line
+    take(camera, listener, 10)
+    before = camera.pid
+    assert before is not None
+    os.kill(before, how)
+    wait_for(lambda: "down crashed" in listener.states())
+    take(camera, listener, 10)
+    assert camera.pid not in {None, before}
+    assert not Path(f"/proc/{before}").exists(), "a zombie is left"
+    add_up(camera, listener)
+    (gap,) = [gap for gap in listener.gaps if gap.frames == 0]
+    assert gap.cause == "crashed"
+    assert signal.Signals(how).name in (gap.detail or "")
+
+
+def test_a_process_that_hangs_is_replaced(line: tuple[Camera, Listener]):
+    camera, listener = line
+    take(camera, listener, 10)
+    before = camera.pid
+    assert before is not None
+    os.kill(before, signal.SIGSTOP)
+    take(camera, listener, 30)
+    assert "stalled stalled" in listener.states()
+    assert not Path(f"/proc/{before}").exists()
+    add_up(camera, listener)
+
+
+def test_frames_in_hand_stay_as_they_are_when_the_process_dies(line: tuple[Camera, Listener]):
+    camera, listener = line
+    held = []
+    while len(held) < 4:
+        listener.woken.wait(1)
+        held += camera.take(1)
+    kept = [frame.image.copy() for frame in held]
+    assert camera.pid is not None
+    os.kill(camera.pid, signal.SIGKILL)
+    take(camera, listener, 40)
+    for frame, image in zip(held, kept, strict=True):
+        np.testing.assert_array_equal(frame.image, image)
+        with pytest.raises(ValueError, match="read-only"):
+            frame.image[0, 0] = 0
+
+
+def test_a_consumer_that_keeps_every_frame_starves_only_itself():
+    camera, listener = watch(LINE, buffer=4)
+    held = []
+    while len(held) < 12:
+        listener.woken.wait(1)
+        held += camera.take(1)
+    kept = [frame.image.copy() for frame in held]
+    wait_for(lambda: listener.lost() > 0)
+    for frame, image in zip(held, kept, strict=True):
+        np.testing.assert_array_equal(frame.image, image)
+    listener.keep(held)
+    add_up(camera, listener)
+    assert {gap.cause for gap in listener.gaps} == {"overload"}
+
+
+def test_the_parts_shown_to_the_network_are_those_of_the_settings():
+    order = replace(LINE, roi=(10, 20, 90, 80), tiles=(2, 2), overlap=0.2)
+    camera, listener = watch(order)
+    frames = []
+    while not frames:
+        listener.woken.wait(1)
+        frames = camera.take(1)
+    (frame,) = frames
+    assert frame.image.shape == (96, 128, 3)
+    assert frame.inputs.shape == (4, 32, 48, 3)
+    assert (frame.boxes[0].left, frame.boxes[0].top) == (10, 20)
+    assert frame.boxes[3] == Box(frame.boxes[3].left, frame.boxes[3].top, 90, 80)
+    for box, shown in zip(frame.boxes, frame.inputs, strict=True):
+        part = frame.image[box.top : box.bottom, box.left : box.right]
+        np.testing.assert_array_equal(shown, fit(part, (32, 48)))
+    listener.keep(frames)
+    add_up(camera, listener)
+
+
+def test_pictures_that_grow_get_larger_memory(tmp_path: Path):
+    shapes = [(40, 60), (90, 120), (20, 30), (200, 100)]
+    for number, shape in enumerate(shapes):
+        cv2.imwrite(str(tmp_path / f"{number}.png"), np.full((*shape, 3), 10 * number, np.uint8))
+    order = replace(LINE, source=str(tmp_path), every=True, reopen=False, fps=None, slots=3)
+    camera, listener = watch(order, finite=True)
+    seen = []
+    while not camera.ended:
+        listener.woken.wait(1)
+        listener.woken.clear()
+        for frame in camera.take(9):
+            assert frame.image.min() == frame.image.max() == 10 * frame.number
+            seen.append(frame.image.shape[:2])
+    assert seen == shapes
+
+
+def test_a_file_whose_process_dies_is_not_inspected_from_its_start_again(tmp_path: Path):
+    for number in range(40):
+        cv2.imwrite(str(tmp_path / f"{number}.png"), np.full((20, 20, 3), number, np.uint8))
+    order = replace(LINE, source=str(tmp_path), every=True, reopen=False, fps=None, slots=2)
+    camera, listener = watch(order, finite=True)
+    wait_for(lambda: camera.captured >= 2)
+    assert camera.pid is not None
+    os.kill(camera.pid, signal.SIGKILL)
+    wait_for(lambda: "ended" in listener.states())
+    assert listener.states() == ["starting", "up", "down crashed", "ended"]
+
+
+def test_no_secret_of_the_address_is_in_the_process_list_or_its_environment():
+    order = replace(LINE, source="rtsp://alice:s3cret-word@127.0.0.1:9/x")
+    camera, listener = watch(order)
+    wait_for(lambda: "down refused" in listener.states())
+    for name in ("cmdline", "environ"):
+        assert b"s3cret-word" not in Path(f"/proc/{camera.pid}/{name}").read_bytes()
+    camera.stop(5)
+    assert not any("s3cret-word" in (change.detail or "") for change in listener.changes)
+
+
+def test_replacing_processes_leaves_no_descriptor_thread_or_process_behind():
+    def held() -> int:
+        return sum(len(list(Path(f"/proc/self/{kind}").iterdir())) for kind in ("fd", "task"))
+
+    camera, listener = watch(LINE, delays=lambda: iter(lambda: 0.0, None))
+    take(camera, listener, 2)
+    before = held()
+    for _ in range(6):
+        pid = camera.pid
+        assert pid is not None
+        os.kill(pid, signal.SIGKILL)
+        wait_for(lambda pid=pid: camera.pid not in {None, pid})
+        take(camera, listener, 2)
+    assert held() <= before
+    add_up(camera, listener)
+
+
+def test_the_capture_process_ends_with_the_daemon(tmp_path: Path):
+    """A daemon that is killed leaves no process that holds the camera."""
+    script = (
+        "import os, time\n"
+        "from tests.capture.test_worker import LINE, watch\n"
+        "camera, listener = watch(LINE)\n"
+        "while not listener.woken.wait(0.1): pass\n"
+        "print(camera.pid, flush=True)\n"
+        "time.sleep(60)\n"
+    )
+    import subprocess
+
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as daemon:
+        assert daemon.stdout is not None
+        child = int(daemon.stdout.readline())
+        assert Path(f"/proc/{child}").exists()
+        daemon.kill()
+        wait_for(lambda: not _runs(child))
+
+
+def _runs(pid: int) -> bool:
+    try:
+        return "Z" not in Path(f"/proc/{pid}/stat").read_text().split(")")[1].split()[0]
+    except FileNotFoundError:
+        return False
+
+
+def _flood(connection: socket.socket) -> None:
+    """A capture process of a 12-megapixel camera, run by the test below."""
+    from datetime import UTC, datetime
+
+    from monitor.capture.messages import Ended, encode
+    from monitor.capture.port import SocketPort
+    from monitor.capture.reader import Moment
+
+    port = SocketPort(connection, 8)
+    image = np.zeros((3000, 4000, 3), np.uint8)
+    boxes = (Box(0, 0, 4000, 3000),)
+    for number in range(60):
+        if not port.wait_for_room():
+            break
+        image[0, 0] = image[-1, -1] = number
+        inputs = np.full((1, 224, 224, 3), number, np.uint8)
+        port.picture(image, (boxes, inputs), Moment(datetime.now(UTC), time.monotonic()), 0.0)
+    connection.send(encode(Ended()))
+
+
+def test_pictures_of_twelve_megapixels_arrive_whole_and_in_order():
+    import multiprocessing
+
+    class Forked:
+        def __init__(self, connection: socket.socket) -> None:
+            self._process = multiprocessing.get_context("fork").Process(target=_flood, args=(connection,))
+            self._process.start()
+            connection.close()
+            assert self._process.pid is not None
+            self.pid = self._process.pid
+
+        def kill(self) -> None:
+            self._process.kill()
+
+        def wait(self, timeout: float | None = None) -> int:
+            self._process.join(timeout)
+            return self._process.exitcode or 0
+
+    listener = Listener()
+    start: Callable[[socket.socket], Forked] = Forked
+    camera = Camera("cam", start, every=True, report=listener.report, on_frame=listener.woken.set)
+    camera.start()
+    numbers = []
+    while not camera.ended:
+        listener.woken.wait(1)
+        listener.woken.clear()
+        for frame in camera.take(4):
+            assert frame.image.shape == (3000, 4000, 3)
+            assert frame.image[0, 0, 0] == frame.image[-1, -1, 2] == frame.inputs[0, 9, 9, 1] == frame.number
+            numbers.append(frame.number)
+    assert numbers == list(range(60))
+    assert not listener.gaps
