@@ -9,6 +9,7 @@ from typing import Any
 
 from monitor.capture.address import parse_address
 from monitor.capture.camera import Camera
+from monitor.capture.sanity import Limits
 from monitor.capture.worker import Order, launch
 from monitor.classify.bundle import Bundle
 from monitor.classify.card import Card
@@ -169,6 +170,7 @@ def camera_maker(settings: Settings, input_size: tuple[int, int]) -> Callable[..
             tiles=wanted.tiles,
             overlap=wanted.overlap,
             frozen=wanted.frozen_after,
+            limits=limits(settings, wanted),
         )
         return Camera(
             wanted.name,
@@ -184,6 +186,12 @@ def camera_maker(settings: Settings, input_size: tuple[int, int]) -> Callable[..
         )
 
     return make
+
+
+def limits(settings: Settings, wanted: CameraSettings) -> Limits | None:
+    """What this camera's pictures must be before they are judged; None where that is not looked at."""
+    sanity = wanted.sanity or settings.sanity
+    return Limits(**sanity.model_dump(exclude={"enabled"})) if sanity.enabled else None
 
 
 def views(wanted: CameraSettings) -> Callable[[int, int], tuple[Box, ...]]:

@@ -13,15 +13,18 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 
 import cv2
 import numpy as np
 
+from monitor.capture.clock import CaptureClock
+from monitor.capture.frozen import Stillness
 from monitor.capture.messages import Ended, encode
 from monitor.capture.port import SocketPort
 from monitor.capture.reader import Inspection, Reader, Views
+from monitor.capture.sanity import Limits, unusable
 from monitor.capture.source import open_source
 from monitor.locate.fit import fit
 from monitor.locate.geometry import network_views
@@ -36,7 +39,7 @@ class Order:
     """What a capture process is to read, and how.
 
     `roi` is (left, top, right, bottom) in pixels, `input_size` (height, width), `slots` the pictures that may
-    be on their way or waiting. The others are as in the settings.
+    be on their way or waiting; without `limits` every picture is judged. The others are as in the settings.
     """
 
     source: str
@@ -52,6 +55,7 @@ class Order:
     tiles: tuple[int, int] = (1, 1)
     overlap: float = 0.0
     frozen: int = 0
+    limits: Limits | None = None
 
 
 def launch(name: str, order: Order, connection: socket.socket) -> "subprocess.Popen[bytes]":
@@ -91,6 +95,8 @@ def main() -> None:
 def serve(connection: socket.socket, fields: dict[str, object]) -> None:
     """Carry out the order that `fields` holds, telling `connection`."""
     order = Order(**fields)  # type: ignore[arg-type]  # as `asdict` made it, lists for tuples
+    if fields.get("limits") is not None:
+        order = replace(order, limits=Limits(**fields["limits"]))  # type: ignore[arg-type]  # likewise
     port = SocketPort(connection, order.slots)
     Reader(
         partial(
@@ -103,11 +109,21 @@ def serve(connection: socket.socket, fields: dict[str, object]) -> None:
             read_timeout=order.read_timeout,
         ),
         port,
-        Inspection(views=_viewer(order), frozen=order.frozen),
+        _inspection(order),
         every=order.every,
         reopen=order.reopen,
+        clock=lambda: CaptureClock().captured,
     ).run()
     connection.send(encode(Ended()))
+
+
+def _inspection(order: Order) -> Inspection:
+    inspection = Inspection(views=_viewer(order), frozen=order.frozen)
+    if order.limits is not None:
+        inspection = replace(inspection, amiss=partial(unusable, limits=order.limits))
+    if order.frozen:
+        inspection = replace(inspection, still=Stillness().see)
+    return inspection
 
 
 def _viewer(order: Order) -> Callable[[Image], Views]:

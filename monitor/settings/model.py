@@ -30,6 +30,37 @@ class Table(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True)
 
 
+class SanitySettings(Table):
+    """What a picture must be before it is judged. One that is not is `unusable`, with the reason: neither
+    clean nor defect. The defaults are proved on DAGM's Class1 and on photographs of magnetic tiles."""
+
+    enabled: bool = True
+    """Without it every picture is judged, also a black one."""
+    black: Annotated[float, Field(ge=-1, le=255)] = 20.0
+    """Black: 99 % of the pixels are at this grey level (0..255) or below. -1: not looked at."""
+    white: Annotated[float, Field(ge=0, le=256)] = 235.0
+    """White: 99 % of the pixels are at this grey level or above. 256: not looked at."""
+    uniform: Annotated[float, Field(ge=0, le=128)] = 2.0
+    """Uniform: the standard deviation of all grey levels is below this. 0: not looked at."""
+    saturated: Share = 0.75
+    """Saturated: more than this share of the pixels is clipped (grey level 250 or above). Raise it where the
+    background is lit from behind. 1: not looked at."""
+    smeared: Share = 0.06
+    """Smeared, as by a decoder that lost data: on more than this share of the picture each row equals the one
+    above, bit by bit, and is not clipped. 1: not looked at."""
+    blurred: Annotated[float, Field(ge=0, le=1)] = 0.065
+    """Blurred: what changes over 2 pixels (of about 512 across) is less than this share of what changes over
+    16, noise taken off. A ramp without any detail has 0.016. 0: not looked at; needed for a surface that is
+    smooth by nature."""
+    noise: Annotated[float, Field(ge=0, le=50)] = 8.0
+    """Camera noise, a standard deviation in grey levels, up to which fine structure is taken for noise and
+    not for sharpness."""
+    torn: Annotated[float, Field(ge=0, le=1)] = 0.45
+    """Torn: at one row, over the whole width, the picture goes on from the row above worse than usual by this
+    share of the way to rows that have nothing in common. 0: not looked at. Surfaces whose rows never have
+    anything in common, such as fine grain, hide it."""
+
+
 class CameraSettings(Table):
     """One camera."""
 
@@ -67,6 +98,8 @@ class CameraSettings(Table):
     """Seconds that opening a stream may take."""
     read_timeout: Seconds = 5.0
     """Seconds that a stream's next frame may take."""
+    sanity: SanitySettings | None = None
+    """Limits of this camera alone, in place of the table `[sanity]`."""
 
     @model_validator(mode="after")
     def _sane(self) -> "CameraSettings":
@@ -233,6 +266,8 @@ class Settings(Table):
     """The network."""
     inference: InferenceSettings = InferenceSettings()
     """Where and how the network runs."""
+    sanity: SanitySettings = SanitySettings()
+    """What a picture must be before it is judged."""
     explain: ExplainSettings = ExplainSettings()
     """Where on a flagged frame the evidence lies."""
     redis: RedisSettings = RedisSettings()
