@@ -6,7 +6,19 @@ import sys
 import typer
 
 from monitor import __version__
-from monitor.cli import bench, check_config, demo, doctor, evaluate, events, explain, run, simulate, train
+from monitor.cli import (
+    bench,
+    check_config,
+    demo,
+    doctor,
+    evaluate,
+    events,
+    explain,
+    run,
+    simulate,
+    support_bundle,
+    train,
+)
 from monitor.errors import MonitorError
 
 app = typer.Typer(
@@ -20,6 +32,7 @@ app.command("demo")(demo.demo)
 app.command("run")(run.run)
 app.command("check-config")(check_config.check_config)
 app.command("doctor")(doctor.doctor)
+app.command("support-bundle")(support_bundle.support_bundle)
 app.add_typer(events.app, name="events")
 app.command("train")(train.train)
 app.command("evaluate")(evaluate.evaluate)

@@ -1,13 +1,9 @@
 """The processor and the network: what TensorFlow took, that it reckons right, what the model answers."""
 
 import os
-import shutil
 import statistics
-import subprocess
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
@@ -16,24 +12,13 @@ from monitor.classify.bundle import Bundle
 from monitor.classify.classifier import Classifier
 from monitor.classify.device import Device
 from monitor.doctor.answer import Answer, not_ok, ok, skipped
+from monitor.doctor.graphics import driver_says, nvidia_cards
 from monitor.errors import DeviceError, ModelError
 from monitor.locate.fit import fit
 from monitor.simulate.surface import SurfaceLine
 
-_DISPLAY_OR_COMPUTE = "0x03"  # PCI class of graphics cards
-_NVIDIA = "0x10de"
 _SIDE = 256
 _RUNS = 5
-
-
-@dataclass(frozen=True, slots=True)
-class Gpu:
-    """A GPU as its driver tells of it; memory in MiB."""
-
-    name: str
-    driver: str
-    total: int
-    free: int
 
 
 def device_answer(prepare: Callable[[], Device]) -> tuple[Answer, Device | None]:
@@ -66,32 +51,6 @@ def device_answer(prepare: Callable[[], Device]) -> tuple[Answer, Device | None]
         f"; {gpu.name}, driver {gpu.driver}, {gpu.free} of {gpu.total} MiB free" for gpu in driver_says()
     )
     return ok("device", told + memory, {"kind": "gpu", "precision": device.precision}), device
-
-
-def nvidia_cards(bus: Path = Path("/sys/bus/pci/devices")) -> int:
-    """How many NVIDIA graphics cards the machine has, whether or not there is a driver."""
-    found = 0
-    for card in bus.glob("*") if bus.is_dir() else ():
-        vendor, kind = ((card / name).read_text().strip() for name in ("vendor", "class"))
-        found += vendor == _NVIDIA and kind.startswith(_DISPLAY_OR_COMPUTE)
-    return found
-
-
-def driver_says(program: str = "nvidia-smi") -> list[Gpu]:
-    """The GPUs of NVIDIA's driver, by its own program; empty where that is missing or fails.
-
-    Written after the program's documentation: there was no GPU to try it with.
-    """
-    found = shutil.which(program)
-    if found is None:
-        return []
-    query = ["--query-gpu=name,driver_version,memory.total,memory.free", "--format=csv,noheader,nounits"]
-    try:
-        told = subprocess.run([found, *query], capture_output=True, text=True, timeout=10, check=True).stdout  # noqa: S603 (our own arguments)
-        rows = [[part.strip() for part in line.split(",")] for line in told.splitlines() if line.strip()]
-        return [Gpu(name, driver, int(total), int(free)) for name, driver, total, free in rows]
-    except (OSError, subprocess.SubprocessError, ValueError):
-        return []
 
 
 def model_answer(

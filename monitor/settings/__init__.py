@@ -2,5 +2,6 @@
 
 from monitor.settings.model import CameraSettings, Settings
 from monitor.settings.reading import parse_settings, read_settings
+from monitor.settings.secrecy import without_secrets
 
-__all__ = ["CameraSettings", "Settings", "parse_settings", "read_settings"]
+__all__ = ["CameraSettings", "Settings", "parse_settings", "read_settings", "without_secrets"]

@@ -19,7 +19,8 @@ from monitor.settings.places import lines_of_keys, nearest_line
 
 Place = tuple[str | int, ...]
 
-_REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_.-]*)\}")
+REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_.-]*)\}")
+"""How a text refers to an environment variable or a credential: `${NAME}`."""
 
 
 def read_settings(path: Path, environment: Mapping[str, str] = os.environ) -> Settings:
@@ -58,7 +59,7 @@ def parse_settings(text: str, place: str, environment: Mapping[str, str]) -> Set
         if isinstance(value, list):
             return [expand(inner, (*path, index)) for index, inner in enumerate(value)]
         if isinstance(value, str):
-            return _REFERENCE.sub(lambda match: lookup(match[1], path), value)
+            return REFERENCE.sub(lambda match: lookup(match[1], path), value)
         return value
 
     def lookup(name: str, path: Place) -> str:

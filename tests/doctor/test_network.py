@@ -12,7 +12,8 @@ from monitor.classify.bundle import load_bundle
 from monitor.classify.classifier import Classified
 from monitor.classify.device import Device
 from monitor.doctor.examine import default_settings
-from monitor.doctor.network import Gpu, device_answer, driver_says, model_answer, nvidia_cards
+from monitor.doctor.graphics import Gpu, driver_says, nvidia_cards
+from monitor.doctor.network import device_answer, model_answer
 from monitor.errors import DeviceError
 
 CPU = Device("cpu", "/CPU:0", "CPU (TensorFlow sees no GPU)", "fp32")

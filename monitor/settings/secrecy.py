@@ -1,0 +1,63 @@
+"""Settings without their secrets, and the secrets, so that they can be kept out of other texts."""
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+from monitor.capture.address import redact
+from monitor.settings.model import Settings
+from monitor.settings.reading import REFERENCE
+
+_TELLING_NAME = re.compile(r"PASS|SECRET|TOKEN|CREDENTIAL|API_?KEY|PRIVATE", re.IGNORECASE)
+_LARGEST = 65_536  # bytes of a credential
+
+
+def without_secrets(settings: Settings) -> dict[str, Any]:
+    """The settings as plain values, with `***` for passwords and for users in URLs."""
+    shown = settings.model_dump(mode="json")
+    shown["camera"] = [{**camera, "source": redact(camera["source"])} for camera in shown["camera"]]
+    return shown
+
+
+def secrets_of(settings: Settings | None, text: str, environment: Mapping[str, str]) -> set[str]:
+    """Every secret that these settings, their file's text and the environment know of.
+
+    Those are passwords, what `${NAME}` stands for, variables whose names tell of secrets, and whatever
+    lies in `$CREDENTIALS_DIRECTORY`.
+    """
+    found = {environment.get(name, "") for name in REFERENCE.findall(text)}
+    found |= {value for name, value in environment.items() if _TELLING_NAME.search(name)}
+    found |= set(_credentials(environment.get("CREDENTIALS_DIRECTORY")))
+    if settings is not None:
+        redis = settings.redis
+        given = (redis.url, redis.password, redis.sentinel_password)
+        found |= {secret.get_secret_value() for secret in given if secret is not None}
+        for url in (redis.url.get_secret_value(), *(camera.source for camera in settings.camera)):
+            found |= set(_of_url(url))
+    return found - {""}
+
+
+def _credentials(folder: str | None) -> Iterator[str]:
+    """Each file's text, and each of its lines."""
+    for path in sorted(Path(folder).glob("*")) if folder else ():
+        try:
+            text = path.read_bytes()[:_LARGEST].decode(errors="replace")
+        except OSError:
+            continue  # what we cannot read, we cannot have told
+        yield from {text.strip(), *(line.strip() for line in text.splitlines())}
+
+
+def _of_url(url: str) -> Iterator[str]:
+    """The password of a URL, and the values of its query that `redact` hides."""
+    if "://" not in url:
+        return
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return
+    yield parts.password or ""
+    for name, value in parse_qsl(parts.query):
+        if redact(f"x://h/?{name}={value}") != f"x://h/?{name}={value}":
+            yield value

@@ -1,0 +1,131 @@
+"""Collecting the parts of the archive; what cannot be had is said in its place."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from monitor.doctor.port import page
+from monitor.errors import SettingsError
+from monitor.settings import Settings, read_settings
+from monitor.settings.secrecy import secrets_of, without_secrets
+from monitor.support.archive import Part
+from monitor.support.machine import versions
+from monitor.support.redaction import Redactor
+
+_UNIT = "defect-monitor*"
+_LINES = 20_000
+_LOG_BYTES = 8_000_000
+_DOCTOR_PATIENCE = 180.0
+_NO_FILE = "no settings file was given; name it with -c"
+
+
+def collect(
+    config: Path | None, log: Path | None, environment: Mapping[str, str] = os.environ
+) -> Iterator[Part]:
+    """Versions, settings, log, metrics and what the doctor says, each without secrets.
+
+    `config` is the settings file, `log` a file to take instead of the journal.
+    """
+    settings, written, wrong = _read(config, environment)
+    hide = Redactor(secrets_of(settings, written, environment))
+    yield _hidden(hide, Part("versions.json", "what it runs on", _as_json(versions())))
+    shown = None if settings is None else _as_json(without_secrets(settings))
+    yield _hidden(hide, Part("settings.json", "settings in force", shown, wrong))
+    yield _hidden(hide, _log(log))
+    for part in _pages(settings):
+        yield _hidden(hide, part)
+    yield _hidden(hide, _doctor(config, environment))
+
+
+def _hidden(hide: Redactor, part: Part) -> Part:
+    return Part(part.name, part.what, None if part.text is None else hide(part.text), hide(part.missing))
+
+
+def _as_json(document: object) -> str:
+    return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+
+
+def _read(config: Path | None, environment: Mapping[str, str]) -> tuple[Settings | None, str, str]:
+    """The settings, if they can be read; their file's text; and what is wrong with them."""
+    if config is None:
+        return None, "", _NO_FILE
+    try:
+        text = config.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        text = ""
+    try:
+        return read_settings(config, environment), text, ""
+    except SettingsError as error:
+        return None, text, str(error)
+
+
+def _log(log: Path | None) -> Part:
+    if log is not None:
+        name, what = "log.txt", f"the end of {log}"
+        try:
+            with log.open("rb") as file:
+                file.seek(max(0, log.stat().st_size - _LOG_BYTES))
+                return Part(name, what, file.read(_LOG_BYTES).decode(errors="replace"))
+        except OSError as error:
+            return Part(name, what, None, f"{log} cannot be read: {error.strerror}")
+    what = f"the journal of {_UNIT}"
+    program = shutil.which("journalctl")
+    advice = "--log FILE takes a file instead"
+    if program is None:
+        return Part("log.txt", what, None, f"there is no journalctl; {advice}")
+    asked = [program, "--no-pager", "--quiet", "--output=short-iso", f"--lines={_LINES}", f"--unit={_UNIT}"]
+    done = _run(asked, 30.0)
+    if isinstance(done, str) or done.returncode or not done.stdout.strip():
+        why = done if isinstance(done, str) else _last_line(done.stderr) or "it has no line of the service"
+        return Part("log.txt", what, None, f"journalctl: {why}; {advice}")
+    return Part("log.txt", what, done.stdout)
+
+
+def _pages(settings: Settings | None) -> Iterator[Part]:
+    """What a running daemon says of itself over HTTP."""
+    host, port = (settings.metrics.host, settings.metrics.port) if settings else ("127.0.0.1", 9464)
+    running = port and page(host, port, "/metrics")
+    for name, path in (("metrics.txt", "/metrics"), ("healthz.json", "/healthz"), ("readyz.json", "/readyz")):
+        text = page(host, port, path) if running else None
+        why = f"nothing answers at port {port} of {host}: is the daemon running?"
+        yield Part(name, f"the running daemon's {path}", text, why)
+
+
+def _doctor(config: Path | None, environment: Mapping[str, str]) -> Part:
+    """The doctor's word, from a process of its own: a driver that crashes must not take this one along."""
+    name, what = "doctor.json", "what the doctor says"
+    command = [sys.executable, "-m", "monitor", "doctor", "--json", *(["-c", str(config)] if config else [])]
+    done = _run(command, _DOCTOR_PATIENCE, environment)
+    if isinstance(done, str):
+        return Part(name, what, None, f"the doctor {done}")
+    if not done.stdout.startswith("{"):
+        return Part(name, what, None, f"exit code {done.returncode}: {_last_line(done.stderr)}")
+    return Part(name, what, done.stdout)
+
+
+def _run(
+    command: list[str], timeout: float, environment: Mapping[str, str] | None = None
+) -> "subprocess.CompletedProcess[str] | str":
+    """What came of it, or why nothing did."""
+    try:
+        return subprocess.run(  # noqa: S603 (our own command)
+            command,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=timeout,
+            check=False,
+            env=environment,
+        )
+    except subprocess.TimeoutExpired:
+        return f"did not end within {timeout:g} s"
+    except OSError as error:
+        return f"cannot be run: {error.strerror}"
+
+
+def _last_line(text: str) -> str:
+    return (text.strip().splitlines() or [""])[-1]
