@@ -39,7 +39,11 @@ def dashboards() -> dict[str, str]:
 
 
 def _text(dashboard: build.Dashboard) -> str:
-    return json.dumps(dashboard.build(), cls=JSONEncoder, indent=1, ensure_ascii=False) + "\n"
+    built = dashboard.build()
+    for variable in (built.templating and built.templating.list_val) or []:
+        # The library writes for every variable what Grafana's schema knows for intervals alone.
+        variable.auto = variable.auto_min = variable.auto_count = None
+    return json.dumps(built, cls=JSONEncoder, indent=1, ensure_ascii=False) + "\n"
 
 
 def _alerts() -> list[dict[str, object]]:

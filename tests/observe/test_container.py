@@ -1,4 +1,4 @@
-"""The container files. Nothing builds or runs them here; they are linted, and compared with what they name."""
+"""The container files. Nothing builds or runs them here; they are linted and compared with what they name."""
 
 import os
 import re
