@@ -3,11 +3,14 @@
 import signal
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from monitor.errors import MonitorError
+
+if TYPE_CHECKING:
+    from monitor.daemon import Daemon
 
 
 def run(
@@ -15,20 +18,25 @@ def run(
 ) -> None:
     """Watch the cameras of CONFIG until they end or a signal comes.
 
-    SIGHUP takes over cameras that were added, removed or changed in CONFIG. A second Ctrl-C exits at once.
+    SIGHUP takes over cameras that were added, removed or changed in CONFIG; SIGUSR1 writes to the log what
+    each thread does and what waits where. A second Ctrl-C exits at once.
     """
     from monitor.cli.quiet import import_tensorflow
     from monitor.cli.signals import leave, stop_on_signals
     from monitor.log import start_log
     from monitor.settings import read_settings
+    from monitor.stacks import tell_on_signal
 
     settings = read_settings(config)
     start_log(settings.log.level, settings.log.format)
 
+    running: list[Daemon] = []
+    tell_on_signal(lambda: running[0].depths() if running else {})  # before any thread is started
     import_tensorflow()
     from monitor.daemon import Daemon
 
     daemon = Daemon(settings, reread=lambda: read_settings(config))
+    running.append(daemon)
     stop_on_signals(daemon.stop)
     signal.signal(signal.SIGHUP, lambda *_: daemon.reload())
     try:

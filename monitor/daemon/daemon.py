@@ -41,6 +41,7 @@ class Daemon:
         self._stopping = threading.Event()
         self._reloading = threading.Event()
         self._failure: Exception | None = None
+        self._watching = threading.Event()  # all parts are made
         self._ready = threading.Event()
         self._bundle = load_bundle(shipped_model(settings.model.path))
         # A second series for each metric, which no dashboard asks for. (The function has no annotations.)
@@ -69,6 +70,13 @@ class Daemon:
     def reload(self) -> None:
         """Ask for the settings to be read again. Callable from a signal handler."""
         self._reloading.set()
+
+    def depths(self) -> Mapping[str, int]:
+        """What waits where: frames of each camera, flagged frames, events. Callable from any thread."""
+        if not self._watching.is_set():
+            return {}
+        cameras = {f"camera {name}": count for name, count in self._line.waiting().items()}
+        return {**cameras, "report": self._reporter.queued, "outbox": self._delivery.waiting()}
 
     def wait_until_ready(self, timeout: float) -> bool:
         """Whether, within `timeout` seconds, every part runs and every camera was tried."""
@@ -119,6 +127,7 @@ class Daemon:
 
     def _watch(self) -> None:
         """Run the loops until the cameras end, a stop is asked for, or a loop fails; then end in order."""
+        self._watching.set()
         self._line.apply(self._settings.camera)
         judging = self._thread("judge", self._judge.run)
         reporting = self._thread("report", self._reporter.run)

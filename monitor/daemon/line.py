@@ -98,7 +98,7 @@ class Line:
 
     def waiting(self) -> Mapping[str, int]:
         """Frames of each camera that wait for the judge."""
-        return {name: camera.waiting for name, camera in self._cameras.items()}
+        return {name: camera.waiting for name, camera in list(self._cameras.items())}
 
     def progress(self) -> Mapping[str, float]:
         """When the supervision of each camera that has not ended last gave a sign of life (monotonic)."""

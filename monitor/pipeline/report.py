@@ -91,6 +91,11 @@ class Reporter:
             flagged = _moved(flagged)
         self._queue.put(flagged)
 
+    @property
+    def queued(self) -> int:
+        """Flagged frames that wait."""
+        return self._queue.qsize()
+
     def hurry(self) -> None:
         """From now on send events without heat: there is no time left for it."""
         self._hurried = True
