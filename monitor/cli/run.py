@@ -2,15 +2,13 @@
 
 import signal
 import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from monitor.errors import MonitorError
-
-if TYPE_CHECKING:
-    from monitor.daemon import Daemon
 
 
 def run(
@@ -30,13 +28,13 @@ def run(
     settings = read_settings(config)
     start_log(settings.log.level, settings.log.format)
 
-    running: list[Daemon] = []
-    tell_on_signal(lambda: running[0].depths() if running else {})  # before any thread is started
+    depths: list[Callable[[], Mapping[str, int]]] = []
+    tell_on_signal(lambda: depths[0]() if depths else {})  # before any thread is started
     import_tensorflow()
     from monitor.daemon import Daemon
 
     daemon = Daemon(settings, reread=lambda: read_settings(config))
-    running.append(daemon)
+    depths.append(daemon.depths)
     stop_on_signals(daemon.stop)
     signal.signal(signal.SIGHUP, lambda *_: daemon.reload())
     try:
