@@ -72,6 +72,12 @@ def outbox_path(settings: Settings) -> Path | None:
     return Path(folder) / "outbox.db" if folder else None
 
 
+def life_sign_path(settings: Settings) -> Path | None:
+    """The file whose time stamp says until when the daemon was watching, beside the outbox; None: no file."""
+    path = outbox_path(settings)
+    return None if path is None else path.with_name(path.name + ".alive")
+
+
 def store(settings: Settings) -> Store:
     """What waits for Redis, with what an earlier run left."""
     wanted, path = settings.outbox, outbox_path(settings)

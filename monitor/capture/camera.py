@@ -102,10 +102,13 @@ class Camera:
         """When the supervision last gave a sign of life, on the monotonic clock."""
         return self._supervisor.progressed_at
 
-    def start(self, first_number: int = 0) -> None:
-        """Begins to read; its first frame gets `first_number`. Once only."""
+    def start(self, first_number: int = 0, dark: tuple[str, datetime] | None = None) -> None:
+        """Begins to read; its first frame gets `first_number`. Once only.
+
+        `dark` tells why and since when nobody has looked at what this camera sees, if that is known.
+        """
         self._captured = first_number
-        self._condition.start()
+        self._condition.start(dark)
         self._supervisor.start()
 
     def take(self, limit: int) -> list[Frame]:

@@ -34,10 +34,12 @@ class Condition:
         """The present state; None before the start."""
         return self._state
 
-    def start(self) -> None:
-        """The camera begins to be read; what is not seen from now on counts."""
+    def start(self, dark: tuple[str, datetime] | None = None) -> None:
+        """The camera begins to be read; nobody has been looking since `dark`, a cause and a time."""
         with self._lock:
             self._latest = datetime.now(UTC)
+            if dark is not None:
+                self._outage.begin(*dark)
             self._change("starting")
 
     def fail(self, cause: str, detail: str, state: Literal["down", "stalled"] = "down") -> None:

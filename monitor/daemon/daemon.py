@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry, disable_created_metrics
 from monitor import __version__, assembly
 from monitor.classify.bundle import load_bundle
 from monitor.daemon.delivery import Delivery
+from monitor.daemon.life_sign import LifeSign
 from monitor.daemon.line import AMISS, Line
 from monitor.errors import MonitorError, SettingsError
 from monitor.measure.http import Health, HttpServer, serve
@@ -128,11 +129,13 @@ class Daemon:
     def _watch(self) -> None:
         """Run the loops until the cameras end, a stop is asked for, or a loop fails; then end in order."""
         self._watching.set()
-        self._line.apply(self._settings.camera)
+        life = LifeSign(assembly.life_sign_path(self._settings))
+        self._line.apply(self._settings.camera, not_running_since=life.before)
         judging = self._thread("judge", self._judge.run)
         reporting = self._thread("report", self._reporter.run)
         while not self._stopping.wait(0.1) and judging.is_alive() and self._failure is None:
             self._delivery.tick()
+            life.show()
             if not self._ready.is_set() and self._line.tried():
                 self._ready.set()
                 cameras = len(self._settings.camera)

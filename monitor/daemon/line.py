@@ -3,6 +3,7 @@
 import logging
 import threading
 from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime
 from functools import partial
 
 from monitor.capture.camera import Camera
@@ -45,12 +46,20 @@ class Line:
         self._broken: dict[str, str] = {}
         self._lock = threading.Lock()  # the states are heard in the cameras' threads
 
-    def apply(self, wanted: Iterable[CameraSettings], patience: float = 2.0) -> None:
+    def apply(
+        self,
+        wanted: Iterable[CameraSettings],
+        *,
+        not_running_since: datetime | None = None,
+        patience: float = 2.0,
+    ) -> None:
         """Watch exactly these cameras: new ones are added, others removed, changed ones opened anew.
 
         A camera whose settings are as before is not touched. A removed one is given `patience` seconds to
-        close its source, and what it has captured is judged.
+        close its source, and what it has captured is judged. No camera was watched since
+        `not_running_since`.
         """
+        dark = None if not_running_since is None else ("not-running", not_running_since)
         settings = {camera.name: camera for camera in wanted}
         for name in [name for name in self._settings if name not in settings]:
             self._remove(name, patience)
@@ -60,7 +69,11 @@ class Line:
             if self._settings.get(name) == camera:
                 continue
             self._metrics.watch(name)
-            number = self._remove(name, patience) if name in self._cameras else 0
+            # What a file holds was not missed while nobody read it.
+            number, since = 0, None if camera.inspects_every_frame else dark
+            if name in self._cameras:
+                since = "reload", datetime.now(UTC)
+                number = self._remove(name, patience)
             fresh = self._make(
                 camera,
                 report=self.happened,
@@ -69,7 +82,7 @@ class Line:
             )
             self._settings[name], self._cameras[name] = camera, fresh
             self._watch(fresh)
-            fresh.start(number)
+            fresh.start(number, since)
 
     def stop(self, timeout: float) -> None:
         """End all cameras within `timeout` seconds together."""

@@ -1,0 +1,74 @@
+"""Settings that change under a running daemon, and the time in which no daemon ran."""
+
+import signal
+from datetime import UTC, datetime
+from pathlib import Path
+
+from tests.daemon.conftest import Running, coverage_of, free_port, running, wait_for, write_config
+
+CAMERA = '[[camera]]\nname = "{}"\nsource = "simulate:?seed={}&size=128x128"\nfps = {}\n'
+
+
+def frames(daemon: Running, camera: str) -> float:
+    return daemon.metric(f'defect_monitor_frames_total{{camera="{camera}"')
+
+
+def changes(url: str, camera: str) -> list[str]:
+    return [it["state"] for it in coverage_of(url) if it["kind"] == "camera" and it["camera"] == camera]
+
+
+def test_cameras_come_go_and_change_without_touching_the_others(tmp_path: Path, valkey: str) -> None:
+    port = free_port()
+
+    def write(*cameras: str, more: str = "") -> Path:
+        return write_config(tmp_path, "".join(cameras), url=valkey, port=port, more=more)
+
+    stays, goes = CAMERA.format("stays", 1, 10), CAMERA.format("goes", 2, 5)
+    config = write(stays, goes, CAMERA.format("changes", 3, 5))
+    with running(config, port) as daemon:
+        daemon.ready()
+        wait_for(lambda: all(frames(daemon, name) > 2 for name in ("stays", "goes", "changes")), 60, daemon)
+
+        config.write_text(config.read_text().replace("fps", "fsp"))
+        daemon.process.send_signal(signal.SIGHUP)
+        wait_for(lambda: "the settings are refused" in daemon.log.read_text(), 20, daemon)
+        assert "did you mean" in daemon.log.read_text()
+        before = frames(daemon, "goes")
+        wait_for(lambda: frames(daemon, "goes") > before, 20, daemon)
+
+        write(
+            stays, CAMERA.format("changes", 3, 7), CAMERA.format("comes", 4, 5), more="[log]\nlevel='debug'"
+        )
+        daemon.process.send_signal(signal.SIGHUP)
+        wait_for(lambda: frames(daemon, "comes") > 2, 60, daemon)
+        before = frames(daemon, "changes")
+        wait_for(lambda: frames(daemon, "changes") > before, 30, daemon)
+        assert set(daemon.ready()["cameras"]) == {"stays", "changes", "comes"}
+        assert 'camera="goes"' not in daemon.get("/metrics")[1]
+        assert "take effect at the next start only: log" in daemon.log.read_text()
+        wait_for(lambda: changes(valkey, "goes")[-1:] == ["ended"], 20, daemon)
+        assert daemon.stop() == 0
+    assert changes(valkey, "stays") == ["starting", "up", "ended"]
+    assert changes(valkey, "changes") == ["starting", "up", "ended"] * 2
+    (gap,) = [it for it in coverage_of(valkey) if it.get("cause") == "reload"]
+    assert gap["camera"] == "changes"
+
+
+def test_the_time_in_which_no_daemon_ran_is_a_gap(tmp_path: Path, valkey: str) -> None:
+    port = free_port()
+    more = f'[outbox]\npath = "{tmp_path}/outbox.db"\n'
+    config = write_config(tmp_path, CAMERA.format("c", 1, 5), url=valkey, port=port, more=more)
+    with running(config, port) as daemon:
+        daemon.ready()
+        wait_for(lambda: frames(daemon, "c") > 2, 60, daemon)
+        daemon.process.kill()
+        killed = datetime.now(UTC)
+    with running(config, port) as daemon:
+        daemon.ready()
+        wait_for(lambda: any(it.get("cause") == "not-running" for it in coverage_of(valkey)), 30, daemon)
+        assert daemon.stop() == 0
+    (gap,) = [it for it in coverage_of(valkey) if it.get("cause") == "not-running"]
+    since, until = datetime.fromisoformat(gap["from"]), datetime.fromisoformat(gap["to"])
+    assert abs((killed - since).total_seconds()) < 2
+    assert until > killed
+    assert gap["frames"] == "0"
