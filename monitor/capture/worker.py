@@ -120,10 +120,18 @@ def serve(connection: socket.socket, fields: dict[str, object]) -> None:
 def _inspection(order: Order) -> Inspection:
     inspection = Inspection(views=_viewer(order), frozen=order.frozen)
     if order.limits is not None:
-        inspection = replace(inspection, amiss=partial(unusable, limits=order.limits))
+        inspection = replace(inspection, amiss=partial(_amiss, order.roi, order.limits))
     if order.frozen:
         inspection = replace(inspection, still=Stillness().see)
     return inspection
+
+
+def _amiss(roi: tuple[int, int, int, int] | None, limits: Limits, image: Image) -> str | None:
+    """Looks at what is inspected: a dark surround is no fault."""
+    if roi is not None:
+        left, top, right, bottom = roi
+        image = image[top:bottom, left:right]
+    return unusable(image, limits) if image.size else None
 
 
 def _viewer(order: Order) -> Callable[[Image], Views]:

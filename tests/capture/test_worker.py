@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from monitor.capture.camera import Camera
+from monitor.capture.sanity import Limits
 from monitor.capture.worker import Order, launch
 from monitor.locate.fit import fit
 from monitor.records import Box
@@ -146,6 +147,21 @@ def test_the_parts_shown_to_the_network_are_those_of_the_settings():
         np.testing.assert_array_equal(shown, fit(part, (32, 48)))
     listener.keep(frames)
     add_up(camera, listener)
+
+
+def test_a_picture_is_looked_at_where_it_is_inspected(tmp_path: Path):
+    shown = np.random.default_rng(1).integers(60, 200, (100, 100, 3), np.uint8)
+    dark_around, dark_inside = np.zeros((400, 400, 3), np.uint8), np.zeros((400, 400, 3), np.uint8)
+    dark_around[:100, :100] = dark_inside[100:200, 100:200] = shown
+    for number, picture in enumerate((dark_around, dark_inside)):
+        cv2.imwrite(str(tmp_path / f"{number}.png"), picture)
+    limits = Limits(black=10, white=250, uniform=1, saturated=0.5, smeared=1, blurred=0, noise=0, torn=0)
+    order = replace(LINE, source=str(tmp_path), every=True, reopen=False, fps=None, limits=limits)
+    camera, listener = watch(replace(order, roi=(0, 0, 100, 100)), finite=True)
+    wait_for(lambda: "ended" in listener.states())
+    listener.keep(camera.take(9))
+    assert [frame.number for frame in listener.taken] == [0]
+    assert [gap.cause for gap in listener.gaps] == ["unusable"]
 
 
 def test_pictures_that_grow_get_larger_memory(tmp_path: Path):
