@@ -215,8 +215,8 @@ def number_in(image: Image) -> tuple[int, int] | None:
     The number of a picture is its time: seconds of the monotonic clock, times the pictures a second.
     """
     block = image.shape[1] // 32
-    mark = image[: 2 * block, : 32 * block, 1].astype(np.float64)
-    ones, opposites = mark.reshape(2, block, 32, block).mean(axis=(1, 3))
+    mark = image[:8, : 32 * block, 1].astype(np.float64)
+    ones, opposites = mark.reshape(2, 4, 32, block).mean(axis=(1, 3))
     if abs(ones - opposites).min() < 100:
         return None
     value = int("".join("1" if one else "0" for one in ones > opposites), 2)

@@ -34,13 +34,15 @@ SOUND = "audiotestsrc is-live=true ! audioconvert ! mulawenc ! rtppcmupay name=p
 
 BITS = 32
 """Of a picture's mark: 8 for the camera, 24 for the number, the highest first."""
+LINES = 4
+"""Rows of pixels of each of its two rows."""
 DARK, BRIGHT = b"\x10", b"\xeb"
 
 
 class Painter:
     """Draws I420 pictures: a texture that moves down, and on top a mark that says which picture it is.
 
-    The mark is a row of square blocks, bright for 1, and below it a row of their opposites.
+    The mark is a row of blocks, bright for 1, and below it a row of their opposites.
     """
 
     def __init__(self, camera, width, height):
@@ -57,7 +59,7 @@ class Painter:
     def picture(self, number):
         """Picture `number`, as bytes."""
         shift = number * 2 % self._height * self._width
-        above = self._width * self._block * 2
+        above = self._width * LINES * 2
         moved = self._texture[-shift:] + self._texture[:-shift] if shift else self._texture
         return self._mark(number) + moved[above:] + self._colours
 
@@ -71,7 +73,7 @@ class Painter:
         rest = DARK * (self._width - BITS * self._block)
         row = b"".join((BRIGHT if bit else DARK) * self._block for bit in bits) + rest
         opposite = b"".join((DARK if bit else BRIGHT) * self._block for bit in bits) + rest
-        return row + opposite if self._block == 1 else row * self._block + opposite * self._block
+        return row * LINES + opposite * LINES
 
 
 class LiveCamera:

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,12 +77,12 @@ class Running:
 
 
 @contextmanager
-def running(config: Path, port: int) -> Iterator[Running]:
-    """`defect-monitor run -c config`, its log in a file beside it."""
+def running(config: Path, port: int, python: Sequence[str] = (sys.executable,)) -> Iterator[Running]:
+    """`defect-monitor run -c config`, its log in a file beside it; `python` is what starts Python."""
     log = config.with_suffix(".log")
     with log.open("w") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "monitor", "run", "-c", str(config)],
+            [*python, "-m", "monitor", "run", "-c", str(config)],
             stderr=output,
             text=True,
             env=ENVIRONMENT,

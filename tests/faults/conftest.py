@@ -1,23 +1,27 @@
 """How often each fault is made, and the table of what came of it."""
 
-import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from statistics import median
 
 import pytest
 
 from tests.faults.events import Outcome
+from tests.faults.rounds import LONG, Round
 from tests.publish.conftest import make_server, program
 
-__all__ = ["make_server", "program"]
-
-LONG = os.environ.get("FAULTS") == "long"
-"""Whether this is `make faults`, with all repetitions, rather than the short part in the tests."""
+__all__ = ["LONG", "make_server", "program"]
 
 TABLE = Path(__file__).parents[2] / "build" / "faults.md"
+CAMERA_TABLE = TABLE.with_name("faults-cameras.md")
+CAMERA_HEAD = (
+    "| fault | times | back after: median | worst | frames lost: median | worst | causes told |\n"
+    "|---|--:|--:|--:|--:|--:|---|\n"
+)
 HEAD = "| fault | events found | received once | lost | doubled |\n|---|---:|---:|---:|---:|\n"
 
 Record = Callable[[str, Outcome], None]
+RecordCamera = Callable[[str, Sequence[Round]], None]
 
 
 @pytest.fixture(scope="session")
@@ -35,10 +39,31 @@ def record() -> Iterator[Record]:
         rows[fault] = f"| {fault} | {seen.found} | {seen.once} | {seen.lost} | {seen.doubled} |\n"
 
     yield add
+    _write(TABLE, HEAD, rows)
+
+
+@pytest.fixture(scope="session")
+def record_camera() -> Iterator[RecordCamera]:
+    """Adds a row to the cameras' table, likewise."""
+    rows: dict[str, str] = {}
+
+    def add(fault: str, rounds: Sequence[Round]) -> None:
+        after, lost = [one.recovery for one in rounds], [one.lost for one in rounds]
+        causes = ", ".join(sorted({cause for one in rounds for cause in one.causes}))
+        rows[fault] = (
+            f"| {fault} | {len(rounds)} | {median(after):.1f} s | {max(after):.1f} s "
+            f"| {median(lost):.0f} | {max(lost)} | {causes} |\n"
+        )
+
+    yield add
+    _write(CAMERA_TABLE, CAMERA_HEAD, rows)
+
+
+def _write(table: Path, head: str, rows: dict[str, str]) -> None:
     if LONG and rows:
-        TABLE.parent.mkdir(exist_ok=True)
-        before = TABLE.read_text().splitlines(keepends=True)[2:] if TABLE.exists() else []
-        TABLE.write_text(HEAD + "".join(({row.split(" | ")[0][2:]: row for row in before} | rows).values()))
+        table.parent.mkdir(exist_ok=True)
+        before = table.read_text().splitlines(keepends=True)[2:] if table.exists() else []
+        table.write_text(head + "".join(({row.split(" | ")[0][2:]: row for row in before} | rows).values()))
 
 
 @pytest.fixture

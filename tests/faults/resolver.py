@@ -74,11 +74,10 @@ def _answer(query: bytes, *, known: bool) -> bytes:
     return query[:2] + flags + counts + question + (_ANSWER_OF_127_0_0_1 if address else b"")
 
 
-def command(folder: Path, *arguments: str) -> list[str]:
-    """A Python command whose process asks our resolver alone."""
+def python(folder: Path) -> list[str]:
+    """What starts a Python that asks our resolver alone."""
     resolv, hosts = folder / "resolv.conf", folder / "hosts"
     resolv.write_text(f"nameserver {ADDRESS}\n")
     hosts.write_text("127.0.0.1 localhost\n")
     script = 'mount --bind "$1" /etc/resolv.conf && mount --bind "$2" /etc/hosts && shift 2 && exec "$@"'
-    own = ["unshare", "-m", "sh", "-c", script, "sh", str(resolv), str(hosts)]
-    return [*own, sys.executable, *arguments]
+    return ["unshare", "-m", "sh", "-c", script, "sh", str(resolv), str(hosts), sys.executable]

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.resolver import Resolver, command, why_absent
+from tests.faults.resolver import Resolver, python, why_absent
 from tests.faults.wire import Wire
 
 TEXT = bytes(range(256)) * 200
@@ -188,7 +188,7 @@ def test_a_private_resolver_is_asked_each_time(tmp_path: Path) -> None:
         pytest.skip(reason)
 
     def looked_up() -> str:
-        ask = command(tmp_path, "-c", LOOK_UP)
+        ask = [*python(tmp_path), "-c", LOOK_UP]
         return subprocess.run(ask, capture_output=True, text=True, check=True).stdout.strip()
 
     with Resolver() as resolver:
