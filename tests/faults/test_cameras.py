@@ -89,7 +89,7 @@ FAULTS: list[Fault[Place]] = [
         "1 % of the bytes corrupted for 10 s",
         corrupted,
         {"unreadable", "unusable", "codec", *BROKEN},
-        {"refused", *SILENT},
+        {"refused", "authentication", "not-found", "no-video", *SILENT},  # a spoilt answer may say anything
         interrupts=False,
         unsaid=3.0,
     ),
