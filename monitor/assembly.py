@@ -155,8 +155,6 @@ def camera_maker(settings: Settings, input_size: tuple[int, int]) -> Callable[..
 
     Its capture process brings pictures to `input_size` (height, width).
     """
-    # Waiting, in a batch, waiting for an explanation, and one being written.
-    on_their_way = settings.inference.batch + IN_PLACE + 2
 
     def make(wanted: CameraSettings, **callbacks: Any) -> Camera:
         every = wanted.inspects_every_frame
@@ -167,7 +165,7 @@ def camera_maker(settings: Settings, input_size: tuple[int, int]) -> Callable[..
             # A camera comes back by itself; a folder or file that is not there is a mistake to mend.
             reopen=not finite,
             input_size=input_size,
-            slots=wanted.buffer + on_their_way,
+            slots=slots(settings, wanted),
             fps=wanted.fps,
             loop=wanted.loop,
             open_timeout=wanted.open_timeout,
@@ -192,6 +190,11 @@ def camera_maker(settings: Settings, input_size: tuple[int, int]) -> Callable[..
         )
 
     return make
+
+
+def slots(settings: Settings, wanted: CameraSettings) -> int:
+    """Frames of a camera in memory: waiting, in a batch, waiting for an explanation, and being written."""
+    return wanted.buffer + settings.inference.batch + IN_PLACE + 2
 
 
 def limits(settings: Settings, wanted: CameraSettings) -> Limits | None:

@@ -21,6 +21,7 @@ _LOOK = 1.0  # seconds that a live source is watched, to know its rate
 _BAD_PICTURES = 20  # that may come before the first good one
 _PROGRAM = ("defect-monitor", "monitor.capture")
 
+_SIGHT = "look at lens, light and exposure; --save-pictures shows what it sees, [sanity] says what is refused"
 _MENDS: Mapping[str, str] = {
     "refused": "is the camera on, and are address, port and permissions right?",
     "timeout": "is the camera on, and does the network reach it?",
@@ -40,12 +41,14 @@ _MENDS: Mapping[str, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Camera:
-    """What is looked at: how to `open` the source, and the `views` of a frame (width, height) judged."""
+    """What is looked at: how to `open` the source, the `views` of a frame (width, height) that are
+    judged, and what is `amiss` with a picture that cannot be."""
 
     name: str
     source: str
     open: Callable[[], Source]
     views: Callable[[int, int], tuple[Box, ...]]
+    amiss: Callable[[Image], str | None] = lambda _: None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -102,6 +105,8 @@ def look_at(camera: Camera) -> Look:
         return Look(
             not_ok(name, f"{told}, but {error}", "set roi and tiles to fit the picture", figures), image
         )
+    if why := camera.amiss(image):
+        return Look(not_ok(name, f"{told}, but its picture cannot be judged: {why}", _SIGHT, figures), image)
     told += f", {parts} tiles" if parts > 1 else ""
     return Look(ok(name, f"{told}; first picture after {seconds:.2f} s", figures), image)
 

@@ -1,14 +1,15 @@
 """All checks, one after the other: from settings to what each check wants to know."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
 from monitor import assembly
+from monitor.capture.sanity import unusable
 from monitor.capture.source import open_source
 from monitor.classify.bundle import load_bundle
 from monitor.doctor import cameras as looking
-from monitor.doctor.answer import Answer, not_ok, skipped
+from monitor.doctor.answer import Answer, Figures, not_ok, skipped
 from monitor.doctor.clock import steady, time_of_day
 from monitor.doctor.disk import outbox
 from monitor.doctor.memory import shared_memory
@@ -19,14 +20,15 @@ from monitor.errors import UsageError
 from monitor.models import shipped_model
 from monitor.publish.connection import Server
 from monitor.publish.keys import Keys
-from monitor.settings import Settings
+from monitor.records import Image
+from monitor.settings import CameraSettings, Settings
 
-_PATIENCE = 20.0
-"""Seconds that all cameras together may take; a stream has 5 to be opened and 5 to show a picture."""
+_PATIENCE = 10.0
+"""Seconds that all cameras together may take beyond what the slowest may need to open and to read."""
 _UNSEEN = (1080, 1920)
 """Height and width assumed of a camera that could not be looked at."""
-_BESIDE = 2
-"""Frames of a camera beside those that wait: one being read, one being judged."""
+_INPUT = 224
+"""Height and width of the network's input, if the model could not be run."""
 
 
 def default_settings() -> Settings:
@@ -38,11 +40,12 @@ def examine(settings: Settings, *, pictures: Path | None = None) -> Iterator[Ans
     """Look at everything a run with these settings needs; cameras' pictures go to the folder `pictures`."""
     answer, device = device_answer(partial(assembly.device, settings))
     yield answer
-    yield model_answer(
+    model = model_answer(
         lambda: load_bundle(shipped_model(settings.model.path)),
         partial(assembly.classifier, settings),
         device,
     )
+    yield model
     looks = _look(settings)
     yield from (look.answer for look in looks)
     if not looks:
@@ -58,7 +61,7 @@ def examine(settings: Settings, *, pictures: Path | None = None) -> Iterator[Ans
     yield steady()
     yield time_of_day()
     yield metrics_port(settings.metrics.host, settings.metrics.port)
-    yield shared_memory(_needed(settings, looks))
+    yield shared_memory(_needed(settings, looks, model.figures))
 
 
 def _look(settings: Settings) -> list[looking.Look]:
@@ -72,12 +75,21 @@ def _look(settings: Settings) -> list[looking.Look]:
                 fps=camera.fps,
                 loop=camera.loop,
                 own_rate=not camera.inspects_every_frame,
+                open_timeout=camera.open_timeout,
+                read_timeout=camera.read_timeout,
             ),
             assembly.views(camera),
+            _amiss(settings, camera),
         )
         for camera in settings.camera
     ]
-    return looking.look_at_all(wanted, _PATIENCE) if wanted else []
+    slowest = max((camera.open_timeout + camera.read_timeout for camera in settings.camera), default=0.0)
+    return looking.look_at_all(wanted, slowest + _PATIENCE) if wanted else []
+
+
+def _amiss(settings: Settings, camera: CameraSettings) -> Callable[[Image], str | None]:
+    limits = assembly.limits(settings, camera)
+    return partial(unusable, limits=limits) if limits else lambda _: None
 
 
 def _server(settings: Settings) -> Iterator[Answer]:
@@ -96,10 +108,12 @@ def _server(settings: Settings) -> Iterator[Answer]:
         server.close()
 
 
-def _needed(settings: Settings, looks: list[looking.Look]) -> int:
-    """Bytes of all frames that may be in memory at once."""
+def _needed(settings: Settings, looks: list[looking.Look], model: Figures) -> int:
+    """Bytes of all frames that may be in memory at once, with their parts at the network's size."""
     total = 0
+    part = int(model.get("input_height", _INPUT)) * int(model.get("input_width", _INPUT))
     for camera, look in zip(settings.camera, looks, strict=True):
         height, width = _UNSEEN if look.image is None else look.image.shape[:2]
-        total += (camera.buffer + _BESIDE) * height * width * 3
+        rows, columns = camera.tiles
+        total += assembly.slots(settings, camera) * 3 * (height * width + rows * columns * part)
     return total

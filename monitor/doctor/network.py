@@ -11,7 +11,7 @@ import tensorflow as tf
 from monitor.classify.bundle import Bundle
 from monitor.classify.classifier import Classifier
 from monitor.classify.device import Device
-from monitor.doctor.answer import Answer, not_ok, ok, skipped
+from monitor.doctor.answer import Answer, Figure, not_ok, ok, skipped
 from monitor.doctor.graphics import driver_says, nvidia_cards
 from monitor.errors import DeviceError, ModelError
 from monitor.locate.fit import fit
@@ -19,6 +19,9 @@ from monitor.simulate.surface import SurfaceLine
 
 _SIDE = 256
 _RUNS = 5
+TOLERANCE = 0.02
+"""How far a score may lie from that in the card: reduced precision moves it less."""
+_WRONG = 'try inference.device = "cpu" and precision = "fp32"; if that helps, the device is at fault'
 
 
 def device_answer(prepare: Callable[[], Device]) -> tuple[Answer, Device | None]:
@@ -56,7 +59,11 @@ def device_answer(prepare: Callable[[], Device]) -> tuple[Answer, Device | None]
 def model_answer(
     load: Callable[[], Bundle], prepare: Callable[[Bundle, Device], Classifier], device: Device | None
 ) -> Answer:
-    """The model: its files as their hashes say, and what it answers on `device` to a picture made here."""
+    """The model: its files are what their hashes say, and on `device` it answers as when it was made.
+
+    That is, its reference pictures get the scores that its card holds, within TOLERANCE. A model without them
+    must at least answer a picture made here with one probability, again and again.
+    """
     try:
         bundle = load()
         if device is None:
@@ -76,14 +83,25 @@ def model_answer(
         return not_ok(
             "model",
             f"{name} answers the same picture with {', '.join(f'{score:.3f}' for score in scores)}",
-            'try inference.device = "cpu" and precision = "fp32"; if that helps, the device is at fault',
+            _WRONG,
         )
     median = statistics.median(seconds)
-    return ok(
-        "model",
-        f"{name} ({sha256[:12]}), its files are whole; one picture takes {median * 1e3:.0f} ms",
-        {"sha256": sha256, "classify_ms": round(median * 1e3, 2)},
-    )
+    told = f"{name} ({sha256[:12]}), its files are whole; one picture takes {median * 1e3:.0f} ms"
+    height, width = bundle.card.input_size
+    figures: dict[str, Figure] = {"sha256": sha256, "classify_ms": round(median * 1e3, 2)}
+    figures |= {"input_height": height, "input_width": width, "references": len(bundle.references)}
+    if not bundle.references:
+        return ok("model", f"{told}; it has no reference pictures", figures)
+    given = classifier.classify(np.stack([reference.picture for reference in bundle.references])).scores
+    wanted = np.array([reference.score for reference in bundle.references], np.float32)
+    worst = float(np.abs(given - wanted).max())
+    figures["largest_difference"] = round(worst, 5)
+    threshold = bundle.card.threshold
+    if not worst <= TOLERANCE or ((given >= threshold) != (wanted >= threshold)).any():
+        return not_ok(
+            "model", f"{name} scores its reference pictures wrongly, by up to {worst:.3f}", _WRONG, figures
+        )
+    return ok("model", f"{told}; {len(wanted)} reference pictures score as they should", figures)
 
 
 def _for_a_gpu(cards: int) -> str:

@@ -1,6 +1,5 @@
 """Each camera is really opened; what is wrong with one is said without its password."""
 
-import os
 import subprocess
 import sys
 import time
@@ -105,7 +104,6 @@ def test_pictures_that_are_none_are_passed_over(tmp_path: Path) -> None:
 
 
 def test_one_that_hangs_or_breaks_holds_up_no_other(folder: Path, tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "pipe")
     cameras = [
         camera(folder),
         Camera("hangs", "pipe", lambda: time.sleep(30), network_views),  # type: ignore[arg-type, return-value]
@@ -181,3 +179,11 @@ def test_pictures_are_saved_by_name(folder: Path, tmp_path: Path) -> None:
     assert (cv2.imread(str(tmp_path / "out" / "one.png")) == looks[0].image).all()
     (tmp_path / "file").write_text("")
     assert save_pictures(looks, ["one", "two"], tmp_path / "file").result == "not ok"
+
+
+def test_a_picture_that_cannot_be_judged_is_not_ok(folder: Path) -> None:
+    plain = camera(folder)
+    dark = Camera(plain.name, plain.source, plain.open, plain.views, lambda _: "black: nothing is seen")
+    look = look_at(dark)
+    assert "cannot be judged: black" in wrong(look)
+    assert look.image is not None

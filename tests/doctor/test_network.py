@@ -1,6 +1,7 @@
 """The processor and the model."""
 
 import shutil
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -8,13 +9,14 @@ import numpy as np
 import pytest
 
 from monitor import assembly
-from monitor.classify.bundle import load_bundle
+from monitor.classify.bundle import Bundle, Reference, load_bundle
 from monitor.classify.classifier import Classified
 from monitor.classify.device import Device
 from monitor.doctor.examine import default_settings
 from monitor.doctor.graphics import Gpu, driver_says, nvidia_cards
 from monitor.doctor.network import device_answer, model_answer
 from monitor.errors import DeviceError
+from monitor.models import shipped_model
 
 CPU = Device("cpu", "/CPU:0", "CPU (TensorFlow sees no GPU)", "fp32")
 
@@ -22,11 +24,11 @@ CPU = Device("cpu", "/CPU:0", "CPU (TensorFlow sees no GPU)", "fp32")
 class Answering:
     """A network that gives these scores in turn; it stands in for a device that reckons wrongly."""
 
-    def __init__(self, *scores: float) -> None:
+    def __init__(self, *scores: float | tuple[float, ...]) -> None:
         self.scores = [*scores]
 
     def classify(self, _: object) -> Classified:
-        return Classified(np.float32([self.scores.pop(0)]), np.zeros((1, 1), np.float32), [])
+        return Classified(np.atleast_1d(np.float32(self.scores.pop(0))), np.zeros((1, 1), np.float32), [])
 
 
 def test_a_processor_that_multiplies_rightly_is_ok() -> None:
@@ -98,5 +100,47 @@ def test_scores_that_cannot_be_are_not_ok(shipped_bundle: Path, scores: list[flo
 
 
 def test_scores_that_agree_are_ok(shipped_bundle: Path) -> None:
-    answer = model_answer(partial(load_bundle, shipped_bundle), lambda *_: Answering(*[0.25] * 5), CPU)  # type: ignore[arg-type, return-value]
+    answer = model_answer(
+        lambda: bundle_with(load_bundle(shipped_bundle)),
+        lambda *_: Answering(*[0.25] * 5),  # type: ignore[arg-type, return-value]
+        CPU,
+    )
     assert answer.result == "ok"
+    assert "no reference pictures" in answer.what
+
+
+def bundle_with(bundle: Bundle, *scores: float) -> Bundle:
+    """The bundle with grey reference pictures that must get these scores."""
+    picture = np.full((*bundle.card.input_size, 3), 90, np.uint8)
+    return replace(bundle, references=tuple(Reference(picture, score) for score in scores))
+
+
+@pytest.mark.parametrize(
+    ("given", "result"),
+    [
+        ((0.1, 0.9), "ok"),
+        ((0.115, 0.885), "ok"),
+        ((0.13, 0.9), "not ok"),
+        ((0.1, float("nan")), "not ok"),
+    ],
+)
+def test_reference_pictures_must_get_their_scores(
+    shipped_bundle: Path, given: tuple[float, ...], result: str
+) -> None:
+    bundle = bundle_with(load_bundle(shipped_bundle), 0.1, 0.9)
+    classifier = Answering(*[0.25] * 5, given)
+    answer = model_answer(lambda: bundle, lambda *_: classifier, CPU)  # type: ignore[arg-type, return-value]
+    assert answer.result == result, answer
+
+
+def test_a_reference_whose_verdict_turns_is_not_ok(shipped_bundle: Path) -> None:
+    bundle = load_bundle(shipped_bundle)
+    near = bundle.card.threshold + 0.005
+    classifier = Answering(*[0.25] * 5, (near - 0.01,))
+    answer = model_answer(lambda: bundle_with(bundle, near), lambda *_: classifier, CPU)  # type: ignore[arg-type, return-value]
+    assert answer.result == "not ok"
+    assert "reference pictures wrongly" in answer.what
+
+
+def test_the_shipped_model_has_references() -> None:
+    assert load_bundle(shipped_model("dagm-class1")).references
