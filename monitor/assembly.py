@@ -20,6 +20,8 @@ from monitor.classify.preprocess import preprocess_graph
 from monitor.locate.geometry import network_views
 from monitor.pipeline.judge import Classify, Judgement
 from monitor.pipeline.report import IN_PLACE, Explain, Explaining
+from monitor.publish.claims import Claims
+from monitor.publish.claims import identity as claims_identity
 from monitor.publish.connection import Access
 from monitor.publish.disk_shelf import DiskShelf
 from monitor.publish.incidents import Incidents, Window
@@ -61,6 +63,28 @@ def access(settings: Settings) -> Access:
         ca=redis.tls_ca,
         certificate=redis.tls_certificate,
         key=redis.tls_key,
+    )
+
+
+def identity(settings: Settings) -> str:
+    """Which daemon this is: the same after a restart, as far as an outbox's path or a port can tell."""
+    path, port = outbox_path(settings), settings.metrics.port
+    if path is not None:
+        return claims_identity(str(path.resolve()))
+    return claims_identity(f"port {port}" if port else None)
+
+
+def claims(settings: Settings, daemon: str, on_change: Callable[[str, str | None], None]) -> Claims:
+    """The claims of this daemon to its cameras' names; touches no network."""
+    redis = settings.redis
+    return Claims(
+        redis.url.get_secret_value(),
+        redis.prefix,
+        daemon,
+        [camera.name for camera in settings.camera],
+        on_change=on_change,
+        timeout=min(1.0, redis.timeout),  # a stop waits for it
+        access=access(settings),
     )
 
 

@@ -89,7 +89,7 @@ class Daemon:
         Raises MonitorError where a part fails for good or something flagged could not be delivered.
         """
         try:
-            self._delivery.start()
+            self._delivery.start(self._stopping)
             self._assemble()
             self._watch()
         finally:
@@ -180,6 +180,7 @@ class Daemon:
         if "camera" in later:
             later.remove("camera")
             self._line.apply(fresh.camera)
+            self._delivery.watch(camera.name for camera in fresh.camera)
             self._settings = self._settings.model_copy(update={"camera": fresh.camera})
         log.info("settings were read again", extra={"cameras": len(fresh.camera)})
         if later:

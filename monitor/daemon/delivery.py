@@ -4,6 +4,7 @@ import logging
 import threading
 import time
 from collections import Counter
+from collections.abc import Iterable
 from datetime import UTC, datetime
 
 from monitor import assembly
@@ -12,8 +13,10 @@ from monitor.errors import DeliveryError
 from monitor.measure.metrics import Metrics
 from monitor.pipeline.judge import Flagged
 from monitor.publish import document
+from monitor.publish.coverage import Clash
 from monitor.publish.outbox import Outbox
 from monitor.publish.parcel import Item, Notice, Parcel
+from monitor.publish.redis_sink import PictureCounts
 from monitor.publish.store import Kind
 from monitor.records import CameraChange, Finding, Gap
 from monitor.settings import Settings
@@ -41,10 +44,19 @@ class Delivery:
         self._lock = threading.Lock()  # frames come in the report loop, incidents' ends in the main one
         self._trouble: str | None = None
         self._shed: Counter[Kind] = Counter()
+        self._pictures = PictureCounts()
+        self._daemon = assembly.identity(settings)
+        self._clashes: dict[str, str] = {}
+        self._claims = assembly.claims(settings, self._daemon, self._clash_changed)
         self._outbox: Outbox | None = None
 
-    def start(self) -> None:
-        """Begin to send."""
+    def start(self, stop: threading.Event) -> None:
+        """Claim the cameras' names, and begin to send.
+
+        Where another daemon has a name, waits some seconds, or until `stop` is set, whether it still runs.
+        Raises MonitorError if it does.
+        """
+        self._claims.start(stop)
         self._outbox = Outbox(
             self._sink,
             store=self._store,
@@ -66,6 +78,7 @@ class Delivery:
             else document.Familiarity(
                 distance=round(novelty.distance, 4), limit=novelty.limit, unfamiliar=novelty.unfamiliar
             ),
+            daemon=self._daemon,
         )
         captured = finding.frame.monotonic
         with self._lock:
@@ -88,6 +101,12 @@ class Delivery:
         """Keep a word on what was not inspected, or on a camera's state."""
         self._running.put(Notice.of(happened))
 
+    def watch(self, cameras: Iterable[str]) -> None:
+        """From now on these are the cameras whose names are claimed."""
+        wanted = set(cameras)
+        self._claims.watch(wanted)
+        self._clashes = {name: other for name, other in self._clashes.items() if name in wanted}
+
     def tick(self) -> None:
         """End incidents whose time is over, and measure what waits; to be called several times a second."""
         waiting = self._running.stats()
@@ -101,13 +120,17 @@ class Delivery:
         for kind, count in shed.items():
             self._metrics.outbox_shed(kind, count - self._shed[kind])
         self._shed = Counter(shed)
+        self._measure_pictures()
         with self._lock:
             self._incidents.expire(datetime.now(UTC))
             self._tell_incidents()
 
     def troubles(self) -> list[str]:
         """What is amiss, a sentence each."""
-        return [trouble for trouble in (self._trouble, self._store.shelf.trouble()) if trouble]
+        clashes = [
+            f"another daemon, {other}, watches a camera named {name}" for name, other in self._clashes.items()
+        ]
+        return [trouble for trouble in (self._trouble, self._store.shelf.trouble()) if trouble] + clashes
 
     def waiting(self) -> int:
         """Events that wait for Redis."""
@@ -134,7 +157,8 @@ class Delivery:
         return DeliveryError(f"{left} events or notices were not delivered: {why}")
 
     def close(self) -> None:
-        """Give back the outbox's file."""
+        """Give back the cameras' names and the outbox's file."""
+        self._claims.close()
         self._store.shelf.close()
 
     @property
@@ -156,6 +180,28 @@ class Delivery:
                     "frames": report.events,
                 },
             )
+
+    def _measure_pictures(self) -> None:
+        before, now = self._pictures, self._sink.pictures
+        self._metrics.picture_bytes(now.kept_bytes)
+        self._metrics.pictures_removed(now.removed - before.removed)
+        for cause, count in now.withheld.items():
+            self._metrics.pictures_withheld(cause, count - before.withheld.get(cause, 0))
+        self._pictures = now
+
+    def _clash_changed(self, camera: str, other: str | None) -> None:
+        clashes = {name: holder for name, holder in self._clashes.items() if name != camera}
+        self._clashes = clashes if other is None else {**clashes, camera: other}
+        self._metrics.name_clash(camera, other is not None)
+        if other is None:
+            log.info("no other daemon watches a camera of this name any more", extra={"camera": camera})
+        else:
+            log.error(
+                "another daemon watches a camera of this name; events of both are in the same streams, told "
+                "apart by `daemon` alone: give one another name, or a redis.prefix",
+                extra={"camera": camera, "other": other},
+            )
+        self._running.put(Notice.of(Clash(camera, self._daemon, other, datetime.now(UTC))))
 
     def _refuse_what_waiting_cannot_mend(self) -> None:
         """A Redis that is away may come back; a wrong password at the start is a mistake to mend now."""

@@ -89,6 +89,11 @@ class Metrics:
         )
         self._camera_up = gauge("camera_up", "1 while the camera delivers frames, otherwise 0.", "camera")
         self._camera_state = gauge("camera_state", "1 for the state the camera is in.", "camera", "state")
+        self._clash = gauge(
+            "camera_name_clash",
+            "1 while another daemon watches a camera of this name, otherwise 0.",
+            "camera",
+        )
         self._reconnects = counter(
             "camera_reconnects_total", "Times a camera was opened anew, by cause.", "camera", "cause"
         )
@@ -118,7 +123,7 @@ class Metrics:
         self._by_camera: tuple[Counter | Gauge | Histogram, ...] = (
             *(self._stage, self._verdict, self._event, self._frames, self._dropped, self._events),
             *(self._explanations, self._score, self._novelty, self._unfamiliar),
-            *(self._camera_up, self._camera_state, self._reconnects, self._last_frame),
+            *(self._camera_up, self._camera_state, self._clash, self._reconnects, self._last_frame),
         )
         for kind in ("pictures", "events", "notices"):
             self._outbox_shed.labels(kind)
@@ -180,6 +185,7 @@ class Metrics:
         self._camera_up.labels(camera)
         for state in get_args(State):
             self._camera_state.labels(camera, state)
+        self._clash.labels(camera)
 
     def stage(self, camera: str, stage: Stage, seconds: float) -> None:
         """A frame of `camera` spent `seconds` in `stage`."""
@@ -228,6 +234,10 @@ class Metrics:
         for name in get_args(State):
             if (series := self._of(self._camera_state, camera, name)) is not None:
                 series.set(name == state)
+
+    def name_clash(self, camera: str, clash: bool) -> None:
+        """Whether another daemon watches a camera of this name."""
+        self._set(self._clash, camera, clash)
 
     def reconnect(self, camera: str, cause: str) -> None:
         """`camera` is opened anew, because of `cause`."""

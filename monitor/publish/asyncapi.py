@@ -60,7 +60,9 @@ def asyncapi() -> dict[str, Any]:
             "messages": {
                 "event": _message("Event", "One flagged frame.", "id", "camera"),
                 "incident": _message("IncidentReport", "An incident's start or end.", "id", "camera"),
-                "coverage": _message("Coverage", "A gap, a camera's change of state, or what was given up."),
+                "coverage": _message(
+                    "Coverage", "A gap, a camera's change of state, what was given up, or a clash of names."
+                ),
             },
             "schemas": {**defined["$defs"], "Coverage": _COVERAGE},
         },
@@ -71,10 +73,10 @@ _COVERAGE: dict[str, Any] = {
     "type": "object",
     "required": ["kind", "camera"],
     "properties": {
-        "kind": {"enum": ["gap", "camera", "shed"]},
+        "kind": {"enum": ["gap", "camera", "shed", "clash"]},
         "camera": {**_TEXT, "description": "`*` where it is not known"},
         **dict.fromkeys(("first", "last", "from", "to", "at", "frames", "state"), _TEXT),
-        **dict.fromkeys(("pictures", "events", "notices", "cause", "detail"), _TEXT),
+        **dict.fromkeys(("pictures", "events", "notices", "cause", "detail", "daemon", "other"), _TEXT),
     },
 }
 

@@ -5,7 +5,8 @@ numbers) where frames were lost; while a camera delivers nothing, `frames` is 0.
 `camera`: `state`, `at`. `shed`: how many `pictures`, `events`, `notices` the outbox gave up, `from`, `to`,
 `cause`: `outbox-full`, `outbox-too-old` or `outbox-damaged` (its camera may be `*`: not known), or
 `picture-withheld`: so many events went to Redis without their pictures, for want of room there.
-`cause` and `detail` where known. Times are RFC 3339.
+`clash`: `state` (`begun` or `over`), `at`, `daemon` and, when begun, `other`: another daemon watches a camera
+of the same name. `cause` and `detail` where known. Times are RFC 3339.
 """
 
 from dataclasses import dataclass
@@ -26,6 +27,16 @@ class Shed:
     started_at: datetime
     ended_at: datetime
     cause: str = "outbox-full"
+
+
+@dataclass(frozen=True, slots=True)
+class Clash:
+    """Another daemon has the camera's name, from a moment on; `other` None: no longer."""
+
+    camera: str
+    daemon: str
+    other: str | None
+    at: datetime
 
 
 def gap_fields(gap: Gap) -> dict[str, str]:
@@ -66,6 +77,18 @@ def shed_fields(shed: Shed) -> dict[str, str]:
         since=moment(shed.started_at),
         to=moment(shed.ended_at),
         cause=shed.cause,
+    )
+
+
+def clash_fields(clash: Clash) -> dict[str, str]:
+    """The entry of a name that two daemons have."""
+    return _present(
+        kind="clash",
+        camera=clash.camera,
+        state="over" if clash.other is None else "begun",
+        at=moment(clash.at),
+        daemon=clash.daemon,
+        other=clash.other,
     )
 
 

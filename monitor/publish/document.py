@@ -131,6 +131,9 @@ class Event(Part):
     explanation: HeatMap
     incident: Incident | None = None
     familiarity: Familiarity | None = None
+    daemon: Annotated[str | None, Field(description="which daemon found it; the same after its restart")] = (
+        None
+    )
     latency: Annotated[dict[str, Seconds], Field(description="seconds by stage")]
 
     def to_json(self) -> str:
@@ -172,6 +175,7 @@ def build_event(
     keys: Keys,
     incident: Incident | None = None,
     familiarity: Familiarity | None = None,
+    daemon: str | None = None,
 ) -> Event:
     """The document of a finding. It names the keys of both pictures; a parcel strikes out those it has not.
 
@@ -206,6 +210,7 @@ def build_event(
         ),
         incident=incident,
         familiarity=familiarity,
+        daemon=daemon,
         latency={stage: round(float(seconds), 6) for stage, seconds in finding.latency.items()},
     )
 

@@ -61,6 +61,10 @@ class Keys:
         """The mark that a parcel has been delivered, so that a second delivery does nothing."""
         return f"{self.prefix}:sent:{parcel_id}"
 
+    def holder(self, camera: str) -> str:
+        """The claim of the daemon that watches a camera of this name."""
+        return f"{self.prefix}:holder:{camera}"
+
     def live(self, camera: str) -> str:
         """The channel on which a camera's events are called out."""
         return f"{self.prefix}:live:{camera}"

@@ -4,7 +4,7 @@ import hashlib
 from dataclasses import dataclass
 from typing import Literal
 
-from monitor.publish.coverage import Shed, change_fields, gap_fields, shed_fields
+from monitor.publish.coverage import Clash, Shed, change_fields, clash_fields, gap_fields, shed_fields
 from monitor.publish.document import Event, plain_name
 from monitor.records import CameraChange, Gap
 
@@ -61,7 +61,7 @@ class Notice:
     stream: Literal["coverage", "incidents"] = "coverage"
 
     @classmethod
-    def of(cls, happened: Gap | CameraChange | Shed) -> "Notice":
+    def of(cls, happened: Gap | CameraChange | Shed | Clash) -> "Notice":
         """Pack a statement about coverage."""
         match happened:
             case Gap():
@@ -70,6 +70,8 @@ class Notice:
                 fields = change_fields(happened)
             case Shed():
                 fields = shed_fields(happened)
+            case Clash():
+                fields = clash_fields(happened)
         digest = hashlib.blake2s(repr(sorted(fields.items())).encode(), digest_size=8).hexdigest()
         return cls(
             f"{fields['kind']}-{plain_name(happened.camera)}-{digest}", happened.camera, tuple(fields.items())

@@ -3,6 +3,7 @@
 import shutil
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Callable
 from itertools import islice
@@ -13,6 +14,7 @@ import pytest
 import redis
 
 from monitor.errors import DeliveryError, MonitorError, UsageError
+from monitor.publish.claims import Claims
 from monitor.publish.connection import Access
 from monitor.publish.group import Consumer
 from monitor.publish.parcel import Notice
@@ -256,8 +258,19 @@ def write_everything(url: str) -> str:
     listener = redis.Redis.from_url(url, protocol=2).pubsub(ignore_subscribe_messages=True)
     listener.subscribe("defects:live:top")
     listener.get_message(timeout=5)
+    claims = Claims(
+        url,
+        "defects",
+        "me",
+        ["top"],
+        on_change=lambda *_: None,
+        access=Access("defect-monitor", "change-me"),
+    )
     try:
         sink.check()
+        claims.start(threading.Event())
+        with claims._server.errors_told("asking"):
+            claims._server.client.get(claims.keys.holder("top"))
         incident = Notice("i", "top", (("id", "i"),), "incidents")
         notice = Notice.of(CameraChange("top", "down", BEGIN))
         for item in (one, notice, incident, one, make_parcel(1, raw=True)):
@@ -267,6 +280,7 @@ def write_everything(url: str) -> str:
     except MonitorError as error:
         return f"refused: {error}"
     finally:
+        claims.close()
         sink.close()
         listener.close()
         listener.connection_pool.disconnect()

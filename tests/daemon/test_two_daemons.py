@@ -1,0 +1,92 @@
+"""Two daemons with one camera name are not mixed: the second is refused, or the clash is told everywhere."""
+
+import threading
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from monitor import assembly
+from monitor.classify.bundle import load_bundle
+from monitor.daemon.delivery import Delivery
+from monitor.errors import MonitorError
+from monitor.measure.metrics import Metrics
+from monitor.publish.claims import Claims
+from monitor.settings import Settings
+from tests.daemon.conftest import coverage_of, wait_for
+from tests.publish.conftest import make_server, program
+
+__all__ = ["make_server", "program"]
+NEVER = threading.Event()
+
+
+@pytest.fixture
+def make_delivery(
+    shipped_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[[str, str], tuple[Delivery, CollectorRegistry]]]:
+    """A daemon's way to Redis, whose claims live for a second instead of fifteen."""
+    monkeypatch.setattr(assembly, "Claims", partial(Claims, life=1.0))
+    card, made = load_bundle(shipped_bundle).card, list[Delivery]()
+
+    def make(url: str, name: str) -> tuple[Delivery, CollectorRegistry]:
+        settings = Settings.model_validate(
+            {
+                "camera": [{"name": "top", "source": "simulate:"}],
+                "redis": {"url": url},
+                "outbox": {"path": str(tmp_path / name / "outbox.db")},
+            }
+        )
+        registry = CollectorRegistry()
+        made.append(Delivery(settings, card, Metrics(registry, cameras=["top"])))
+        return made[-1], registry
+
+    yield make
+    for delivery in made:
+        if delivery._outbox is not None:
+            delivery.finish(1)
+        delivery.close()
+
+
+def test_the_second_is_refused_while_redis_answers(
+    make_delivery: Callable[[str, str], tuple[Delivery, CollectorRegistry]], valkey: str
+) -> None:
+    first, _ = make_delivery(valkey, "first")
+    first.start(NEVER)
+    second, _ = make_delivery(valkey, "second")
+    with pytest.raises(MonitorError, match="camera top: another daemon"):
+        second.start(NEVER)
+
+
+def test_a_clash_that_shows_later_is_in_metrics_readiness_and_coverage_and_stops_nobody(
+    make_delivery: Callable[[str, str], tuple[Delivery, CollectorRegistry]], make_server: Callable[..., Any]
+) -> None:
+    server = make_server()
+    server.stop()
+    both = [make_delivery(server.url, name) for name in ("first", "second")]
+    for delivery, _ in both:
+        delivery.start(NEVER)
+    server.start()
+
+    def clash(registry: CollectorRegistry) -> float | None:
+        return registry.get_sample_value("defect_monitor_camera_name_clash", {"camera": "top"})
+
+    wait_for(lambda: any(clash(registry) for _, registry in both), 20)
+    (told,) = [delivery for delivery, registry in both if clash(registry)]
+    (holder,) = [delivery for delivery, _ in both if delivery is not told]
+    assert any(f"another daemon, {holder._daemon}" in trouble for trouble in told.troubles())
+    assert holder.troubles() == []
+    entry = {
+        "kind": "clash",
+        "state": "begun",
+        "camera": "top",
+        "daemon": told._daemon,
+        "other": holder._daemon,
+    }
+    wait_for(lambda: any(entry.items() <= it.items() for it in coverage_of(server.url)), 20)
+    holder.finish(1)
+    holder.close()
+    wait_for(lambda: not any(clash(registry) for _, registry in both), 20)
+    wait_for(lambda: told.troubles() == [], 20)
