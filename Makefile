@@ -69,6 +69,14 @@ wheels: ## all that `make install` needs, into build/wheels, for machines withou
 
 units: deploy/systemd/defect-monitor@.service ## the unit for several lines, made of the one for a single line
 
+dashboards: setup ## Grafana's dashboards anew, from deploy/grafana/*.py
+	@$(BIN)/python -m deploy.grafana.build
+
+pictures: ## the README's pictures of them: six minutes of the demo, on a machine that does nothing else
+	@.ci/setup test
+	@$(BIN)/python -m pip install --quiet matplotlib
+	@$(BIN)/python -m tests.observe.pictures 180 180
+
 lock: ## bring the lock files up to date with pyproject.toml
 	@$(BIN)/python -m pip install --quiet uv
 	@$(BIN)/uv pip compile --quiet --python-version 3.11 --generate-hashes --extra demo --group dev \
@@ -76,4 +84,4 @@ lock: ## bring the lock files up to date with pyproject.toml
 	@$(BIN)/uv pip compile --quiet --python-version 3.11 --generate-hashes --constraint requirements.lock \
 		--no-annotate --custom-compile-command 'make lock' --output-file deploy/runtime.lock pyproject.toml
 
-.PHONY: help setup demo test faults check format soak bench model install rollback uninstall wheels units lock
+.PHONY: help setup demo test faults check format soak bench model install rollback uninstall wheels units dashboards pictures lock

@@ -35,13 +35,14 @@ def line() -> list[Panel]:
         f'{number} * defect_monitor_camera_state{{{SHOWN},state="{state}"}}'
         for number, (state, _) in _STATES.items()
     )
+    reopened = f"increase(defect_monitor_camera_reconnects_total{{{SHOWN}}}[10m])"
     return [
         number(
             1,
             "Cameras up",
             "none",
             Query(f"sum(defect_monitor_camera_up{{{SHOWN}}})", "up"),
-            Query(f"count(defect_monitor_camera_up{{{SHOWN}}})", "of"),
+            Query(f"count(defect_monitor_camera_up{{{SHOWN}}})", "in all"),
             about="Cameras that deliver frames, of those in the settings.",
         ),
         number(
@@ -64,7 +65,7 @@ def line() -> list[Panel]:
             4,
             "Since the last frame",
             "s",
-            Query(f"max(time() - defect_monitor_last_frame_timestamp_seconds{{{SHOWN}}})", "seconds"),
+            Query(f"max(time() - defect_monitor_last_frame_timestamp_seconds{{{SHOWN}}})", "ago"),
             about="Age of the latest frame of the camera that has been silent longest.",
             steps=((None, "green"), (5, "yellow"), (30, "red")),
         ),
@@ -104,7 +105,7 @@ def line() -> list[Panel]:
             "s",
             Query(f"camera:defect_monitor_verdict_seconds:p50_5m{{{SHOWN}}}", "{{camera}} p50"),
             Query(f"camera:defect_monitor_verdict_seconds:p99_5m{{{SHOWN}}}", "{{camera}} p99"),
-            Query(f"camera:defect_monitor_frame_period_seconds:5m{{{SHOWN}}}", "{{camera}} frame period"),
+            Query(f"camera:defect_monitor_frame_period_seconds:1m{{{SHOWN}}}", "{{camera}} frame period"),
             about="Capture to verdict. Where p99 stays above the frame period, frames wait.",
         ),
         lines(
@@ -137,10 +138,10 @@ def line() -> list[Panel]:
             "Opened anew",
             "none",
             Query(
-                f"sum by (camera, cause) (increase(defect_monitor_camera_reconnects_total{{{SHOWN}}}[10m]))",
+                f"sum by (camera, cause) ({reopened}) > 0 or sum by (camera) ({reopened})",
                 "{{camera}} {{cause}}",
             ),
-            about="How often each camera was opened anew within ten minutes, and why.",
+            about="How often each camera was opened anew within ten minutes, in all and by cause.",
         ),
     ]
 

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from deploy.grafana import build
+from tests.observe.server import filled_in
 from tests.observe.test_rules import ALERTS
 
 DASHBOARDS = {path.stem: json.loads(path.read_text()) for path in sorted(build.FOLDER.glob("*.json"))}
-_CHOSEN = {"$__rate_interval": "10s", "$instance": ".+", "$camera": ".+", "$stage": "classify"}
 
 
 def panels() -> Iterator[tuple[str, dict[str, Any]]]:
@@ -28,14 +28,6 @@ def queries() -> Iterator[Any]:
         for target in panel.get("targets", []):
             identity = f"{name} {panel['title']} {target['refId']}"
             yield pytest.param(target["expr"], id=identity)
-
-
-def filled_in(query: str) -> str:
-    """With everything chosen, as Grafana would ask."""
-    for variable, value in _CHOSEN.items():
-        query = query.replace(variable, value)
-    assert "$" not in query
-    return query
 
 
 def test_the_committed_files_are_those_that_the_code_makes():
