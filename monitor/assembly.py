@@ -198,6 +198,7 @@ def camera_maker(settings: Settings, input_size: tuple[int, int]) -> Callable[..
             tiles=wanted.tiles,
             overlap=wanted.overlap,
             frozen=wanted.frozen_after,
+            decode=wanted.decode,
             limits=limits(settings, wanted),
         )
         return Camera(

@@ -18,7 +18,6 @@ class Device:
     """
 
     live = True
-    position = None
     interval = None
 
     def __init__(self, location: str) -> None:
@@ -36,6 +35,11 @@ class Device:
     def codec(self) -> str:
         """The pixel format of the driver, four letters such as `MJPG` or `YUYV`."""
         return int(self._capture.get(cv2.CAP_PROP_FOURCC)).to_bytes(4, "little").decode("ascii", "replace")
+
+    @property
+    def position(self) -> float | None:
+        """Seconds of the latest picture on the driver's clock; None where it stamps none."""
+        return self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000 or None
 
     def read(self) -> Image | None:
         """The next picture. Raises SourceError when the device is gone or gives none in time."""

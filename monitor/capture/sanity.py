@@ -163,16 +163,17 @@ def _tear(grey: Grey, limits: Limits) -> str | None:
 def _two_pictures(grey: Grey, seam: int, chance: float) -> bool:
     """Whether what lies above row `seam` stays above, as it does not at a scratch or a stripe of the surface.
 
-    Rows a few apart must resemble each other on either side more than by `chance`, but not across the seam,
-    and both sides must be of one brightness.
+    Rows a few apart must resemble each other on either side more than by `chance`, but not across the seam.
+    Nor must they differ there by more than other places of the same rows do: beyond the edge of a part
+    another surface begins.
     """
     before, above, below, after = (
         grey[:, seam + place * _NEAR : seam + (place + 1) * _NEAR] for place in (-2, -1, 0, 1)
     )
-    usual = (_distance(before, above) + _distance(below, after)) / 2
+    usual = max(_distance(before, above), _distance(below, after))
     across = _distance(above, below)
-    alike = abs(float(above.mean()) - float(below.mean())) < 0.75 * float(grey.std())
-    return alike and usual < 0.6 * chance and across - usual > 0.5 * (chance - usual)
+    elsewhere = min(_distance(side, np.roll(side, 1, axis=0)) for side in (above, below))
+    return usual < 0.6 * chance and across - usual > 0.5 * (chance - usual) and across < 2.5 * elsewhere
 
 
 def _distance(one: Grey, other: Grey) -> float:

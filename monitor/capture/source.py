@@ -5,6 +5,7 @@ from typing import Protocol, get_args
 
 from monitor.capture.address import parse_address
 from monitor.capture.device import Device
+from monitor.capture.hardware import Decode
 from monitor.capture.image_file import SUFFIXES
 from monitor.capture.image_files import ImageFiles
 from monitor.capture.simulated import SimulatedLine
@@ -53,12 +54,14 @@ def open_source(
     own_rate: bool = False,
     open_timeout: float = 5.0,
     read_timeout: float = 5.0,
+    decode: Decode = "software",
 ) -> Source:
     """Opens a device (`0`, `/dev/video0`), `rtsp(s)://…`, a video, images by folder or glob, or `simulate:`.
 
     `fps` sets the rate of folders, video files and simulations; cameras and streams keep their own. Without
     it a video file has none, or its own rate with `own_rate`, and a simulation has 15. Timeouts are in
-    seconds. Raises SourceError; its message shows no user, password or other secret of a URL.
+    seconds; `decode` is for streams. Raises SourceError; its message shows no user, password or other secret
+    of a URL.
     """
     address = parse_address(source)
     interval = None if fps is None else 1 / fps
@@ -68,7 +71,9 @@ def open_source(
         case "device":
             return Device(address.location)
         case "stream":
-            return NetworkStream(address.location, open_timeout=open_timeout, read_timeout=read_timeout)
+            return NetworkStream(
+                address.location, open_timeout=open_timeout, read_timeout=read_timeout, decode=decode
+            )
         case "files":
             path = Path(address.location)
             try:

@@ -13,8 +13,10 @@ from urllib.parse import urlsplit
 import av
 import av.error
 import numpy as np
+from av.codec.hwaccel import HWAccel
 
 from monitor.capture.address import redact
+from monitor.capture.hardware import Decode, accelerator
 from monitor.errors import ImageError, SourceError
 from monitor.records import Image
 
@@ -32,10 +34,17 @@ _DEFAULT_PORTS = {"rtsp": 554, "rtsps": 322}
 class _Video:
     """Decodes the first video stream of what FFmpeg opens as `url`; `shown` is its name in messages."""
 
-    def __init__(self, url: str, shown: str, options: dict[str, str], timeouts: tuple[float, float]) -> None:
+    def __init__(
+        self,
+        url: str,
+        shown: str,
+        options: dict[str, str],
+        timeouts: tuple[float, float],
+        hardware: HWAccel | None = None,
+    ) -> None:
         self._shown = shown
         self._decoded: deque[av.VideoFrame] = deque()
-        self._container = av.open(url, mode="r", options=options, timeout=timeouts)
+        self._container = av.open(url, mode="r", options=options, timeout=timeouts, hwaccel=hardware)
         video = self._container.streams.video
         if not video or video[0].codec_context is None:
             self._container.close()
@@ -50,6 +59,12 @@ class _Video:
         self._patience = timeouts[1]
         self._overdue = False
         self._begun = False
+        self.position: float | None = None
+
+    @property
+    def in_hardware(self) -> bool:
+        """Whether a device decodes, not the processor."""
+        return bool(self._stream.codec_context.is_hwaccel)
 
     @property
     def rate(self) -> float | None:
@@ -82,6 +97,7 @@ class _Video:
                 raise ImageError(f"{self._shown}: a picture of it cannot be decoded") from error
         self._begun = True
         frame = self._decoded.popleft()
+        self.position = frame.time
         if frame.is_corrupt:
             raise ImageError(f"{self._shown}: a picture of it is damaged")
         return np.ascontiguousarray(frame.to_ndarray(format="bgr24"), np.uint8)
@@ -153,14 +169,16 @@ class VideoFile:
 class NetworkStream:
     """A camera's RTSP stream over TCP, or over TLS for `rtsps`. Timeouts in seconds.
 
-    A camera's certificate is not verified: hardly one has a certificate that could be.
+    A camera's certificate is not verified: hardly one has a certificate that could be. `decode="hardware"`
+    refuses (`codec`) a stream that no device of this machine decodes.
     """
 
     live = True
     interval = None
-    position = None
 
-    def __init__(self, url: str, *, open_timeout: float, read_timeout: float) -> None:
+    def __init__(
+        self, url: str, *, open_timeout: float, read_timeout: float, decode: Decode = "software"
+    ) -> None:
         self._shown = redact(url)
         _knock(url, self._shown, open_timeout)
         with self._translated(open_timeout, "opening"):
@@ -168,9 +186,24 @@ class NetworkStream:
                 int(max(open_timeout, read_timeout) * 1e6)
             )  # microseconds, for each socket operation
             self._video = _Video(
-                url, self._shown, {**_NETWORK_OPTIONS, "timeout": longest}, (open_timeout, read_timeout)
+                url,
+                self._shown,
+                {**_NETWORK_OPTIONS, "timeout": longest},
+                (open_timeout, read_timeout),
+                accelerator(decode),
             )
         self._read_timeout = read_timeout
+        if decode == "hardware" and not self._video.in_hardware:
+            self._video.close()
+            raise SourceError(
+                "codec",
+                f"{self._shown}: no device of this machine decodes {self.codec}; decode = 'auto' needs none",
+            )
+
+    @property
+    def position(self) -> float | None:
+        """Seconds of the latest picture on the camera's clock."""
+        return self._video.position
 
     @property
     def codec(self) -> str:

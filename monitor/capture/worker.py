@@ -21,6 +21,7 @@ import numpy as np
 
 from monitor.capture.clock import CaptureClock
 from monitor.capture.frozen import Stillness
+from monitor.capture.hardware import Decode
 from monitor.capture.messages import Ended, encode
 from monitor.capture.port import SocketPort
 from monitor.capture.reader import Inspection, Reader, Views
@@ -55,6 +56,7 @@ class Order:
     tiles: tuple[int, int] = (1, 1)
     overlap: float = 0.0
     frozen: int = 0
+    decode: Decode = "software"
     limits: Limits | None = None
 
 
@@ -85,6 +87,7 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     cv2.setNumThreads(1)
+    logging.getLogger("monitor").setLevel(logging.INFO)
     logging.basicConfig(format=f"%(levelname)s capture {sys.argv[1]}: %(message)s")
     connection = socket.socket(fileno=int(sys.argv[2]))
     with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # the daemon is gone: nobody to tell
@@ -107,6 +110,7 @@ def serve(connection: socket.socket, fields: dict[str, object]) -> None:
             own_rate=not order.every,
             open_timeout=order.open_timeout,
             read_timeout=order.read_timeout,
+            decode=order.decode,
         ),
         port,
         _inspection(order),

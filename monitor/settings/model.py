@@ -98,6 +98,9 @@ class CameraSettings(Table):
     """Seconds that opening a stream may take."""
     read_timeout: Seconds = 5.0
     """Seconds that a stream's next frame may take."""
+    decode: Literal["auto", "software", "hardware"] = "software"
+    """Where a stream is decoded. `auto` takes a device that decodes video where there is one, and says so;
+    `hardware` refuses to go without."""
     sanity: SanitySettings | None = None
     """Limits of this camera alone, in place of the table `[sanity]`."""
 

@@ -67,6 +67,20 @@ def test_pictures_come_in_order_and_look_as_they_were_sent(kind: str, opener: Op
     source.close()
 
 
+def test_a_position_rises_with_the_pictures_where_there_is_one(kind: str, opener: Opener):
+    source = opener()
+    positions = [source.position for _ in range(10) if source.read() is not None]
+    source.close()
+    if kind in ("rtsp", "device"):
+        steps = np.diff([position for position in positions[1:] if position is not None])
+        assert len(steps) == 8, "only the first picture of a stream may come without its time"
+        assert steps.min() > 0
+        if kind == "rtsp":
+            np.testing.assert_allclose(steps, 1 / 20, atol=0.002)
+    else:
+        assert positions == [None] * 10
+
+
 @pytest.mark.parametrize("kind", FINITE, indirect=True)
 def test_a_finite_source_ends_and_stays_at_its_end(opener: Opener):
     source = opener()
