@@ -15,6 +15,7 @@ import redis
 from prometheus_client import CollectorRegistry
 
 from monitor.daemon import Daemon
+from monitor.measure.quantile import quantile
 from monitor.publish.document import Event, Place
 from monitor.publish.embedded import embedded_server
 from monitor.publish.subscriber import Subscriber
@@ -204,26 +205,7 @@ def quantiles(registry: CollectorRegistry, histogram: str) -> tuple[float, float
         for sample in family.samples:
             if sample.name == f"{histogram}_bucket":
                 counts[float(sample.labels["le"])] += int(sample.value)
-    borders = sorted(counts)
-    total = counts[borders[-1]] if borders else 0
-    if not total:
-        return float("nan"), float("nan")
-
-    def at(share: float) -> float:
-        lower, below = 0.0, 0
-        for border in borders:
-            if counts[border] >= share * total:
-                # Past the last border nothing is known but that it is past it.
-                inside = counts[border] - below
-                return (
-                    lower
-                    if border == float("inf")
-                    else lower + (border - lower) * (share * total - below) / inside
-                )
-            lower, below = border, counts[border]
-        return lower
-
-    return at(0.5), at(0.99)
+    return quantile(counts, 0.5), quantile(counts, 0.99)
 
 
 @contextmanager

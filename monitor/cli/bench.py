@@ -9,10 +9,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from monitor.cli.bench_pipeline import pipeline
+
 if TYPE_CHECKING:
     from monitor.bench.cam import Row
 
 app = typer.Typer(help="Measure speed, as ratios within one run.", no_args_is_help=True)
+
+
+app.command()(pipeline)
 
 
 @app.callback()

@@ -1,0 +1,94 @@
+"""`defect-monitor bench pipeline`: the daemon as a whole, as ratios within one run."""
+
+import json
+import tempfile
+from dataclasses import asdict, replace
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from monitor.bench.pipeline import Row
+
+
+class Measured(StrEnum):
+    """What can be measured by itself."""
+
+    recorded = "recorded"
+    script = "script"
+    live = "live"
+    burst = "burst"
+    cameras = "cameras"
+    memory = "memory"
+    idle = "idle"
+
+
+def pipeline(
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    row: Annotated[
+        list[Measured] | None, typer.Option(help="Only this; may be given more than once.")
+    ] = None,
+    seconds: Annotated[
+        float | None,
+        typer.Option(min=1, help="How long each is measured. Default: 20; live 600, idle 60."),
+    ] = None,
+    rounds: Annotated[int, typer.Option(min=1, help="How often daemon and comparison take turns.")] = 3,
+    frames: Annotated[int, typer.Option(min=1000, help="Frames of the memory row.")] = 1_000_000,
+    rate: Annotated[float, typer.Option(min=1, help="Total frames a second of the cameras row.")] = 32.0,
+    more: Annotated[Path | None, typer.Option(help="A TOML file of further settings for the daemon.")] = None,
+    profile: Annotated[
+        Path | None,
+        typer.Option(help="Record where time goes instead: .svg a flame graph, .json for speedscope.app."),
+    ] = None,
+) -> None:
+    """Measure the daemon on simulated lines: against the bare network, a plain loop, the frame period."""
+    from monitor.bench.pipeline import ROWS, Setup
+    from monitor.cli.bench import _machine
+    from monitor.cli.quiet import import_tensorflow
+    from monitor.publish.embedded import embedded_server
+
+    durations = {Measured.live: 600.0, Measured.idle: 60.0}
+    rows: list[Row] = []
+    with embedded_server() as url, tempfile.TemporaryDirectory(prefix="defect-monitor-bench-") as folder:
+        text = "" if more is None else more.read_text(encoding="utf-8")
+        setup = Setup(url, Path(folder), rounds=rounds, frames=frames, rate=rate, more=text)
+        if profile is not None:
+            from monitor.bench.profile import profile as record
+
+            record(replace(setup, seconds=seconds or 20.0), profile)
+            typer.echo(f"written: {profile}")
+            return
+        for wanted in row or list(Measured):
+            setup = replace(setup, seconds=seconds or durations.get(wanted, 20.0))
+            if wanted is Measured.memory:
+                import_tensorflow()  # the small network is made in this process
+                from monitor.bench.growth import growth
+
+                rows += growth(setup)
+            else:
+                rows += ROWS[wanted](setup)
+            if not as_json:
+                typer.echo(f"{wanted}: measured", err=True)
+    if as_json:
+        typer.echo(json.dumps({"machine": _machine(), "rows": [asdict(one) for one in rows]}, indent=2))
+        return
+    typer.echo(", ".join(_machine().values()) + "\n")
+    typer.echo("| row | what | measured | aim | reached |\n|--:|---|--:|--:|---|")
+    for one in rows:
+        word = {True: "yes", False: "no", None: ""}[one.reached]
+        typer.echo(f"| {one.number} | {one.what} | {one.figure} | {one.aim} | {word} |")
+    _print_details(rows)
+
+
+def _print_details(rows: "list[Row]") -> None:
+    """What stands behind the figures, once each."""
+    told: list[object] = []
+    for one in rows:
+        if one.details and one.details not in told:
+            told.append(one.details)
+            typer.echo(f"\nrow {one.number}, {one.what}:")
+            for name, value in one.details.items():
+                typer.echo(f"- {name}: {value:.4g}")
