@@ -48,6 +48,9 @@ model: setup ## train the shipped model again into build/dagm-class1, from DAGM_
 	$(BIN)/defect-monitor simulate --out build/references --frames 60 --seed 11 --defect-rate 0.4 --textures 60 --force
 	$(BIN)/python -m monitor.train.references build/dagm-class1 build/references  # DAGM's pictures stay out
 
+test-systemd: setup ## as root: the service on a real systemd in a container, about ten minutes; its log is build/systemd.log
+	@$(BIN)/python -m pytest tests/systemd -m systemd -x
+
 # The one unit on settings of its own: everything that bears a name gets the instance's.
 deploy/systemd/defect-monitor@.service: deploy/systemd/defect-monitor.service
 	@sed -e '1,2c # The daemon on /etc/defect-monitor/NAME.toml as defect-monitor@NAME.service. Made of defect-monitor.service.' \
@@ -84,4 +87,4 @@ lock: ## bring the lock files up to date with pyproject.toml
 	@$(BIN)/uv pip compile --quiet --python-version 3.11 --generate-hashes --constraint requirements.lock \
 		--no-annotate --custom-compile-command 'make lock' --output-file deploy/runtime.lock pyproject.toml
 
-.PHONY: help setup demo test faults check format soak bench model install rollback uninstall wheels units dashboards pictures lock
+.PHONY: help setup demo test test-systemd faults check format soak bench model install rollback uninstall wheels units dashboards pictures lock

@@ -1,5 +1,6 @@
 """`defect-monitor run`: the daemon."""
 
+import faulthandler
 import signal
 import sys
 from collections.abc import Callable, Mapping
@@ -32,8 +33,11 @@ def run(
     tell_on_signal(lambda: depths[0]() if depths else {})  # before any thread is started
     import_tensorflow()
     from monitor.daemon import Daemon
+    from monitor.service import Service
 
-    daemon = Daemon(settings, reread=lambda: read_settings(config))
+    # What the service manager ends for being stuck (SIGABRT) says where it was stuck.
+    faulthandler.enable()
+    daemon = Daemon(settings, reread=lambda: read_settings(config), service=Service.of_environment())
     depths.append(daemon.depths)
     stop_on_signals(daemon.stop)
     signal.signal(signal.SIGHUP, lambda *_: daemon.reload())

@@ -18,6 +18,7 @@ from monitor.measure.metrics import Metrics
 from monitor.models import shipped_model
 from monitor.pipeline.judge import Judge
 from monitor.pipeline.report import Reporter
+from monitor.service import Service
 from monitor.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -33,12 +34,18 @@ class Daemon:
     """Everything between the cameras and Redis, for one file of settings.
 
     Making one reads the model and takes the port, so that a mistake is said before anything runs. `reread`
-    reads the settings again, for `reload`. Raises MonitorError.
+    reads the settings again, for `reload`; `service` hears how the daemon fares. Raises MonitorError.
     """
 
-    def __init__(self, settings: Settings, reread: Callable[[], Settings] | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        reread: Callable[[], Settings] | None = None,
+        service: Service | None = None,
+    ) -> None:
         self._settings = settings
         self._reread = reread
+        self._service = service or Service()
         self._stopping = threading.Event()
         self._reloading = threading.Event()
         self._failure: Exception | None = None
@@ -140,9 +147,12 @@ class Daemon:
                 self._ready.set()
                 cameras = len(self._settings.camera)
                 log.info("watching", extra={"cameras": cameras, "metrics": f"port {self.port}"})
-            if self._reloading.is_set():
-                self._reloading.clear()
-                self._reload()
+                self._service.ready(self._status())
+            if self._ready.is_set():
+                self._service.tick(self._progress(), self._status())
+                if self._reloading.is_set():
+                    self._reloading.clear()
+                    self._reload()
         self._ready.clear()
         if self._failure is None and not self._stopping.is_set() and (broken := self._line.broken()):
             self._failure = MonitorError("; ".join(broken))
@@ -158,6 +168,8 @@ class Daemon:
         self._reporter.close()
         while reporting.is_alive() and not self._stopping.is_set():  # the input has ended: there is time
             reporting.join(0.1)
+            self._service.tick({"report": self._reporter.progressed_at}, "finishing what is flagged")
+        self._service.stopping()
         reporting.join(_EXPLAIN)
         self._reporter.hurry()
         reporting.join(_EXPLAIN)
@@ -170,11 +182,14 @@ class Daemon:
         """Take over the cameras of the settings as they now are; settings that are wrong change nothing."""
         if self._reread is None:
             return
+        self._service.reloading()
         try:
-            fresh = self._reread()
+            self._apply(self._reread())
         except SettingsError as error:
             log.error("the settings are refused, the old ones stay in force: %s", error)  # noqa: TRY400
-            return
+        self._service.ready(self._status())
+
+    def _apply(self, fresh: Settings) -> None:
         tables = type(fresh).model_fields
         later = [name for name in tables if getattr(fresh, name) != getattr(self._settings, name)]
         if "camera" in later:
@@ -185,6 +200,17 @@ class Daemon:
         log.info("settings were read again", extra={"cameras": len(fresh.camera)})
         if later:
             log.warning("changes of these take effect at the next start only: %s", ", ".join(later))
+
+    def _status(self) -> str:
+        """One line on what is watched and what is amiss."""
+        cameras, amiss = self._line.states(), self._amiss()
+        return "; ".join((f"watching {len(cameras)} camera{'' if len(cameras) == 1 else 's'}", *amiss))
+
+    def _amiss(self) -> list[str]:
+        """What is amiss with cameras and delivery, a sentence each."""
+        states = self._line.states() if self._ready.is_set() else {}
+        cameras = [f"camera {name} is {state}" for name, state in states.items() if state in AMISS]
+        return cameras + self._delivery.troubles()
 
     def _thread(self, name: str, run: Callable[[], None]) -> threading.Thread:
         """A started thread whose failure ends the daemon: one that silently stopped looking is worse."""
@@ -219,7 +245,4 @@ class Daemon:
     def _readiness(self) -> Health:
         """Ready: model and cameras were tried. What is amiss with cameras and Redis is said beside."""
         cameras = dict(self._line.states()) if self._ready.is_set() else {}
-        amiss = [f"camera {name} is {state}" for name, state in cameras.items() if state in AMISS]
-        return Health(
-            self._ready.is_set(), {"cameras": cameras, "degraded": amiss + self._delivery.troubles()}
-        )
+        return Health(self._ready.is_set(), {"cameras": cameras, "degraded": self._amiss()})

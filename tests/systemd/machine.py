@@ -1,0 +1,214 @@
+"""A Debian with a real systemd, booted by systemd-nspawn: the machine that a newcomer starts from.
+
+Everything that is run in it and all that it answers goes into a log. It has no network but its own loopback,
+so its ports meet nobody's; what it installs was fetched before. Its folder is build/systemd.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TextIO
+
+from tests.conftest import ROOT
+
+FOLDER = ROOT / "build" / "systemd"
+BARE, ARCHIVES, WHEELS = FOLDER / "bare", FOLDER / "archives", FOLDER / "wheels"
+SOURCES = "/root/defect-monitor"
+RELEASE, MIRROR = "bookworm", "http://deb.debian.org/debian"
+
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_ENVIRONMENT = {
+    "PATH": _PATH,
+    "HOME": "/root",
+    "LANG": "C.UTF-8",
+    "TERM": "dumb",
+    "DEBIAN_FRONTEND": "noninteractive",
+    "SYSTEMD_COLORS": "0",
+    "SYSTEMD_PAGER": "",
+    # Spares a download of 700 MB at each run; `pip` is none the wiser.
+    "PIP_NO_INDEX": "1",
+    "PIP_FIND_LINKS": "/var/cache/wheels",
+    "PIP_ROOT_USER_ACTION": "ignore",
+}
+
+
+def why_absent() -> str | None:
+    """Why no such machine can be had here; None if it can."""
+    if os.geteuid() != 0:
+        return "only root can boot a container"
+    for program in ("systemd-nspawn", "debootstrap", "nsenter"):
+        if shutil.which(program) is None:
+            return f"{program} is not on this machine"
+    return None
+
+
+def prepare(packages: str) -> None:
+    """Fetch what the machine is made of: a bare Debian, and files of `packages` and of the locked wheels."""
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    if not (BARE / "etc" / "os-release").exists():
+        shutil.rmtree(BARE, ignore_errors=True)
+        new = FOLDER / "bare.new"
+        shutil.rmtree(new, ignore_errors=True)
+        _do("debootstrap", "--variant=minbase", "--include=systemd-sysv", RELEASE, str(new), MIRROR)
+        _do("chroot", str(new), "apt-get", "clean")
+        new.rename(BARE)
+    (ARCHIVES / "partial").mkdir(parents=True, exist_ok=True)
+    fetch = f"apt-get update -qq && apt-get install --yes -qq --download-only {packages}"
+    _do(
+        *("systemd-nspawn", "--quiet", f"--directory={BARE}", "--register=no", "--keep-unit"),
+        *(f"--bind={ARCHIVES}:/var/cache/apt/archives", "sh", "-c", fetch),
+    )
+    WHEELS.mkdir(exist_ok=True)
+    wanted = ["--no-deps", "--require-hashes", "-r", str(ROOT / "deploy" / "runtime.lock")]
+    _do(sys.executable, "-m", "pip", "download", "--quiet", *wanted, "--dest", str(WHEELS))
+
+
+def _do(*command: str) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)
+    assert done.returncode == 0, f"{' '.join(command)}: {done.stdout[-2000:]}{done.stderr[-2000:]}"
+
+
+class Machine:
+    """The container, booted; `run` runs a command in it as root."""
+
+    def __init__(self, log: TextIO) -> None:
+        self._log = log
+        self._root = FOLDER / "machine"
+        shutil.rmtree(self._root, ignore_errors=True)
+        _do("cp", "--archive", str(BARE), str(self._root))
+        sources = self._root / SOURCES.removeprefix("/")
+        sources.mkdir()
+        copied = (
+            "Makefile",
+            "README.md",
+            "LICENSE",
+            "pyproject.toml",
+            "requirements.lock",
+            "configs",
+            "deploy",
+        )
+        _do("cp", "--recursive", *(str(ROOT / name) for name in (*copied, "monitor")), str(sources))
+        (self._root / "home" / "someone").mkdir()
+        (self._root / "home" / "someone" / "diary").write_text("private\n")
+        (self._root / "home" / "someone" / "diary").chmod(0o644)
+        with (FOLDER / "console.log").open("w") as console:
+            self._process = subprocess.Popen(
+                [
+                    *("systemd-nspawn", "--quiet", "--boot", f"--directory={self._root}", "--register=no"),
+                    *("--keep-unit", "--private-network", "--console=pipe", "--machine=defect-monitor-test"),
+                    f"--bind={ARCHIVES}:/var/cache/apt/archives",
+                    f"--bind-ro={WHEELS}:/var/cache/wheels",
+                ],
+                stdin=subprocess.DEVNULL,
+                stdout=console,
+                stderr=subprocess.STDOUT,
+            )
+        self._until(lambda: bool(self._children()), 30)
+        self._leader = self._children()[0]
+        self._until(lambda: self.ask("systemctl is-system-running") == "running", 60)
+
+    def _children(self) -> list[str]:
+        number = self._process.pid
+        return Path(f"/proc/{number}/task/{number}/children").read_text().split()
+
+    def _until(self, true: Callable[[], bool], seconds: float) -> None:
+        deadline = time.monotonic() + seconds
+        while not true():
+            assert self._process.poll() is None, (FOLDER / "console.log").read_text()
+            assert time.monotonic() < deadline, (FOLDER / "console.log").read_text()
+            time.sleep(0.2)
+
+    def _enter(self, command: str, timeout: float, folder: str = "/root") -> subprocess.CompletedProcess[str]:
+        spaces = ("--mount", "--uts", "--ipc", "--net", "--pid")
+        return subprocess.run(
+            ["nsenter", f"--target={self._leader}", *spaces, "sh", "-c", f"cd {folder} && {{ {command}\n}}"],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            timeout=timeout,
+            env=_ENVIRONMENT,
+            check=False,
+        )
+
+    def run(self, command: str, *, code: int = 0, timeout: float = 120, folder: str = "/root") -> str:
+        """Run and log a shell command; its output. Fails if it does not end with `code`."""
+        self._log.write(f"# {command}\n")
+        done = self._enter(command, timeout, folder)
+        self._log.write(done.stdout)
+        if done.returncode:
+            self._log.write(f"[exit code {done.returncode}]\n")
+        self._log.flush()
+        assert done.returncode == code, f"{command}: exit code {done.returncode}\n{done.stdout}"
+        return done.stdout.strip()
+
+    def ask(self, command: str) -> str:
+        """As `run`, whatever the exit code, and without a line in the log: to look again and again."""
+        return self._enter(command, 60).stdout.strip()
+
+    def wait_for(self, command: str, answer: str | Callable[[str], bool], seconds: float) -> float:
+        """Ask until the answer is right; the seconds it took. Logs the last answer, fails after `seconds`."""
+        began = time.monotonic()
+        while True:
+            told = self.ask(command)
+            took = time.monotonic() - began
+            right = told == answer if isinstance(answer, str) else answer(told)
+            if right or took > seconds:
+                self._log.write(f"# {command}    (after {took:.1f} s)\n{told}\n")
+                self._log.flush()
+                assert right, f"{command} still says {told!r}\n{self.journal()[-6000:]}"
+                return took
+            time.sleep(0.3)
+
+    def show(self, *names: str, unit: str = "defect-monitor") -> list[str]:
+        """Properties of a unit, in the order asked for."""
+        asked = " ".join(f"-p {name}" for name in names)
+        found = dict(line.split("=", 1) for line in self.ask(f"systemctl show {unit} {asked}").splitlines())
+        return [found[name] for name in names]
+
+    def journal(self, unit: str = "defect-monitor") -> str:
+        """What the unit and systemd about it have logged."""
+        return self.ask(f"journalctl --no-pager -o short-monotonic -u {unit}")
+
+    def write(self, path: str, text: str) -> None:
+        """Put a file there; said in the log."""
+        self._log.write(f"# cat > {path}\n{text.rstrip()}\n")
+        inside = self._root / path.removeprefix("/")
+        if inside.exists():
+            inside.write_text(text)  # keeps owner and mode
+        else:
+            inside.parent.mkdir(parents=True, exist_ok=True)
+            inside.write_text(text)
+
+    def read(self, path: str) -> str:
+        """The text of a file."""
+        return (self._root / path.removeprefix("/")).read_text()
+
+    def note(self, text: str) -> None:
+        """A heading in the log."""
+        self._log.write(f"\n## {text}\n")
+        self._log.flush()
+
+    def close(self) -> None:
+        """Switch it off and remove it."""
+        self._enter("systemctl poweroff", 30)
+        try:
+            self._process.wait(60)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        shutil.rmtree(self._root, ignore_errors=True)
+
+
+def readme_commands(section: str) -> list[str]:
+    """The commands of the first `sh` block of a README section, comments taken off."""
+    text = (ROOT / "README.md").read_text()
+    found = re.search(rf"^## {section}\n.*?^```sh\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    assert found is not None, f"the README has no commands under {section}"
+    return [line.split("  # ")[0].rstrip() for line in found[1].splitlines() if line.strip()]
