@@ -23,10 +23,11 @@ from monitor.records import Image
 _NETWORK_OPTIONS = {
     "rtsp_transport": "tcp",  # a lost UDP packet smears a picture, and a smear looks like a defect
     "flags": "low_delay",
-    # Otherwise opening takes two seconds, to guess a rate that nobody asks for. ("nobuffer" is no help: it
-    # throws away the pictures seen while opening, the key picture first; the next ones cannot be decoded.)
+    # Otherwise opening waits for seven pictures or more, to guess at what nobody asks for, and the first ones
+    # are old when they come. ("nobuffer" is no help: it throws away the pictures seen while opening, the key
+    # picture first; the next ones cannot be decoded.)
     "fpsprobesize": "0",
-    "analyzeduration": "1000000",  # microseconds
+    "analyzeduration": "1",  # microseconds; 0 would mean the default
 }
 _DEFAULT_PORTS = {"rtsp": 554, "rtsps": 322}
 

@@ -13,7 +13,7 @@ from monitor.capture.camera import Camera
 from monitor.capture.source import Source, open_source
 from monitor.errors import SourceError
 
-from .rtsp_server import RtspServer
+from .rtsp_server import LiveServer, RtspServer, number_in
 from .test_camera import Listener, make, wait_for
 
 
@@ -90,6 +90,20 @@ def test_silence_is_told_once_the_read_timeout_is_over_and_not_twice_as_late(ser
     assert caught.value.cause == "timeout"
     assert time.monotonic() - began < 3.5
     source.close()
+
+
+def test_the_first_picture_is_not_held_back_while_the_stream_is_examined(needs_rtsp: None):
+    ages = []
+    with LiveServer(fps=5) as server:
+        for _ in range(3):  # on a busy machine one may be late for reasons of its own
+            source = open_source(server.address("0"))
+            image = source.read()
+            now = time.monotonic()
+            found = None if image is None else number_in(image)
+            assert found is not None
+            ages.append(now * server.fps - found[1])
+            source.close()
+    assert min(ages) < 5, "in frame periods"
 
 
 def test_reconnecting_leaves_no_file_and_no_thread_behind(server: RtspServer):

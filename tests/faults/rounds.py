@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from threading import Barrier
 from typing import Any, Generic, TypeVar
 
 from monitor.records import Gap
@@ -102,11 +103,16 @@ def check_gaps(fault: Fault[Any], gaps: list[Gap], began: datetime, back: dateti
     return tuple(sorted(causes))
 
 
-def all_rounds(fault: Fault[Place], count: int) -> list[Round]:
-    """The fault again and again on one camera, at moments that have nothing to do with its pictures."""
+def all_rounds(fault: Fault[Place], count: int, together: Barrier) -> list[Round]:
+    """The fault again and again on one camera, at moments that have nothing to do with its pictures.
+
+    They begin `together`, when all cameras are up: to start many processes takes a small machine a while.
+    """
     pick = random.Random(fault.name)
     rounds = []
     with Place(pick.randrange(1 << 30), direct=fault.direct, **fault.settings) as place:
+        place.settled()
+        together.wait(PATIENCE)
         for number in range(count):
             time.sleep(pick.uniform(0, 1))
             rounds.append(one_round(place, fault, number))

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from threading import Barrier
 
 import pytest
 
@@ -80,11 +81,12 @@ def signalled(number: int) -> Callable[[Place, int], None]:
 
 SILENT = {"stalled", "timeout"}
 BROKEN = {"gone", "end-of-stream"}  # FFmpeg tells a reset as an end
+TORN = {*BROKEN, "unreadable"}  # the picture that was under way
 FAULTS: list[Fault[Place]] = [
-    Fault("server killed, back after 3 s", server_killed, {"refused"}, BROKEN, direct=True),
-    Fault("connection reset", connection_reset, BROKEN),
-    Fault("half-open TCP: the camera's side gone, nobody told", half_open, SILENT),
-    Fault("nothing passes for 10 s", stall, SILENT, BROKEN),
+    Fault("server killed, back after 3 s", server_killed, {"refused"}, TORN, direct=True),
+    Fault("connection reset", connection_reset, BROKEN, TORN),
+    Fault("half-open TCP: the camera's side gone, nobody told", half_open, SILENT, TORN),
+    Fault("nothing passes for 10 s", stall, SILENT, TORN),
     Fault(
         "1 % of the bytes corrupted for 10 s",
         corrupted,
@@ -93,9 +95,9 @@ FAULTS: list[Fault[Place]] = [
         interrupts=False,
         unsaid=3.0,
     ),
-    Fault("camera back after 2 s, another resolution", another_size, {"refused"}, BROKEN, direct=True),
-    Fault("camera back after 2 s, another frame rate", another_rate, {"refused"}, BROKEN, direct=True),
-    Fault("wrong password for 4 s", wrong_password, {"authentication"}, BROKEN),
+    Fault("camera back after 2 s, another resolution", another_size, {"refused"}, TORN, direct=True),
+    Fault("camera back after 2 s, another frame rate", another_rate, {"refused"}, TORN, direct=True),
+    Fault("wrong password for 4 s", wrong_password, {"authentication"}, TORN),
     Fault("stream frozen on one picture for 4 s", frozen, {"frozen"}, settings={"frozen": 5}),
     Fault("black stream for 4 s", black, {"unusable"}, interrupts=False),
     Fault("capture process SIGKILL", signalled(signal.SIGKILL), {"crashed"}),
@@ -126,7 +128,8 @@ def side_by_side(request: pytest.FixtureRequest, times: Callable[[int, int], int
         ThreadPoolExecutor(len(chosen) or 1) as pool,
     ):
         spared.wait_for(lambda _: True)
-        started = {fault.name: pool.submit(all_rounds, fault, count) for fault in chosen}
+        together = Barrier(len(chosen) or 1)
+        started = {fault.name: pool.submit(all_rounds, fault, count, together) for fault in chosen}
         yield SideBySide(started, spared)
 
 
