@@ -1,7 +1,9 @@
 """A camera of this machine, through Video4Linux."""
 
 import errno
+import fcntl
 import os
+import struct
 from pathlib import Path
 
 import cv2
@@ -9,6 +11,11 @@ import numpy as np
 
 from monitor.errors import SourceError
 from monitor.records import Image
+
+_REQUEST_BUFFERS = 0xC0145608
+"""VIDIOC_REQBUFS of Video4Linux."""
+_NO_BUFFERS = struct.pack("=IIIII", 0, 1, 1, 0, 0)
+"""v4l2_requestbuffers: none, for video capture, mapped into memory."""
 
 
 class Device:
@@ -26,6 +33,8 @@ class Device:
         self._capture = cv2.VideoCapture(location, cv2.CAP_V4L2)
         if not self._capture.isOpened():
             self._capture.release()
+            if _is_streaming(location):
+                raise SourceError("busy", f"{location}: another program uses the camera")
             raise SourceError(
                 "no-video", f"{location}: is there, but is no capture device or gives no video now"
             )
@@ -53,6 +62,21 @@ class Device:
     def close(self) -> None:
         """Gives the device back."""
         self._capture.release()
+
+
+def _is_streaming(location: str) -> bool:
+    """Whether another program takes pictures: any may open a camera, but only one may ask for its buffers."""
+    try:
+        device = os.open(location, os.O_RDWR | os.O_NONBLOCK)
+    except OSError as error:
+        return error.errno == errno.EBUSY
+    try:
+        fcntl.ioctl(device, _REQUEST_BUFFERS, _NO_BUFFERS)
+    except OSError as error:
+        return error.errno == errno.EBUSY
+    finally:
+        os.close(device)
+    return False
 
 
 def _probe(location: str) -> None:

@@ -30,6 +30,11 @@ CAMERA = (
     "appsrc name=camera is-live=true format=time "
     "caps=video/x-raw,format=I420,width={width},height={height},framerate={fps}/1 ! " + ENCODED
 )
+# The encoding is announced by a name that nobody knows.
+ODD = (
+    "videotestsrc is-live=true ! " + ENCODED.format(fps=10).replace("name=pay0 ", "") + " "
+    '! capssetter name=pay0 caps="application/x-rtp,encoding-name=(string)ODD"'
+)
 SOUND = "audiotestsrc is-live=true ! audioconvert ! mulawenc ! rtppcmupay name=pay0 pt=0"
 
 BITS = 32
@@ -157,7 +162,7 @@ def main():
     role = Gst.Structure.new_from_string(
         "viewer, media.factory.access=(boolean)true, media.factory.construct=(boolean)true"
     )
-    factories, cameras = {"/sound": of_launch(SOUND)}, []
+    factories, cameras = {"/sound": of_launch(SOUND), "/odd": of_launch(ODD)}, []
     if asked["pictures"]:
         pictures = asked["pictures"]
         factories["/video"] = of_launch(PICTURES.format(**pictures, last=pictures["count"] - 1))

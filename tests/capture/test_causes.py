@@ -1,5 +1,7 @@
 """Each way in which a source fails has its own word, and one sentence without secrets."""
 
+import errno
+import os
 import socket
 import subprocess
 import threading
@@ -12,6 +14,7 @@ from shutil import which
 import av
 import pytest
 
+from monitor.capture import device
 from monitor.capture.source import CAUSES, Source, open_source
 from monitor.errors import SourceError
 
@@ -151,6 +154,7 @@ def test_a_stream_over_tls(needs_rtsp: None, folder: Path, tmp_path: Path):
 def test_a_stream_that_is_not_there_or_has_no_video(rtsp: RtspServer):
     assert failure(rtsp.address("nothing")).cause == "not-found"
     assert failure(rtsp.address("sound")).cause == "no-video"
+    assert failure(rtsp.address("odd")).cause == "codec"
 
 
 def test_files_that_are_no_video(tmp_path: Path, video: Path):
@@ -191,6 +195,67 @@ def test_devices_that_are_no_cameras():
     assert failure("/dev/video97").cause == "not-found"
     assert failure("97").cause == "not-found"
     assert failure("/dev/null").cause == "no-video"
+
+
+@pytest.mark.parametrize(
+    ("number", "cause"),
+    [
+        (errno.ENOENT, "not-found"),
+        (errno.ENODEV, "not-found"),
+        (errno.EBUSY, "busy"),
+        (errno.EACCES, "refused"),
+        (errno.EIO, "invalid"),
+    ],
+)
+def test_devices_that_cannot_be_opened(monkeypatch: pytest.MonkeyPatch, number: int, cause: str):
+    """No camera is on this machine: the system's answer is a stand-in."""
+
+    def refuse(*_: object) -> int:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(device.os, "open", refuse)
+    assert failure("/dev/video0").cause == cause
+
+
+def test_a_device_from_which_another_program_takes_pictures(monkeypatch: pytest.MonkeyPatch):
+    """As above: a device that opens, and whose buffers another program holds."""
+
+    def refuse(*_: object) -> int:
+        raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
+
+    monkeypatch.setattr(device.fcntl, "ioctl", refuse)
+    assert failure("/dev/null").cause == "busy"
+
+
+class SilentCapture:
+    """Stands in for OpenCV's capture of a camera that gives no picture."""
+
+    def __init__(self, *_: object) -> None: ...
+
+    def isOpened(self) -> bool:
+        return True
+
+    def set(self, *_: object) -> bool:
+        return True
+
+    def read(self) -> tuple[bool, None]:
+        return False, None
+
+    def release(self) -> None: ...
+
+
+def test_a_device_that_is_pulled_out_or_falls_silent(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.setattr(device.cv2, "VideoCapture", SilentCapture)
+    node = tmp_path / "video0"
+    node.touch()
+    camera = device.Device(str(node))
+    with pytest.raises(SourceError) as caught:
+        camera.read()
+    assert caught.value.cause == "timeout"
+    node.unlink()
+    with pytest.raises(SourceError) as caught:
+        camera.read()
+    assert caught.value.cause == "gone"
 
 
 def test_a_simulation_that_cannot_be():
