@@ -6,6 +6,7 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,8 @@ class PrometheusServer:
                 return json.load(answer)["data"]
         except urllib.error.HTTPError as error:
             with error:
+                if error.code == HTTPStatus.SERVICE_UNAVAILABLE:  # it is starting
+                    raise
                 raise AssertionError(f"{url}: {error.read().decode()}") from error
 
     def series(self, query: str, *, over: float = 0) -> list[dict[str, Any]]:
@@ -70,7 +73,7 @@ class PrometheusServer:
             try:
                 if self.series(query):
                     return time.time()
-            except OSError:  # not listening yet
+            except OSError:  # not ready yet
                 pass
             time.sleep(0.2)
         logs = "\n".join(f"{path.name}: {path.read_text()[-1500:]}" for path in self._folder.glob("*.log"))
