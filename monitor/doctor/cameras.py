@@ -1,6 +1,8 @@
 """Each camera, really opened: a picture, its size, rate and codec, or what keeps us from it."""
 
 import contextlib
+import itertools
+import statistics
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -17,7 +19,7 @@ from monitor.doctor.answer import Answer, Figure, not_ok, ok, skipped
 from monitor.errors import ImageError, SourceError, UsageError
 from monitor.records import Box, Image
 
-_LOOK = 1.0  # seconds that a live source is watched, to know its rate
+_LOOK = 2.0  # seconds that a live source is watched, to know its rate
 _BAD_PICTURES = 20  # that may come before the first good one
 _PROGRAM = ("defect-monitor", "monitor.capture")
 
@@ -83,7 +85,7 @@ def look_at_all(cameras: list[Camera], timeout: float) -> list[Look]:
 
 
 def look_at(camera: Camera) -> Look:
-    """Open one camera and read a picture; a live one is read for a second, to know its rate."""
+    """Open one camera and read a picture; a live one is read for a while, to know its rate."""
     name = _named(camera)
     try:
         began = time.monotonic()
@@ -170,15 +172,17 @@ def _rate(source: Source) -> float | None:
         return 1 / source.interval
     if not isinstance(source, NetworkStream | Device):
         return None
-    began = last = time.monotonic()
-    count = 0
-    while last - began < _LOOK:
+    # What waited at the camera comes in a burst: the first half is left out. Its own stamps, if it has them.
+    stamps = []
+    began = time.monotonic()
+    while time.monotonic() - began < _LOOK:
         with contextlib.suppress(ImageError):
             if source.read() is None:
                 break
-            count += 1
-        last = time.monotonic()
-    return count / (last - began) if count > 1 else None
+            stamps.append(time.monotonic() if source.position is None else source.position)
+    steps = [later - earlier for earlier, later in itertools.pairwise(stamps[len(stamps) // 2 :])]
+    usual = statistics.median(steps) if steps else 0.0
+    return 1 / usual if usual > 0 else None
 
 
 def _codec(source: Source) -> str | None:

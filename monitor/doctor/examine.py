@@ -88,8 +88,15 @@ def _look(settings: Settings) -> list[looking.Look]:
 
 
 def _amiss(settings: Settings, camera: CameraSettings) -> Callable[[Image], str | None]:
+    """Looks at what is inspected, as a capture process does."""
     limits = assembly.limits(settings, camera)
-    return partial(unusable, limits=limits) if limits else lambda _: None
+
+    def amiss(image: Image) -> str | None:
+        height, width = image.shape[:2]
+        left, top, wide, high = camera.roi or (0, 0, width, height)
+        return None if limits is None else unusable(image[top : top + high, left : left + wide], limits)
+
+    return amiss
 
 
 def _server(settings: Settings) -> Iterator[Answer]:
