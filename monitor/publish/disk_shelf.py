@@ -13,17 +13,14 @@ goes into a new one.
 """
 
 import contextlib
-import fcntl
 import logging
 import os
 import sqlite3
 import time
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
-from monitor.errors import MonitorError
 from monitor.publish.outbox_file import (
     INSERT,
     ROW,
@@ -31,8 +28,10 @@ from monitor.publish.outbox_file import (
     VERSION,
     Row,
     connect,
+    lengthen_log,
     packed,
-    salvaged,
+    set_aside,
+    take_lock,
     transaction,
     unpacked,
     why_damaged,
@@ -44,6 +43,7 @@ logger = logging.getLogger(__name__)
 
 _RETRY = 5.0  # seconds between tries to write what is held in memory
 _LOG_BYTES = 8_000_000
+_AT_HAND = 16_000_000  # bytes of what was laid down last that need not be read from the disk again
 
 
 class DiskShelf:
@@ -67,6 +67,8 @@ class DiskShelf:
         self._sync = "FULL" if sync == "power" else "NORMAL"
         self._held: dict[int, tuple[Item, float]] = {}
         self._held_notes: dict[str, str] = {}
+        self._at_hand: dict[int, Item] = {}  # on disk, and in memory too
+        self._at_hand_size = 0
         self._gone: set[int] = set()  # delivered, but still on disk
         self._trouble: str | None = None
         self._tried = clock()
@@ -78,7 +80,7 @@ class DiskShelf:
         self._remover: sqlite3.Connection | None = None
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._lock = _take_lock(path)
+            self._lock = take_lock(path)
             self._open()
         except (OSError, sqlite3.Error) as error:
             self._fail(error)
@@ -117,6 +119,8 @@ class DiskShelf:
         """The item; None if it cannot be read any more."""
         if number in self._held:
             return self._held[number][0]
+        if number in self._at_hand:
+            return self._at_hand[number]
         if self._writer is None:
             return None
         try:
@@ -130,6 +134,7 @@ class DiskShelf:
         """Forget these."""
         for number in numbers:
             self._labels.pop(number, None)
+            self._let_go(number)
             if self._held.pop(number, None) is None:
                 self._gone.add(number)
         if self._remover is None or not self._gone:
@@ -189,11 +194,24 @@ class DiskShelf:
         for number, (item, at) in self._held.items():
             self._labels[number] = Label.of(item, at)
             self._unmoved += item.size
+            self._keep_at_hand(number, item)
         self._held.clear()
         self._held_notes.clear()
         if self._trouble is not None:
             logger.warning("the outbox %s takes events again", self.path)
             self._trouble = None
+
+    def _keep_at_hand(self, number: int, item: Item) -> None:
+        """So that what is delivered at once is not read from the disk first."""
+        self._let_go(number)
+        self._at_hand[number] = item
+        self._at_hand_size += item.size
+        while self._at_hand_size > _AT_HAND:
+            self._let_go(next(iter(self._at_hand)))
+
+    def _let_go(self, number: int) -> None:
+        item = self._at_hand.pop(number, None)
+        self._at_hand_size -= 0 if item is None else item.size
 
     def _fail(self, error: Exception) -> None:
         if self._trouble is None:
@@ -207,7 +225,7 @@ class DiskShelf:
         rows: list[Row] = []
         notes: list[Row] = []
         if why is not None:
-            rows, notes, aside = self._set_aside()
+            rows, self._damaged, notes, aside = set_aside(self.path)
         self._writer = connect(self.path, self._sync)
         self._remover = connect(self.path, "NORMAL")
         with transaction(self._writer):
@@ -221,20 +239,11 @@ class DiskShelf:
                 "the outbox %s was damaged (%s): set aside as %s; %d entries are kept, at least %d are lost",
                 *(self.path, why, aside.name, len(rows), self._damaged),
             )
+        if self._sync == "FULL":
+            lengthen_log(self.path)
         select = "SELECT number, at, camera, notice, size, picture_size FROM waiting ORDER BY number"
         for number, at, camera, notice, size, picture_size in self._writer.execute(select):
             self._labels[number] = Label(camera, bool(notice), size, picture_size, at - self._offset)
-
-    def _set_aside(self) -> tuple[list[Row], list[Row], Path]:
-        """Read what can be read of a damaged file, then rename it with its log."""
-        rows, self._damaged, notes = salvaged(self.path)
-        stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%f")
-        aside = self.path.with_name(f"{self.path.name}.damaged-{stamp}")
-        for ending in ("-wal", "-shm", ""):
-            part = self.path.with_name(self.path.name + ending)
-            if part.exists():
-                part.rename(aside.with_name(aside.name + ending))
-        return rows, notes, aside
 
     def _close_connections(self) -> None:
         for connection in (self._remover, self._writer):
@@ -242,14 +251,3 @@ class DiskShelf:
                 with contextlib.suppress(sqlite3.Error):
                     connection.close()
         self._writer = self._remover = None
-
-
-def _take_lock(path: Path) -> int:
-    """Hold the file beside `path` until this process ends, however it does."""
-    lock = os.open(path.with_name(path.name + ".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        os.close(lock)
-        raise MonitorError(f"the outbox {path} is in use by another daemon: give each its own") from error
-    return lock

@@ -1,15 +1,19 @@
 """The file of an outbox on disk: its rows, how they are sealed, and what can be read of a damaged one."""
 
 import contextlib
+import fcntl
 import hashlib
 import json
+import os
 import shutil
 import sqlite3
 import tempfile
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from monitor.errors import MonitorError
 from monitor.publish.parcel import Item, Notice, Parcel
 from monitor.publish.store import Label
 
@@ -26,6 +30,7 @@ _COLUMNS = "number, at, camera, notice, size, picture_size, seal, id, body, read
 INSERT = f"INSERT OR REPLACE INTO waiting ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608
 ROW = f"SELECT {_COLUMNS} FROM waiting"  # noqa: S608 (our own column names)
 _LONGEST = 1 << 40
+_LOG_ROOM = 16_000_000  # bytes; twice what is written until it is copied into the database
 _PROBES = 20_000  # numbers after the last readable row that are looked up one by one in a damaged file
 _NOT_THE_FILES_FAULT = {
     *(sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_FULL),
@@ -60,6 +65,33 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
         with contextlib.suppress(sqlite3.Error):
             connection.execute("ROLLBACK")
         raise
+
+
+def take_lock(path: Path) -> int:
+    """Hold the file beside `path` until this process ends, however it does. Raises MonitorError."""
+    lock = os.open(path.with_name(path.name + ".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(lock)
+        raise MonitorError(f"the outbox {path} is in use by another daemon: give each its own") from error
+    return lock
+
+
+def lengthen_log(path: Path) -> None:
+    """Give the log its length beforehand, in zeros, which SQLite takes for frames never written.
+
+    Overwriting needs no new blocks, so an fsync of it does not wait for the file system's own journal. On a
+    disk with little room it grows as need be.
+    """
+    if shutil.disk_usage(path.parent).free < 10 * _LOG_ROOM:
+        return
+    with path.with_name(path.name + "-wal").open("r+b") as log:
+        missing = _LOG_ROOM - log.seek(0, os.SEEK_END)
+        if missing > 0:
+            log.write(bytes(missing))
+            log.flush()
+            os.fsync(log.fileno())
 
 
 def _seal(parts: Sequence[object]) -> bytes:
@@ -118,6 +150,18 @@ def why_damaged(path: Path) -> str | None:
             raise
         return str(error)
     return None
+
+
+def set_aside(path: Path) -> tuple[list[Row], int, list[Row], Path]:
+    """Read what can be read of a damaged file, as `salvaged` gives it, then rename it with its log."""
+    rows, damaged, notes = salvaged(path)
+    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%f")
+    aside = path.with_name(f"{path.name}.damaged-{stamp}")
+    for ending in ("-wal", "-shm", ""):
+        part = path.with_name(path.name + ending)
+        if part.exists():
+            part.rename(aside.with_name(aside.name + ending))
+    return rows, damaged, notes, aside
 
 
 def salvaged(path: Path) -> tuple[list[Row], int, list[Row]]:

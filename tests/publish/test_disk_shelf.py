@@ -73,18 +73,19 @@ from pathlib import Path
 from monitor.publish.disk_shelf import DiskShelf
 from monitor.publish.store import Store
 from tests.publish.conftest import make_parcel
-store = Store(10_000, 10**9, DiskShelf(Path(sys.argv[1]), sync="process"))
+store = Store(10_000, 10**9, DiskShelf(Path(sys.argv[1]), sync=sys.argv[2]))
 for number in range(100_000):
     store.add(make_parcel(number), 0.0, {"state": str(number)})
     print(number, flush=True)
 """
 
 
-def test_what_was_laid_down_before_a_kill_is_there_after_it(path: Path) -> None:
+@pytest.mark.parametrize("sync", ["process", "power"])
+def test_what_was_laid_down_before_a_kill_is_there_after_it(path: Path, sync: str) -> None:
     pick = random.Random(5)
-    for _ in range(3):
+    for _ in range(2):
         shutil.rmtree(path.parent, ignore_errors=True)
-        command = [sys.executable, "-c", KILLED, str(path)]
+        command = [sys.executable, "-c", KILLED, str(path), sync]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
             assert process.stdout is not None
             for _ in range(pick.randrange(5, 120)):
@@ -97,6 +98,46 @@ def test_what_was_laid_down_before_a_kill_is_there_after_it(path: Path) -> None:
             assert len(kept) > last
             assert kept == [make_parcel(number) for number in range(len(kept))]
             assert store.shelf.note("state") == str(len(kept) - 1)
+
+
+def test_the_log_has_its_length_beforehand_where_an_fsync_waits_for_it(path: Path) -> None:
+    for sync, length in (("power", 16_000_000), ("process", 0)):
+        with opened(path, sync=sync) as store:
+            log = path.with_name(path.name + "-wal")
+            assert log.stat().st_size >= length
+            assert (log.stat().st_size > 1_000_000) == bool(length)
+            store.add(make_parcel(0), 0.0)
+            assert log.stat().st_size <= max(length, 1_000_000), "it grew all the same"
+
+
+def test_what_is_delivered_at_once_is_not_read_from_the_disk_first(path: Path) -> None:
+    with opened(path) as store:
+        shelf = store.shelf
+        assert isinstance(shelf, DiskShelf)
+        assert shelf._writer is not None
+        said: list[str] = []
+        shelf._writer.set_trace_callback(said.append)
+        for number in range(20):
+            store.add(make_parcel(number), 0.0)
+        assert everything(store) == [make_parcel(number) for number in range(20)]
+        store.settle(20)
+        assert any("INSERT" in line for line in said)
+        assert not any("SELECT" in line for line in said)
+        assert shelf._at_hand_size == 0
+
+
+def test_what_waits_long_is_on_the_disk_alone(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("monitor.publish.disk_shelf._AT_HAND", 3 * make_parcel(0).size)
+    parcels = [make_parcel(number) for number in range(20)]
+    with opened(path) as store:
+        for parcel in parcels:
+            store.add(parcel, 0.0)
+        shelf = store.shelf
+        assert isinstance(shelf, DiskShelf)
+        assert len(shelf._at_hand) <= 3
+        assert everything(store) == parcels
+        shelf.replace(19, parcels[19].without_pictures())
+        assert shelf.get(19) == parcels[19].without_pictures()
 
 
 def test_two_daemons_cannot_use_one_file(path: Path) -> None:
