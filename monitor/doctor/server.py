@@ -87,7 +87,7 @@ def _info(server: Server, keys: Keys, section: str) -> Mapping[str, Any]:
 def _rights(server: Server, keys: Keys, replicas: int) -> Answer:
     """Does with keys of our own what a delivery does with its own, and leaves none."""
     name, trace = _NAMES[1], f"doctor-{secrets.token_hex(6)}"
-    text = [keys.frame(trace), keys.raw(trace), keys.sent(trace)]
+    text = [keys.frame(trace), keys.raw(trace), keys.sent(trace), keys.holder(trace)]
     for step in _steps(server, keys, trace, text, replicas):
         try:
             with server.errors_told(step.doing):
