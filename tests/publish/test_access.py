@@ -1,5 +1,6 @@
 """Every way into a server, and the least rights that are enough."""
 
+import json
 import shutil
 import signal
 import subprocess
@@ -12,7 +13,9 @@ from typing import Any
 
 import pytest
 import redis
+from typer.testing import CliRunner
 
+from monitor.cli.events import app
 from monitor.errors import DeliveryError, MonitorError, UsageError
 from monitor.publish.claims import Claims
 from monitor.publish.connection import Access
@@ -125,6 +128,14 @@ def test_tls_with_an_authority_and_a_client_certificate(tls_server: Any, certifi
         f"&ssl_certfile={certificates}/client.pem&ssl_keyfile={certificates}/client.key"
     ) as subscriber:
         assert [event.id for event in subscriber.stored()] == [make_parcel().id]
+    url = f"rediss://127.0.0.1:{tls_server.port}/0?ssl_ca_certs={certificates}"
+    files = f"&ssl_certfile={certificates}/client.pem&ssl_keyfile={certificates}/client.key"
+    shown = CliRunner().invoke(app, ["show", make_parcel().id, "--url", f"{url}/ca.pem{files}"])
+    assert (shown.exit_code, json.loads(shown.stdout)["id"]) == (0, make_parcel().id)
+    with pytest.raises(DeliveryError, match="certificate verify failed"):
+        CliRunner().invoke(
+            app, ["tail", "--stored", "--url", f"{url}/other-ca.pem{files}"], catch_exceptions=False
+        )
     for wrong in (
         sink(ca="other-ca.pem", certificate="client.pem", key="client.key"),
         sink(ca="ca.pem", certificate="stranger.pem", key="stranger.key"),
@@ -197,6 +208,9 @@ def test_sentinels_lead_to_the_primary_also_after_a_failover(sentinel: Any) -> N
     wait_until(goes_through, 30)
     with Subscriber(url) as subscriber:
         assert [event.id for event in subscriber.stored()] == [make_parcel(0).id, make_parcel(1).id]
+    for arguments in (("--stored",), ("--stored", "--group", "g")):
+        seen = CliRunner().invoke(app, ["tail", *arguments, "--count", "2", "--url", url])
+        assert (seen.exit_code, len(seen.stdout.splitlines())) == (0, 2)
     sink.close()
 
 

@@ -4,7 +4,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
+from monitor.cli.events import app
 from monitor.errors import DeliveryError
 from monitor.publish.redis_sink import RedisSink
 from monitor.publish.subscriber import Subscriber
@@ -42,6 +44,10 @@ def test_events_and_pictures_follow_their_slot_through_moves_and_failures(cluste
         assert [subscriber.picture(event) for event in subscriber.stored()] == [
             parcel.annotated for parcel in parcels
         ]
+    out = CliRunner().invoke(
+        app, ["tail", "--stored", "--count", "4", "--url", cluster.url, "--prefix", PREFIX]
+    )
+    assert (out.exit_code, len(out.stdout.splitlines())) == (0, 4)
     sink.close()
     counting.close()
 

@@ -114,6 +114,7 @@ def test_an_event_from_outside_cannot_write_outside(
     ("arguments", "error", "says"),
     [
         (("show", "no-such"), EventMissingError, "no event 'no-such'"),
+        (("show", "a\nb*\x1b[2J"), EventMissingError, r"no event 'a\nb*\x1b[2J'"),
         (("tail", "--url", "redis://127.0.0.1:1"), DeliveryError, "cannot be reached: Connection refused"),
         (("tail", "--url", "nonsense"), UsageError, "Redis URL"),
         (("tail", "--prefix", "a b"), UsageError, "prefix"),
@@ -127,6 +128,33 @@ def test_a_mistake_is_one_sentence(
         CliRunner().invoke(app, arguments, catch_exceptions=False)
     assert says in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "arguments", [("tail", "--stored"), ("tail", "--group", "g"), ("show", "x"), ("export",)]
+)
+def test_a_key_of_another_type_is_one_sentence(
+    valkey: str, client: Any, tmp_path: Path, arguments: tuple[str, ...]
+) -> None:
+    client.set("defects:events", "in the way")
+    out = ("--out", str(tmp_path)) if arguments == ("export",) else ()
+    with pytest.raises(DeliveryError, match="another type") as caught:
+        CliRunner().invoke(app, [*arguments, "--url", valkey, *out], catch_exceptions=False)
+    assert "\n" not in str(caught.value)
+
+
+def test_foreign_entries_and_those_of_a_later_version_are_said_and_passed_over(
+    sink: RedisSink, client: Any
+) -> None:
+    client.xadd("defects:events", {"hello": "world"})
+    later = json.loads(make_parcel(9).document) | {"version": 2}
+    client.xadd("defects:events", {"event": json.dumps(later)})
+    sink.deliver([make_parcel(3)])
+    result = CliRunner().invoke(app, ["tail", "--stored", "--count", "4"], catch_exceptions=False)
+    assert [json.loads(line)["frame_number"] for line in result.stdout.splitlines()] == [0, 1, 2, 3]
+    foreign, version = result.stderr.splitlines()
+    assert "passed over: it has no field `event`" in foreign
+    assert "version" in version
 
 
 def test_a_picture_that_is_gone_is_said(sink: RedisSink, client: Any, tmp_path: Path) -> None:
