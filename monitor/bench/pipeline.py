@@ -83,7 +83,7 @@ def live(setup: Setup) -> list[Row]:
     """Row 6: one camera at 30 frames a second, 512x512, 1 % defects."""
     recording = video(setup.folder / "one-in-100.mp4", _LENGTH, one_in(100))
     with watched(setup.redis, [_camera(recording, fps=30)], setup.more) as daemon:
-        daemon.wait_until_judged(90)
+        daemon.wait_until_passed(90)
         seen = daemon.measure(setup.seconds)
     dropped = seen.total("frames_total", outcome="dropped")
     rows = []
@@ -106,11 +106,11 @@ def burst(setup: Setup) -> list[Row]:
     with redis.Redis.from_url(setup.redis, protocol=2) as client:
         client.flushall()
     with watched(setup.redis, [_camera(line, fps=fps, loop=False, frames="newest")], setup.more) as daemon:
-        daemon.wait_until_judged(90)  # the first frames meet caches that are cold
+        daemon.wait_until_passed(90)  # the first frames meet caches that are cold
         start = daemon.snapshot()
-        daemon.wait_until_judged(begin - 5)
+        daemon.wait_until_passed(begin - 5)
         before = daemon.snapshot()
-        daemon.wait_until_judged(end - 10)  # within the burst; a few may be dropped
+        daemon.wait_until_passed(end)
         during = daemon.snapshot()
         time.sleep(10)
         after = daemon.snapshot()
@@ -146,7 +146,7 @@ def cameras(setup: Setup) -> list[Row]:
     for count in counts:
         each = [_camera(recording, name=f"camera-{index}", fps=setup.rate / count) for index in range(count)]
         with watched(setup.redis, each, setup.more) as daemon:
-            daemon.wait_until_judged(3 * setup.rate)
+            daemon.wait_until_passed(3 * setup.rate)
             used = _used(daemon)
             rates[count] = (seen := daemon.measure(setup.seconds)).judged / seen.at
             load[count] = (_used(daemon) - used) / seen.at
@@ -168,7 +168,7 @@ def idle(setup: Setup) -> list[Row]:
     """Row 11: one camera at one frame a second."""
     recording = video(setup.folder / "clean.mp4", _LENGTH, one_in(0))
     with watched(setup.redis, [_camera(recording, fps=1)], setup.more) as daemon:
-        daemon.wait_until_judged(3)
+        daemon.wait_until_passed(3)
         used, began = _by_process(daemon), time.monotonic()
         time.sleep(setup.seconds)
         span = time.monotonic() - began
@@ -182,7 +182,7 @@ def idle(setup: Setup) -> list[Row]:
 def _as_fast_as_it_can(setup: Setup, recording: Path) -> tuple[float, dict[str, float]]:
     """Frames a second of the daemon on a video that is read as fast as it is judged, and where time went."""
     with watched(setup.redis, [_camera(recording, frames="every")], setup.more) as daemon:
-        daemon.wait_until_judged(200)
+        daemon.wait_until_passed(200)
         used = _by_process(daemon)
         seen = daemon.measure(setup.seconds)
         spent = {name: seconds - used[name] for name, seconds in _by_process(daemon).items()}

@@ -25,7 +25,7 @@ def profile(setup: Setup, out: Path) -> None:
     out.parent.mkdir(parents=True, exist_ok=True)
     camera = {"name": "line", "source": recording, "loop": True, "frames": "every"}
     with watched(setup.redis, [camera], setup.more) as daemon:
-        daemon.wait_until_judged(100)
+        daemon.wait_until_passed(100)
         command = [program, "record", "--pid", str(daemon.process.pid), "--output", str(out)]
         options = ["--format", kind, "--subprocesses", "--threads", "--rate", "50"]
         done = subprocess.run(  # noqa: S603 (py-spy, with our own arguments)

@@ -55,6 +55,12 @@ class Snapshot:
         """Frames that have their verdict."""
         return self.total("verdict_seconds_count")
 
+    @property
+    def passed(self) -> float:
+        """Frames that are through: judged, refused or dropped."""
+        lost = (self.total("frames_total", outcome=outcome) for outcome in ("dropped", "unusable"))
+        return self.judged + sum(lost)
+
     def since(self, earlier: "Snapshot") -> "Snapshot":
         """What was counted after `earlier`; `at` are the seconds between the two."""
         return Snapshot(
@@ -107,14 +113,14 @@ class Watched:
             time.sleep(0.2)
         raise BenchError(f"the daemon was not ready within {_PATIENCE:.0f} s")
 
-    def wait_until_judged(self, frames: float) -> None:
-        """Until so many frames have their verdict. Raises BenchError when none is added for a minute."""
+    def wait_until_passed(self, frames: float) -> None:
+        """Until so many frames are through. Raises BenchError when none is added for a minute."""
         last, since = -1.0, time.monotonic()
-        while (judged := self.snapshot().judged) < frames:
-            if judged > last:
-                last, since = judged, time.monotonic()
+        while (passed := self.snapshot().passed) < frames:
+            if passed > last:
+                last, since = passed, time.monotonic()
             elif time.monotonic() - since > 60:
-                raise BenchError(f"the daemon judged {judged:.0f} frames and then none for a minute")
+                raise BenchError(f"the daemon took {passed:.0f} frames and then none for a minute")
             time.sleep(0.1)
 
     def _get(self, path: str) -> str:

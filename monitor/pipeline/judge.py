@@ -141,7 +141,6 @@ class Judge:
             with self._lock:
                 ended = [camera for camera in self._cameras if camera.ended]  # before taking: none slips in
                 cameras = list(self._cameras)
-                self._cameras.rotate(-1)  # another one is first next time
             frames = self._gather(cameras)
             if frames:
                 self.judge(frames)
@@ -153,10 +152,16 @@ class Judge:
                 self._work.wait(0.25)
             self.progressed_at = time.monotonic()
 
-    def _gather(self, waiting: list[FrameSource]) -> list[Frame]:
-        """One frame of each camera in turn, until a batch is full or none waits."""
+    def _gather(self, cameras: list[FrameSource]) -> list[Frame]:
+        """One frame of each camera in turn, until a batch is full or none waits.
+
+        It does not wait for more to come: while a batch is judged, the frames of all cameras gather for the
+        next one.
+        """
         gathered: list[Frame] = []
         inputs = 0
+        last = None
+        waiting = list(cameras)
         while waiting and inputs < self._judgement.batch:
             for camera in list(waiting):
                 if inputs >= self._judgement.batch:
@@ -165,8 +170,12 @@ class Judge:
                 if not taken:
                     waiting.remove(camera)
                     continue
+                last = camera
                 gathered += taken
                 inputs += len(taken[0].boxes)
+        if last is not None:
+            with self._lock:
+                self._cameras.rotate(-1 - self._cameras.index(last))  # the one after it is first next time
         return gathered
 
     def _refuse(self, frame: Frame, why: str) -> None:
