@@ -27,6 +27,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",  # otherwise the lines of a docstring stay apart where they were broken
 )
 app.command("demo")(demo.demo)
 app.command("run")(run.run)

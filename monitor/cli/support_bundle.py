@@ -26,12 +26,12 @@ def support_bundle(
     from rich.console import Console
 
     from monitor import __version__
-    from monitor.support.archive import refuse_to_overwrite, write_archive
+    from monitor.support.archive import check_place, write_archive
     from monitor.support.collect import collect
 
     at = datetime.now(UTC)
     path = out or Path(f"defect-monitor-support-{at:%Y%m%dT%H%M%SZ}.tar.gz")
-    refuse_to_overwrite(path)
+    check_place(path)
     with Console(stderr=True).status("collecting; the doctor takes a while"):
         parts = list(collect(config, log))
     size = write_archive(path, parts, __version__, at)

@@ -42,10 +42,12 @@ def manifest(parts: Sequence[Part], version: str, at: datetime) -> str:
     return json.dumps({**document, "missing": missing}, indent=2, ensure_ascii=False) + "\n"
 
 
-def refuse_to_overwrite(path: Path) -> None:
-    """Raise MonitorError if something is at `path`."""
+def check_place(path: Path) -> None:
+    """Raise MonitorError if something is at `path`, or nothing can be written there."""
     if os.path.lexists(path):
         raise MonitorError(f"{path} is there already: choose another --out")
+    if not os.access(path.parent, os.W_OK):
+        raise MonitorError(f"cannot write {path}: {path.parent} is no folder that can be written to")
 
 
 def write_archive(path: Path, parts: Sequence[Part], version: str, at: datetime) -> int:
@@ -64,7 +66,7 @@ def write_archive(path: Path, parts: Sequence[Part], version: str, at: datetime)
                 member = tarfile.TarInfo(f"{folder}/{part.name}")
                 member.size, member.mode, member.mtime = len(content), 0o600, int(at.timestamp())
                 archive.addfile(member, io.BytesIO(content))
-    refuse_to_overwrite(path)
+    check_place(path)
     try:
         with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
             return file.write(buffer.getvalue())

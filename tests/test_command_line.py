@@ -1,0 +1,83 @@
+"""The command line: every command answers for itself, and a wrong use of it is one sentence and a 2."""
+
+import subprocess
+import sys
+
+import pytest
+
+from monitor import cli
+
+COMMANDS = {
+    "demo": ("--seconds", "--port"),
+    "run": ("--config",),
+    "check-config": ("--schema",),
+    "doctor": ("--config", "--json", "--save-pictures"),
+    "support-bundle": ("--config", "--out", "--log"),
+    "train": ("--data", "--classes", "--out", "--init", "--epochs"),
+    "evaluate": ("--model", "--data", "--classes", "--split", "--json", "--report"),
+    "explain": ("--model", "--layer", "--method", "--max-n", "--grid", "--out"),
+    "bench cam": ("--json",),
+    "bench pipeline": ("--json",),
+    "events tail": ("--url", "--group"),
+    "events show": ("--url", "--picture"),
+    "events export": ("--url", "--group", "--out"),
+    "simulate": ("--out",),
+}
+"""What users' scripts are written against."""
+
+
+def ended(line: str, monkeypatch: pytest.MonkeyPatch) -> object:
+    """The exit code of a command line."""
+    monkeypatch.setattr(sys, "argv", ["defect-monitor", *line.split()])
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    return end.value.code
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_its_options_and_explains_itself(
+    command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert ended(f"{command} --help", monkeypatch) == 0
+    told = capsys.readouterr().out
+    assert f"Usage: defect-monitor {command}" in told
+    missing = [option for option in COMMANDS[command] if option not in told]
+    assert not missing
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "nosuch",
+        "run",
+        "run -c /no/such.toml",
+        "check-config",
+        "check-config /tmp",
+        "doctor -c /no/such.toml",
+        "doctor --nosuch",
+        "events",
+        "events tail --url http://host",
+        "events tail --prefix {}\x7f",
+        "events show --url redis://127.0.0.1:1/0",
+        "events export",
+        "demo --port 99999",
+        "demo --seconds 0",
+        "train --out /tmp/x",
+        "simulate --frames 0 --out /no/such",
+        "bench nosuch",
+    ],
+)
+def test_wrong_use_ends_with_2(
+    line: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert ended(line, monkeypatch) == 2
+    told = capsys.readouterr()
+    assert told.err or "Usage:" in told.out
+
+
+def test_help_waits_for_no_heavy_library() -> None:
+    code = (
+        "import sys, monitor.cli; print({'tensorflow', 'keras', 'cv2', 'av', 'redis'} & sys.modules.keys())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"
