@@ -15,6 +15,7 @@ from monitor.daemon.line import AMISS, Line
 from monitor.errors import MonitorError, SettingsError
 from monitor.measure.http import Health, HttpServer, serve
 from monitor.measure.metrics import Metrics
+from monitor.measure.processes import CaptureProcesses
 from monitor.models import shipped_model
 from monitor.pipeline.judge import Judge
 from monitor.pipeline.report import Reporter
@@ -132,6 +133,7 @@ class Daemon:
             notice=self._delivery.notice,
             metrics=self._metrics,
         )
+        CaptureProcesses(self.registry, self._line.pids)
 
     def _watch(self) -> None:
         """Run the loops until the cameras end, a stop is asked for, or a loop fails; then end in order."""

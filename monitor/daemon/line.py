@@ -105,6 +105,11 @@ class Line:
         with self._lock:
             return {name: change.state for name, change in self._changes.items()}
 
+    def pids(self) -> Mapping[str, int]:
+        """The capture process of each camera that has one just now."""
+        found = {name: camera.pid for name, camera in list(self._cameras.items())}
+        return {name: pid for name, pid in found.items() if pid is not None}
+
     def tried(self) -> bool:
         """Whether each camera has delivered a frame or said why not."""
         return all(state != "starting" for state in self.states().values())

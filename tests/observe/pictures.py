@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import sys
 import tempfile
 from collections.abc import Callable
@@ -45,7 +46,7 @@ def _of_unit(unit: str) -> Callable[[float, object], str]:
 def _name(legend: str, labels: dict[str, str]) -> str:
     for label, value in labels.items():
         legend = legend.replace("{{" + label + "}}", value)
-    return legend
+    return re.sub(r"\{\{\w+\}\}", "", legend).strip()
 
 
 def _values(series: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:

@@ -66,7 +66,7 @@ class PrometheusServer:
             answer = self.ask("query", query=query, time=f"{now}")
         return list(answer["result"])
 
-    def wait_for(self, query: str, seconds: float = 120) -> float:
+    def wait_for(self, query: str, seconds: float = 240) -> float:
         """When the query first found something. Fails with the logs after `seconds`."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
