@@ -22,7 +22,7 @@ test: ## all tests, with the real servers they talk to
 faults: ## the whole fault suite, about 25 minutes; its tables are in build/faults*.md
 	@.ci/setup test
 	@FAULTS=long $(BIN)/python -m pytest tests/faults --timeout 900
-	@cat build/faults.md build/faults-cameras.md
+	@cat build/faults.md build/faults-cameras.md build/faults-growth.md
 
 check: setup ## format, lint, types, import contract
 	@$(BIN)/ruff format --check .

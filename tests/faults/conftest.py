@@ -1,6 +1,6 @@
 """How often each fault is made, and the table of what came of it."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import median
 
@@ -18,10 +18,13 @@ CAMERA_HEAD = (
     "| fault | times | back after: median | worst | frames lost: median | worst | causes told |\n"
     "|---|--:|--:|--:|--:|--:|---|\n"
 )
+GROWTH_TABLE = TABLE.with_name("faults-growth.md")
+GROWTH_HEAD = "| after | files | threads | shared memories | resident MB |\n|---|---|---|---|---|\n"
 HEAD = "| fault | events found | received once | lost | doubled |\n|---|---:|---:|---:|---:|\n"
 
 Record = Callable[[str, Outcome], None]
 RecordCamera = Callable[[str, Sequence[Round]], None]
+RecordGrowth = Callable[[str, Mapping[str, int], Mapping[str, int]], None]
 
 
 @pytest.fixture(scope="session")
@@ -57,6 +60,20 @@ def record_camera() -> Iterator[RecordCamera]:
 
     yield add
     _write(CAMERA_TABLE, CAMERA_HEAD, rows)
+
+
+@pytest.fixture(scope="session")
+def record_growth() -> Iterator[RecordGrowth]:
+    """Adds what was held before and after to a table of its own, likewise."""
+    rows: dict[str, str] = {}
+
+    def add(what: str, before: Mapping[str, int], after: Mapping[str, int]) -> None:
+        cells = [f"{before[name]} → {after[name]}" for name in ("files", "threads", "rings")]
+        memory = f"{before['memory'] / 1024:.1f} → {after['memory'] / 1024:.1f}"
+        rows[what] = f"| {what} | {' | '.join(cells)} | {memory} |\n"
+
+    yield add
+    _write(GROWTH_TABLE, GROWTH_HEAD, rows)
 
 
 def _write(table: Path, head: str, rows: dict[str, str]) -> None:

@@ -1,6 +1,7 @@
 """A camera of a live server behind a wire, and somebody who takes its frames and notes which they were."""
 
 import os
+import subprocess
 import threading
 import time
 from collections.abc import Callable
@@ -155,6 +156,7 @@ def make_camera(
     buffer: int,
     *,
     frozen: int = 0,
+    launch: Callable[..., "subprocess.Popen[bytes]"] = launch,
     **more: Any,
 ) -> Camera:
     """A camera whose settings are the defaults but for what is said."""

@@ -1,0 +1,115 @@
+"""However often a camera is lost and found, nothing is left of it: no file, thread, process or memory."""
+
+import itertools
+import os
+import signal
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.capture.rtsp_server import why_absent
+from tests.faults.conftest import RecordGrowth
+from tests.faults.eager_worker import launch
+from tests.faults.watch import Place, Seen
+
+SLACK = 8 * 1024
+"""Kilobytes by which resident memory may differ: an allocator's moods."""
+
+
+@dataclass(frozen=True)
+class Held:
+    """What a process holds; `memory` in resident kilobytes."""
+
+    files: int
+    threads: int
+    rings: int
+    memory: int
+
+    @staticmethod
+    def by(process_id: int) -> "Held":
+        """As /proc says."""
+        process = Path("/proc", str(process_id))
+        status = dict(line.split(":", 1) for line in (process / "status").read_text().splitlines())
+        return Held(
+            files=len(list((process / "fd").iterdir())),
+            threads=int(status["Threads"]),
+            rings=(process / "maps").read_text().count("memfd:frames"),
+            memory=int(status["VmRSS"].split()[0]),
+        )
+
+
+def children() -> int:
+    """Processes that this one has started and not buried."""
+    count = 0
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            after_name = stat.read_text().rpartition(")")[2].split()
+        except OSError:  # it has just ended
+            continue
+        count += int(after_name[1]) == os.getpid()
+    return count
+
+
+@pytest.fixture
+def place() -> Iterator[Place]:
+    if reason := why_absent():
+        pytest.skip(reason)
+    with Place(fps=25, launch=launch, delays=lambda: itertools.repeat(0.0)) as place:
+        yield place
+
+
+def lose(place: Place, how: Callable[[], None]) -> None:
+    """Break something, and wait until the camera was away and is back."""
+    watcher = place.watcher
+    told = len(watcher.changes)
+
+    def again(_: Seen) -> bool:
+        return "up" in [change.state for change in watcher.changes[told:]]
+
+    how()
+    watcher.wait_for(again, len(watcher.seen))
+
+
+def test_a_thousand_reconnections_leave_nothing_behind(
+    place: Place, times: Callable[[int, int], int], record_growth: RecordGrowth
+) -> None:
+    count = times(30, 1000)
+    place.settled()
+    for _ in range(times(5, 50)):
+        lose(place, place.wire.reset)
+    place.settled()
+    reader = place.watcher.camera.pid
+    assert reader
+    before, born = (Held.by(os.getpid()), Held.by(reader)), children()
+    for _ in range(count):
+        lose(place, place.wire.reset)
+    place.settled()
+    assert place.watcher.camera.pid == reader
+    after = Held.by(os.getpid()), Held.by(reader)
+    for name, old, new in zip(("daemon's side", "capture process"), before, after, strict=True):
+        record_growth(f"{count} reconnections, {name}", vars(old), vars(new))
+    assert children() == born
+    for old, new in zip(before, after, strict=True):
+        assert (new.files, new.threads, new.rings) == (old.files, old.threads, old.rings)
+        assert new.memory <= old.memory + SLACK
+
+
+def test_a_capture_process_killed_again_and_again_leaves_nothing_behind(
+    place: Place, times: Callable[[int, int], int], record_growth: RecordGrowth
+) -> None:
+    count = times(3, 100)
+    place.settled()
+    for _ in range(times(1, 10)):
+        lose(place, lambda: place.signal(signal.SIGKILL))
+    place.settled()
+    before, born = Held.by(os.getpid()), children()
+    for _ in range(count):
+        lose(place, lambda: place.signal(signal.SIGKILL))
+    place.settled()
+    after = Held.by(os.getpid())
+    record_growth(f"{count} capture processes killed, daemon's side", vars(before), vars(after))
+    assert children() == born
+    assert (after.files, after.threads, after.rings) == (before.files, before.threads, before.rings)
+    assert after.memory <= before.memory + SLACK
