@@ -23,48 +23,50 @@ local ledger, mark_life, picture_life, budget = KEYS[1], ARGV[1], ARGV[2], tonum
 local picture_names, raw_names = ARGV[4], ARGV[5]
 local at, delivered, unheard, removed = 6, 0, '', 0
 
-local function oldest()
+local total -- the sum of all bytes written
+local entry, before, picture_of, raw_of -- of the oldest there: its place, the sum before it, its pictures' names
+
+local function look_at_oldest()
   local found = redis.call('ZRANGE', ledger, 0, 0, 'WITHSCORES')
-  if not found[1] then return nil end
-  local size, id = string.match(found[1], '^(%d+):(.*)$')
-  local before = tonumber(found[2]) - tonumber(size or 0)
-  return found[1], before, picture_names .. (id or ''), raw_names .. (id or '')
+  entry = found[1]
+  if not entry then return end
+  local size, id = string.match(entry, '^(%d+):(.*)$')
+  before = tonumber(found[2]) - tonumber(size or 0)
+  picture_of, raw_of = picture_names .. (id or ''), raw_names .. (id or '')
 end
 
-local function written()
-  local found = redis.call('ZRANGE', ledger, -1, -1, 'WITHSCORES')
-  return tonumber(found[2] or 0)
-end
-
-local function forget_gone()
+local function open_ledger()
+  total = tonumber(redis.call('ZRANGE', ledger, -1, -1, 'WITHSCORES')[2] or 0)
   for _ = 1, 1000 do -- at most so many at once: others wait for this script
-    local entry, _, picture, raw = oldest()
-    if not entry or redis.call('EXISTS', picture, raw) > 0 then return end
+    look_at_oldest()
+    if not entry or redis.call('EXISTS', picture_of, raw_of) > 0 then return end
     redis.call('ZREM', ledger, entry)
   end
+  look_at_oldest()
 end
 
 local function make_room(size)
-  local total = written()
-  local entry, before, picture, raw = oldest()
   while entry and total - before + size > budget do
-    removed = removed + math.min(1, redis.call('UNLINK', picture, raw))
+    removed = removed + math.min(1, redis.call('UNLINK', picture_of, raw_of))
     redis.call('ZREM', ledger, entry)
-    entry, before, picture, raw = oldest()
+    look_at_oldest()
   end
-  return total
 end
 
 local function keep_pictures(id, picture, raw, jpeg, raw_jpeg)
   local size = #jpeg + #raw_jpeg
   if size == 0 then return end
-  local total = make_room(size)
+  make_room(size)
   if jpeg ~= '' then redis.call('SET', picture, jpeg, 'EX', picture_life) end
   if raw_jpeg ~= '' then redis.call('SET', raw, raw_jpeg, 'EX', picture_life) end
-  redis.call('ZADD', ledger, 'NX', string.format('%.0f', total + size), string.format('%d:%s', size, id))
+  local sum = total + size
+  if redis.call('ZADD', ledger, 'NX', string.format('%.0f', sum), string.format('%d:%s', size, id)) == 1 then
+    total = sum
+  end
+  if not entry then look_at_oldest() end
 end
 
-local function deliver(id, stream, mark, picture, raw, keep, jpeg, raw_jpeg, channel, entry)
+local function deliver(id, stream, mark, picture, raw, keep, jpeg, raw_jpeg, channel, fields)
   local earlier = redis.call('GET', mark)
   if earlier and earlier ~= 'begun' then
     redis.call('SET', mark, earlier, 'EX', mark_life) -- a write, so that a WAIT on a new connection waits for all
@@ -72,10 +74,10 @@ local function deliver(id, stream, mark, picture, raw, keep, jpeg, raw_jpeg, cha
   end
   keep_pictures(id, picture, raw, jpeg, raw_jpeg)
   redis.call('SET', mark, 'begun', 'EX', mark_life)
-  local number = redis.call('XADD', stream, 'MAXLEN', '~', keep, '*', unpack(entry))
+  local number = redis.call('XADD', stream, 'MAXLEN', '~', keep, '*', unpack(fields))
   redis.call('SET', mark, number, 'EX', mark_life)
   if channel ~= '' then
-    local heard = redis.pcall('PUBLISH', channel, entry[#entry])
+    local heard = redis.pcall('PUBLISH', channel, fields[#fields])
     if type(heard) == 'table' and heard.err then unheard = heard.err end
   end
 end
@@ -85,13 +87,13 @@ local function failed(failure)
   return redis.error_reply(failure)
 end
 
-local sound, trouble = pcall(forget_gone)
+local sound, trouble = pcall(open_ledger)
 if not sound then return failed(trouble) end
 for key = 2, #KEYS, 4 do
   local count = tonumber(ARGV[at + 5])
-  local entry = {unpack(ARGV, at + 6, at + 5 + count)}
+  local fields = {unpack(ARGV, at + 6, at + 5 + count)}
   local fine, failure = pcall(deliver, ARGV[at], KEYS[key], KEYS[key + 1], KEYS[key + 2], KEYS[key + 3],
-    ARGV[at + 1], ARGV[at + 2], ARGV[at + 3], ARGV[at + 4], entry)
+    ARGV[at + 1], ARGV[at + 2], ARGV[at + 3], ARGV[at + 4], fields)
   if not fine then
     if delivered == 0 then return failed(failure) end
     break
@@ -99,5 +101,4 @@ for key = 2, #KEYS, 4 do
   delivered = delivered + 1
   at = at + 6 + count
 end
-local entry, before = oldest()
-return {delivered, unheard, removed, entry and written() - before or 0}
+return {delivered, unheard, removed, entry and total - before or 0}

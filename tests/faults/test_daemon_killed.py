@@ -16,15 +16,19 @@ from monitor.classify.bundle import save_bundle
 from tests.classify.conftest import card_of
 from tests.daemon.conftest import running, wait_for, write_config
 from tests.daemon.test_durability import free_port, said_in
-from tests.faults.conftest import Record
+from tests.faults.conftest import LONG, Record
 from tests.faults.events import Outcome
 from tests.faults.line import KEPT, Times
 
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),  # Keras, saving
+    pytest.mark.timeout(3600 if LONG else 900),
+]
 FIRST_WORD = 240.0  # seconds until a daemon on a busy machine has said something
 
 
-@pytest.fixture(scope="session")
-def small_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture
+def small_bundle(tmp_path: Path) -> Path:
     """A real network, as small as one can be, so that starting it again and again takes little."""
     import keras
 
@@ -32,9 +36,7 @@ def small_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     picture = keras.Input((32, 32, 3))
     maps = keras.layers.Conv2D(4, 3, strides=8, activation="relu", name="act_last")(picture)
     scores = keras.layers.Dense(2, activation="softmax")(keras.layers.GlobalAveragePooling2D()(maps))
-    return save_bundle(
-        tmp_path_factory.mktemp("model"), keras.Model(picture, scores), card_of(name="small"), None
-    ).path
+    return save_bundle(tmp_path / "model", keras.Model(picture, scores), card_of(name="small"), None).path
 
 
 @pytest.fixture
