@@ -10,6 +10,7 @@ _UP = {0: ("down", "red"), 1: ("up", "green")}
 def delivery() -> list[Panel]:
     """Does what is found reach Redis, how soon, and what waits?"""
     here = "{{instance}}"
+    withheld = f"increase(defect_monitor_pictures_withheld_total{{{_HERE}}}[15m])"
     return [
         states(
             1,
@@ -74,6 +75,23 @@ def delivery() -> list[Panel]:
             {0: ("in memory", "yellow"), 1: ("on disk", "green")},
             about="Whether all that waits outlives a crash of the daemon.",
             width=12,
+        ),
+        lines(
+            9,
+            "Pictures in Redis",
+            "bytes",
+            Query(f"defect_monitor_redis_picture_bytes{{{_HERE}}}", here),
+            about="The oldest give way to newer ones when redis.picture_bytes is reached.",
+        ),
+        lines(
+            10,
+            "Events without their pictures, within 15 minutes",
+            "none",
+            Query(
+                f"sum by (instance, cause) ({withheld})",
+                "{{instance}} {{cause}}",
+            ),
+            about="Pictures that Redis had no room for. The events went out.",
         ),
     ]
 

@@ -143,6 +143,13 @@ def line() -> list[Panel]:
             ),
             about="How often each camera was opened anew within ten minutes, in all and by cause.",
         ),
+        lines(
+            13,
+            "Names that another daemon has",
+            "none",
+            Query(f"defect_monitor_camera_name_clash{{{SHOWN}}}"),
+            about="1 while another daemon on the same Redis watches a camera of this name.",
+        ),
     ]
 
 

@@ -112,6 +112,8 @@ class Delivery:
         waiting = self._running.stats()
         self._metrics.outbox(waiting.events, waiting.bytes, waiting.oldest_seconds)
         self._metrics.outbox_durable(waiting.durable)
+        # Claims are renewed when there is nothing to send, too: a Redis that went away meanwhile is noticed.
+        self._metrics.redis_up(waiting.up is not False and self._claims.trouble is None)
         shed: dict[Kind, int] = {
             "pictures": waiting.shed_pictures,
             "events": waiting.shed_events,
@@ -130,7 +132,8 @@ class Delivery:
         clashes = [
             f"another daemon, {other}, watches a camera named {name}" for name, other in self._clashes.items()
         ]
-        return [trouble for trouble in (self._trouble, self._store.shelf.trouble()) if trouble] + clashes
+        redis = self._trouble or self._claims.trouble
+        return [trouble for trouble in (redis, self._store.shelf.trouble()) if trouble] + clashes
 
     def waiting(self) -> int:
         """Events that wait for Redis."""
@@ -213,8 +216,7 @@ class Delivery:
             log.warning("starting without Redis", extra={"why": str(error)})
 
     def _redis_changed(self, up: bool, why: str | None) -> None:
-        self._trouble = why
-        self._metrics.redis_up(up)
+        self._trouble = None if up else why
 
     def _delivered(self, item: Item, seconds: float) -> None:
         if isinstance(item, Parcel):

