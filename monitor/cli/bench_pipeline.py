@@ -23,6 +23,7 @@ class Measured(StrEnum):
     cameras = "cameras"
     memory = "memory"
     idle = "idle"
+    stages = "stages"
 
 
 def pipeline(
@@ -68,6 +69,11 @@ def pipeline(
                 from monitor.bench.growth import growth
 
                 rows += growth(setup)
+            elif wanted is Measured.stages:
+                import_tensorflow()
+                from monitor.bench.stages import stages
+
+                rows += stages(setup)
             else:
                 rows += ROWS[wanted](setup)
             if not as_json:
@@ -79,7 +85,7 @@ def pipeline(
     typer.echo("| row | what | measured | aim | reached |\n|--:|---|--:|--:|---|")
     for one in rows:
         word = {True: "yes", False: "no", None: ""}[one.reached]
-        typer.echo(f"| {one.number} | {one.what} | {one.figure} | {one.aim} | {word} |")
+        typer.echo(f"| {one.number or ''} | {one.what} | {one.figure} | {one.aim} | {word} |")
     _print_details(rows)
 
 
