@@ -20,9 +20,9 @@ from monitor.classify.preprocess import preprocess_graph
 from monitor.locate.geometry import network_views
 from monitor.pipeline.judge import Classify, Judgement
 from monitor.pipeline.report import IN_PLACE, Explain, Explaining
+from monitor.publish.address import Access
 from monitor.publish.claims import Claims
 from monitor.publish.claims import identity as claims_identity
-from monitor.publish.connection import Access
 from monitor.publish.disk_shelf import DiskShelf
 from monitor.publish.incidents import Incidents, Window
 from monitor.publish.redis_sink import RedisSink

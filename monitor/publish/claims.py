@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from monitor.errors import DeliveryError, MonitorError
-from monitor.publish.connection import NO_ACCESS, Access, Server
+from monitor.publish.address import NO_ACCESS, Access
+from monitor.publish.connection import Server
 from monitor.publish.document import plain_name
 from monitor.publish.keys import Keys
 

@@ -3,7 +3,6 @@
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -16,6 +15,7 @@ from redis.retry import Retry
 from redis.sentinel import Sentinel
 
 from monitor.errors import DeliveryError, UsageError
+from monitor.publish.address import NO_ACCESS, Access, Sentinels, check_path, place_of, sentinels_of
 from monitor.publish.keys import Keys
 
 _REFUSALS = {
@@ -38,37 +38,6 @@ _TROUBLES = {
     "TRYAGAIN": "is moving the key to another node",
 }
 """What may pass."""
-
-
-@dataclass(frozen=True, slots=True)
-class Access:
-    """What a server wants to know before it lets us in; None and empty: nothing.
-
-    `ca`, `certificate`, `key` are paths of PEM files, for TLS. `sentinel_password` is that of the Sentinels
-    themselves.
-    """
-
-    username: str | None = None
-    password: str | None = None
-    sentinel_password: str | None = None
-    ca: str | None = None
-    certificate: str | None = None
-    key: str | None = None
-
-    def options(self) -> dict[str, str]:
-        """As the client wants them."""
-        given = {
-            "username": self.username,
-            "password": self.password,
-            "ssl_ca_certs": self.ca,
-            "ssl_certfile": self.certificate,
-            "ssl_keyfile": self.key,
-        }
-        return {name: value for name, value in given.items() if value}
-
-
-NO_ACCESS = Access()
-"""For a server that lets everyone in."""
 
 
 class Server:
@@ -102,8 +71,8 @@ class Server:
         try:
             if self._kind not in ("", "cluster", "sentinel"):
                 raise ValueError("no such kind of server")  # noqa: TRY301 (said below as any other)
-            self._sentinels = _sentinels(self._url) if self._kind == "sentinel" else None
-            _check_path(self._url if self._sentinels is None else self._sentinels.url)
+            self._sentinels = sentinels_of(self._url) if self._kind == "sentinel" else None
+            check_path(self._url if self._sentinels is None else self._sentinels.url)
             pool = redis.ConnectionPool.from_url(
                 self._url if self._sentinels is None else self._sentinels.url, **self._options
             )
@@ -157,7 +126,7 @@ class Server:
             with suppress(RedisError, RedisClusterException, OSError):
                 self._client.nodes_manager.initialize()
 
-    def _by_sentinel(self, sentinels: "_Sentinels") -> Any:
+    def _by_sentinel(self, sentinels: Sentinels) -> Any:
         """A client whose every new connection asks the Sentinels for the primary."""
         tls = {name: value for name, value in self._options.items() if name.startswith("ssl_")}
         own = {"ssl": True, **tls} if self._url.startswith("rediss") else {}
@@ -212,50 +181,6 @@ class Server:
         return DeliveryError(
             f"{where} answered with an error ({doing}): {_scrubbed(text, self._secrets)}", permanent=True
         )
-
-
-@dataclass(frozen=True, slots=True)
-class _Sentinels:
-    """Where to ask for the primary of `service`; `url` has its user, password and database."""
-
-    hosts: list[tuple[str, int]]
-    service: str
-    url: str
-
-    @property
-    def place(self) -> str:
-        where = ",".join(f"{host}:{port}" for host, port in self.hosts)
-        return f"{where} (Sentinel, {self.service})"
-
-
-def _sentinels(url: str) -> _Sentinels:
-    """Take apart `redis://[user:password@]host:port,host:port/service[/db]`; raises ValueError."""
-    scheme, _, rest = url.partition("://")
-    address, _, path = rest.partition("/")
-    credentials, at, hosts = address.rpartition("@")
-    service, _, database = path.partition("/")
-    if not service or not hosts:
-        raise ValueError("no Sentinel or no service")
-    parts = [urlsplit(f"//{host}") for host in hosts.split(",")]
-    found = [(part.hostname or "", part.port or 26379) for part in parts]
-    if not all(host for host, _ in found):
-        raise ValueError("a Sentinel without a host")
-    return _Sentinels(found, service, f"{scheme}://{credentials}{at}{found[0][0]}/{database}")
-
-
-def _check_path(url: str) -> None:
-    """Refuse what the client would overlook: a database that is no number, as after a `/` in a password."""
-    parts = urlsplit(url)
-    if parts.scheme != "unix" and not re.fullmatch(r"/?\d*", parts.path):
-        raise ValueError("the database is no number")
-
-
-def place_of(url: str) -> str:
-    """Host and port, or the socket's path: the part of a URL that may be shown."""
-    parts = urlsplit(url)
-    if parts.scheme == "unix":
-        return parts.path
-    return f"{parts.hostname or 'localhost'}:{parts.port or 6379}"
 
 
 def _scrubbed(text: str, secrets: list[str]) -> str:

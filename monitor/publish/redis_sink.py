@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 from monitor.errors import DeliveryError
-from monitor.publish.connection import NO_ACCESS, Access, Server
+from monitor.publish.address import NO_ACCESS, Access
+from monitor.publish.connection import Server
 from monitor.publish.keys import Keys
 from monitor.publish.parcel import Item, Notice, Parcel
 

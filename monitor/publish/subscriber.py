@@ -7,7 +7,8 @@ from functools import partial
 from typing import TypeVar, cast
 
 from monitor.errors import DeliveryError, MonitorError
-from monitor.publish.connection import NO_ACCESS, Access, Server
+from monitor.publish.address import NO_ACCESS, Access
+from monitor.publish.connection import Server
 from monitor.publish.document import Event
 from monitor.publish.entries import Entry, UnreadableEntry, document_in, entries_of, log_unreadable
 from monitor.publish.group import Consumer

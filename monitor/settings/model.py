@@ -190,8 +190,8 @@ class RedisSettings(Table):
     tls_key: str | None = None
     """PEM file of its key."""
     replicas: Annotated[int, Field(ge=0, le=100)] = 0
-    """Replicas that must have an event before it counts as delivered; with Sentinels 1 or more, since a
-    failover forgets what no replica had."""
+    """Replicas that must have an event before it counts as delivered; with Sentinels or a cluster 1 or more,
+    since a failover forgets what no replica had."""
     prefix: Annotated[str, Field(pattern=r"^[!-~]{1,64}$")] = "defects"
     """Prefix of all keys; on a cluster a hash tag, such as `{line1}`."""
     stream_maxlen: Annotated[int, Field(ge=1)] = 10_000

@@ -9,7 +9,8 @@ import redis
 
 from monitor.doctor.answer import Answer
 from monitor.doctor.server import server_answers
-from monitor.publish.connection import Access, Server
+from monitor.publish.address import Access
+from monitor.publish.connection import Server
 from monitor.publish.keys import Keys
 from tests.publish.conftest import ServerProcess, make_server, program, wait_until
 

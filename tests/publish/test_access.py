@@ -17,8 +17,8 @@ from typer.testing import CliRunner
 
 from monitor.cli.events import app
 from monitor.errors import DeliveryError, MonitorError, UsageError
+from monitor.publish.address import Access
 from monitor.publish.claims import Claims
-from monitor.publish.connection import Access
 from monitor.publish.group import Consumer
 from monitor.publish.parcel import Notice
 from monitor.publish.redis_sink import RedisSink

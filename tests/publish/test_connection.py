@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from monitor.errors import DeliveryError, UsageError
-from monitor.publish.connection import Access, place_of
+from monitor.publish.address import Access, place_of
 from monitor.publish.redis_sink import RedisSink
 from monitor.publish.subscriber import Subscriber
 

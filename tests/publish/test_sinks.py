@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import pytest
 
 from monitor.errors import DeliveryError
-from monitor.publish.connection import Access
+from monitor.publish.address import Access
 from monitor.publish.document import Event
 from monitor.publish.memory_sink import MemorySink
 from monitor.publish.parcel import Notice
@@ -298,7 +298,6 @@ def test_pictures_stay_within_their_bound_and_nothing_comes_twice(make_server: C
     sink.close()
 
 
-@every_server
 def test_one_slot_of_a_cluster_holds_everything(make_server: Callable[..., Any]) -> None:
     server = make_server("--cluster-enabled", "yes")
     with server.client() as client:
