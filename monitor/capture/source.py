@@ -77,6 +77,10 @@ def open_source(
         case "files":
             path = Path(address.location)
             try:
+                if path.exists() and not (path.is_file() or path.is_dir()):
+                    raise SourceError(
+                        "invalid", f"{address.location}: a pipe, socket or device, not a file or folder"
+                    )
                 is_video = path.is_file() and path.suffix.lower() not in SUFFIXES
             except OSError as error:
                 raise SourceError("invalid", f"{address.location}: {error.strerror}") from error

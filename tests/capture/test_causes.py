@@ -191,6 +191,18 @@ def test_folders_without_pictures(tmp_path: Path):
         assert failure(str(text)).cause in ("not-found", "invalid")
 
 
+def test_what_is_neither_a_file_nor_a_folder_is_refused_without_waiting_for_it(tmp_path: Path):
+    (tmp_path / "folder.mp4").mkdir()
+    for name in ("pipe.mp4", "pipe.png"):
+        os.mkfifo(tmp_path / name)
+        error = failure(str(tmp_path / name))
+        assert (error.cause, "not a file or folder" in str(error)) == ("invalid", True)
+    assert failure(str(tmp_path / "folder.mp4")).cause == "not-found"
+    assert failure(str(tmp_path / "*")).cause == "not-found"
+    for device_file in ("/dev/zero", "/dev/full", "/dev/stdin"):
+        assert failure(device_file).cause in ("no-video", "not-found", "refused", "invalid")
+
+
 def test_devices_that_are_no_cameras():
     assert failure("/dev/video97").cause == "not-found"
     assert failure("97").cause == "not-found"

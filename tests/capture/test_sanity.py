@@ -130,7 +130,7 @@ def test_a_spot_on_up_to_a_twentieth_of_the_picture_never_refuses_it(
 
 
 @settings(max_examples=200)
-@given(arrays(np.uint8, st.tuples(st.integers(8, 80), st.integers(8, 80), st.just(3))))
+@given(arrays(np.uint8, st.tuples(st.integers(1, 80), st.integers(1, 80), st.just(3))))
 def test_any_picture_gets_an_answer(picture: Image):
     reason = unusable(picture, LIMITS)
     assert reason is None or reason.isprintable()

@@ -61,3 +61,23 @@ def test_from_the_third_of_the_same_pictures_on_a_camera_is_frozen(tmp_path: Pat
         "up",
         "ended",
     ]
+
+
+def test_pictures_may_change_their_size_from_one_to_the_next(tmp_path: Path):
+    line = SurfaceLine(1, 512, 512)
+    sizes = [(192, 256), (64, 64), (512, 512), (100, 300), (192, 256)]
+    pictures = [line.picture(number)[:height, :width] for number, (height, width) in enumerate(sizes)]
+    listener = watch(tmp_path, pictures, tiles=(1, 2))
+    assert len(listener.taken) == 5
+    assert [frame.boxes[-1].right for frame in listener.taken] == [width for _, width in sizes]
+    assert listener.gaps == []
+
+
+def test_a_picture_too_small_for_the_part_that_is_inspected_is_unusable(tmp_path: Path):
+    line = SurfaceLine(1, 256, 192)
+    pictures = [line.picture(0), line.picture(1)[:64, :64], line.picture(2)]
+    listener = watch(tmp_path, pictures, roi=(100, 100, 200, 180))
+    assert [frame.number for frame in listener.taken] == [0, 2]
+    (gap,) = listener.gaps
+    assert (gap.cause, gap.first) == ("unusable", 1)
+    assert "does not lie within the camera's 64x64 frame" in (gap.detail or "")

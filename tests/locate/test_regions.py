@@ -1,8 +1,10 @@
 """A place that is warm in the network's eyes comes out where it is in the frame."""
 
+from itertools import combinations, pairwise
+
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from monitor.locate.geometry import Axis, network_views
@@ -66,6 +68,59 @@ def test_a_spot_is_found_once_and_within_a_cell_through_any_region_of_interest_a
     across = 2 * spread * np.sqrt(2 * np.log(2))  # of a Gaussian at half its height
     assert abs(region.box.width - across) < 2 * cell_x + 2
     assert abs(region.box.height - across) < 2 * cell_y + 2
+
+
+def scaled(patch: HeatPatch) -> HeatPatch:
+    """As each tile is explained by itself: its own peak counts as one, however faint it is."""
+    return HeatPatch(patch.heat / patch.heat.max(), patch.box, float(patch.heat.max()))
+
+
+@st.composite
+def tilings(draw: st.DrawFn):
+    width, height = draw(st.integers(400, 900)), draw(st.integers(400, 900))
+    tiles = (draw(st.integers(1, 3)), draw(st.integers(2, 4)))
+    return width, height, network_views(width, height, tiles=tiles, overlap=draw(st.floats(0, 0.5)))
+
+
+@given(tilings(), st.data())
+def test_a_defect_across_neighbouring_tiles_is_one_region(tiling, data):
+    width, height, views = tiling
+    one, other = data.draw(st.sampled_from([pair for pair in pairwise(views) if pair[0].top == pair[1].top]))
+    x = (one.right + other.left) / 2 + data.draw(st.floats(-10, 10))
+    y = one.top + data.draw(st.floats(0.3, 0.7)) * one.height
+    spread = 20.0
+    flagged = [
+        scaled(patch) for view in views if (patch := seen(view, x, y, spread, PLAIN)).heat.max() >= 0.5
+    ]
+    (region,) = find_regions(spread_out(flagged, width, height, PLAIN), threshold=0.5)
+    cell_x, cell_y = one.width / CELLS, one.height / CELLS
+    across = 2 * spread * np.sqrt(2 * np.log(2))
+    assert region.box.left - cell_x - 1 <= x <= region.box.right + cell_x
+    assert abs((region.box.top + region.box.bottom - 1) / 2 - y) < cell_y + 1
+    # A tile that sees the flank alone shows it warmer than it is, so the box may be larger, hardly smaller.
+    assert region.box.width > across - 2 * cell_x - 2
+    assert region.box.height > across - 2 * cell_y - 2
+
+
+@given(tilings(), st.data())
+def test_defects_in_different_tiles_stay_apart_each_in_its_place(tiling, data):
+    width, height, views = tiling
+    chosen = data.draw(st.lists(st.sampled_from(views), min_size=2, max_size=3, unique=True))
+    places = [((view.left + view.right - 1) / 2, (view.top + view.bottom - 1) / 2) for view in chosen]
+    spread = max(views[0].width, views[0].height) / 14  # two cells
+    assume(min(np.hypot(a - c, b - d) for (a, b), (c, d) in combinations(places, 2)) > 6 * spread)
+    heats = []
+    for view in views:
+        patches = [seen(view, x, y, spread, PLAIN) for x, y in places]
+        heat = np.maximum.reduce([patch.heat for patch in patches])
+        if heat.max() >= 0.5:  # it shows a part of a defect, not its surroundings alone
+            heats.append(scaled(HeatPatch(heat, view, 1.0)))
+    regions = find_regions(spread_out(heats, width, height, PLAIN), threshold=0.5)
+    assert len(regions) == len(places)
+    for x, y in places:
+        (found,) = [r for r in regions if r.box.left <= x < r.box.right and r.box.top <= y < r.box.bottom]
+        assert abs(found.centroid[0] - x) < views[0].width / CELLS + 1
+        assert abs(found.centroid[1] - y) < views[0].height / CELLS + 1
 
 
 heats = st.integers(0, 2**32 - 1).map(
