@@ -20,15 +20,18 @@ RULES = ROOT / "deploy" / "prometheus"
 PROGRAMS = ("prometheus", "prometheus-node-exporter")
 
 
-def rules_that_hurry(path: Path) -> dict[str, Any]:
-    """The rules as they ship, evaluated each second."""
+def rules_that_hurry(path: Path, patience: str | None) -> dict[str, Any]:
+    """The rules as they ship, evaluated each second; alerts wait for `patience` instead of their own time."""
     content = yaml.safe_load(path.read_text())
     for group in content["groups"]:
         group["interval"] = "1s"
+        for rule in group["rules"]:
+            if patience is not None and "for" in rule:
+                rule["for"] = patience
     return dict(content)
 
 
-def settings_that_hurry(folder: Path, targets: dict[str, int]) -> Path:
+def settings_that_hurry(folder: Path, targets: dict[str, int], patience: str | None = None) -> Path:
     """The settings that ship, scraping these ports each second; `targets` has a port for each job."""
     settings = yaml.safe_load((RULES / "prometheus.yml").read_text())
     settings["global"] |= {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"}
@@ -37,7 +40,7 @@ def settings_that_hurry(folder: Path, targets: dict[str, int]) -> Path:
         del job["file_sd_configs"]
         job["static_configs"] = [{"targets": [f"127.0.0.1:{targets[job['job_name']]}"]}]
     for name in settings["rule_files"]:
-        (folder / name).write_text(yaml.safe_dump(rules_that_hurry(RULES / name)))
+        (folder / name).write_text(yaml.safe_dump(rules_that_hurry(RULES / name, patience)))
     path = folder / "prometheus.yml"
     path.write_text(yaml.safe_dump(settings))
     return path
