@@ -120,11 +120,7 @@ class RedisSink:
     def _memory_is_short(self, coming: int) -> bool:
         """Whether so many bytes more would bring the server near the end of its memory."""
         with self._server.errors_told("asking for its memory"):
-            client = self._server.client
-            node = (
-                {"target_nodes": client.get_node_from_key(self.keys.events)} if self._server.clustered else {}
-            )
-            memory = client.info("memory", **node)
+            memory = self._server.node_with(self.keys.events).info("memory")
         limit = memory.get("maxmemory", 0)
         evicts = memory.get("maxmemory_policy", "noeviction") != "noeviction"
         short = bool(limit) and not evicts and memory["used_memory"] + coming > _NEARLY_FULL * limit
