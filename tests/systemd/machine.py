@@ -79,8 +79,8 @@ class Machine:
     def __init__(self, log: TextIO) -> None:
         self._log = log
         self._root = FOLDER / "machine"
-        shutil.rmtree(self._root, ignore_errors=True)
-        _do("cp", "--archive", str(BARE), str(self._root))
+        _do("rm", "--recursive", "--force", str(self._root))
+        _do("cp", "--archive", "--no-target-directory", str(BARE), str(self._root))
         sources = self._root / SOURCES.removeprefix("/")
         sources.mkdir()
         copied = (
@@ -215,7 +215,7 @@ class Machine:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-        shutil.rmtree(self._root, ignore_errors=True)
+        _do("rm", "--recursive", "--force", str(self._root))
 
 
 def readme_commands(section: str) -> list[str]:
