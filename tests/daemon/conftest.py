@@ -94,6 +94,19 @@ def running(config: Path, port: int, python: Sequence[str] = (sys.executable,)) 
             process.wait()
 
 
+def children_of(parent: int) -> list[int]:
+    """The processes that a process has started and not buried."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            after_name = stat.read_text().rpartition(")")[2].split()
+        except OSError:  # it has just ended
+            continue
+        if int(after_name[1]) == parent:
+            found.append(int(stat.parent.name))
+    return found
+
+
 def wait_for(true: Callable[[], bool], seconds: float, daemon: Running | None = None) -> None:
     """Wait until it is true; fail with the daemon's log if it does not become so, or the daemon ended."""
     deadline = time.monotonic() + seconds

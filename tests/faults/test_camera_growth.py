@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.capture.rtsp_server import why_absent
+from tests.daemon.conftest import children_of
 from tests.faults.conftest import RecordGrowth
 from tests.faults.eager_worker import launch
 from tests.faults.watch import Place, Seen
@@ -38,18 +39,6 @@ class Held:
             rings=(process / "maps").read_text().count("memfd:frames"),
             memory=int(status["VmRSS"].split()[0]),
         )
-
-
-def children() -> int:
-    """Processes that this one has started and not buried."""
-    count = 0
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            after_name = stat.read_text().rpartition(")")[2].split()
-        except OSError:  # it has just ended
-            continue
-        count += int(after_name[1]) == os.getpid()
-    return count
 
 
 @pytest.fixture
@@ -82,7 +71,7 @@ def test_a_thousand_reconnections_leave_nothing_behind(
     place.settled()
     reader = place.watcher.camera.pid
     assert reader
-    before, born = (Held.by(os.getpid()), Held.by(reader)), children()
+    before, born = (Held.by(os.getpid()), Held.by(reader)), len(children_of(os.getpid()))
     for _ in range(count):
         lose(place, place.wire.reset)
     place.settled()
@@ -90,7 +79,7 @@ def test_a_thousand_reconnections_leave_nothing_behind(
     after = Held.by(os.getpid()), Held.by(reader)
     for name, old, new in zip(("daemon's side", "capture process"), before, after, strict=True):
         record_growth(f"{count} reconnections, {name}", vars(old), vars(new))
-    assert children() == born
+    assert len(children_of(os.getpid())) == born
     for old, new in zip(before, after, strict=True):
         assert (new.files, new.threads, new.rings) == (old.files, old.threads, old.rings)
         assert new.memory <= old.memory + SLACK
@@ -104,12 +93,12 @@ def test_a_capture_process_killed_again_and_again_leaves_nothing_behind(
     for _ in range(times(1, 10)):
         lose(place, lambda: place.signal(signal.SIGKILL))
     place.settled()
-    before, born = Held.by(os.getpid()), children()
+    before, born = Held.by(os.getpid()), len(children_of(os.getpid()))
     for _ in range(count):
         lose(place, lambda: place.signal(signal.SIGKILL))
     place.settled()
     after = Held.by(os.getpid())
     record_growth(f"{count} capture processes killed, daemon's side", vars(before), vars(after))
-    assert children() == born
+    assert len(children_of(os.getpid())) == born
     assert (after.files, after.threads, after.rings) == (before.files, before.threads, before.rings)
     assert after.memory <= before.memory + SLACK
