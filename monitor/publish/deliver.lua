@@ -1,14 +1,15 @@
 -- Delivers items in order, each whole or not at all, each id once; stops at the first that fails.
 --
 -- KEYS: the ledger of pictures; then four an item: stream, mark of delivery, picture, raw picture.
--- ARGV: seconds a mark lives, seconds a picture lives, bytes that all pictures may take, what comes before an
--- id in the names of a picture and of a raw picture; then for each item: its id, entries the stream keeps,
--- picture and raw picture (empty: none), channel (empty: none), number of strings that follow, and those: the
--- entry's names and values in turn. The last value is what the channel is told.
+-- ARGV: seconds a mark lives, seconds a picture lives, bytes that all pictures may take, bytes of pictures to
+-- remove beforehand, what comes before an id in the names of a picture and of a raw picture; then for each item:
+-- its id, entries the stream keeps, picture and raw picture (empty: none), channel (empty: none), number of
+-- strings that follow, and those: the entry's names and values in turn. The last value is what the channel is
+-- told.
 --
 -- Gives how many are delivered, those of earlier times included; what was wrong with the channel, if anything
--- was; how many pictures were removed to make room; and the bytes of those that are kept. Fails with the first
--- item's error if not even that was delivered.
+-- was; how many pictures were removed; the bytes of those that are kept; and how many of the bytes to remove
+-- were not there. Fails with the first item's error if not even that was delivered.
 --
 -- A script is not rolled back: what fails must fail before the stream has the entry. So the pictures and a
 -- mark "begun" come first, which shows that these keys may be written; then the entry; then the mark's final
@@ -20,18 +21,20 @@
 -- that are removed are named by the ledger, not by KEYS: they have the prefix, so they lie in the same slot.
 
 local ledger, mark_life, picture_life, budget = KEYS[1], ARGV[1], ARGV[2], tonumber(ARGV[3])
-local picture_names, raw_names = ARGV[4], ARGV[5]
-local at, delivered, unheard, removed = 6, 0, '', 0
+local to_free, picture_names, raw_names = tonumber(ARGV[4]), ARGV[5], ARGV[6]
+local at, delivered, unheard, removed = 7, 0, '', 0
 
 local total -- the sum of all bytes written
-local entry, before, picture_of, raw_of -- of the oldest there: its place, the sum before it, its pictures' names
+-- Of the oldest there: its place, its size, the sum before it, its pictures' names.
+local entry, oldest_size, before, picture_of, raw_of
 
 local function look_at_oldest()
   local found = redis.call('ZRANGE', ledger, 0, 0, 'WITHSCORES')
   entry = found[1]
   if not entry then return end
   local size, id = string.match(entry, '^(%d+):(.*)$')
-  before = tonumber(found[2]) - tonumber(size or 0)
+  oldest_size = tonumber(size or 0)
+  before = tonumber(found[2]) - oldest_size
   picture_of, raw_of = picture_names .. (id or ''), raw_names .. (id or '')
 end
 
@@ -45,12 +48,22 @@ local function open_ledger()
   look_at_oldest()
 end
 
-local function make_room(size)
-  while entry and total - before + size > budget do
-    removed = removed + math.min(1, redis.call('UNLINK', picture_of, raw_of))
-    redis.call('ZREM', ledger, entry)
-    look_at_oldest()
+local function remove_oldest()
+  removed = removed + math.min(1, redis.call('UNLINK', picture_of, raw_of))
+  redis.call('ZREM', ledger, entry)
+  look_at_oldest()
+end
+
+local function free(size)
+  while entry and size > 0 do
+    size = size - oldest_size
+    remove_oldest()
   end
+  return math.max(0, size)
+end
+
+local function make_room(size)
+  while entry and total - before + size > budget do remove_oldest() end
 end
 
 local function keep_pictures(id, picture, raw, jpeg, raw_jpeg)
@@ -88,7 +101,9 @@ local function failed(failure)
 end
 
 local sound, trouble = pcall(open_ledger)
+if sound then sound, trouble = pcall(free, to_free) end
 if not sound then return failed(trouble) end
+local not_freed = trouble
 for key = 2, #KEYS, 4 do
   local count = tonumber(ARGV[at + 5])
   local fields = {unpack(ARGV, at + 6, at + 5 + count)}
@@ -101,4 +116,4 @@ for key = 2, #KEYS, 4 do
   delivered = delivered + 1
   at = at + 6 + count
 end
-return {delivered, unheard, removed, entry and total - before or 0}
+return {delivered, unheard, removed, entry and total - before or 0, not_freed}

@@ -3,9 +3,9 @@
 import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal, NamedTuple
 
 from monitor.errors import DeliveryError
 from monitor.publish.address import NO_ACCESS, Access
@@ -32,6 +32,16 @@ class PictureCounts:
     withheld: Mapping[Withheld, int] = field(default_factory=dict)
 
 
+class _Reply(NamedTuple):
+    """What the script gives."""
+
+    delivered: int
+    unheard: bytes
+    removed: int
+    kept: int
+    not_freed: int
+
+
 class RedisSink:
     """Delivers to the server at `url` (see `monitor.publish.connection.Server`) below `prefix`.
 
@@ -41,9 +51,9 @@ class RedisSink:
     is how many replicas must have an item before it counts as delivered, so that it outlives a failover.
     `picture_bytes` is what all pictures below the prefix may take: the oldest are removed for the newest.
 
-    On a server that refuses writes at its `maxmemory` (`noeviction`), events go without their pictures once
-    nine tenths are used, and say so: pictures give way before events do. A server that evicts
-    (`volatile-ttl` for one) makes room by itself.
+    On a server that refuses writes at its `maxmemory` (`noeviction`), pictures give way before events do once
+    nine tenths are used: the oldest are removed, and where none is left events go without theirs and say so.
+    A server that evicts (`volatile-ttl` for one) makes room by itself.
 
     The script needs Redis 6.2 or Valkey; on a cluster, a prefix with a hash tag.
     """
@@ -74,14 +84,21 @@ class RedisSink:
 
     def deliver(self, items: Sequence[Item]) -> int:
         """Deliver in order; see `monitor.publish.sink.Sink`."""
-        short = self._memory_is_short(sum(item.size for item in items))
+        short = self._is_short_of(sum(item.size for item in items))
         withheld = [self._why_withheld(item, short) for item in items]
         items = [
             item.without_pictures() if why and isinstance(item, Parcel) else item
             for item, why in zip(items, withheld, strict=True)
         ]
+        reply = self._run(items)
+        self._tell_of_channel(reply.unheard.decode(errors="replace"))
+        self._count_withheld(items[: reply.delivered], withheld)
+        return reply.delivered
+
+    def _run(self, items: Sequence[Item], to_free: int = 0) -> _Reply:
+        """Have the script remove so many bytes of pictures, the oldest first, then deliver the items."""
         keys = [self.keys.pictures]
-        arguments: list[str | bytes | int] = [self._mark_ttl, self._frame_ttl, self._picture_bytes]
+        arguments: list[str | bytes | int] = [self._mark_ttl, self._frame_ttl, self._picture_bytes, to_free]
         arguments += [self.keys.frame(""), self.keys.raw("")]
         for item in items:
             item_keys, item_arguments = self._packed(item)
@@ -89,11 +106,10 @@ class RedisSink:
             arguments += item_arguments
         with self._server.errors_told("publishing"):
             # The whole script each time: it is small beside a picture, and never has to be loaded again.
-            reply = self._evaluated(len(keys), *keys, *arguments)
-        delivered, unheard, removed, kept = cast(tuple[int, bytes, int, int], reply)
-        self._tell_of_channel(unheard.decode(errors="replace"))
-        self._count_pictures(items[:delivered], withheld, removed, kept)
-        return delivered
+            reply = _Reply(*self._evaluated(len(keys), *keys, *arguments))
+        before = self.pictures
+        self.pictures = PictureCounts(reply.kept, before.removed + reply.removed, before.withheld)
+        return reply
 
     def withheld(self) -> Counter[str]:
         """How many events were delivered without their pictures since last asked, by camera."""
@@ -107,26 +123,29 @@ class RedisSink:
             return "too-large"
         return "redis-full" if short else None
 
-    def _count_pictures(
-        self, delivered: Sequence[Item], withheld: Sequence[Withheld | None], removed: int, kept: int
-    ) -> None:
+    def _count_withheld(self, delivered: Sequence[Item], withheld: Sequence[Withheld | None]) -> None:
         causes = Counter(self.pictures.withheld)
         for item, why in zip(delivered, withheld, strict=False):
             if why is not None:
                 self._withheld[item.camera] += 1
                 causes[why] += 1
-        self.pictures = PictureCounts(kept, self.pictures.removed + removed, causes)
+        self.pictures = replace(self.pictures, withheld=causes)
 
-    def _memory_is_short(self, coming: int) -> bool:
-        """Whether so many bytes more would bring the server near the end of its memory."""
+    def _is_short_of(self, coming: int) -> bool:
+        """Whether so many bytes more would bring the server near the end of its memory.
+
+        The oldest pictures are removed first; it is short if that is not enough.
+        """
         with self._server.errors_told("asking for its memory"):
             memory = self._server.node_with(self.keys.events).info("memory")
         limit = memory.get("maxmemory", 0)
         evicts = memory.get("maxmemory_policy", "noeviction") != "noeviction"
-        short = bool(limit) and not evicts and memory["used_memory"] + coming > _NEARLY_FULL * limit
+        excess = int(memory["used_memory"] + coming - _NEARLY_FULL * limit)
+        short = bool(limit) and not evicts and excess > 0 and self._run((), to_free=excess).not_freed > 0
         if short and not self._short:
             logger.warning(
-                "Redis at %s has used %.0f of %.0f MB: events go without pictures until there is room",
+                "Redis at %s has used %.0f of %.0f MB, and no pictures are left to remove: events go without "
+                "theirs until there is room",
                 *(self._server.place, memory["used_memory"] / 1e6, limit / 1e6),
             )
         self._short = short

@@ -170,3 +170,24 @@ def test_a_key_of_another_type_in_the_ledgers_place_is_refused(
     with pytest.raises(DeliveryError, match="another type"):
         sink.deliver([pictured(0, 1_000)])
     assert not client.exists("defects:events")
+
+
+def test_near_the_end_of_memory_the_oldest_pictures_go_and_the_newest_stay(
+    make_server: Callable[..., Any],
+) -> None:
+    server = make_server()
+    sink = RedisSink(server.url)
+    with server.client() as client:
+        for number in range(40):
+            sink.deliver([pictured(number, 100_000)])
+        client.config_set("maxmemory", int(client.info("memory")["used_memory"] / 0.9))
+        for number in range(40, 80):
+            sink.deliver([pictured(number, 100_000)])
+            assert client.info("memory")["used_memory"] < client.info("memory")["maxmemory"]
+        there = kept(client)
+        assert client.xlen("defects:events") == 80
+    assert there == list(range(80 - len(there), 80))
+    assert len(there) > 20
+    assert sink.pictures.withheld == {}
+    assert sink.pictures.removed == 80 - len(there)
+    sink.close()

@@ -262,7 +262,7 @@ def test_near_the_end_of_memory_pictures_give_way_and_events_go_on(
         kept = [client.exists(f"defects:frame:{event.id}") for event in events]
     assert [event.image.frame_key is not None for event in events] == [False, False, True]
     assert kept == [0, 0, 1]
-    assert sum("without pictures" in message for message in caplog.messages) == 1
+    assert sum("no pictures are left to remove" in message for message in caplog.messages) == 1
     sink.close()
 
 
