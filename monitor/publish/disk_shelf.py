@@ -1,11 +1,12 @@
 """What waits, on disk: it outlives a crash of the daemon and, with `sync="power"`, one of the machine.
 
 SQLite with a write-ahead log. Laying something down is one transaction. With `sync="power"` it ends with an
-fsync of the log (`synchronous=FULL`), so that a power cut takes nothing that was laid down. With
-`sync="process"` the system writes it out in its own time (`NORMAL`): a killed daemon loses nothing, a power
-cut takes the last seconds. Removing never waits for the disk: what comes back after a power cut is delivered
-a second time, which Redis knows for one. The log is copied into the database at leisure, by `tidy`. An end of
-the log that is cut off looks like one that was never written, and leaves no trace.
+fsync of the log (`synchronous=FULL`), so that a power cut takes nothing that was laid down; the log has its
+16 MB from the start, because overwriting costs an fsync less than growing. With `sync="process"` the system
+writes it out in its own time (`NORMAL`): a killed daemon loses nothing, a power cut takes the last seconds.
+Removing never waits for the disk: what comes back after a power cut is delivered a second time, which Redis
+knows for one. The log is copied into the database at leisure, by `tidy`. An end of the log that is cut off
+looks like one that was never written, and leaves no trace.
 
 Trouble with the disk never stops the daemon: what cannot be written is held in memory and written as soon as
 it can be. Each row has a seal, so damage to it is noticed. A damaged file is set aside and what can be read
