@@ -1,11 +1,16 @@
 """Videos of a simulated line whose defective frames are where a benchmark wants them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+
+import av
 
 from monitor.simulate.ellipse import Ellipse
 from monitor.simulate.surface import SurfaceLine
 from monitor.simulate.video import write_video
+
+_CAMERA: Mapping[str, str] = {"crf": "23", "preset": "veryfast", "tune": "fastdecode"}
+"""The coarsest tried at which the shipped model flags exactly the defects, coded to be quick to decode."""
 
 
 class PlannedLine(SurfaceLine):
@@ -23,9 +28,22 @@ class PlannedLine(SurfaceLine):
 def video(
     out: Path, frames: int, defective: Callable[[int], bool], *, fps: float = 30, side: int = 512
 ) -> Path:
-    """An MP4 file (H.264) of `frames` square pictures, made only where it is not there yet."""
+    """An MP4 file (H.264, 60 kB a picture of 512x512) of square pictures, made where it is not there yet."""
     if not out.exists():
-        write_video(PlannedLine(defective, side), out, fps, frames)
+        write_video(PlannedLine(defective, side), out, fps, frames, options=_CAMERA)
+    return out
+
+
+def uncompressed(video: Path) -> Path:
+    """The same pictures as a .nut file without compression, beside it: what a recording costs undecoded."""
+    out = video.with_suffix(".nut")
+    with av.open(str(video)) as source, av.open(str(out), "w") as target:
+        packed = source.streams.video[0]
+        stream = target.add_stream("rawvideo", rate=packed.average_rate)
+        stream.width, stream.height, stream.pix_fmt = packed.width, packed.height, "bgr24"
+        for picture in source.decode(packed):
+            target.mux(stream.encode(picture.reformat(format="bgr24")))
+        target.mux(stream.encode())
     return out
 
 

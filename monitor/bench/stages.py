@@ -12,7 +12,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import tensorflow as tf
 from prometheus_client import CollectorRegistry
@@ -41,7 +40,6 @@ _ROUNDS = 5
 
 def stages(setup: Setup) -> list[Row]:
     """Milliseconds of one core a frame (a map, an event) in each stage, with the floor where there is one."""
-    cv2.setNumThreads(1)
     recording = video(setup.folder / "one-in-10.mp4", 300, one_in(10))
     frames = _frames(recording, 100)
     text = f'[[camera]]\nname = "line"\nsource = "simulate:"\n{setup.more}'

@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from monitor.cli.threads import leave_the_cores_to_the_network
+
+    leave_the_cores_to_the_network()  # as in the daemon that is measured
     from monitor.bench.pipeline import Row
 
 

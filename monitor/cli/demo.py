@@ -27,6 +27,9 @@ def demo(
     """Watch two simulated cameras and show what comes through Redis."""
     from rich.console import Console
 
+    from monitor.cli.threads import leave_the_cores_to_the_network
+
+    leave_the_cores_to_the_network()
     from monitor.cli.quiet import import_tensorflow
     from monitor.cli.signals import stop_on_signals
     from monitor.log import start_log

@@ -20,6 +20,9 @@ def run(
     SIGHUP takes over cameras that were added, removed or changed in CONFIG; SIGUSR1 writes to the log what
     each thread does and what waits where. A second Ctrl-C exits at once.
     """
+    from monitor.cli.threads import leave_the_cores_to_the_network
+
+    leave_the_cores_to_the_network()
     from monitor.cli.quiet import import_tensorflow
     from monitor.cli.signals import leave, stop_on_signals
     from monitor.log import start_log

@@ -1,7 +1,7 @@
 """Simulated pictures as a video, with the truth of each frame beside it."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from fractions import Fraction
 from pathlib import Path
@@ -12,6 +12,9 @@ from monitor.errors import UsageError
 from monitor.simulate.files import writing
 from monitor.simulate.surface import SurfaceLine
 
+QUALITY: Mapping[str, str] = {"crf": "18", "preset": "veryfast"}
+"""Well above the usual: a coarser one smooths good texture until it looks like a defect."""
+
 
 def write_video(
     line: SurfaceLine,
@@ -20,13 +23,14 @@ def write_video(
     frames: int,
     *,
     replace: bool = False,
+    options: Mapping[str, str] = QUALITY,
     written: Callable[[], None] = lambda: None,
 ) -> int:
     """Write pictures 0 .. frames-1 as H.264 in `out`, an MP4 file; return how many are defective.
 
     Beside it a file of the same name, ending in .jsonl, gets one JSON object a frame: `frame` (from 0),
     `ellipse` (the fields of Ellipse; null for a good one) and `box` ([x, y, width, height], or null).
-    Both appear only when complete. `written` is called after each frame.
+    Both appear only when complete. `options` are x264's. `written` is called after each frame.
     Raises UsageError for an odd width or height, which H.264 (yuv420p) cannot hold, for a rate or a length
     out of range, and where a file is there and `replace` is false; DataError where the disk refuses.
     """
@@ -46,7 +50,7 @@ def write_video(
     with writing(out):
         out.parent.mkdir(parents=True, exist_ok=True)
         try:
-            _encode(line, unfinished, fps, frames, written)
+            _encode(line, unfinished, fps, frames, options=options, written=written)
             unfinished.replace(out)
         finally:
             unfinished.unlink(missing_ok=True)
@@ -56,11 +60,18 @@ def write_video(
     return sum(row["ellipse"] is not None for row in rows)
 
 
-def _encode(line: SurfaceLine, path: Path, fps: float, frames: int, written: Callable[[], None]) -> None:
+def _encode(
+    line: SurfaceLine,
+    path: Path,
+    fps: float,
+    frames: int,
+    *,
+    options: Mapping[str, str],
+    written: Callable[[], None],
+) -> None:
     rate = Fraction(fps).limit_denominator(1001)
     with av.open(str(path), "w", format="mp4") as container:
-        # Quality well above the usual: a coarser one smooths good texture until it looks like a defect.
-        stream = container.add_stream("libx264", rate=rate, options={"crf": "18", "preset": "veryfast"})
+        stream = container.add_stream("libx264", rate=rate, options=dict(options))
         stream.width, stream.height, stream.pix_fmt = line.width, line.height, "yuv420p"
         for number in range(frames):
             frame = av.VideoFrame.from_ndarray(line.picture(number), format="bgr24")

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from monitor.bench.growth import drift
-from monitor.bench.line import PlannedLine, one_in
+from monitor.bench.line import PlannedLine, one_in, uncompressed, video
 from monitor.bench.watched import Snapshot, family, memory, processor_seconds
+from monitor.capture.source import open_source
 from tests.daemon.conftest import defect_monitor
 
 LINE, DOOR = frozenset({("camera", "line")}), frozenset({("camera", "door")})
@@ -23,6 +24,20 @@ def test_a_planned_line_has_its_defects_where_they_are_wanted_and_nowhere_else()
         assert clean.truth(number) is None
         same = np.array_equal(line.picture(number), clean.picture(number))
         assert same == (number % 5 != 2)
+
+
+def test_an_uncompressed_recording_shows_the_same_pictures(tmp_path: Path) -> None:
+    packed = video(tmp_path / "small.mp4", 5, one_in(2), side=64)
+    plain = open_source(str(uncompressed(packed)))
+    source = open_source(str(packed))
+    for _ in range(5):
+        wanted, found = source.read(), plain.read()
+        assert wanted is not None
+        assert found is not None
+        assert np.abs(wanted.astype(int) - found).max() <= 1
+    assert plain.read() is None
+    source.close()
+    plain.close()
 
 
 def test_what_was_counted_between_two_snapshots_is_their_difference_by_labels() -> None:
