@@ -25,7 +25,7 @@ from tests.daemon.conftest import (
 )
 
 pytestmark = pytest.mark.soak
-SECONDS, FPS, PORT = 600, 6, 9466
+SECONDS, FPS, PORT = 600, 4, 9466
 NAMES = [f"camera-{number}" for number in range(8)]
 CAMERA = '[[camera]]\nname = "{}"\nsource = "simulate:?seed={}&defect_rate=0.01"\nfps = {}\nsilence = 30\n'
 OUTCOMES = ("clean", "defect", "unusable", "dropped")
