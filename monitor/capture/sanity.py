@@ -90,8 +90,10 @@ def _smear(grey: Grey, limits: Limits) -> str | None:
     if limits.smeared >= 1 or not blocks:
         return None
     below, above = grey[:, 1 : 1 + blocks * _BLOCK], grey[:, : blocks * _BLOCK]
-    same = (below == above) & (below < _CLIPPED) & (below > 255 - _CLIPPED)
-    share = float(same.reshape(strips, blocks, -1).all(axis=2).mean())
+    same = (below == above).reshape(strips, blocks, -1).all(axis=2)
+    # What is clipped is equal by nature, as a dark background is.
+    clear = ((below < _CLIPPED) & (below > 255 - _CLIPPED)).reshape(strips, blocks, -1).mean(axis=2) > 0.5
+    share = float((same & clear).mean())
     return f"smeared: on {share:.0%} of it all rows are equal" if share > limits.smeared else None
 
 

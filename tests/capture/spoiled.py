@@ -30,8 +30,8 @@ def uniform(image: Image, random: Random) -> Image:
 
 
 def saturated(image: Image, random: Random) -> Image:
-    """So much light that 80 to 97 % of the surface clips."""
-    clipped = np.percentile(image[..., 1], 100 * (1 - random.uniform(0.8, 0.97)))
+    """So much light that 80 to 95 % of the surface clips."""
+    clipped = np.percentile(image[..., 1], 100 * (1 - random.uniform(0.8, 0.95)))
     return np.clip(image * (256 / max(clipped, 1)), 0, 255).astype(np.uint8)
 
 
@@ -43,18 +43,18 @@ def blurred(image: Image, random: Random) -> Image:
 
 
 def half_grey(image: Image, random: Random) -> Image:
-    """Data lost from somewhere on: the rest, an eighth or more, is grey, from the middle of a row."""
+    """Data lost from somewhere on: the rest, a sixth or more, is grey, from the middle of a row."""
     spoiled = image.copy()
-    top, left = int(random.uniform(0.125, 0.875) * image.shape[0]), random.integers(image.shape[1])
+    top, left = int(random.uniform(0.125, 0.83) * image.shape[0]), random.integers(image.shape[1])
     spoiled[top:, left:] = 128
     spoiled[top + 16 :] = 128
     return spoiled
 
 
 def drawn_down(image: Image, random: Random) -> Image:
-    """Data lost from somewhere on: the last row is repeated over an eighth of the picture or more."""
+    """Data lost from somewhere on: the last row is repeated over a sixth of the picture or more."""
     spoiled = image.copy()
-    top = int(random.uniform(0.125, 0.875) * image.shape[0])
+    top = int(random.uniform(0.125, 0.83) * image.shape[0])
     spoiled[top:] = spoiled[top - 1]
     return spoiled
 
@@ -62,7 +62,7 @@ def drawn_down(image: Image, random: Random) -> Image:
 def torn(image: Image, random: Random) -> Image:
     """From somewhere on the picture is moved sideways by 16 pixels or more."""
     spoiled = image.copy()
-    top = int(random.uniform(0.125, 0.875) * image.shape[0])
+    top = int(random.uniform(0.125, 0.83) * image.shape[0])
     spoiled[top:] = np.roll(spoiled[top:], random.integers(16, image.shape[1] - 16), axis=1)
     return spoiled
 
