@@ -45,7 +45,14 @@ class _Video:
     ) -> None:
         self._shown = shown
         self._decoded: deque[av.VideoFrame] = deque()
-        self._container = av.open(url, mode="r", options=options, timeout=timeouts, hwaccel=hardware)
+        self._container = av.open(
+            url,
+            mode="r",
+            options=options,
+            timeout=timeouts,
+            hwaccel=hardware,
+            metadata_errors="replace",  # a title in another encoding is no reason not to look
+        )
         video = self._container.streams.video
         if not video or video[0].codec_context is None:
             self._container.close()

@@ -36,9 +36,10 @@ def folder(pictures: list[Image], tmp_path_factory: pytest.TempPathFactory) -> P
     return root
 
 
-def write_video(path: Path, pictures: list[Image]) -> None:
-    """The pictures as H.264, 10 a second."""
-    with av.open(str(path), "w") as container:
+def write_video(path: Path, pictures: list[Image], title: str = "") -> None:
+    """The pictures as H.264, 10 a second; the title in Latin-1."""
+    with av.open(str(path), "w", metadata_encoding="latin-1") as container:
+        container.metadata["title"] = title
         stream = container.add_stream("libx264", rate=10, options={"crf": "10", "g": "5"})
         stream.height, stream.width = pictures[0].shape[:2]
         stream.pix_fmt = "yuv420p"

@@ -208,6 +208,14 @@ def test_a_loop_over_nothing_but_broken_files_fails_instead_of_spinning(tmp_path
     assert caught.value.cause == "codec"
 
 
+def test_a_title_that_is_no_utf8_is_no_reason_not_to_read_a_video(tmp_path: Path, pictures: list[Image]):
+    path = tmp_path / "titled.mkv"
+    write_video(path, pictures, title="Prüfstand")
+    source = open_source(str(path))
+    assert source.read() is not None
+    source.close()
+
+
 def test_damage_in_the_middle_of_a_video_costs_pictures_but_not_the_rest(
     tmp_path: Path, pictures: list[Image]
 ):

@@ -108,7 +108,7 @@ def stall(line: Line, _: int) -> None:
 
 def one_round(line: Line, fault: Fault[Line]) -> Round:
     """Make the fault on the bad camera, and hold what the daemon says against what was done."""
-    wait_for(lambda: line.metric("last_frame_timestamp_seconds", BAD) > time.time() - 1, 20, line.daemon)
+    wait_for(lambda: line.metric("last_frame_timestamp_seconds", BAD) > time.time() - 3, 40, line.daemon)
     told = len(line.gaps(BAD))
     began = datetime.now(UTC)
     fault.act(line, 0)
