@@ -19,10 +19,10 @@ test: ## all tests, with the real servers they talk to
 	@.ci/setup test
 	@$(BIN)/python -m pytest
 
-faults: ## the whole fault suite, about 25 minutes; its tables are in build/faults*.md
+faults: ## the whole fault suite, about an hour; its tables are in build/faults*.md and build/pace.md
 	@.ci/setup test
 	@FAULTS=long $(BIN)/python -m pytest tests/faults --timeout 900
-	@cat build/faults.md build/faults-cameras.md build/faults-growth.md
+	@cat build/faults.md build/pace.md build/faults-cameras.md build/faults-growth.md
 
 check: setup ## format, lint, types, import contract
 	@$(BIN)/ruff format --check .
