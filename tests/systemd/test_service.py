@@ -28,7 +28,7 @@ CAMERA = '\n[[camera]]\nname = "{name}"\nsource = "simulate:?seed=3&defect_rate=
 @pytest.fixture(scope="module")
 def machine() -> Iterator[Machine]:
     packages = next(line for line in readme_commands("Service") if line.startswith("apt-get install"))
-    prepare(packages.split("--yes")[1])
+    prepare(packages.split("--yes")[1] + " dbus")
     with (ROOT / "build" / "systemd.log").open("w") as log:
         machine = Machine(log)
         try:
@@ -105,6 +105,19 @@ def test_the_journal_knows_levels_and_has_no_second_time_stamp(machine):
     entries = [json.loads(line) for line in lines.splitlines()]
     assert {entry["PRIORITY"] for entry in entries} == {"6"}
     assert all(entry["MESSAGE"].startswith("camera is up camera=") for entry in entries)
+
+
+def test_the_doctor_looks_at_what_the_service_uses_beside_it(machine):
+    machine.note("doctor, as the service's user, with its credentials and folders")
+    # systemd-run needs it, and only a bare Debian is without.
+    machine.run("apt-get install --yes -qq dbus && systemctl start dbus")
+    (command,) = [line for line in readme_commands("When something is wrong") if "systemd-run" in line]
+    told = machine.run(f"{command} --json || true", timeout=300)
+    checks = {check["name"]: check for check in json.loads(told[told.index("{") :])["checks"]}
+    wrong = [check for name, check in checks.items() if check["result"] == "not ok" and name != "time"]
+    assert wrong == []
+    assert "held by a running defect-monitor" in checks["port"]["what"]
+    assert checks["outbox"]["what"].startswith("/var/lib/defect-monitor: fsync")
 
 
 def test_a_reload_adds_a_camera_and_leaves_the_others_alone(machine):
