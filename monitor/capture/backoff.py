@@ -3,8 +3,8 @@
 import random
 from collections.abc import Iterator
 
-LONGEST = 4.0
-"""Seconds: less than the 5 s within which a source that is back must be seen again."""
+LONGEST = 3.0
+"""Seconds: opening takes up to two more, and a source that is back must be seen again within 5 s."""
 
 
 def reopening_delays(longest: float = LONGEST, draw: random.Random | None = None) -> Iterator[float]:

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from threading import Barrier
 from typing import Any, Generic, TypeVar
 
+from monitor.capture.backoff import LONGEST
 from monitor.records import Gap
 from tests.faults.watch import PATIENCE, Place, Seen
 
@@ -17,6 +18,8 @@ LONG = os.environ.get("FAULTS") == "long"
 
 WITHIN = 5.0 if LONG else PATIENCE
 """Seconds after the source's return in which a good frame must come. The short part says nothing of speed."""
+STEADY = LONGEST + 0.5
+"""Seconds that a camera is well before the next fault: one that flaps is not opened again at once."""
 NEAR = timedelta(seconds=1.0 if LONG else 3.0)
 """By how much what is said of a gap may differ from what was done; the short part runs on busy machines."""
 
@@ -114,6 +117,6 @@ def all_rounds(fault: Fault[Place], count: int, together: Barrier) -> list[Round
         place.settled()
         together.wait(PATIENCE)
         for number in range(count):
-            time.sleep(pick.uniform(0, 1))
+            time.sleep(pick.uniform(STEADY - 2.5, STEADY - 1.5))
             rounds.append(one_round(place, fault, number))
     return rounds
