@@ -62,7 +62,7 @@ def more_events(machine: Machine, seconds: float = 60) -> None:
 
 def processes(machine: Machine) -> list[str]:
     """Numbers of all processes that run from a release."""
-    return re.findall(r"\d+", machine.ask("grep -l defect-monitor/releases /proc/[0-9]*/cmdline"))
+    return re.findall(r"\d+", machine.ask("grep -la ^/opt/defect-monitor/releases /proc/[0-9]*/cmdline"))
 
 
 def metric(machine: Machine, start: str) -> str:
@@ -104,7 +104,7 @@ def test_the_journal_knows_levels_and_has_no_second_time_stamp(machine):
     )
     entries = [json.loads(line) for line in lines.splitlines()]
     assert {entry["PRIORITY"] for entry in entries} == {"6"}
-    assert all(entry["MESSAGE"].startswith("camera is up camera=") for entry in entries)
+    assert all(re.match(r"camera is \w+ camera=", entry["MESSAGE"]) for entry in entries)
 
 
 def test_the_doctor_looks_at_what_the_service_uses_beside_it(machine):
@@ -172,7 +172,9 @@ def test_a_killed_daemon_starts_again_and_leaves_no_process_behind(machine):
     machine.wait_for("systemctl show -P ActiveState defect-monitor", "active", 300)
     more_events(machine)
     assert before not in processes(machine)
-    parents = machine.run("cat $(grep -l defect-monitor/releases /proc/[0-9]*/cmdline | sed s/cmdline/stat/)")
+    parents = machine.run(
+        "cat $(grep -la ^/opt/defect-monitor/releases /proc/[0-9]*/cmdline | sed s/cmdline/stat/)"
+    )
     now = main_process(machine)
     for line in parents.splitlines():  # number (name) state parent ...
         assert now in (line.split()[0], line.rsplit(")", 1)[1].split()[1])
@@ -219,7 +221,7 @@ def test_a_process_of_the_service_is_confined(machine):
     probe = re.sub(r"^(ExecReload|WatchdogSec|Restart\w*|NotifyAccess)=.*\n", "", probe, flags=re.MULTILINE)
     probe = probe.replace("Type=notify", "Type=oneshot\nStandardOutput=truncate:/var/lib/probe.json")
     machine.write("/opt/probe.py", (ROOT / "tests" / "systemd" / "probe.py").read_text())
-    machine.write("/run/systemd/system/probe.service", probe)
+    machine.write("/etc/systemd/system/probe.service", probe)
     machine.run("mknod -m 666 /dev/probe c 10 200; chmod 644 /opt/probe.py; systemctl daemon-reload")
     outside = json.loads(
         machine.run(
