@@ -28,10 +28,12 @@ def growth(setup: Setup) -> list[Row]:
                 if name in ("daemon", "capture", "valkey"):
                     seen.setdefault(f"{name} ({pid})", []).append((judged, memory(pid, "Rss")))
             time.sleep(1)
+        flagged = daemon.snapshot().total("frames_total", outcome="defect")
     rows = []
     for name, samples in seen.items():
         grown, noise, details = drift(samples, setup.frames)
         what = f"{name}: growth of RSS over the last {1 - WARM:.0%} of {setup.frames:,} frames, MB"
+        details = {**details, "flagged frames": flagged}
         figure = f"{grown:+.2f} (noise {noise:.2f})"
         rows.append(Row(9, what, figure, "within noise", abs(grown) <= noise, details))
     return rows

@@ -96,3 +96,4 @@ def test_the_command_measures_a_daemon_of_its_own(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     rows = json.loads(done.stdout)["rows"]
     assert {row["what"].split(" ")[0] for row in rows} == {"daemon", "capture", "valkey"}
+    assert 0 < rows[0]["details"]["flagged frames"] < 100  # about one in a hundred
