@@ -19,11 +19,7 @@ test: ## all tests, with the real servers they talk to
 	@.ci/setup test
 	@$(BIN)/python -m pytest
 
-<<<<<<< Updated upstream
 faults: ## the whole fault suite, about an hour; its tables are in build/faults*.md and build/pace.md
-=======
-faults: ## the whole fault suite, about half an hour; its tables are in build/faults*.md
->>>>>>> Stashed changes
 	@.ci/setup test
 	@FAULTS=long $(BIN)/python -m pytest tests/faults --timeout 900
 	@cat build/faults.md build/pace.md build/faults-cameras.md build/faults-growth.md
