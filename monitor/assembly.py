@@ -16,7 +16,8 @@ from monitor.classify.card import Card
 from monitor.classify.classifier import Classifier
 from monitor.classify.device import Device, prepare_tensorflow
 from monitor.classify.gate import Gate
-from monitor.classify.preprocess import preprocess_graph
+from monitor.classify.ready import ready
+from monitor.classify.ways import Wanted
 from monitor.locate.geometry import network_views
 from monitor.pipeline.judge import Classify, Judgement
 from monitor.pipeline.report import IN_PLACE, Explain, Explaining
@@ -126,19 +127,25 @@ def device(settings: Settings) -> Device:
     return prepare_tensorflow(wanted.device, wanted.precision, wanted.threads)
 
 
-def classifier(settings: Settings, bundle: Bundle, device: Device) -> Classifier:
-    """The network, traced and warm. Raises ModelError."""
-    card, scoring = bundle.card, settings.explain.scoring
-    return Classifier(
-        bundle.keras_model(),
-        layer=card.cam_layer,
-        defect_index=card.defect_class,
-        prepare=partial(preprocess_graph, card),
-        size=card.input_size,
+def classifier(settings: Settings, bundle: Bundle, device: Device | None = None) -> Classifier:
+    """The network, warm, on the fastest runtime that answers as it should. Raises DeviceError or ModelError.
+
+    Without a `device` that TensorFlow was set up for, it is imported only if something needs it.
+    """
+    wanted = settings.inference
+    return ready(
+        bundle,
+        Wanted(
+            device=wanted.device,
+            runtime=wanted.runtime,
+            precision=wanted.precision,
+            threads=wanted.threads,
+            batch=wanted.batch,
+            max_n=settings.explain.max_n,
+            scoring=settings.explain.scoring,
+            threshold=settings.model.threshold,
+        ),
         device=device,
-        batch=settings.inference.batch,
-        max_n=settings.explain.max_n,
-        scoring=card.localisation.scoring if scoring == "card" else scoring,
         gate=Gate(settings.explain.budget),
     )
 

@@ -1,37 +1,57 @@
-"""The network as the daemon runs it: traced once for fixed batch sizes, frozen, warmed up.
+"""The network as the daemon runs it: by one runtime, for fixed batch sizes, warmed up.
 
 One graph classifies a batch and hands out the activations of the explained layer. From these a flagged
 picture is explained: in steps of a few maps, between which verdicts have their turn, or as a whole.
 """
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cached_property, partial
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, overload
 
 import numpy as np
-import tensorflow as tf
 from numpy.typing import NDArray
-from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from monitor.classify.device import Device
 from monitor.classify.gate import Gate
-from monitor.explain.score_cam import (
-    Scoring,
-    all_finite,
-    class_score,
-    masks,
-    scale_heat,
-    score_cam,
-    spread,
-)
+from monitor.classify.runtime import EXACT, GRAPHS, Precision, Run, Runtime
 from monitor.records import Heat
-
-Graph = Callable[..., Any]
 
 GoOn = Callable[[int, float], bool]
 """Asked before the first step and told after each: maps weighed, the step's seconds. Whether to go on."""
+
+
+@dataclass(slots=True, eq=False)
+class Activations(Sequence[Any]):
+    """What the explained layer gave for each picture of a batch: (1, fh, fw, c), copied when asked for.
+
+    Few pictures are flagged, so only theirs need copying out of the runtime's buffer. To be read before the
+    next batch is classified, which takes the buffer; RuntimeError after that.
+    """
+
+    tensor: Any
+    length: int
+    current: Callable[[], bool]
+    _taken: dict[int, Any] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return self.length
+
+    @overload
+    def __getitem__(self, index: int) -> Any: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Any]: ...
+    def __getitem__(self, index: int | slice) -> Any:
+        if isinstance(index, slice):
+            return [self[place] for place in range(*index.indices(self.length))]
+        place = range(self.length)[index]
+        if place not in self._taken:
+            if not self.current():
+                raise RuntimeError("activations are to be read before the next batch is classified")
+            part = self.tensor[place : place + 1]
+            self._taken[place] = part.copy() if isinstance(part, np.ndarray) else part
+        return self._taken[place]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -39,107 +59,68 @@ class Classified:
     """The network's answer to a batch of b pictures.
 
     `scores` (b,) float32, probability of a defect, 0..1. `features` (b, c) float32, the activations
-    averaged over space. `activations` b tensors (1, fh, fw, c), left where the device has them.
+    averaged over space. `activations` b tensors (1, fh, fw, c), see `Activations` for how long.
     """
 
     scores: NDArray[np.float32]
     features: NDArray[np.float32]
-    activations: list[Any]
+    activations: Sequence[Any]
 
 
 class Classifier:
-    """A Keras classifier made ready for one device.
+    """A classifier made ready by `runtime` of the graphs that it wrote into `folder`.
 
-    `model` ends in probabilities (n, classes); `layer` names the 4-D layer that is explained;
-    `defect_index` is the class whose score counts; `prepare` maps uint8 pictures (n, h, w, 3) in
-    blue-green-red to the network's input; `batch` is the largest batch. An explanation weighs `max_n` maps,
-    `step` at a time: by default one on a CPU, where a step takes as long as a verdict, and all on a GPU.
-    `gate` says whose turn it is at the device.
+    `size` is the (height, width) of pictures and `batch` the most that are shown at once. An explanation
+    weighs `max_n` maps, as many at a time as the graph of its steps was made for. `whole` makes it ready to
+    weigh them all at once as well. `gate` says whose turn it is, `device` what computes and how.
     """
 
     def __init__(
         self,
-        model: Any,
+        runtime: Runtime,
+        folder: Path,
         *,
-        layer: str,
-        defect_index: int,
-        prepare: Callable[[Any], Any],
-        size: tuple[int, int],
         device: Device,
-        batch: int = 8,
-        max_n: int = 10,
-        scoring: Scoring = "seed",
-        step: int | None = None,
+        size: tuple[int, int],
+        batch: int,
         gate: Gate | None = None,
+        whole: bool = False,
     ) -> None:
-        if device.precision == "mixed-float16":
-            model = _in_mixed_float16(model)
-        both = tf.keras.Model(model.inputs, [model.get_layer(layer).output, model.output])
-        self._size = size
-        self._device = device
+        self.device = device
+        self.batch = batch
+        self._gate = gate or Gate()
 
-        def classify(pictures: Any) -> tuple[Any, Any, Any]:
-            activations, probabilities = both(prepare(pictures), training=False)
-            activations = tf.cast(activations, tf.float32)
-            features = tf.reduce_mean(activations, axis=(1, 2))
-            return tf.cast(probabilities[:, defect_index], tf.float32), features, activations
-
-        def forward(inputs: Any) -> Any:
-            return tf.cast(model(inputs, training=False), tf.float32)
-
-        (rows, columns, channels) = both.outputs[0].shape[1:]
-        self.max_n = count = min(max_n, channels)
-        self._step = min(count, step or (1 if device.kind == "cpu" else count))
-
-        def choose(pictures: Any, activations: Any) -> tuple[Any, Any]:
-            """The maps to weigh (count, fh, fw), leading ones first, and the network's input (1, h, w, d)."""
-            inputs = tf.cast(prepare(pictures), tf.float32)
-            leading = tf.math.top_k(spread(activations)[0], k=count).indices
-            maps = tf.gather(tf.transpose(activations[0], [2, 0, 1]), leading)
-            sound = all_finite(inputs) & all_finite(activations)
-            return tf.where(sound[:, None, None], maps, 0.0), inputs
-
-        def weigh(maps: Any, inputs: Any, start: Any) -> Any:
-            """The weights of the maps from `start` on, as many as a step has."""
-            chosen = tf.gather(maps, tf.minimum(start + tf.range(self._step), count - 1))
-            shown = inputs * masks(chosen, tf.shape(inputs)[1:], scoring)
-            return class_score(forward(shown), tf.fill([self._step], defect_index), scoring) - baseline
-
-        def combine(maps: Any, weights: Any) -> tuple[Any, Any]:
-            heat = tf.nn.relu(tf.reduce_sum(weights[:, None, None] * maps, axis=0))
-            return scale_heat(heat[None])
-
-        def explain(pictures: Any, activations: Any) -> Any:
-            target = tf.fill([1], defect_index)
-            return score_cam(
-                forward, prepare(pictures), activations, target, max_n=max_n, scoring=scoring, chunk=None
-            )
+        def load(name: str, count: int = 1) -> Run:
+            precision: Precision = "fp32" if name in EXACT else device.precision
+            return runtime.load(folder / name, GRAPHS[name], count, precision)
 
         sizes = sorted({*(2**power for power in range(batch.bit_length())), batch})
-        self._classify = {size: self._ready(classify, self._pictures(size)) for size in sizes}
-        kept = tf.TensorSpec((1, rows, columns, channels), tf.float32)
-        maps, number = tf.TensorSpec((count, rows, columns), tf.float32), tf.TensorSpec((), tf.int32)
-        inputs = tf.TensorSpec(tuple(prepare(tf.zeros((1, *size, 3), tf.uint8)).shape), tf.float32)
-        baseline = float(forward(tf.zeros(inputs.shape))[0, defect_index]) if scoring == "paper" else 0.0
-        self._choose = self._ready(choose, self._pictures(1), kept)
-        self._weigh = self._ready(weigh, maps, inputs, number)
-        self._combine = self._ready(combine, maps, tf.TensorSpec((count,), tf.float32))
-        self._make_whole: Callable[[], Graph] = partial(self._ready, explain, self._pictures(1), kept)
-        self._gate = gate or Gate()
-        self.batch = batch
+        self._classify: Mapping[int, Run] = {count: load("classify", count) for count in sizes}
+        self._choose, self._combine = load("choose"), load("combine")
+        self._mask, self._weigh = load("mask"), load("weigh")
+        self._whole = load("whole") if whole else None
+        self._batches = 0
+        self.max_n = self._warm_up(size)
+
+    def _warm_up(self, size: tuple[int, int]) -> int:
+        """Run each graph once, so that no frame pays for a first run; gives how many maps are weighed."""
+        for count in self._classify:
+            answer = self.classify(np.zeros((count, *size, 3), np.uint8))
+        picture, activations = np.zeros((1, *size, 3), np.uint8), answer.activations[0]
+        maps, inputs = self._choose(picture, activations)
+        self._weigh(*self._mask(maps, inputs, np.zeros(1, np.int32)))
+        self._combine(maps, np.zeros(len(maps), np.float32))
+        if self._whole is not None:
+            self._whole(picture, activations)
+        return len(maps)
 
     def classify(self, pictures: NDArray[np.uint8]) -> Classified:
         """Judge (b, h, w, 3) uint8 pictures at the network's size; any b ≥ 1."""
-        answers = []
-        for start in range(0, len(pictures), self.batch):
-            with self._gate.first():
-                answers.append(self._classify_batch(pictures[start : start + self.batch]))
-        if len(answers) == 1:
-            return answers[0]
-        return Classified(
-            np.concatenate([answer.scores for answer in answers]),
-            np.concatenate([answer.features for answer in answers]),
-            [tensor for answer in answers for tensor in answer.activations],
+        if len(pictures) <= self.batch:
+            return self._classify_batch(pictures)
+        return _together(
+            self._classify_batch(pictures[start : start + self.batch])
+            for start in range(0, len(pictures), self.batch)
         )
 
     def explain(
@@ -158,60 +139,51 @@ class Classifier:
             with self._gate.after():
                 began = time.monotonic()
                 if maps is None:
-                    maps, inputs = self._choose(tf.constant(picture[None]), activations)
-                step = self._weigh(maps, inputs, tf.constant(weighed))[0].numpy()[: self.max_n - weighed]
+                    maps, inputs = self._choose(picture[None], activations)
+                (step,) = self._weigh(*self._mask(maps, inputs, np.array([weighed], np.int32)))
+                step = np.asarray(step)[: self.max_n - weighed]
                 seconds = time.monotonic() - began
             weights[weighed : weighed + len(step)] = step
             weighed += len(step)
             going = go_on(weighed, seconds)
         if not weighed:
             return np.zeros(activations.shape[1:3], np.float32), 0.0, 0
-        heat, strength = self._combine(maps, tf.constant(weights))
-        return heat.numpy()[0], float(strength.numpy()[0]), weighed
+        return *_heat(self._combine(maps, weights)), weighed
 
     def explain_whole(self, picture: NDArray[np.uint8], activations: Any) -> tuple[Heat, float]:
-        """The same heat and peak with all maps in one batch, which is quicker and holds up verdicts."""
-        with self._gate.after():
-            heat, strength = self._whole(tf.constant(picture[None]), activations)
-        return heat.numpy()[0], float(strength.numpy()[0])
+        """The same heat and peak with all maps in one batch, which is quicker and holds up verdicts.
 
-    @cached_property
-    def _whole(self) -> Graph:
-        return self._make_whole()
+        Only of a classifier that was made with `whole`.
+        """
+        if self._whole is None:
+            raise ValueError("this classifier explains in steps only")
+        with self._gate.after():
+            return _heat(self._whole(picture[None], activations))
 
     def _classify_batch(self, pictures: NDArray[np.uint8]) -> Classified:
         count = len(pictures)
         size = min(size for size in self._classify if size >= count)
         if size > count:
             pictures = np.concatenate([pictures, np.repeat(pictures[-1:], size - count, axis=0)])
-        scores, features, activations = self._classify[size](tf.constant(pictures))
+        self._batches += 1
+        this = self._batches
+        with self._gate.first():
+            scores, features, activations = self._classify[size](pictures)
         return Classified(
-            scores.numpy()[:count],
-            features.numpy()[:count],
-            [activations[index : index + 1] for index in range(count)],
+            np.array(scores, np.float32)[:count],
+            np.array(features, np.float32)[:count],
+            Activations(activations, count, lambda: self._batches == this),
         )
 
-    def _pictures(self, count: int) -> Any:
-        return tf.TensorSpec((count, *self._size, 3), tf.uint8)
 
-    def _ready(self, function: Graph, *inputs: Any) -> Graph:
-        """`function` traced for `inputs`, and run once so that no frame pays for it."""
-        # XLA fuses what a GPU would launch one by one; on a CPU oneDNN's kernels are faster.
-        traced = tf.function(function, jit_compile=self._device.kind == "gpu").get_concrete_function(*inputs)
-        # Constants let Grappler fold batch normalisation into the convolutions.
-        graph = convert_variables_to_constants_v2(traced) if self._device.kind == "cpu" else traced
-        graph(*(tf.zeros(spec.shape, spec.dtype) for spec in inputs))
-        return graph  # type: ignore[no-any-return]  # TensorFlow is untyped
+def _heat(answer: Sequence[Any]) -> tuple[Heat, float]:
+    heat, strength = answer
+    return np.array(heat, np.float32)[0], float(np.asarray(strength)[0])
 
 
-def _in_mixed_float16(model: Any) -> Any:
-    """The same network computing in float16 with float32 variables; the softmax stays in float32."""
-    last = model.layers[-1].name
-
-    def converted(layer: Any) -> Any:
-        policy = "float32" if layer.name == last else "mixed_float16"
-        return layer.__class__.from_config({**layer.get_config(), "dtype": policy})
-
-    clone = tf.keras.models.clone_model(model, clone_function=converted)
-    clone.set_weights(model.get_weights())
-    return clone
+def _together(answers: Iterable[Classified]) -> Classified:
+    """The answers to several batches as one; what a batch handed out is taken before the next is judged."""
+    parts = [(answer.scores, answer.features, answer.activations[:]) for answer in answers]
+    scores, features, activations = zip(*parts, strict=True)
+    kept = [part for batch in activations for part in batch]
+    return Classified(np.concatenate(scores), np.concatenate(features), kept)

@@ -3,17 +3,20 @@
 Written after TensorFlow's guide "Use a GPU"; the GPU half has been run against a stand-in only.
 """
 
-import importlib
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
+from monitor.classify.quiet import import_tensorflow
+from monitor.classify.runtime import Precision, RuntimeName
 from monitor.errors import DeviceError
 
 log = logging.getLogger(__name__)
 
-Precision = Literal["fp32", "mixed-float16"]
+_GPU_FILES = ("nvidia[0-9]*", "dxg", "kfd")
+"""Of /dev, one of which a GPU that TensorFlow can use brings: NVIDIA's driver, WSL's, AMD's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,12 +27,15 @@ class Device:
     name: str
     description: str
     precision: Precision
+    runtime: RuntimeName = "tensorflow"
 
 
 def choose_device(wanted: str, precision: str, gpus: Sequence[str]) -> Device:
     """The device for `wanted` (`auto`, `gpu`, `cpu`) among the names of the GPUs that TensorFlow sees.
 
-    `precision` is `auto`, `fp32` or `mixed-float16`. Raises DeviceError if a GPU is wanted and none is there.
+    `precision` is `auto`, `fp32`, `bf16` or `mixed-float16`; what `auto` takes on a CPU is settled when the
+    network is made ready (`ready.py`), `fp32` until then.
+    Raises DeviceError if a GPU is wanted and none is there.
     """
     if wanted == "gpu" and not gpus:
         raise DeviceError(
@@ -37,14 +43,21 @@ def choose_device(wanted: str, precision: str, gpus: Sequence[str]) -> Device:
             'or set device = "auto"'
         )
     on_gpu = bool(gpus) and wanted != "cpu"
-    # On a CPU half precision is emulated and slower than single.
-    taken: Precision = (
-        "mixed-float16" if precision == "mixed-float16" or (precision == "auto" and on_gpu) else "fp32"
-    )
+    # On a CPU float16 is emulated and slower than single precision.
+    taken: Precision = "fp32"
+    if precision == "mixed-float16" or (precision == "auto" and on_gpu):
+        taken = "mixed-float16"
+    elif precision == "bf16":
+        taken = "bf16"
     if on_gpu:
         return Device("gpu", "/GPU:0", gpus[0], taken)
     why = "as asked" if wanted == "cpu" else "TensorFlow sees no GPU"
     return Device("cpu", "/CPU:0", f"CPU ({why})", taken)
+
+
+def a_gpu_is_possible(devices: Path = Path("/dev")) -> bool:
+    """Whether any GPU's device file is there; if not, TensorFlow need not be asked, which takes seconds."""
+    return any(any(devices.glob(pattern)) for pattern in _GPU_FILES)
 
 
 def prepare_tensorflow(wanted: str, precision: str, threads: int, tensorflow: Any = None) -> Device:
@@ -54,7 +67,7 @@ def prepare_tensorflow(wanted: str, precision: str, threads: int, tensorflow: An
     TensorFlow's own choice. `tensorflow` is the module, or a stand-in for tests.
     """
     if tensorflow is None:
-        tensorflow = importlib.import_module("tensorflow")  # six seconds that no refused setting should cost
+        tensorflow = import_tensorflow()  # seconds that no refused setting should cost
     gpus = tensorflow.config.list_physical_devices("GPU")
     device = choose_device(wanted, precision, [gpu.name for gpu in gpus])
     try:

@@ -1,21 +1,5 @@
-"""TensorFlow without its life story on standard error."""
+"""What commands that cannot do without TensorFlow call first."""
 
-import os
+from monitor.classify.quiet import import_tensorflow
 
-
-def import_tensorflow() -> None:
-    """Import TensorFlow; what goes wrong comes as an exception, the rest is kept from the terminal.
-
-    Its libraries write some lines before they look at their log level, so descriptor 2 is turned away
-    for as long as the import takes.
-    """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    kept = os.dup(2)
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(nowhere, 2)
-        import tensorflow  # noqa: F401
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
+__all__ = ["import_tensorflow"]

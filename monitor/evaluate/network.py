@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,26 +54,27 @@ class Network:
 
 
 def network_of(
-    bundle: Bundle, *, device: str = "auto", batch: int = 8, minimum_area: float = 0.0005
+    bundle: Bundle,
+    *,
+    device: Literal["auto", "gpu", "cpu"] = "auto",
+    batch: int = 8,
+    minimum_area: float = 0.0005,
 ) -> Network:
     """Load the bundle's network onto `device` (`auto`, `gpu`, `cpu`); ModelError, DeviceError."""
-    from monitor.classify.classifier import Classifier  # noqa: PLC0415 (TensorFlow)
-    from monitor.classify.device import prepare_tensorflow  # noqa: PLC0415
-    from monitor.classify.preprocess import preprocess_graph  # noqa: PLC0415
+    from monitor.classify.ready import ready  # noqa: PLC0415 (not every evaluation loads a network)
+    from monitor.classify.ways import Wanted  # noqa: PLC0415
 
     card, familiarity = bundle.card, bundle.familiarity
-    taken = prepare_tensorflow(device, "auto", 0)
-    classifier = Classifier(
-        bundle.keras_model(),
-        layer=card.cam_layer,
-        defect_index=card.defect_class,
-        prepare=lambda pictures: preprocess_graph(card, pictures),
-        size=card.input_size,
-        device=taken,
+    # The same on every machine: what is measured is the model, not an arithmetic.
+    wanted = Wanted(
+        device=device,
+        runtime="tensorflow",
+        precision="fp32",
         batch=batch,
         max_n=card.localisation.max_n,
-        scoring=card.localisation.scoring,
+        whole=True,
     )
+    classifier = ready(bundle, wanted)
     return Network(
         name=card.name,
         sha256=card.model.sha256,

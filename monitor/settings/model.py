@@ -141,12 +141,15 @@ class InferenceSettings(Table):
 
     device: Literal["auto", "gpu", "cpu"] = "auto"
     """`gpu` refuses to start without one; `auto` takes one if there is one and says what it took."""
-    precision: Literal["auto", "fp32", "mixed-float16"] = "auto"
-    """Arithmetic of the network. `auto`: `mixed-float16` on a GPU, `fp32` on a CPU."""
+    runtime: Literal["auto", "tensorflow", "openvino", "onnxruntime"] = "auto"
+    """What runs the network on a CPU. `auto`: the fastest one installed; a GPU runs TensorFlow."""
+    precision: Literal["auto", "fp32", "bf16", "mixed-float16"] = "auto"
+    """Arithmetic of the network. `auto`: `mixed-float16` on a GPU and `bf16` on a CPU with instructions
+    for it, if the model's reference pictures are judged as in `fp32`, which is taken otherwise."""
     batch: Annotated[int, Field(ge=1, le=256)] = 8
     """Most network inputs in one pass."""
     threads: Annotated[int, Field(ge=0, le=1024)] = 0
-    """Threads for TensorFlow on the CPU; 0: as many as there are cores."""
+    """Threads for the network on the CPU; 0: as many as there are cores."""
 
 
 class ExplainSettings(Table):

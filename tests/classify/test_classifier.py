@@ -1,6 +1,9 @@
 """The network as the daemon runs it answers as the Keras model does, whatever the batch."""
 
 from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import keras
@@ -10,6 +13,9 @@ import tensorflow as tf
 
 from monitor.classify.classifier import Classifier
 from monitor.classify.device import Device
+from monitor.classify.graphs import fold_batch_norm, portable_graphs
+from monitor.classify.runtime import GRAPHS, Precision, Runtime, processor_has_bf16
+from monitor.classify.tensorflow_runtime import TensorFlowRuntime
 from monitor.explain.score_cam import score_cam
 
 CPU = Device("cpu", "/CPU:0", "CPU", "fp32")
@@ -37,11 +43,43 @@ def model() -> Any:
     return made
 
 
-def ready(model: Any, device: Device = CPU, **more: Any) -> Classifier:
-    options = {"batch": 6, "max_n": 3, "scoring": "seed", **more}
-    return Classifier(
-        model, layer="maps", defect_index=1, prepare=prepare, size=SIZE, device=device, **options
+def runtime_called(name: str) -> Runtime:
+    if name == "openvino":
+        pytest.importorskip("openvino", reason="OpenVINO is not installed")
+        from monitor.classify.openvino_runtime import OpenVinoRuntime
+
+        return OpenVinoRuntime()
+    if name == "onnxruntime":
+        pytest.importorskip("onnxruntime", reason="ONNX Runtime is not installed")
+        pytest.importorskip("tf2onnx", reason="tf2onnx is not installed")
+        from monitor.classify.onnx_runtime import OnnxRuntime
+
+        return OnnxRuntime()
+    return TensorFlowRuntime(compiled=name == "xla")
+
+
+@cache
+def ready(model: Any, name: str = "tensorflow", precision: Precision = "fp32", **more: Any) -> Classifier:
+    """`model` run by the runtime called `name`, by way of files, as the daemon does it."""
+    max_n, runtime = more.pop("max_n", 3), runtime_called(name)
+    whole = more.pop("whole", False)
+    graphs = portable_graphs(
+        model,
+        layer="maps",
+        defect_index=1,
+        prepare=prepare,
+        max_n=max_n,
+        step=more.pop("step", 1),
+        scoring=more.pop("scoring", "seed"),
+        half=precision == "mixed-float16",
+        whole=whole,
     )
+    assert not more
+    device = replace(CPU, precision=precision)
+    with TemporaryDirectory() as folder:
+        for part, graph in graphs.items():
+            runtime.write(graph, GRAPHS[part], Path(folder) / part, precision)
+        return Classifier(runtime, Path(folder), device=device, size=SIZE, batch=6, whole=whole)
 
 
 @pytest.fixture(scope="module")
@@ -49,8 +87,15 @@ def pictures() -> np.ndarray:
     return np.random.default_rng(5).integers(0, 256, (15, *SIZE, 3), np.uint8)
 
 
-def test_any_number_of_pictures_gets_the_models_own_scores(model: Any, pictures: np.ndarray) -> None:
-    classifier = ready(model)
+@pytest.fixture(scope="module", params=["tensorflow", "xla", "openvino", "onnxruntime"])
+def classifier(request: pytest.FixtureRequest, model: Any) -> Classifier:
+    """The model by each runtime in single precision; `xla` is what a GPU gets, here on the CPU."""
+    return ready(model, request.param)
+
+
+def test_any_number_of_pictures_gets_the_models_own_scores(
+    classifier: Classifier, model: Any, pictures: np.ndarray
+) -> None:
     wanted = model.predict(prepare(pictures).numpy(), verbose=0)[:, 1]
     for count in (1, 2, 3, 5, 6, 7, 15):
         answer = classifier.classify(pictures[:count])
@@ -59,18 +104,31 @@ def test_any_number_of_pictures_gets_the_models_own_scores(model: Any, pictures:
 
 
 def test_features_are_the_means_of_the_activations_that_are_handed_out(
-    model: Any, pictures: np.ndarray
+    classifier: Classifier, pictures: np.ndarray
 ) -> None:
-    answer = ready(model).classify(pictures[:3])
+    answer = classifier.classify(pictures[:3])
     for features, activations in zip(answer.features, answer.activations, strict=True):
-        np.testing.assert_allclose(features, activations.numpy()[0].mean(axis=(0, 1)), atol=1e-5)
+        np.testing.assert_allclose(features, np.asarray(activations)[0].mean(axis=(0, 1)), atol=1e-5)
+
+
+def test_activations_that_were_taken_stay_as_they_were(classifier: Classifier, pictures: np.ndarray) -> None:
+    answer = classifier.classify(pictures[:2])
+    taken = answer.activations[1]
+    before = np.array(taken)
+    later = classifier.classify(pictures[4:6])
+    assert np.array_equal(np.asarray(taken), before)
+    assert answer.activations[1] is taken
+    assert not np.array_equal(np.asarray(later.activations[1]), before)
+    with pytest.raises(RuntimeError, match="before the next batch"):
+        answer.activations[0]
 
 
 @pytest.mark.parametrize("scoring", ["seed", "paper"])
+@pytest.mark.parametrize("name", ["tensorflow", "xla", "openvino", "onnxruntime"])
 def test_an_explanation_from_kept_activations_equals_one_from_scratch(
-    model: Any, pictures: np.ndarray, scoring: Any
+    model: Any, pictures: np.ndarray, scoring: Any, name: str
 ) -> None:
-    classifier = ready(model, scoring=scoring)
+    classifier = ready(model, name, scoring=scoring)
     kept = classifier.classify(pictures[:4]).activations[2]
     heat, strength, weighed = classifier.explain(pictures[2], kept)
     assert weighed == 3
@@ -97,7 +155,9 @@ def test_an_explanation_broken_off_equals_one_with_as_many_maps_as_were_weighed(
     for wanted in (1, 4, 7):
         heat, strength, weighed = classifier.explain(pictures[0], kept, lambda maps, _, to=wanted: maps < to)
         assert weighed == min(7, -(-wanted // step) * step)
-        whole, peak = ready(model, max_n=weighed, scoring=scoring).explain_whole(pictures[0], kept)
+        whole, peak = ready(model, max_n=weighed, scoring=scoring, whole=True).explain_whole(
+            pictures[0], kept
+        )
         np.testing.assert_allclose(heat, whole, atol=1e-5)
         assert strength == pytest.approx(peak, rel=1e-4)
 
@@ -125,15 +185,76 @@ def test_an_explanation_says_what_each_step_took(model: Any, pictures: np.ndarra
 
 def test_a_picture_of_no_sound_numbers_has_no_evidence(model: Any, pictures: np.ndarray) -> None:
     classifier = ready(model)
-    broken = tf.fill((1, 12, 10, 8), float("nan"))
+    broken = np.full((1, 12, 10, 8), np.nan, np.float32)
     heat, strength, _ = classifier.explain(pictures[0], broken)
     assert (strength, heat.max()) == (0, 0)
 
 
-def test_half_precision_keeps_the_scores_within_two_hundredths(model: Any, pictures: np.ndarray) -> None:
+@pytest.mark.parametrize(
+    ("name", "precision"),
+    [("tensorflow", "mixed-float16"), ("tensorflow", "bf16"), ("openvino", "bf16")],
+)
+def test_half_precision_keeps_the_scores_within_two_hundredths(
+    model: Any, pictures: np.ndarray, name: str, precision: Precision
+) -> None:
     # Float16 on a CPU is emulated: slow, but its numbers are those of a GPU's policy.
-    half = ready(model, replace(CPU, precision="mixed-float16")).classify(pictures)
+    if precision == "bf16" and not processor_has_bf16(Path("/proc/cpuinfo").read_text()):
+        pytest.skip("the processor has no instructions for bfloat16")
+    half = ready(model, name, precision).classify(pictures)
     full = ready(model).classify(pictures)
     np.testing.assert_allclose(half.scores, full.scores, atol=0.02)
     assert np.abs(half.scores - full.scores).max() > 0  # it did compute in another precision
     assert model.layers[1].compute_dtype == "float32"  # and the model handed in is as it was
+
+
+def test_graphs_have_the_ends_that_are_named_and_no_others(model: Any) -> None:
+    graphs = portable_graphs(
+        model, layer="maps", defect_index=1, prepare=prepare, max_n=3, step=1, scoring="seed", whole=True
+    )
+    assert set(graphs) == set(GRAPHS)
+    for name, graph in graphs.items():
+        nodes = tf.compat.v1.GraphDef.FromString(graph).node
+        read = {source.removeprefix("^").split(":")[0] for node in nodes for source in node.input}
+        assert {node.name for node in nodes if node.op == "Placeholder"} == set(GRAPHS[name].inputs)
+        assert {node.name for node in nodes} - read == set(GRAPHS[name].outputs)
+
+
+def test_folding_changes_no_answer_and_leaves_nothing_for_the_normalisation_to_do(model: Any) -> None:
+    images = np.random.default_rng(8).normal(0, 1, (4, *SIZE, 3)).astype(np.float32)
+    before = model.get_weights()
+    folded = fold_batch_norm(model, "maps")
+    np.testing.assert_allclose(folded(images), model(images), atol=1e-6)
+    (norm,) = [layer for layer in folded.layers if isinstance(layer, keras.layers.BatchNormalization)]
+    np.testing.assert_array_equal(norm.gamma.numpy(), 1)
+    np.testing.assert_array_equal(norm.moving_mean.numpy(), 0)
+    for old, now in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, now)
+
+
+@pytest.mark.parametrize("seen", ["explained", "branch", "output"])
+def test_a_convolution_whose_own_answer_is_seen_is_not_folded(seen: str) -> None:
+    inputs = keras.Input((16, 16, 3))
+    convolved = keras.layers.Conv2D(4, 3, name="conv")(inputs)
+    normed = keras.layers.BatchNormalization(name="norm")(convolved)
+    x = keras.layers.Add()([normed, convolved]) if seen == "branch" else normed
+    x = keras.layers.Dense(2, activation="softmax")(keras.layers.GlobalAveragePooling2D()(x))
+    made = keras.Model(inputs, [x, convolved] if seen == "output" else x)
+    made.get_layer("norm").moving_variance.assign(np.full(4, 0.3))
+    folded = fold_batch_norm(made, "conv" if seen == "explained" else "norm")
+    np.testing.assert_array_equal(
+        folded.get_layer("conv").kernel.numpy(), made.get_layer("conv").kernel.numpy()
+    )
+
+
+@pytest.mark.parametrize(
+    ("flags", "has"),
+    [
+        ("processor : 0\nflags\t\t: fpu avx512_bf16 sse", True),
+        ("flags : fpu amx_bf16", True),
+        ("Features : fp asimd bf16", True),
+        ("flags : fpu avx512f", False),
+        ("", False),
+    ],
+)
+def test_instructions_for_bf16_are_read_from_the_processors_own_list(flags: str, has: bool) -> None:
+    assert processor_has_bf16(flags) is has

@@ -1,0 +1,60 @@
+"""OpenVINO as a runtime (`pip install 'defect-monitor[openvino]'`).
+
+TensorFlow is needed to write, not to run.
+"""
+
+import importlib
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from monitor.classify.runtime import Precision, Run, RuntimeName, Signature
+
+
+class OpenVinoRuntime:
+    """Graphs in OpenVINO's own format, compiled at load for one size of batch. `threads` 0: one a core."""
+
+    name: RuntimeName = "openvino"
+
+    def __init__(self, threads: int = 0) -> None:
+        self._core = importlib.import_module("openvino").Core()
+        self._threads = threads or len(os.sched_getaffinity(0))
+
+    def write(self, graph: bytes, signature: Signature, path: Path, precision: Precision) -> None:
+        """Write `graph` as an .xml and a .bin, the weights in float32 whatever the precision of the sums."""
+        with tempfile.NamedTemporaryFile(suffix=".pb") as file:
+            file.write(graph)
+            file.flush()
+            model = self._core.read_model(file.name)
+        save = importlib.import_module("openvino").save_model
+        save(model, path.with_suffix(".xml"), compress_to_fp16=False)
+
+    def load(self, path: Path, signature: Signature, batch: int, precision: Precision) -> Run:
+        """Compile for `batch`; the answers lie in buffers that the next call overwrites."""
+        model = self._core.read_model(path.with_suffix(".xml"))
+        shape = model.input(f"{signature.inputs[0]}:0").partial_shape
+        if shape.is_dynamic:
+            model.reshape(
+                {f"{signature.inputs[0]}:0": [batch, *(side.get_length() for side in list(shape)[1:])]}
+            )
+        options = {
+            "PERFORMANCE_HINT": "LATENCY",
+            "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
+            "INFERENCE_NUM_THREADS": self._threads,
+            "ENABLE_CPU_PINNING": False,  # capture processes need the same cores
+        }
+        compiled = self._core.compile_model(model, "CPU", options)
+        request = compiled.create_infer_request()
+        inputs = [compiled.input(f"{name}:0") for name in signature.inputs]
+        outputs = [compiled.output(f"{name}:0") for name in signature.outputs]
+
+        def run(*arrays: Any) -> Sequence[Any]:
+            given = {port: np.ascontiguousarray(array) for port, array in zip(inputs, arrays, strict=True)}
+            answer = request.infer(given, share_inputs=True, share_outputs=True)
+            return [answer[port] for port in outputs]
+
+        return run

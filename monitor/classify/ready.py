@@ -1,0 +1,208 @@
+"""From a bundle to a classifier: made ready once, kept, and checked before it is trusted.
+
+`auto` takes the fastest way, in an order that was measured (`bench classify`), whose answers to the bundle's
+reference pictures are those of single precision. Where a way fails, the next one is taken, and the log says
+why; the last is TensorFlow in single precision, which the others are compared with.
+"""
+
+import hashlib
+import logging
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import cached_property, partial
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from monitor.classify.bundle import Bundle
+from monitor.classify.cache import cache_folder, entry
+from monitor.classify.classifier import Classifier
+from monitor.classify.device import Device, prepare_tensorflow
+from monitor.classify.gate import Gate
+from monitor.classify.reference_check import Expected, answers, difference
+from monitor.classify.runtime import EXACT, GRAPHS, Precision, Runtime, RuntimeName
+from monitor.classify.ways import Wanted, find_device, ways
+from monitor.errors import DeviceError, ModelError
+
+log = logging.getLogger(__name__)
+
+_MAKERS = ("classify/*.py", "explain/score_cam.py")
+"""Of this package: the code by which graphs and files are made. What another version made is made again."""
+
+_DECIDING = ("defect-monitor", "tensorflow", "keras", "openvino", "onnxruntime", "tf2onnx")
+
+
+def ready(
+    bundle: Bundle, wanted: Wanted, *, device: Device | None = None, gate: Gate | None = None
+) -> Classifier:
+    """The classifier that `wanted` asks for, warm. Raises DeviceError or ModelError.
+
+    `device` is what `prepare_tensorflow` took, where that was called already; `gate` says whose turn it is
+    at the device.
+    """
+    device, prepared = (find_device(wanted), False) if device is None else (device, True)
+    workshop = _Workshop(bundle, wanted, device, prepared, gate or Gate())
+    possible = list(ways(wanted, device, referenced=bool(bundle.references)))
+    for place, (name, precision) in enumerate(possible):
+        last = place == len(possible) - 1
+        try:
+            classifier, trouble = workshop.ready(name, replace(device, runtime=name, precision=precision))
+        except Exception as error:  # whatever a library raises over a graph it does not like
+            if last or isinstance(error, ModelError | DeviceError):
+                raise _unready(name, error) from error
+            log.warning("%s cannot run the network: %s", name, error)
+            continue
+        if trouble and not last:
+            log.warning("%s in %s is not taken: %s", name, precision, trouble)
+            continue
+        if trouble:
+            log.warning("%s in %s differs from what the bundle expects: %s", name, precision, trouble)
+        log.info(
+            "network ready", extra={"runtime": name, "precision": precision, "device": device.description}
+        )
+        return classifier
+    raise AssertionError("there is always a way")
+
+
+def _unready(name: str, error: Exception) -> Exception:
+    if isinstance(error, ModelError | DeviceError):
+        return error
+    first = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return ModelError(f"{name} cannot run the network: {first}")
+
+
+class _Workshop:
+    """Makes classifiers of one bundle; builds the network once at most, and only if need be."""
+
+    def __init__(self, bundle: Bundle, wanted: Wanted, device: Device, prepared: bool, gate: Gate) -> None:
+        self._prepared = prepared  # whether TensorFlow is set up
+        self._bundle = bundle
+        self._wanted = wanted
+        self._gate = gate
+        self._device = device
+        card = bundle.card
+        self._scoring = card.localisation.scoring if wanted.scoring == "card" else wanted.scoring
+        self._threshold = card.threshold if wanted.threshold is None else wanted.threshold
+        self._folder = cache_folder(bundle.path, os.environ)
+
+    def ready(self, name: RuntimeName, device: Device) -> tuple[Classifier, str | None]:
+        """A classifier, and what of its answers is not as single precision has them."""
+        runtime = self._runtime(name, device)
+        make = partial(self._make, runtime, device.precision)
+        with entry(self._folder, self._parts(name, device), make) as (folder, remembered):
+            classifier = self._load(runtime, folder, device, self._wanted.batch)
+        expected = [(score, None if peak is None else tuple(peak)) for score, peak in remembered["expected"]]
+        return classifier, difference(classifier, self._bundle, expected, self._threshold)
+
+    def _runtime(self, name: RuntimeName, device: Device) -> Runtime:
+        """The runtime, imported now and not before."""
+        if name == "openvino":
+            from monitor.classify.openvino_runtime import OpenVinoRuntime  # noqa: PLC0415
+
+            return OpenVinoRuntime(self._wanted.threads)
+        if name == "onnxruntime":
+            from monitor.classify.onnx_runtime import OnnxRuntime  # noqa: PLC0415
+
+            return OnnxRuntime(self._wanted.threads)
+        return self._tensorflow(device)
+
+    def _tensorflow(self, device: Device) -> Runtime:
+        if not self._prepared:
+            prepare_tensorflow(device.kind, device.precision, self._wanted.threads)
+            self._prepared = True
+        from monitor.classify.tensorflow_runtime import TensorFlowRuntime  # noqa: PLC0415
+
+        return TensorFlowRuntime(compiled=device.kind == "gpu")
+
+    def _parts(self, name: RuntimeName, device: Device) -> Mapping[str, Any]:
+        """All that decides what is made."""
+        card = self._bundle.card.model_dump(mode="json", exclude={"training", "figures", "threshold_origin"})
+        return {
+            "code": _code(),
+            "card": card,
+            "runtime": name,
+            "device": device.kind,
+            "precision": device.precision,
+            "max_n": self._wanted.max_n,
+            "whole": self._wanted.whole,
+            "scoring": self._scoring,
+            "threshold": self._threshold,
+            "versions": {package: _version(package) for package in _DECIDING},
+        }
+
+    def _make(self, runtime: Runtime, precision: Precision, folder: Path) -> Mapping[str, Any]:
+        log.info(
+            "making the network ready for %s in %s; it is kept for the next start", runtime.name, precision
+        )
+        graphs = self._graphs(half=True) if precision == "mixed-float16" else self._single
+        _write(runtime, graphs, folder, precision)
+        return {"expected": self._expected}
+
+    def _load(self, runtime: Runtime, folder: Path, device: Device, batch: int) -> Classifier:
+        size, whole = self._bundle.card.input_size, self._wanted.whole
+        return Classifier(
+            runtime, folder, device=device, size=size, batch=batch, gate=self._gate, whole=whole
+        )
+
+    @cached_property
+    def _single(self) -> Mapping[str, bytes]:
+        return self._graphs(half=False)
+
+    @cached_property
+    def _model(self) -> Any:
+        self._tensorflow(Device("cpu", "/CPU:0", "CPU", "fp32"))  # set up before Keras imports it
+        return self._bundle.keras_model()
+
+    @cached_property
+    def _expected(self) -> Expected:
+        """What TensorFlow in single precision says of the references."""
+        device = Device("cpu", "/CPU:0", "CPU", "fp32")
+        runtime = self._tensorflow(device)
+        with TemporaryDirectory(prefix="defect-monitor-") as scratch:
+            _write(runtime, self._single, Path(scratch), "fp32")
+            classifier = self._load(runtime, Path(scratch), device, 1)
+            return answers(classifier, self._bundle, self._threshold)
+
+    @property
+    def _step(self) -> int:
+        """Maps weighed at a time: on a CPU one takes as long as a verdict, on a GPU all hardly longer."""
+        return 1 if self._device.kind == "cpu" else self._wanted.max_n
+
+    def _graphs(self, *, half: bool) -> Mapping[str, bytes]:
+        from monitor.classify.graphs import portable_graphs  # noqa: PLC0415 (Keras: seconds)
+        from monitor.classify.preprocess import preprocess_graph  # noqa: PLC0415
+
+        card = self._bundle.card
+        return portable_graphs(
+            self._model,
+            layer=card.cam_layer,
+            defect_index=card.defect_class,
+            prepare=partial(preprocess_graph, card),
+            max_n=self._wanted.max_n,
+            step=self._step,
+            scoring=self._scoring,
+            half=half,
+            whole=self._wanted.whole,
+        )
+
+
+def _write(runtime: Runtime, graphs: Mapping[str, bytes], folder: Path, precision: Precision) -> None:
+    for name, graph in graphs.items():
+        runtime.write(graph, GRAPHS[name], folder / name, "fp32" if name in EXACT else precision)
+
+
+def _code() -> str:
+    digest = hashlib.sha256()
+    package = Path(__file__).parents[1]
+    for path in sorted(path for pattern in _MAKERS for path in package.glob(pattern)):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None

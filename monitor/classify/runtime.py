@@ -1,0 +1,72 @@
+"""The seam between the network and what runs it: TensorFlow, OpenVINO or ONNX Runtime.
+
+A few graphs go over it, made once of a bundle (`graphs.py`): one classifies pictures, the others explain a
+flagged one. A runtime writes a graph into a file of its own kind, and later loads that file without whatever
+made it.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+Precision = Literal["fp32", "bf16", "mixed-float16"]
+RuntimeName = Literal["tensorflow", "openvino", "onnxruntime"]
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """What goes into a graph and what comes out, by name and in order."""
+
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+
+
+GRAPHS: dict[str, Signature] = {
+    "classify": Signature(("pictures",), ("scores", "features", "activations")),
+    "choose": Signature(("pictures", "activations"), ("maps", "inputs")),
+    "mask": Signature(("maps", "inputs", "start"), ("masked",)),
+    "weigh": Signature(("masked",), ("weights",)),
+    "combine": Signature(("maps", "weights"), ("heat", "strength")),
+    "whole": Signature(("pictures", "activations"), ("heat", "strength")),
+}
+"""The graphs of a network by name; `graphs.py` says what each maps."""
+
+EXACT = frozenset({"choose", "mask", "combine"})
+"""Graphs that run no network: reduced precision would gain nothing and change which maps are weighed."""
+
+Run = Callable[..., Sequence[Any]]
+"""Arrays to arrays (or what `numpy.asarray` takes), valid until the next call. For one thread at a time."""
+
+
+class Runtime(Protocol):
+    """Runs graphs. Whatever goes wrong inside comes out as it is; `ready.py` tells it from mistakes."""
+
+    name: RuntimeName
+
+    def write(self, graph: bytes, signature: Signature, path: Path, precision: Precision) -> None:
+        """Write the frozen TensorFlow graph `graph` into files named `path` and a suffix."""
+
+    def load(self, path: Path, signature: Signature, batch: int, precision: Precision) -> Run:
+        """Make ready to run what `write` wrote at `path`, for batches of `batch` pictures."""
+
+
+_NEEDED: dict[RuntimeName, tuple[str, ...]] = {
+    "tensorflow": (),
+    "openvino": ("openvino",),
+    "onnxruntime": ("onnxruntime", "tf2onnx"),
+}
+
+
+def installed(name: RuntimeName) -> bool:
+    """Whether all that the runtime needs is installed; nothing is imported."""
+    return all(find_spec(module) is not None for module in _NEEDED[name])
+
+
+def processor_has_bf16(cpuinfo: str) -> bool:
+    """Whether `cpuinfo`, the text of /proc/cpuinfo, tells of instructions for bfloat16."""
+    flags = next(
+        (line for line in cpuinfo.splitlines() if line.startswith(("flags", "Features"))), ""
+    ).split()
+    return not {"avx512_bf16", "amx_bf16", "bf16"}.isdisjoint(flags)

@@ -1,0 +1,96 @@
+"""What may run the network on this machine, and in which precision, best first."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from monitor.classify.device import Device, a_gpu_is_possible, choose_device, prepare_tensorflow
+from monitor.classify.runtime import Precision, RuntimeName, installed, processor_has_bf16
+from monitor.errors import DeviceError
+
+Way = tuple[RuntimeName, Precision]
+
+_ON_CPU: tuple[Way, ...] = (
+    ("openvino", "bf16"),
+    ("tensorflow", "bf16"),
+    ("openvino", "fp32"),
+    ("onnxruntime", "fp32"),
+    ("tensorflow", "fp32"),
+)
+"""Fastest first."""
+
+_ON_GPU: tuple[Way, ...] = (
+    ("tensorflow", "mixed-float16"),
+    ("tensorflow", "fp32"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is asked for; `threads` 0 is as many as there are cores, `threshold` None the bundle's.
+
+    `whole`: explanations are also wanted in one batch.
+    """
+
+    device: Literal["auto", "gpu", "cpu"] = "auto"
+    runtime: Literal["auto"] | RuntimeName = "auto"
+    precision: Literal["auto"] | Precision = "auto"
+    threads: int = 0
+    batch: int = 8
+    max_n: int = 10
+    scoring: Literal["card", "seed", "paper"] = "card"
+    threshold: float | None = None
+    whole: bool = False
+
+
+def find_device(wanted: Wanted) -> Device:
+    """The processor to use; TensorFlow is asked, and set up, only where there may be a GPU."""
+    if wanted.device != "cpu" and a_gpu_is_possible():
+        return prepare_tensorflow(wanted.device, wanted.precision, wanted.threads)
+    device = choose_device(wanted.device, wanted.precision, [])
+    return device if wanted.device == "cpu" else replace(device, description="CPU (the machine has no GPU)")
+
+
+def ways(wanted: Wanted, device: Device, *, referenced: bool) -> Iterator[Way]:
+    """What may serve, best first; never nothing. Raises DeviceError where nothing can do what is asked.
+
+    `referenced`: whether the bundle has pictures by which a way can be checked.
+    """
+    if wanted.runtime != "auto" and not installed(wanted.runtime):
+        raise DeviceError(
+            f'runtime = "{wanted.runtime}", but it is not installed: '
+            f"pip install 'defect-monitor[{wanted.runtime}]', or set runtime = \"auto\""
+        )
+    if device.kind == "gpu" and (wanted.runtime not in ("auto", "tensorflow") or wanted.precision == "bf16"):
+        raise DeviceError(
+            "a GPU runs TensorFlow in fp32 or mixed-float16: set the device, runtime or precision to auto"
+        )
+    has_bf16 = device.kind == "cpu" and processor_has_bf16(_cpuinfo())
+    if wanted.precision == "bf16" and not has_bf16:
+        raise DeviceError(
+            'precision = "bf16", but the processor has no instructions for it: set precision = "auto"'
+        )
+    if wanted.precision == "mixed-float16":
+        if wanted.runtime not in ("auto", "tensorflow"):
+            raise DeviceError(f"precision = \"mixed-float16\" is TensorFlow's alone, not {wanted.runtime}'s")
+        yield "tensorflow", "mixed-float16"
+        return
+    found = False
+    for name, precision in _ON_GPU if device.kind == "gpu" else _ON_CPU:
+        asked = wanted.runtime in ("auto", name) and wanted.precision in ("auto", precision)
+        # Without references nothing shows that another way answers alike: only what is asked for is taken.
+        checked = referenced or precision in (wanted.precision, "fp32")
+        trusted = referenced or name in (wanted.runtime, "tensorflow")
+        if asked and checked and trusted and installed(name) and (precision != "bf16" or has_bf16):
+            found = True
+            yield name, precision
+    if not found:
+        raise DeviceError(f'runtime = "{wanted.runtime}" does not compute in {wanted.precision}')
+
+
+def _cpuinfo() -> str:
+    try:
+        return Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
