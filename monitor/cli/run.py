@@ -23,6 +23,7 @@ def run(
     from monitor.cli.threads import leave_the_cores_to_the_network
 
     leave_the_cores_to_the_network()
+    from monitor.classify.runtime import installed
     from monitor.cli.quiet import import_tensorflow
     from monitor.cli.signals import leave, stop_on_signals
     from monitor.log import start_log
@@ -34,7 +35,8 @@ def run(
 
     depths: list[Callable[[], Mapping[str, int]]] = []
     tell_on_signal(lambda: depths[0]() if depths else {})  # before any thread is started
-    import_tensorflow()
+    if settings.inference.runtime == "tensorflow" or not (installed("openvino") or installed("onnxruntime")):
+        import_tensorflow()  # now, while no other thread has anything to say
     from monitor.daemon import Daemon
     from monitor.service import Service
 

@@ -108,11 +108,11 @@ class Daemon:
 
     def _assemble(self) -> None:
         wanted, card = self._settings, self._bundle.card
-        device = assembly.device(wanted)
+        classifier = assembly.classifier(wanted, self._bundle)
+        device = classifier.device
         self._metrics.model(
             name=card.name, sha256=card.model.sha256, device=device.description, precision=device.precision
         )
-        classifier = assembly.classifier(wanted, self._bundle, device)
         self._reporter = Reporter(
             assembly.explaining(wanted, card, classifier.explain),
             self._delivery.publish,
