@@ -120,6 +120,18 @@ def test_the_doctor_looks_at_what_the_service_uses_beside_it(machine):
     assert checks["outbox"]["what"].startswith("/var/lib/defect-monitor: fsync")
 
 
+def test_stacks_are_told_to_the_journal_and_collected_with_it(machine):
+    machine.note("SIGUSR1, and a support bundle")
+    machine.run("systemctl kill -s USR1 --kill-whom=main defect-monitor")
+    machine.wait_for("journalctl --quiet --unit=defect-monitor --grep='thread judge:'", bool, 30)
+    assert machine.show("ActiveState", "NRestarts") == ["active", "0"]
+    machine.run(f"defect-monitor support-bundle -c {SETTINGS} --out /root/help.tar.gz", timeout=300)
+    log = machine.run("tar -xOzf /root/help.tar.gz help/log.txt")
+    assert "thread judge: " in log
+    assert "waiting: camera left " in log
+    assert "defect_monitor_build_info" in machine.run("tar -xOzf /root/help.tar.gz help/metrics.txt")
+
+
 def test_a_reload_adds_a_camera_and_leaves_the_others_alone(machine):
     machine.note("reload")
     before = main_process(machine)
