@@ -290,7 +290,7 @@ def test_upgrade_and_roll_back_keep_settings_and_take_effect_at_a_restart(machin
 def test_uninstalling_leaves_settings_and_data(machine):
     machine.note("uninstall")
     settings = machine.read(SETTINGS)
-    machine.run("systemctl enable defect-monitor@two; make uninstall", folder=SOURCES)
+    machine.run("systemctl enable defect-monitor@two; make uninstall", folder=SOURCES, timeout=900)
     assert machine.ask("systemctl list-unit-files --no-legend 'defect-monitor*'") == ""
     assert machine.ask("ls -d /opt/defect-monitor /usr/local/bin/defect-monitor 2>/dev/null") == ""
     assert processes(machine) == []
