@@ -25,9 +25,10 @@ class Camera:
     `launch` starts that process on the other end of a connection, which it takes over (see `capture.worker`).
     Frames are numbered over all replacements. Each number is either taken by the consumer or counted in
     exactly one Gap: `overload` where it gave way to newer frames, `late` where it had waited more than
-    `max_age` seconds, `unreadable`, `unusable` or `frozen` where it could not be judged. The time in which
-    nothing came is told in Gaps without frames, whose cause is that of the failure, `stalled` after a
-    silence of more than `silence` seconds (0: never), or `crashed` where the process died.
+    `max_age` seconds, `stopping` where no time was left to judge it, `unreadable`, `unusable` or `frozen`
+    where it could not be judged. The time in which nothing came is told in Gaps without frames, whose cause
+    is that of the failure, `stalled` after a silence of more than `silence` seconds (0: never), or `crashed`
+    where the process died.
 
     With `every` the source is held back so that nothing is lost on this side; otherwise the oldest of more
     than `buffer` waiting frames gives way. A `finite` source is not read again when its process dies: from
@@ -136,6 +137,15 @@ class Camera:
         by_itself = self._supervisor.stop(timeout)
         self._finish()
         return by_itself
+
+    def abandon(self) -> None:
+        """There is no time left to judge what still waits: it is told as lost to `stopping`. After `stop`."""
+        now = time.monotonic()
+        with self._changed:
+            while self._waiting:
+                frame = self._waiting.popleft()
+                self._gaps.add("stopping", frame.number, frame.captured_at, now)
+        self._report_all(self._flushed())
 
     def hear(self, message: Message, ring: ReaderRing | None) -> None:
         """Takes in what the capture process says."""

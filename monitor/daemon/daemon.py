@@ -164,8 +164,9 @@ class Daemon:
     def _end(self, judging: threading.Thread, reporting: threading.Thread) -> None:
         self._line.stop(_CAMERAS_END)
         judging.join(_JUDGE)
-        if judging.is_alive():  # perhaps held back by a full queue of flagged frames
+        if judging.is_alive():  # held back by a full queue of flagged frames, or by too many to judge in time
             self._reporter.hurry()
+            self._line.abandon()
             judging.join(_JUDGE)
         self._reporter.close()
         while reporting.is_alive() and not self._stopping.is_set():  # the input has ended: there is time

@@ -95,6 +95,11 @@ class Line:
         for ender in enders:
             ender.join()
 
+    def abandon(self) -> None:
+        """Tell as lost what still waits to be judged; after `stop`."""
+        for camera in self._cameras.values():
+            camera.abandon()
+
     def broken(self) -> list[str]:
         """What ended cameras that should not have ended, a sentence each."""
         with self._lock:

@@ -325,6 +325,18 @@ def test_what_was_lost_before_a_source_went_down_is_told_while_it_is_down():
     assert listener.lost() == 1
 
 
+def test_frames_that_nobody_has_time_to_judge_are_told_when_they_are_abandoned():
+    camera, listener = make(lambda: Script([PICTURE] * 5), buffer=8)
+    camera.start()
+    wait_for(lambda: camera.captured == 5)
+    camera.stop(5)
+    listener.keep(camera.take(2))
+    assert not camera.ended
+    camera.abandon()
+    assert camera.ended
+    assert [(gap.first, gap.last, gap.frames, gap.cause) for gap in listener.gaps] == [(2, 4, 3, "stopping")]
+
+
 def test_stop_before_start_and_twice_is_no_fault():
     camera, listener = make(lambda: Script([]))
     assert camera.stop(1)
