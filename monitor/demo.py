@@ -76,6 +76,11 @@ class Tally:
         return sum(seen.hit for seen in self.seen)
 
     @property
+    def without_box(self) -> int:
+        """Flagged frames without a place, as where the demo ended before they were explained."""
+        return sum(not seen.event.regions for seen in self.seen)
+
+    @property
     def elsewhere(self) -> int:
         """Boxes that lie on no defect."""
         return sum(seen.elsewhere for seen in self.seen)

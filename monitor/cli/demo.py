@@ -130,6 +130,7 @@ def _summarise(tally: "Tally", out: Path, console: "Console") -> None:
         "flagged": f"{len(tally.seen)} events came through Redis",
         "defects simulated": f"{tally.defects}, on frames not inspected {tally.defects_not_inspected}",
         "hits": f"{tally.hits} flagged with a box on the defect",
+        "without a box": f"{tally.without_box} flagged, and the event says why",
         "misses": f"{tally.missed} not flagged",
         "boxes elsewhere": f"{tally.elsewhere}",
         "capture to verdict": f"p50 {ms(tally.verdict[0])}, p99 {ms(tally.verdict[1])}",
