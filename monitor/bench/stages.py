@@ -7,6 +7,7 @@ copy, that of the network its operations over the rate of a large matrix product
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry
 
 from monitor import assembly
@@ -38,6 +40,21 @@ from monitor.settings import parse_settings
 _ROUNDS = 5
 
 
+@dataclass(frozen=True, slots=True)
+class _Clean:
+    """An answer that finds nothing, in no time."""
+
+    features: NDArray[np.float32]
+
+    @property
+    def scores(self) -> NDArray[np.float32]:
+        return np.zeros(len(self.features), np.float32)
+
+    @property
+    def activations(self) -> tuple[()]:
+        return ()
+
+
 def stages(setup: Setup) -> list[Row]:
     """Milliseconds of one core a frame (a map, an event) in each stage, with the floor where there is one."""
     recording = video(setup.folder / "one-in-10.mp4", 300, one_in(10))
@@ -48,13 +65,13 @@ def stages(setup: Setup) -> list[Row]:
     classifier = assembly.classifier(wanted, bundle, assembly.device(wanted))
     size = bundle.card.input_size
     fitted = np.stack([fit(frame, size) for frame in frames[:8]])
-    answer = classifier.classify(fitted)
+    features = np.array(classifier.classify(fitted).features)
     copied, product = _bandwidth(), _rate()
     work = operations(bundle.keras_model())
     limits = Limits(**wanted.sanity.model_dump(exclude={"enabled"}))
     shown = frames[5]  # one with a defect
-    defect = classifier.classify(fit(shown, size)[None])
-    heat, strength, _ = classifier.explain(fit(shown, size), defect.activations[0])
+    kept = classifier.classify(fit(shown, size)[None]).activations[0]
+    heat, strength, _ = classifier.explain(fit(shown, size), kept)
     patch = HeatPatch(heat, Box(0, 0, shown.shape[1], shown.shape[0]), strength)
     spread = partial(
         frame_heat,
@@ -70,7 +87,7 @@ def stages(setup: Setup) -> list[Row]:
     regions = located()
     drawn = partial(_drawn, shown, regions, spread_out)
     frame = _frame(shown, fitted[:1])
-    rules = assembly.judgement(wanted, bundle, lambda pictures: _first(answer, len(pictures)))
+    rules = assembly.judgement(wanted, bundle, lambda pictures: _Clean(features[: len(pictures)]))
     judge = Judge((), rules, pass_on=_ignore, report=_ignore, observer=Metrics(CollectorRegistry()))
     explanation = Explanation("faster-score-cam", 10, "full", (patch,))
     finding = Finding(frame, Verdict("defect", 0.99, 0.5), explanation, regions)
@@ -89,7 +106,7 @@ def stages(setup: Setup) -> list[Row]:
         ("network, batch 8, a frame", cost(partial(classifier.classify, fitted)) / 8, once),
         ("network, batch 1", cost(partial(classifier.classify, fitted[:1])), once),
         ("judge: queue, verdict, metrics, a frame", cost(partial(judge.judge, [frame] * 8)) / 8, None),
-        ("explain, 10 maps", cost(partial(classifier.explain, fitted[5], answer.activations[5])), 10 * once),
+        ("explain, 10 maps", cost(partial(classifier.explain, fitted[5], kept)), 10 * once),
         ("heat in the frame's pixels", cost(spread), spread_out.nbytes / copied),
         ("regions", cost(located), None),
         ("annotate", cost(drawn), 2 * shown.nbytes / copied),
@@ -179,11 +196,6 @@ def _drawn(image: Image, regions: Any, heat: Any) -> Image:
         captured_at="2026-11-23",
         reason=None,
     )
-
-
-def _first(answer: Any, count: int) -> Any:
-    """The answer as if it were to `count` clean pictures."""
-    return type(answer)(np.zeros(count, np.float32), answer.features[:count], answer.activations[:count])
 
 
 def _ignore(_: object) -> None:
