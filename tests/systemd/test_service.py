@@ -154,7 +154,11 @@ def test_a_reload_with_wrong_settings_is_refused_and_changes_nothing(machine):
     machine.write(SETTINGS, good.replace("max_n", "maxn"))
     machine.run("systemctl reload defect-monitor", code=1)
     machine.write(SETTINGS, good)
-    assert "unknown key; did you mean 'max_n'?" in machine.run("journalctl --no-pager -u defect-monitor -n 5")
+    machine.wait_for(
+        "journalctl --no-pager -u defect-monitor -g 'unknown key' | tail -n 1",
+        lambda told: "explain.maxn: unknown key; did you mean 'max_n'?" in told,
+        10,
+    )
     assert active(machine)
     more_events(machine)
 
