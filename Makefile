@@ -39,6 +39,8 @@ soak: ## what takes minutes: prints the figures that the README quotes
 	@$(BIN)/python -m pytest tests/soak -m soak -s --timeout 1800
 
 bench: setup ## the speed tables; takes about an hour and wants the machine for itself
+	@$(BIN)/defect-monitor bench classify
+	@$(BIN)/defect-monitor bench start
 	@$(BIN)/defect-monitor bench cam
 	@$(BIN)/defect-monitor bench pipeline
 

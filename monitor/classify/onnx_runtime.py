@@ -4,7 +4,9 @@ TensorFlow is needed to write, not to run.
 """
 
 import importlib
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,20 @@ import numpy as np
 from monitor.classify.runtime import Precision, Run, RuntimeName, Signature
 
 _OPSET = 18
+
+
+@contextmanager
+def _hushed(*names: str) -> Iterator[None]:
+    """Only errors from these loggers."""
+    loggers = [logging.getLogger(name) for name in names]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
 class OnnxRuntime:
@@ -27,12 +43,14 @@ class OnnxRuntime:
     def write(self, graph: bytes, signature: Signature, path: Path, precision: Precision) -> None:
         """Write `graph` as an .onnx file."""
         tf = importlib.import_module("tensorflow")
-        model, _ = importlib.import_module("tf2onnx").convert.from_graph_def(
-            tf.compat.v1.GraphDef.FromString(graph),
-            input_names=[f"{name}:0" for name in signature.inputs],
-            output_names=[f"{name}:0" for name in signature.outputs],
-            opset=_OPSET,
-        )
+        convert = importlib.import_module("tf2onnx").convert
+        with _hushed("tensorflow", "tf2onnx"):  # they tell of each step
+            model, _ = convert.from_graph_def(
+                tf.compat.v1.GraphDef.FromString(graph),
+                input_names=[f"{name}:0" for name in signature.inputs],
+                output_names=[f"{name}:0" for name in signature.outputs],
+                opset=_OPSET,
+            )
         path.with_suffix(".onnx").write_bytes(model.SerializeToString())
 
     def load(self, path: Path, signature: Signature, batch: int, precision: Precision) -> Run:

@@ -2,7 +2,7 @@
 
 `auto` takes the fastest way, in an order that was measured (`bench classify`), whose answers to the bundle's
 reference pictures are those of single precision. Where a way fails, the next one is taken, and the log says
-why; the last is TensorFlow in single precision, which the others are compared with.
+why. What all are compared with is TensorFlow in single precision.
 """
 
 import hashlib
@@ -81,6 +81,7 @@ class _Workshop:
         self._bundle = bundle
         self._wanted = wanted
         self._gate = gate
+        self._built: dict[tuple[bool, int], Mapping[str, bytes]] = {}
         self._device = device
         card = bundle.card
         self._scoring = card.localisation.scoring if wanted.scoring == "card" else wanted.scoring
@@ -136,9 +137,19 @@ class _Workshop:
         log.info(
             "making the network ready for %s in %s; it is kept for the next start", runtime.name, precision
         )
-        graphs = self._graphs(half=True) if precision == "mixed-float16" else self._single
+        step = self._step(precision)
+        graphs = self._graphs(half=precision == "mixed-float16", step=step)
         _write(runtime, graphs, folder, precision)
-        return {"expected": self._expected}
+        return {"expected": self._expected(step)}
+
+    def _step(self, precision: Precision) -> int:
+        """Maps weighed at a time: what takes about as long as a verdict, on a GPU all.
+
+        With bfloat16 that is two, which take a CPU as long as one in single precision.
+        """
+        if self._device.kind == "gpu":
+            return self._wanted.max_n
+        return min(2 if precision == "bf16" else 1, self._wanted.max_n)
 
     def _load(self, runtime: Runtime, folder: Path, device: Device, batch: int) -> Classifier:
         size, whole = self._bundle.card.input_size, self._wanted.whole
@@ -147,45 +158,37 @@ class _Workshop:
         )
 
     @cached_property
-    def _single(self) -> Mapping[str, bytes]:
-        return self._graphs(half=False)
-
-    @cached_property
     def _model(self) -> Any:
         self._tensorflow(Device("cpu", "/CPU:0", "CPU", "fp32"))  # set up before Keras imports it
         return self._bundle.keras_model()
 
-    @cached_property
-    def _expected(self) -> Expected:
+    def _expected(self, step: int) -> Expected:
         """What TensorFlow in single precision says of the references."""
         device = Device("cpu", "/CPU:0", "CPU", "fp32")
         runtime = self._tensorflow(device)
         with TemporaryDirectory(prefix="defect-monitor-") as scratch:
-            _write(runtime, self._single, Path(scratch), "fp32")
+            _write(runtime, self._graphs(half=False, step=step), Path(scratch), "fp32")
             classifier = self._load(runtime, Path(scratch), device, 1)
             return answers(classifier, self._bundle, self._threshold)
 
-    @property
-    def _step(self) -> int:
-        """Maps weighed at a time: on a CPU one takes as long as a verdict, on a GPU all hardly longer."""
-        return 1 if self._device.kind == "cpu" else self._wanted.max_n
+    def _graphs(self, *, half: bool, step: int) -> Mapping[str, bytes]:
+        if (half, step) not in self._built:
+            from monitor.classify.graphs import portable_graphs  # noqa: PLC0415 (Keras: seconds)
+            from monitor.classify.preprocess import preprocess_graph  # noqa: PLC0415
 
-    def _graphs(self, *, half: bool) -> Mapping[str, bytes]:
-        from monitor.classify.graphs import portable_graphs  # noqa: PLC0415 (Keras: seconds)
-        from monitor.classify.preprocess import preprocess_graph  # noqa: PLC0415
-
-        card = self._bundle.card
-        return portable_graphs(
-            self._model,
-            layer=card.cam_layer,
-            defect_index=card.defect_class,
-            prepare=partial(preprocess_graph, card),
-            max_n=self._wanted.max_n,
-            step=self._step,
-            scoring=self._scoring,
-            half=half,
-            whole=self._wanted.whole,
-        )
+            card = self._bundle.card
+            self._built[half, step] = portable_graphs(
+                self._model,
+                layer=card.cam_layer,
+                defect_index=card.defect_class,
+                prepare=partial(preprocess_graph, card),
+                max_n=self._wanted.max_n,
+                step=step,
+                scoring=self._scoring,
+                half=half,
+                whole=self._wanted.whole,
+            )
+        return self._built[half, step]
 
 
 def _write(runtime: Runtime, graphs: Mapping[str, bytes], folder: Path, precision: Precision) -> None:

@@ -12,13 +12,13 @@ from monitor.errors import DeviceError
 Way = tuple[RuntimeName, Precision]
 
 _ON_CPU: tuple[Way, ...] = (
-    ("openvino", "bf16"),
     ("tensorflow", "bf16"),
+    ("openvino", "bf16"),
     ("openvino", "fp32"),
     ("onnxruntime", "fp32"),
     ("tensorflow", "fp32"),
 )
-"""Fastest first."""
+"""Fastest first, as measured (PERFORMANCE.md): from batch to batch, and while others want the cores too."""
 
 _ON_GPU: tuple[Way, ...] = (
     ("tensorflow", "mixed-float16"),

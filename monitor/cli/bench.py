@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from monitor.cli.bench_classify import classify, start
 from monitor.cli.bench_pipeline import pipeline
 
 if TYPE_CHECKING:
@@ -17,7 +18,9 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Measure speed, as ratios within one run.", no_args_is_help=True)
 
 
+app.command()(classify)
 app.command()(pipeline)
+app.command()(start)
 
 
 @app.callback()

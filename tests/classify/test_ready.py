@@ -1,0 +1,193 @@
+"""Making a bundle ready: kept for the next start, checked by its reference pictures, never silently worse."""
+
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from monitor.classify import ways as ways_module
+from monitor.classify.bundle import Bundle, Reference, save_bundle
+from monitor.classify.ready import ready
+from monitor.classify.ways import Wanted, find_device, ways
+from monitor.errors import DeviceError
+from tests.classify.conftest import card_of
+
+# Keras hands its variables to NumPy 2 in a way that NumPy has deprecated.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+
+BF16 = "flags : fpu avx512_bf16"
+
+
+@pytest.fixture(scope="module")
+def bundle(network: Any, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """A bundle with references of either verdict, scored by the network itself."""
+    from monitor.classify.preprocess import preprocess
+
+    random = np.random.default_rng(2)
+    pictures = random.integers(0, 256, (12, 32, 32, 3), np.uint8)
+    card = card_of()
+    scores = np.asarray(network.predict(preprocess(card, pictures), verbose=0))[:, 1]
+    card = card.model_copy(update={"threshold": float(np.median(scores))})
+    references = [Reference(picture, float(score)) for picture, score in zip(pictures, scores, strict=True)]
+    return save_bundle(tmp_path_factory.mktemp("ready") / "toy", network, card, None, references)
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """One cache for this file's tests, beside nothing that is shipped."""
+    monkeypatch.setenv("CACHE_DIRECTORY", str(tmp_path_factory.getbasetemp() / "ready-cache"))
+
+
+PLAIN = Wanted(device="cpu", runtime="tensorflow", precision="fp32", batch=2, max_n=3)
+
+
+def test_the_second_start_does_not_build_the_network(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    pictures = np.stack([reference.picture for reference in bundle.references])
+    first = ready(bundle, PLAIN).classify(pictures).scores
+
+    def never(_: Bundle) -> Any:
+        raise AssertionError("built again")
+
+    monkeypatch.setattr(Bundle, "keras_model", never)
+    np.testing.assert_array_equal(ready(bundle, PLAIN).classify(pictures).scores, first)
+    np.testing.assert_allclose(first, [reference.score for reference in bundle.references], atol=1e-5)
+
+
+def test_what_is_kept_and_damaged_is_made_again(bundle: Bundle, caplog: pytest.LogCaptureFixture) -> None:
+    ready(bundle, PLAIN)
+    for path in Path(os.environ["CACHE_DIRECTORY"]).glob("*/classify.pb"):
+        path.write_bytes(path.read_bytes()[:1000])
+    with caplog.at_level(logging.WARNING):
+        ready(bundle, PLAIN)
+    assert "damaged" in caplog.text
+
+
+def test_a_precision_that_judges_otherwise_is_not_taken_by_itself(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    # Whatever the processor, bfloat16 is tried; what it says of the references is spoilt.
+    monkeypatch.setattr(ways_module, "_cpuinfo", lambda: BF16)
+    monkeypatch.setattr(ways_module, "installed", lambda name: name == "tensorflow")
+    honest = ready.__globals__["difference"]
+
+    def spoilt(classifier: Any, *rest: Any) -> str | None:
+        return "it lies" if classifier.device.precision == "bf16" else honest(classifier, *rest)
+
+    monkeypatch.setitem(ready.__globals__, "difference", spoilt)
+    wanted = Wanted(device="cpu", batch=2, max_n=3)
+    with caplog.at_level(logging.WARNING):
+        taken = ready(bundle, wanted)
+    assert taken.device.precision == "fp32"
+    assert "tensorflow in bf16 is not taken: it lies" in caplog.text
+
+
+def test_a_precision_that_is_asked_for_is_taken_with_a_warning(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setitem(ready.__globals__, "difference", lambda *_: "it lies")
+    with caplog.at_level(logging.WARNING):
+        assert ready(bundle, PLAIN).device.precision == "fp32"
+    assert "differs from what the bundle expects: it lies" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ((0.03, None), "scores"),
+        ((0.0, "verdict"), "another verdict"),
+        ((float("nan"), None), "instead of nan"),
+    ],
+)
+def test_a_score_or_verdict_that_moved_is_noticed(
+    bundle: Bundle, change: tuple[float, str | None], said: str
+) -> None:
+    from monitor.classify.reference_check import answers, difference
+
+    classifier, threshold = ready(bundle, PLAIN), bundle.card.threshold
+    expected = list(answers(classifier, bundle, threshold))
+    assert difference(classifier, bundle, expected, threshold) is None
+    score, peak = expected[0]
+    if change[1] is None:
+        expected[0] = (score + change[0], peak)
+    else:  # the expectation lies barely beyond the threshold, on its other side
+        threshold = score + 0.001
+        expected = list(answers(classifier, bundle, threshold))
+        expected[0] = (threshold + 0.001, expected[0][1])
+    assert said in (difference(classifier, bundle, expected, threshold) or "")
+
+
+def test_heat_whose_warmest_place_moved_is_noticed(bundle: Bundle) -> None:
+    from monitor.classify.reference_check import answers, difference
+
+    classifier = ready(bundle, PLAIN)
+    expected = list(answers(classifier, bundle, 0.0))  # every picture counts as flagged
+    number, (score, peak) = next((at, each) for at, each in enumerate(expected) if each[1] is not None)
+    row, column = peak or (0, 0)
+    expected[number] = score, (row + 1 if row < 2 else row - 1, column)
+    assert difference(classifier, bundle, expected, 0.0) is None
+    expected[number] = score, (row + 2 if row < 2 else row - 2, column)
+    assert "warmest place" in (difference(classifier, bundle, expected, 0.0) or "")
+
+
+def possible(wanted: Wanted, *, referenced: bool = True) -> list[tuple[str, str]]:
+    return list(ways(wanted, find_device(wanted), referenced=referenced))
+
+
+@pytest.fixture
+def everything(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine without a GPU that has all runtimes and bfloat16."""
+    monkeypatch.setattr(ways_module, "_cpuinfo", lambda: BF16)
+    monkeypatch.setattr(ways_module, "installed", lambda name: True)
+    monkeypatch.setattr(ways_module, "a_gpu_is_possible", lambda: False)
+
+
+@pytest.mark.usefixtures("everything")
+def test_what_is_asked_for_is_all_that_is_tried() -> None:
+    assert possible(Wanted(runtime="openvino")) == [("openvino", "bf16"), ("openvino", "fp32")]
+    assert {name for name, _ in possible(Wanted(precision="fp32"))} == {
+        "tensorflow",
+        "openvino",
+        "onnxruntime",
+    }
+    assert possible(Wanted(precision="mixed-float16")) == [("tensorflow", "mixed-float16")]
+    assert possible(Wanted(runtime="onnxruntime", precision="fp32")) == [("onnxruntime", "fp32")]
+
+
+@pytest.mark.usefixtures("everything")
+def test_without_references_nothing_is_taken_that_was_not_asked_for() -> None:
+    assert possible(Wanted(), referenced=False) == [("tensorflow", "fp32")]
+    assert possible(Wanted(precision="bf16"), referenced=False) == [("tensorflow", "bf16")]
+    assert possible(Wanted(runtime="openvino"), referenced=False) == [("openvino", "fp32")]
+
+
+def test_a_processor_without_the_instructions_computes_in_single_precision(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(ways_module, "_cpuinfo", lambda: "flags : fpu avx2")
+    assert {precision for _, precision in possible(Wanted(device="cpu"))} == {"fp32"}
+    with pytest.raises(DeviceError, match="no instructions for it"):
+        possible(Wanted(device="cpu", precision="bf16"))
+
+
+@pytest.mark.usefixtures("everything")
+@pytest.mark.parametrize(
+    ("wanted", "said"),
+    [
+        (Wanted(runtime="onnxruntime", precision="bf16"), "onnxruntime.* does not compute in bf16"),
+        (Wanted(runtime="openvino", precision="mixed-float16"), "TensorFlow's alone"),
+    ],
+)
+def test_what_cannot_be_is_said(wanted: Wanted, said: str) -> None:
+    with pytest.raises(DeviceError, match=said):
+        possible(wanted)
+
+
+def test_a_runtime_that_is_not_installed_is_named_with_what_installs_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(ways_module, "installed", lambda name: name == "tensorflow")
+    with pytest.raises(DeviceError, match=r"pip install 'defect-monitor\[openvino\]'"):
+        possible(Wanted(device="cpu", runtime="openvino"))
