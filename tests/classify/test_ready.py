@@ -65,23 +65,22 @@ def test_what_is_kept_and_damaged_is_made_again(bundle: Bundle, caplog: pytest.L
     assert "damaged" in caplog.text
 
 
-def test_a_precision_that_judges_otherwise_is_not_taken_by_itself(
+def test_a_way_that_judges_otherwise_is_not_taken_by_itself(
     bundle: Bundle, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    # Whatever the processor, bfloat16 is tried; what it says of the references is spoilt.
-    monkeypatch.setattr(ways_module, "_cpuinfo", lambda: BF16)
-    monkeypatch.setattr(ways_module, "installed", lambda name: name == "tensorflow")
+    pytest.importorskip("openvino", reason="no other runtime than TensorFlow is installed")
+    monkeypatch.setattr(ways_module, "installed", lambda name: name != "onnxruntime")
     honest = ready.__globals__["difference"]
 
     def spoilt(classifier: Any, *rest: Any) -> str | None:
-        return "it lies" if classifier.device.precision == "bf16" else honest(classifier, *rest)
+        return "it lies" if classifier.device.runtime == "openvino" else honest(classifier, *rest)
 
     monkeypatch.setitem(ready.__globals__, "difference", spoilt)
     wanted = Wanted(device="cpu", batch=2, max_n=3)
     with caplog.at_level(logging.WARNING):
         taken = ready(bundle, wanted)
-    assert taken.device.precision == "fp32"
-    assert "tensorflow in bf16 is not taken: it lies" in caplog.text
+    assert (taken.device.runtime, taken.device.precision) == ("tensorflow", "fp32")
+    assert "openvino in fp32 is not taken: it lies" in caplog.text
 
 
 def test_a_precision_that_is_asked_for_is_taken_with_a_warning(
@@ -146,7 +145,9 @@ def everything(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("everything")
 def test_what_is_asked_for_is_all_that_is_tried() -> None:
-    assert possible(Wanted(runtime="openvino")) == [("openvino", "bf16"), ("openvino", "fp32")]
+    assert possible(Wanted(runtime="openvino")) == [("openvino", "fp32")]
+    assert possible(Wanted(runtime="openvino", precision="bf16")) == [("openvino", "bf16")]
+    assert "bf16" not in {precision for _, precision in possible(Wanted())}
     assert {name for name, _ in possible(Wanted(precision="fp32"))} == {
         "tensorflow",
         "openvino",
