@@ -9,8 +9,9 @@ from typing import Any
 
 from monitor.capture.address import parse_address
 from monitor.capture.camera import Camera
+from monitor.capture.order import Order
 from monitor.capture.sanity import Limits
-from monitor.capture.worker import Order, launch
+from monitor.capture.worker import launch
 from monitor.classify.bundle import Bundle
 from monitor.classify.card import Card
 from monitor.classify.classifier import Classifier
@@ -18,7 +19,6 @@ from monitor.classify.device import Device, prepare_tensorflow
 from monitor.classify.gate import Gate
 from monitor.classify.ready import ready
 from monitor.classify.ways import Wanted
-from monitor.locate.geometry import network_views
 from monitor.pipeline.judge import Classify, Judgement
 from monitor.pipeline.report import IN_PLACE, Explain, Explaining
 from monitor.publish.address import Access
@@ -28,7 +28,6 @@ from monitor.publish.disk_shelf import DiskShelf
 from monitor.publish.incidents import Incidents, Window
 from monitor.publish.redis_sink import RedisSink
 from monitor.publish.store import Store
-from monitor.records import Box
 from monitor.settings import CameraSettings, Settings
 
 log = logging.getLogger(__name__)
@@ -188,60 +187,51 @@ def camera_maker(settings: Settings, input_size: tuple[int, int]) -> Callable[..
     """
 
     def make(wanted: CameraSettings, **callbacks: Any) -> Camera:
-        every = wanted.inspects_every_frame
-        finite = not wanted.loop and parse_address(wanted.source).kind == "files"
-        order = Order(
-            source=wanted.source,
-            every=every,
-            # A camera comes back by itself; a folder or file that is not there is a mistake to mend.
-            reopen=not finite,
-            input_size=input_size,
-            slots=slots(settings, wanted),
-            fps=wanted.fps,
-            loop=wanted.loop,
-            open_timeout=wanted.open_timeout,
-            read_timeout=wanted.read_timeout,
-            roi=None if wanted.roi is None else _corners(wanted.roi),
-            tiles=wanted.tiles,
-            overlap=wanted.overlap,
-            frozen=wanted.frozen_after,
-            decode=wanted.decode,
-            limits=limits(settings, wanted),
-        )
+        what = order(settings, wanted, input_size)
         return Camera(
             wanted.name,
-            partial(launch, wanted.name, order),
-            every=every,
+            partial(launch, wanted.name, what),
+            every=what.every,
             buffer=wanted.buffer,
             silence=wanted.silence,
             opening=wanted.open_timeout + wanted.read_timeout + _LEEWAY,
             max_age=wanted.max_age,
             expected=wanted.expected_fps,
-            finite=finite,
+            finite=not what.reopen,
             **callbacks,
         )
 
     return make
 
 
-def slots(settings: Settings, wanted: CameraSettings) -> int:
-    """Frames of a camera in memory: waiting, in a batch, waiting for an explanation, and being written."""
-    return wanted.buffer + settings.inference.batch + IN_PLACE + 2
+def order(settings: Settings, wanted: CameraSettings, input_size: tuple[int, int]) -> Order:
+    """What is to be read of a camera, and how, for a network of `input_size` (height, width)."""
+    roi = None
+    if wanted.roi is not None:
+        left, top, width, height = wanted.roi
+        roi = left, top, left + width, top + height
+    return Order(
+        source=wanted.source,
+        every=wanted.inspects_every_frame,
+        # A camera comes back by itself; a folder or file that is not there is a mistake to mend.
+        reopen=wanted.loop or parse_address(wanted.source).kind != "files",
+        input_size=input_size,
+        # Waiting, in a batch, waiting for an explanation, and being written.
+        slots=wanted.buffer + settings.inference.batch + IN_PLACE + 2,
+        fps=wanted.fps,
+        loop=wanted.loop,
+        open_timeout=wanted.open_timeout,
+        read_timeout=wanted.read_timeout,
+        roi=roi,
+        tiles=wanted.tiles,
+        overlap=wanted.overlap,
+        frozen=wanted.frozen_after,
+        decode=wanted.decode,
+        limits=limits(settings, wanted),
+    )
 
 
 def limits(settings: Settings, wanted: CameraSettings) -> Limits | None:
     """What this camera's pictures must be before they are judged; None where that is not looked at."""
     sanity = wanted.sanity or settings.sanity
     return Limits(**sanity.model_dump(exclude={"enabled"})) if sanity.enabled else None
-
-
-def views(wanted: CameraSettings) -> Callable[[int, int], tuple[Box, ...]]:
-    """The parts of a frame (width, height) of this camera that are shown to the network."""
-    roi = None if wanted.roi is None else Box(*_corners(wanted.roi))
-    return partial(network_views, roi=roi, tiles=wanted.tiles, overlap=wanted.overlap)
-
-
-def _corners(roi: tuple[int, int, int, int]) -> tuple[int, int, int, int]:
-    """From x, y, width, height to left, top, right, bottom."""
-    left, top, width, height = roi
-    return left, top, left + width, top + height

@@ -62,7 +62,8 @@ def _nothing_amiss(_: Image) -> str | None:
     return None
 
 
-def _never_still(_: Image) -> int:
+def never_still(_: Image) -> int:
+    """Of a camera whose pictures may repeat: each counts as the first of its kind."""
     return 1
 
 
@@ -81,7 +82,7 @@ class Inspection:
 
     views: Callable[[Image], Views]
     amiss: Callable[[Image], str | None] = _nothing_amiss
-    still: Callable[[Image], int] = _never_still
+    still: Callable[[Image], int] = never_still
     frozen: int = 0
 
 

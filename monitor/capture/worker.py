@@ -12,52 +12,20 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
-from functools import partial
+from dataclasses import asdict, replace
 
 import cv2
-import numpy as np
 
 from monitor.capture.clock import CaptureClock
 from monitor.capture.frozen import Stillness
-from monitor.capture.hardware import Decode
 from monitor.capture.messages import Ended, encode
+from monitor.capture.order import Order
 from monitor.capture.port import SocketPort
-from monitor.capture.reader import Inspection, Reader, Views
-from monitor.capture.sanity import Limits, unusable
-from monitor.capture.source import open_source
-from monitor.locate.fit import fit
-from monitor.locate.geometry import network_views
-from monitor.records import Box, Image
+from monitor.capture.reader import Inspection, Reader, never_still
+from monitor.capture.sanity import Limits
 
 _DEATH_OF_PARENT = 1
 """PR_SET_PDEATHSIG of prctl(2)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Order:
-    """What a capture process is to read, and how.
-
-    `roi` is (left, top, right, bottom) in pixels, `input_size` (height, width), `slots` the pictures that may
-    be on their way or waiting; without `limits` every picture is judged. The others are as in the settings.
-    """
-
-    source: str
-    every: bool
-    reopen: bool
-    input_size: tuple[int, int]
-    slots: int
-    fps: float | None = None
-    loop: bool = False
-    open_timeout: float = 5.0
-    read_timeout: float = 5.0
-    roi: tuple[int, int, int, int] | None = None
-    tiles: tuple[int, int] = (1, 1)
-    overlap: float = 0.0
-    frozen: int = 0
-    decode: Decode = "software"
-    limits: Limits | None = None
 
 
 def launch(name: str, order: Order, connection: socket.socket) -> "subprocess.Popen[bytes]":
@@ -102,55 +70,19 @@ def serve(connection: socket.socket, fields: dict[str, object]) -> None:
         order = replace(order, limits=Limits(**fields["limits"]))  # type: ignore[arg-type]  # likewise
     port = SocketPort(connection, order.slots)
     Reader(
-        partial(
-            open_source,
-            order.source,
-            fps=order.fps,
-            loop=order.loop,
-            own_rate=not order.every,
-            open_timeout=order.open_timeout,
-            read_timeout=order.read_timeout,
-            decode=order.decode,
-        ),
+        order.open,
         port,
-        _inspection(order),
+        Inspection(
+            views=order.views,
+            amiss=order.amiss,
+            still=Stillness().see if order.frozen else never_still,
+            frozen=order.frozen,
+        ),
         every=order.every,
         reopen=order.reopen,
         clock=lambda: CaptureClock().captured,
     ).run()
     connection.send(encode(Ended()))
-
-
-def _inspection(order: Order) -> Inspection:
-    inspection = Inspection(views=_viewer(order), frozen=order.frozen)
-    if order.limits is not None:
-        inspection = replace(inspection, amiss=partial(_amiss, order.roi, order.limits))
-    if order.frozen:
-        inspection = replace(inspection, still=Stillness().see)
-    return inspection
-
-
-def _amiss(roi: tuple[int, int, int, int] | None, limits: Limits, image: Image) -> str | None:
-    """Looks at what is inspected: a dark surround is no fault."""
-    if roi is not None:
-        left, top, right, bottom = roi
-        image = image[top:bottom, left:right]
-    return unusable(image, limits) if image.size else None
-
-
-def _viewer(order: Order) -> Callable[[Image], Views]:
-    roi = None if order.roi is None else Box(*order.roi)
-    rows, columns = order.tiles
-    height, width = order.input_size
-
-    def views(image: Image) -> Views:
-        boxes = network_views(
-            image.shape[1], image.shape[0], roi=roi, tiles=(rows, columns), overlap=order.overlap
-        )
-        parts = [image[box.top : box.bottom, box.left : box.right] for box in boxes]
-        return boxes, np.stack([fit(part, (height, width)) for part in parts])
-
-    return views
 
 
 if __name__ == "__main__":

@@ -1,15 +1,14 @@
 """All checks, one after the other: from settings to what each check wants to know."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
 from monitor import assembly
-from monitor.capture.sanity import unusable
-from monitor.capture.source import open_source
+from monitor.capture.order import Order
 from monitor.classify.bundle import load_bundle
 from monitor.doctor import cameras as looking
-from monitor.doctor.answer import Answer, Figures, not_ok, skipped
+from monitor.doctor.answer import Answer, not_ok, skipped
 from monitor.doctor.clock import steady, time_of_day
 from monitor.doctor.disk import outbox
 from monitor.doctor.memory import shared_memory
@@ -20,8 +19,7 @@ from monitor.errors import UsageError
 from monitor.models import shipped_model
 from monitor.publish.connection import Server
 from monitor.publish.keys import Keys
-from monitor.records import Image
-from monitor.settings import CameraSettings, Settings
+from monitor.settings import Settings
 
 _PATIENCE = 10.0
 """Seconds that all cameras together may take beyond what the slowest may need to open and to read."""
@@ -46,7 +44,10 @@ def examine(settings: Settings, *, pictures: Path | None = None) -> Iterator[Ans
         device,
     )
     yield model
-    looks = _look(settings)
+    figures = model.figures
+    size = int(figures.get("input_height", _INPUT)), int(figures.get("input_width", _INPUT))
+    orders = [assembly.order(settings, camera, size) for camera in settings.camera]
+    looks = _look(settings, orders)
     yield from (look.answer for look in looks)
     if not looks:
         yield skipped("cameras", "no settings file is given, so none is known", "name one with -c")
@@ -61,42 +62,16 @@ def examine(settings: Settings, *, pictures: Path | None = None) -> Iterator[Ans
     yield steady()
     yield time_of_day()
     yield metrics_port(settings.metrics.host, settings.metrics.port)
-    yield shared_memory(_needed(settings, looks, model.figures))
+    yield shared_memory(_needed(orders, looks))
 
 
-def _look(settings: Settings) -> list[looking.Look]:
+def _look(settings: Settings, orders: list[Order]) -> list[looking.Look]:
     wanted = [
-        looking.Camera(
-            camera.name,
-            camera.source,
-            partial(
-                open_source,
-                camera.source,
-                fps=camera.fps,
-                loop=camera.loop,
-                own_rate=not camera.inspects_every_frame,
-                open_timeout=camera.open_timeout,
-                read_timeout=camera.read_timeout,
-            ),
-            assembly.views(camera),
-            _amiss(settings, camera),
-        )
-        for camera in settings.camera
+        looking.Camera(camera.name, camera.source, order.open, order.boxes, order.amiss)
+        for camera, order in zip(settings.camera, orders, strict=True)
     ]
     slowest = max((camera.open_timeout + camera.read_timeout for camera in settings.camera), default=0.0)
     return looking.look_at_all(wanted, slowest + _PATIENCE) if wanted else []
-
-
-def _amiss(settings: Settings, camera: CameraSettings) -> Callable[[Image], str | None]:
-    """Looks at what is inspected, as a capture process does."""
-    limits = assembly.limits(settings, camera)
-
-    def amiss(image: Image) -> str | None:
-        height, width = image.shape[:2]
-        left, top, wide, high = camera.roi or (0, 0, width, height)
-        return None if limits is None else unusable(image[top : top + high, left : left + wide], limits)
-
-    return amiss
 
 
 def _server(settings: Settings) -> Iterator[Answer]:
@@ -115,12 +90,11 @@ def _server(settings: Settings) -> Iterator[Answer]:
         server.close()
 
 
-def _needed(settings: Settings, looks: list[looking.Look], model: Figures) -> int:
+def _needed(orders: list[Order], looks: list[looking.Look]) -> int:
     """Bytes of all frames that may be in memory at once, with their parts at the network's size."""
     total = 0
-    part = int(model.get("input_height", _INPUT)) * int(model.get("input_width", _INPUT))
-    for camera, look in zip(settings.camera, looks, strict=True):
+    for order, look in zip(orders, looks, strict=True):
         height, width = _UNSEEN if look.image is None else look.image.shape[:2]
-        rows, columns = camera.tiles
-        total += assembly.slots(settings, camera) * 3 * (height * width + rows * columns * part)
+        parts = order.tiles[0] * order.tiles[1] * order.input_size[0] * order.input_size[1]
+        total += order.slots * 3 * (height * width + parts)
     return total

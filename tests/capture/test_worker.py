@@ -15,8 +15,9 @@ import numpy as np
 import pytest
 
 from monitor.capture.camera import Camera
+from monitor.capture.order import Order
 from monitor.capture.sanity import Limits
-from monitor.capture.worker import Order, launch
+from monitor.capture.worker import launch
 from monitor.locate.fit import fit
 from monitor.records import Box
 

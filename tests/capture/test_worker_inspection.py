@@ -8,8 +8,9 @@ import cv2
 import numpy as np
 
 from monitor.capture.camera import Camera
+from monitor.capture.order import Order
 from monitor.capture.sanity import Limits
-from monitor.capture.worker import Order, launch
+from monitor.capture.worker import launch
 from monitor.records import Image
 from monitor.settings.model import SanitySettings
 from monitor.simulate.surface import SurfaceLine

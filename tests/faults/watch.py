@@ -13,8 +13,9 @@ from types import TracebackType
 from typing import Any, Self
 
 from monitor.capture.camera import Camera
+from monitor.capture.order import Order
 from monitor.capture.sanity import Limits
-from monitor.capture.worker import Order, launch
+from monitor.capture.worker import launch
 from monitor.records import CameraChange, Frame, Gap
 from monitor.settings.model import SanitySettings
 from tests.capture.rtsp_server import LiveServer, number_in
