@@ -19,13 +19,13 @@ from tensorflow.python.framework.convert_to_constants import convert_variables_t
 from monitor.classify.bundle import Bundle
 from monitor.classify.classifier import Classifier
 from monitor.classify.device import Device
-from monitor.classify.graphs import portable_graphs
+from monitor.classify.graphs import graphs_of
 from monitor.classify.onnx_runtime import OnnxRuntime
 from monitor.classify.openvino_runtime import OpenVinoRuntime
 from monitor.classify.preprocess import preprocess_graph
-from monitor.classify.runtime import EXACT, GRAPHS, Precision, Runtime, installed
+from monitor.classify.runtime import GRAPHS, Precision, Runtime, installed, write_graphs
 from monitor.classify.tensorflow_runtime import TensorFlowRuntime
-from monitor.classify.ways import Wanted, find_device, ways
+from monitor.classify.ways import runnable
 
 BATCHES = (1, 4, 8)
 Work = Callable[[], object]
@@ -90,32 +90,21 @@ def _usual(bundle: Bundle, pictures: Any) -> Iterator[tuple[str, Callable[[Any],
 
 def _ours(bundle: Bundle, folder: Path, max_n: int) -> Iterator[tuple[str, Precision, Runtime, Path]]:
     """Every way that this machine has for `bundle`, its graphs written under `folder`."""
-    card = bundle.card
-    graphs = portable_graphs(
-        bundle.keras_model(),
-        layer=card.cam_layer,
-        defect_index=card.defect_class,
-        prepare=partial(preprocess_graph, card),
-        max_n=max_n,
-        step=1,
-        scoring=card.localisation.scoring,
-        whole=True,
-    )
+    scoring = bundle.card.localisation.scoring
+    graphs = graphs_of(bundle.card, bundle.keras_model(), max_n=max_n, step=1, scoring=scoring, whole=True)
     runtimes: list[Runtime] = [TensorFlowRuntime()]
     if installed("openvino"):
         runtimes.append(OpenVinoRuntime())
     if installed("onnxruntime"):
         runtimes.append(OnnxRuntime())
-    wanted = Wanted(device="cpu")
-    possible = set(ways(wanted, find_device(wanted), referenced=True))
+    possible = set(runnable("cpu"))
     for runtime in runtimes:
         for precision in ("fp32", "bf16"):
             if (runtime.name, precision) not in possible:
                 continue
             path = folder / f"{runtime.name}-{precision}"
             path.mkdir()
-            for name, graph in graphs.items():
-                runtime.write(graph, GRAPHS[name], path / name, "fp32" if name in EXACT else precision)
+            write_graphs(runtime, graphs, path, precision)
             yield f"ours: {runtime.name}", precision, runtime, path
 
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from monitor.classify.device import Device
 from monitor.classify.gate import Gate
-from monitor.classify.runtime import EXACT, GRAPHS, Precision, Run, Runtime
+from monitor.classify.runtime import GRAPHS, Run, Runtime, precision_of
 from monitor.records import Heat
 
 GoOn = Callable[[int, float], bool]
@@ -91,8 +91,7 @@ class Classifier:
         self._gate = gate or Gate()
 
         def load(name: str, count: int = 1) -> Run:
-            precision: Precision = "fp32" if name in EXACT else device.precision
-            return runtime.load(folder / name, GRAPHS[name], count, precision)
+            return runtime.load(folder / name, GRAPHS[name], count, precision_of(name, device.precision))
 
         sizes = sorted({*(2**power for power in range(batch.bit_length())), batch})
         self._classify: Mapping[int, Run] = {count: load("classify", count) for count in sizes}

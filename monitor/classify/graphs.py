@@ -4,6 +4,7 @@ Needs TensorFlow and Keras, and seconds; what is made here is kept (`cache.py`).
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import keras
@@ -11,6 +12,8 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
+from monitor.classify.card import Card
+from monitor.classify.preprocess import preprocess_graph
 from monitor.classify.runtime import GRAPHS, Signature
 from monitor.classify.tensorflow_runtime import simplified
 from monitor.explain.score_cam import (
@@ -21,6 +24,30 @@ from monitor.explain.score_cam import (
     score_cam,
     spread,
 )
+
+
+def graphs_of(
+    card: Card,
+    model: Any,
+    *,
+    max_n: int,
+    step: int,
+    scoring: Scoring,
+    half: bool = False,
+    whole: bool = False,
+) -> dict[str, bytes]:
+    """The graphs of a bundle's `model`; the others as for `portable_graphs`."""
+    return portable_graphs(
+        model,
+        layer=card.cam_layer,
+        defect_index=card.defect_class,
+        prepare=partial(preprocess_graph, card),
+        max_n=max_n,
+        step=step,
+        scoring=scoring,
+        half=half,
+        whole=whole,
+    )
 
 
 def portable_graphs(

@@ -22,7 +22,7 @@ from monitor.classify.classifier import Classifier
 from monitor.classify.device import Device, prepare_tensorflow
 from monitor.classify.gate import Gate
 from monitor.classify.reference_check import Expected, answers, difference
-from monitor.classify.runtime import EXACT, GRAPHS, Precision, Runtime, RuntimeName
+from monitor.classify.runtime import Precision, Runtime, RuntimeName, write_graphs
 from monitor.classify.ways import Wanted, find_device, ways
 from monitor.errors import DeviceError, ModelError
 
@@ -139,7 +139,7 @@ class _Workshop:
         )
         step = self._step(precision)
         graphs = self._graphs(half=precision == "mixed-float16", step=step)
-        _write(runtime, graphs, folder, precision)
+        write_graphs(runtime, graphs, folder, precision)
         return {"expected": self._expected(step)}
 
     def _step(self, precision: Precision) -> int:
@@ -167,21 +167,17 @@ class _Workshop:
         device = Device("cpu", "/CPU:0", "CPU", "fp32")
         runtime = self._tensorflow(device)
         with TemporaryDirectory(prefix="defect-monitor-") as scratch:
-            _write(runtime, self._graphs(half=False, step=step), Path(scratch), "fp32")
+            write_graphs(runtime, self._graphs(half=False, step=step), Path(scratch), "fp32")
             classifier = self._load(runtime, Path(scratch), device, 1)
             return answers(classifier, self._bundle, self._threshold)
 
     def _graphs(self, *, half: bool, step: int) -> Mapping[str, bytes]:
         if (half, step) not in self._built:
-            from monitor.classify.graphs import portable_graphs  # noqa: PLC0415 (Keras: seconds)
-            from monitor.classify.preprocess import preprocess_graph  # noqa: PLC0415
+            from monitor.classify.graphs import graphs_of  # noqa: PLC0415 (Keras: seconds)
 
-            card = self._bundle.card
-            self._built[half, step] = portable_graphs(
+            self._built[half, step] = graphs_of(
+                self._bundle.card,
                 self._model,
-                layer=card.cam_layer,
-                defect_index=card.defect_class,
-                prepare=partial(preprocess_graph, card),
                 max_n=self._wanted.max_n,
                 step=step,
                 scoring=self._scoring,
@@ -189,11 +185,6 @@ class _Workshop:
                 whole=self._wanted.whole,
             )
         return self._built[half, step]
-
-
-def _write(runtime: Runtime, graphs: Mapping[str, bytes], folder: Path, precision: Precision) -> None:
-    for name, graph in graphs.items():
-        runtime.write(graph, GRAPHS[name], folder / name, "fp32" if name in EXACT else precision)
 
 
 def _code() -> str:

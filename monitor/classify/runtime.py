@@ -5,7 +5,7 @@ flagged one. A runtime writes a graph into a file of its own kind, and later loa
 made it.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -50,6 +50,17 @@ class Runtime(Protocol):
 
     def load(self, path: Path, signature: Signature, batch: int, precision: Precision) -> Run:
         """Make ready to run what `write` wrote at `path`, for batches of `batch` pictures."""
+
+
+def precision_of(name: str, precision: Precision) -> Precision:
+    """In which precision the graph `name` is run where the network computes in `precision`."""
+    return "fp32" if name in EXACT else precision
+
+
+def write_graphs(runtime: Runtime, graphs: Mapping[str, bytes], folder: Path, precision: Precision) -> None:
+    """Have `runtime` write graphs into `folder`, from where it loads them by their names."""
+    for name, graph in graphs.items():
+        runtime.write(graph, GRAPHS[name], folder / name, precision_of(name, precision))
 
 
 _NEEDED: dict[RuntimeName, tuple[str, ...]] = {

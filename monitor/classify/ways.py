@@ -66,8 +66,7 @@ def ways(wanted: Wanted, device: Device, *, referenced: bool) -> Iterator[Way]:
         raise DeviceError(
             "a GPU runs TensorFlow in fp32 or mixed-float16: set the device, runtime or precision to auto"
         )
-    has_bf16 = device.kind == "cpu" and processor_has_bf16(_cpuinfo())
-    if wanted.precision == "bf16" and not has_bf16:
+    if wanted.precision == "bf16" and not processor_has_bf16(_cpuinfo()):
         raise DeviceError(
             'precision = "bf16", but the processor has no instructions for it: set precision = "auto"'
         )
@@ -77,18 +76,24 @@ def ways(wanted: Wanted, device: Device, *, referenced: bool) -> Iterator[Way]:
         yield "tensorflow", "mixed-float16"
         return
     found = False
-    for name, precision in _ON_GPU if device.kind == "gpu" else _ON_CPU:
-        asked = wanted.runtime in ("auto", name) and wanted.precision in ("auto", precision)
+    for name, precision in runnable(device.kind):
+        # bfloat16 moves scores near the threshold on spoilt pictures, which a few references do not show.
+        fine = precision == wanted.precision or (wanted.precision == "auto" and precision != "bf16")
         # Without references nothing shows that another way answers alike: only what is asked for is taken.
         checked = referenced or precision in (wanted.precision, "fp32")
         trusted = referenced or name in (wanted.runtime, "tensorflow")
-        # bfloat16 moves scores near the threshold on spoilt pictures, which a few references do not show.
-        fine = precision != "bf16" or (has_bf16 and wanted.precision == "bf16")
-        if asked and checked and trusted and fine and installed(name):
+        if wanted.runtime in ("auto", name) and fine and checked and trusted:
             found = True
             yield name, precision
     if not found:
         raise DeviceError(f'runtime = "{wanted.runtime}" does not compute in {wanted.precision}')
+
+
+def runnable(kind: Literal["gpu", "cpu"]) -> Iterator[Way]:
+    """What this machine can run, fastest first: what is installed and the processor has instructions for."""
+    for name, precision in _ON_GPU if kind == "gpu" else _ON_CPU:
+        if installed(name) and (precision != "bf16" or processor_has_bf16(_cpuinfo())):
+            yield name, precision
 
 
 def _cpuinfo() -> str:

