@@ -1,15 +1,12 @@
 """`defect-monitor bench`: the speed tables, as ratios within one run."""
 
-import json
-import os
-import platform
-from dataclasses import asdict
-from datetime import UTC, datetime
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from monitor.cli.bench_classify import classify, start
+from monitor.cli.bench_output import print_rows
 from monitor.cli.bench_pipeline import pipeline
 
 if TYPE_CHECKING:
@@ -49,28 +46,16 @@ def cam(
     rows = run(bundle.keras_model(), bundle.card.cam_layer, bundle.card.name, max_n=max_n, whole=whole)
     if vgg16:
         rows += run(*random_vgg16(), max_n=max_n, whole=whole)
-    machine = _machine()
-    if as_json:
-        print(json.dumps({"machine": machine, "rows": [asdict(row) for row in rows]}, indent=2))
-        return
-    print(", ".join(machine.values()) + "\n")
-    print("| network | method | ms | to Grad-CAM | to the literal function | to its limit |")
-    print("|---|---|--:|--:|--:|--:|")
+    print_rows(rows, _table(rows), as_json=as_json)
+
+
+def _table(rows: "list[Row]") -> Iterator[str]:
+    yield "| network | method | ms | to Grad-CAM | to the literal function | to its limit |"
+    yield "|---|---|--:|--:|--:|--:|"
     for row in rows:
-        print(f"| {row.network} | {row.method} | {row.milliseconds:.0f} | {_ratios(row)} |")
+        yield f"| {row.network} | {row.method} | {row.milliseconds:.0f} | {_ratios(row)} |"
 
 
 def _ratios(row: "Row") -> str:
     ratios = (row.to_grad_cam, row.to_literal, row.to_limit)
     return " | ".join("" if ratio is None else f"{ratio:.2f}" for ratio in ratios)
-
-
-def _machine() -> dict[str, str]:
-    """What the times were taken on."""
-    from importlib.metadata import version
-
-    return {
-        "date": datetime.now(UTC).date().isoformat(),
-        "processors": f"{os.cpu_count()} processors ({platform.machine()})",
-        **{name: f"{name} {version(name)}" for name in ("tensorflow", "keras", "numpy", "opencv-python")},
-    }

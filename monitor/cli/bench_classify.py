@@ -1,10 +1,15 @@
 """`defect-monitor bench classify` and `bench start`: what the network costs, and a start."""
 
-import json
-from dataclasses import asdict
-from typing import Annotated
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from monitor.cli.bench_output import print_rows
+
+if TYPE_CHECKING:
+    from monitor.bench.classify import Row as NetworkRow
+    from monitor.bench.start import Row as StartRow
 
 
 def classify(
@@ -24,15 +29,15 @@ def classify(
     from monitor.models import shipped_model
 
     rows = run(load_bundle(shipped_model(model)), rounds=rounds)
-    if as_json:
-        print(json.dumps({"machine": _machine(), "rows": [asdict(row) for row in rows]}, indent=2))
-        return
-    print(", ".join(_machine().values()) + "\n")
-    print("| | precision | batch | ms a frame, an explanation | quartiles | to the best, to its passes |")
-    print("|---|---|--:|--:|--:|--:|")
+    print_rows(rows, _network_table(rows), as_json=as_json)
+
+
+def _network_table(rows: "list[NetworkRow]") -> Iterator[str]:
+    yield "| | precision | batch | ms a frame, an explanation | quartiles | to the best, to its passes |"
+    yield "|---|---|--:|--:|--:|--:|"
     for row in rows:
         spread = f"{row.lower:.1f} to {row.upper:.1f}"
-        print(
+        yield (
             f"| {row.what} | {row.precision} | {row.batch} | {row.milliseconds:.1f} "
             f"| {spread} | {row.to_best:.2f} |"
         )
@@ -46,21 +51,12 @@ def start(
     from monitor.bench.start import run
 
     rows = run(rounds)
-    if as_json:
-        print(json.dumps({"machine": _machine(), "rows": [asdict(row) for row in rows]}, indent=2))
-        return
-    print(", ".join(_machine().values()) + "\n")
-    print("| | s | least and most | to the import |\n|---|--:|--:|--:|")
+    print_rows(rows, _start_table(rows), as_json=as_json)
+
+
+def _start_table(rows: "list[StartRow]") -> Iterator[str]:
+    yield "| | s | least and most | to the import |"
+    yield "|---|--:|--:|--:|"
     for row in rows:
         spread = f"{row.lowest:.2f} to {row.highest:.2f}"
-        print(f"| {row.what} | {row.seconds:.2f} | {spread} | {row.to_import:.2f} |")
-
-
-def _machine() -> dict[str, str]:
-    from importlib.metadata import version
-
-    from monitor.classify.runtime import installed
-    from monitor.cli.bench import _machine as common
-
-    extras = {name: f"{name} {version(name)}" for name in ("openvino", "onnxruntime") if installed(name)}
-    return common() | extras
+        yield f"| {row.what} | {row.seconds:.2f} | {spread} | {row.to_import:.2f} |"

@@ -1,18 +1,17 @@
 """`defect-monitor bench pipeline`: the daemon as a whole, as ratios within one run."""
 
-import json
 import tempfile
-from dataclasses import asdict, replace
+from collections.abc import Iterator
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-if TYPE_CHECKING:
-    from monitor.cli.threads import leave_the_cores_to_the_network
+from monitor.cli.bench_output import print_rows
 
-    leave_the_cores_to_the_network()  # as in the daemon that is measured
+if TYPE_CHECKING:
     from monitor.bench.pipeline import Row
 
 
@@ -49,8 +48,10 @@ def pipeline(
     ] = None,
 ) -> None:
     """Measure the daemon on simulated lines: against the bare network, a plain loop, the frame period."""
+    from monitor.cli.threads import leave_the_cores_to_the_network
+
+    leave_the_cores_to_the_network()  # as in the daemon that is measured
     from monitor.bench.pipeline import ROWS, Setup
-    from monitor.cli.bench import _machine
     from monitor.cli.quiet import import_tensorflow
     from monitor.publish.embedded import embedded_server
 
@@ -81,23 +82,20 @@ def pipeline(
                 rows += ROWS[wanted](setup)
             if not as_json:
                 typer.echo(f"{wanted}: measured", err=True)
-    if as_json:
-        typer.echo(json.dumps({"machine": _machine(), "rows": [asdict(one) for one in rows]}, indent=2))
-        return
-    typer.echo(", ".join(_machine().values()) + "\n")
-    typer.echo("| row | what | measured | aim | reached |\n|--:|---|--:|--:|---|")
+    print_rows(rows, _table(rows), as_json=as_json)
+
+
+def _table(rows: "list[Row]") -> Iterator[str]:
+    """The figures, then what stands behind them, once each."""
+    yield "| row | what | measured | aim | reached |"
+    yield "|--:|---|--:|--:|---|"
     for one in rows:
         word = {True: "yes", False: "no", None: ""}[one.reached]
-        typer.echo(f"| {one.number or ''} | {one.what} | {one.figure} | {one.aim} | {word} |")
-    _print_details(rows)
-
-
-def _print_details(rows: "list[Row]") -> None:
-    """What stands behind the figures, once each."""
+        yield f"| {one.number or ''} | {one.what} | {one.figure} | {one.aim} | {word} |"
     told: list[object] = []
     for one in rows:
         if one.details and one.details not in told:
             told.append(one.details)
-            typer.echo(f"\nrow {one.number}, {one.what}:")
+            yield f"\nrow {one.number}, {one.what}:"
             for name, value in one.details.items():
-                typer.echo(f"- {name}: {value:.4g}")
+                yield f"- {name}: {value:.4g}"
