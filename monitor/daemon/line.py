@@ -125,10 +125,11 @@ class Line:
 
     def progress(self) -> Mapping[str, float]:
         """When the supervision of each camera that has not ended last gave a sign of life (monotonic)."""
+        states = self.states()
         return {
             f"camera {name}": camera.progressed_at
             for name, camera in self._cameras.items()
-            if self.states().get(name) != "ended"
+            if states.get(name) != "ended"
         }
 
     def happened(self, happened: Gap | CameraChange) -> None:
