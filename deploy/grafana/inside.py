@@ -1,6 +1,6 @@
 """What lies behind the line: delivery, the model, the process and its machine."""
 
-from deploy.grafana.line import SHOWN, histogram, rate
+from deploy.grafana.line import SHOWN, acknowledged, histogram, rate
 from deploy.grafana.panels import Panel, Query, density, facts, lines, number, states
 
 _HERE = 'instance=~"$instance"'
@@ -50,14 +50,7 @@ def delivery() -> list[Panel]:
             ),
             about="Acknowledged by Redis.",
         ),
-        lines(
-            6,
-            "Capture to acknowledgement",
-            "s",
-            Query(f"camera:defect_monitor_event_seconds:p50_5m{{{SHOWN}}}", "{{camera}} p50"),
-            Query(f"camera:defect_monitor_event_seconds:p99_5m{{{SHOWN}}}", "{{camera}} p99"),
-            about="From the capture of a flagged frame until Redis has its event.",
-        ),
+        acknowledged(6, "p50", "p99"),
         lines(
             7,
             "Given up within 15 minutes",

@@ -29,6 +29,25 @@ def histogram(metric: str, where: str = SHOWN) -> Query:
     return Query(expr, "{{le}}")
 
 
+def quantiles(metric: str, *which: str) -> list[Query]:
+    """Recorded quantiles of a latency, `p50`, `p95` or `p99`, by camera."""
+    return [
+        Query(f"camera:defect_monitor_{metric}:{name}_5m{{{SHOWN}}}", f"{{{{camera}}}} {name}")
+        for name in which
+    ]
+
+
+def acknowledged(number: int, *which: str) -> Panel:
+    """How long it takes until Redis has an event."""
+    return lines(
+        number,
+        "Capture to acknowledgement",
+        "s",
+        *quantiles("event_seconds", *which),
+        about="From the capture of a flagged frame until Redis has its event.",
+    )
+
+
 def line() -> list[Panel]:
     """Are all cameras up, is everything inspected, what is found, in time?"""
     by_number = " or ".join(
@@ -103,8 +122,7 @@ def line() -> list[Panel]:
             9,
             "Verdict against the frame period",
             "s",
-            Query(f"camera:defect_monitor_verdict_seconds:p50_5m{{{SHOWN}}}", "{{camera}} p50"),
-            Query(f"camera:defect_monitor_verdict_seconds:p99_5m{{{SHOWN}}}", "{{camera}} p99"),
+            *quantiles("verdict_seconds", "p50", "p99"),
             Query(f"camera:defect_monitor_frame_period_seconds:1m{{{SHOWN}}}", "{{camera}} frame period"),
             about="Capture to verdict. Where p99 stays above the frame period, frames wait.",
         ),
@@ -195,13 +213,5 @@ def latency() -> list[Panel]:
             about="Capture and queue are waiting; each frame of a batch counts the batch's time.",
             stacked=True,
         ),
-        lines(
-            6,
-            "Capture to acknowledgement",
-            "s",
-            Query(f"camera:defect_monitor_event_seconds:p50_5m{{{SHOWN}}}", "{{camera}} p50"),
-            Query(f"camera:defect_monitor_event_seconds:p95_5m{{{SHOWN}}}", "{{camera}} p95"),
-            Query(f"camera:defect_monitor_event_seconds:p99_5m{{{SHOWN}}}", "{{camera}} p99"),
-            about="From the capture of a flagged frame until Redis has its event.",
-        ),
+        acknowledged(6, "p50", "p95", "p99"),
     ]

@@ -1,6 +1,7 @@
 """The kinds of panels that the dashboards are made of: one way to draw each kind of thing."""
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 from grafana_foundation_sdk.builders import (
     common,
@@ -22,6 +23,7 @@ SOURCE = model.DataSourceRef(type_val="prometheus", uid="${datasource}")
 """The data source that is chosen at the top of each dashboard."""
 
 Panel = Builder[model.Panel]
+_Kind = TypeVar("_Kind", timeseries.Panel, stat.Panel, statetimeline.Panel, heatmap.Panel, table.Panel)
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,11 @@ def _steps(*steps: tuple[float | None, str]) -> build.ThresholdsConfig:
     )
 
 
+def _begun(panel: _Kind, number: int, title: str, about: str) -> _Kind:
+    """What a panel of any kind begins with."""
+    return panel.id(number).title(title).description(about).datasource(SOURCE)
+
+
 def lines(
     number: int,
     title: str,
@@ -67,11 +74,7 @@ def lines(
 ) -> Panel:
     """Values over time, from zero."""
     panel = (
-        timeseries.Panel()
-        .id(number)
-        .title(title)
-        .description(about)
-        .datasource(SOURCE)
+        _begun(timeseries.Panel(), number, title, about)
         .unit(unit)
         .min(0)
         .span(width)
@@ -106,11 +109,7 @@ def number(
 ) -> Panel:
     """The latest value, large and coloured."""
     return (
-        stat.Panel()
-        .id(identity)
-        .title(title)
-        .description(about)
-        .datasource(SOURCE)
+        _begun(stat.Panel(), identity, title, about)
         .unit(unit)
         .span(width)
         .height(4)
@@ -137,11 +136,7 @@ def states(
         }
     )
     return (
-        statetimeline.Panel()
-        .id(number)
-        .title(title)
-        .description(about)
-        .datasource(SOURCE)
+        _begun(statetimeline.Panel(), number, title, about)
         .span(width)
         .height(6)
         .mappings([mapping])
@@ -152,11 +147,7 @@ def states(
 def density(number: int, title: str, unit: str, query: Query, *, about: str, width: int = 12) -> Panel:
     """A histogram over time: the darker, the more frames."""
     return (
-        heatmap.Panel()
-        .id(number)
-        .title(title)
-        .description(about)
-        .datasource(SOURCE)
+        _begun(heatmap.Panel(), number, title, about)
         .span(width)
         .height(9)
         .calculate(False)
@@ -177,11 +168,7 @@ def facts(number: int, title: str, *queries: Query, about: str, width: int = 12)
     """The labels of series that exist to carry them, as tables."""
     hidden = {"Time": True, "Value": True, "__name__": True, "job": True}
     return (
-        table.Panel()
-        .id(number)
-        .title(title)
-        .description(about)
-        .datasource(SOURCE)
+        _begun(table.Panel(), number, title, about)
         .span(width)
         .height(6)
         .transformations(
