@@ -13,7 +13,7 @@ from monitor.errors import ImageError, SourceError
 from monitor.records import Image
 
 from .conftest import COUNT, write_video
-from .test_camera import make
+from .scripted import make
 
 Opener = Callable[..., Source]
 

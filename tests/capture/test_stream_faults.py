@@ -14,7 +14,7 @@ from monitor.capture.source import Source, open_source
 from monitor.errors import SourceError
 
 from .rtsp_server import LiveServer, RtspServer, number_in
-from .test_camera import Listener, make, wait_for
+from .scripted import Listener, make, wait_for
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from monitor.capture.worker import launch
 from monitor.locate.fit import fit
 from monitor.records import Box
 
-from .test_camera import Listener, wait_for
+from .scripted import Listener, wait_for
 
 LINE = Order(
     source="simulate:?seed=3&size=128x96",

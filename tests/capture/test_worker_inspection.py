@@ -15,7 +15,7 @@ from monitor.records import Image
 from monitor.settings.model import SanitySettings
 from monitor.simulate.surface import SurfaceLine
 
-from .test_camera import Listener
+from .scripted import Listener
 
 LIMITS = Limits(**SanitySettings().model_dump(exclude={"enabled"}))
 
