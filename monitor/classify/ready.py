@@ -1,8 +1,9 @@
 """From a bundle to a classifier: made ready once, kept, and checked before it is trusted.
 
 `auto` takes the fastest way, in an order that was measured (`bench classify`), whose answers to the bundle's
-reference pictures are those of single precision. Where a way fails, the next one is taken, and the log says
-why. What all are compared with is TensorFlow in single precision.
+reference pictures are those of single precision; a reduced one only if it is faster on this machine. Where a
+way fails, the next one is taken, and the log says why. What all are compared with is TensorFlow in single
+precision.
 """
 
 import hashlib
@@ -20,6 +21,7 @@ from monitor.classify.bundle import Bundle
 from monitor.classify.cache import cache_folder, entry
 from monitor.classify.classifier import Classifier
 from monitor.classify.device import Device, prepare_tensorflow
+from monitor.classify.doubt import doubtful
 from monitor.classify.gate import Gate
 from monitor.classify.reference_check import Expected, answers, difference
 from monitor.classify.runtime import Precision, Runtime, RuntimeName, write_graphs
@@ -30,6 +32,10 @@ log = logging.getLogger(__name__)
 
 _MAKERS = ("classify/*.py", "explain/score_cam.py")
 """Of this package: the code by which graphs and files are made. What another version made is made again."""
+
+_WORTH = 1.1
+"""How many times as fast as single precision a reduced one must be. Not every processor with the instructions
+is: some take longer over them. One picture at a time says nothing of a GPU, where this is not asked."""
 
 _DECIDING = ("defect-monitor", "tensorflow", "keras", "openvino", "onnxruntime", "tf2onnx")
 
@@ -56,6 +62,10 @@ def ready(
             continue
         if trouble and not last:
             log.warning("%s in %s is not taken: %s", name, precision, trouble)
+            continue
+        weighed = wanted.precision == "auto" and device.kind == "cpu"
+        if weighed and (gain := classifier.gain() or _WORTH) < _WORTH:
+            log.info("%s in %s is not taken: it is %.2f times as fast as fp32 here", name, precision, gain)
             continue
         if trouble:
             log.warning("%s in %s differs from what the bundle expects: %s", name, precision, trouble)
@@ -138,7 +148,9 @@ class _Workshop:
             "making the network ready for %s in %s; it is kept for the next start", runtime.name, precision
         )
         step = self._step(precision)
-        graphs = self._graphs(half=precision == "mixed-float16", step=step)
+        graphs = dict(self._graphs(half=precision == "mixed-float16", step=step))
+        if precision != "fp32":
+            graphs["exact"] = self._graphs(half=False, step=step)["classify"]
         write_graphs(runtime, graphs, folder, precision)
         return {"expected": self._expected(step)}
 
@@ -154,7 +166,14 @@ class _Workshop:
     def _load(self, runtime: Runtime, folder: Path, device: Device, batch: int) -> Classifier:
         size, whole = self._bundle.card.input_size, self._wanted.whole
         return Classifier(
-            runtime, folder, device=device, size=size, batch=batch, gate=self._gate, whole=whole
+            runtime,
+            folder,
+            device=device,
+            size=size,
+            batch=batch,
+            gate=self._gate,
+            whole=whole,
+            doubt=None if device.precision == "fp32" else doubtful(self._threshold),
         )
 
     @cached_property

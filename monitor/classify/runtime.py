@@ -25,6 +25,7 @@ class Signature:
 
 GRAPHS: dict[str, Signature] = {
     "classify": Signature(("pictures",), ("scores", "features", "activations")),
+    "exact": Signature(("pictures",), ("scores", "features", "activations")),
     "choose": Signature(("pictures", "activations"), ("maps", "inputs")),
     "mask": Signature(("maps", "inputs", "start"), ("masked",)),
     "weigh": Signature(("masked",), ("weights",)),
@@ -33,8 +34,9 @@ GRAPHS: dict[str, Signature] = {
 }
 """The graphs of a network by name; `graphs.py` says what each maps."""
 
-EXACT = frozenset({"choose", "mask", "combine"})
-"""Graphs that run no network: reduced precision would gain nothing and change which maps are weighed."""
+EXACT = frozenset({"exact", "choose", "mask", "combine"})
+"""Graphs in single precision always: the one that is asked again, and those that run no network, where less
+would gain nothing and change which maps are weighed."""
 
 Run = Callable[..., Sequence[Any]]
 """Arrays to arrays (or what `numpy.asarray` takes), valid until the next call. For one thread at a time."""

@@ -12,13 +12,14 @@ from monitor.errors import DeviceError
 Way = tuple[RuntimeName, Precision]
 
 _ON_CPU: tuple[Way, ...] = (
-    ("tensorflow", "bf16"),
     ("openvino", "bf16"),
     ("openvino", "fp32"),
+    ("tensorflow", "bf16"),
     ("onnxruntime", "fp32"),
     ("tensorflow", "fp32"),
 )
-"""Fastest first, as measured (PERFORMANCE.md): from batch to batch, and while others want the cores too."""
+"""Fastest first, as measured (PERFORMANCE.md). A runtime's bfloat16 comes before its own fp32: whether it is
+faster depends on the processor, and is measured at start (`ready.py`). OpenVINO's need no TensorFlow."""
 
 _ON_GPU: tuple[Way, ...] = (
     ("tensorflow", "mixed-float16"),
@@ -77,12 +78,11 @@ def ways(wanted: Wanted, device: Device, *, referenced: bool) -> Iterator[Way]:
         return
     found = False
     for name, precision in runnable(device.kind):
-        # bfloat16 moves scores near the threshold on spoilt pictures, which a few references do not show.
-        fine = precision == wanted.precision or (wanted.precision == "auto" and precision != "bf16")
         # Without references nothing shows that another way answers alike: only what is asked for is taken.
         checked = referenced or precision in (wanted.precision, "fp32")
         trusted = referenced or name in (wanted.runtime, "tensorflow")
-        if wanted.runtime in ("auto", name) and fine and checked and trusted:
+        asked = wanted.runtime in ("auto", name) and wanted.precision in ("auto", precision)
+        if asked and checked and trusted:
             found = True
             yield name, precision
     if not found:

@@ -1,5 +1,6 @@
 """The network as the daemon runs it answers as the Keras model does, whatever the batch."""
 
+import time
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -14,7 +15,7 @@ import tensorflow as tf
 from monitor.classify.classifier import Classifier
 from monitor.classify.device import Device
 from monitor.classify.graphs import fold_batch_norm, portable_graphs
-from monitor.classify.runtime import GRAPHS, Precision, Runtime, processor_has_bf16
+from monitor.classify.runtime import GRAPHS, Precision, Runtime, processor_has_bf16, write_graphs
 from monitor.classify.tensorflow_runtime import TensorFlowRuntime
 from monitor.explain.score_cam import score_cam
 
@@ -62,7 +63,7 @@ def runtime_called(name: str) -> Runtime:
 def ready(model: Any, name: str = "tensorflow", precision: Precision = "fp32", **more: Any) -> Classifier:
     """`model` run by the runtime called `name`, by way of files, as the daemon does it."""
     max_n, runtime = more.pop("max_n", 3), runtime_called(name)
-    whole = more.pop("whole", False)
+    whole, doubt = more.pop("whole", False), more.pop("doubt", None)
     graphs = portable_graphs(
         model,
         layer="maps",
@@ -76,10 +77,11 @@ def ready(model: Any, name: str = "tensorflow", precision: Precision = "fp32", *
     )
     assert not more
     device = replace(CPU, precision=precision)
+    if doubt is not None:
+        graphs["exact"] = graphs["classify"]
     with TemporaryDirectory() as folder:
-        for part, graph in graphs.items():
-            runtime.write(graph, GRAPHS[part], Path(folder) / part, precision)
-        return Classifier(runtime, Path(folder), device=device, size=SIZE, batch=6, whole=whole)
+        write_graphs(runtime, graphs, Path(folder), precision)
+        return Classifier(runtime, Path(folder), device=device, size=SIZE, batch=6, whole=whole, doubt=doubt)
 
 
 @pytest.fixture(scope="module")
@@ -207,11 +209,53 @@ def test_half_precision_keeps_the_scores_within_two_hundredths(
     assert model.layers[1].compute_dtype == "float32"  # and the model handed in is as it was
 
 
+@pytest.mark.parametrize("name", ["tensorflow", "openvino"])
+def test_a_doubtful_picture_gets_the_whole_answer_of_single_precision(
+    model: Any, pictures: np.ndarray, name: str
+) -> None:
+    if not processor_has_bf16(Path("/proc/cpuinfo").read_text()):
+        pytest.skip("the processor has no instructions for bfloat16")
+    half = ready(model, name, "bf16").classify(pictures)
+    lowest, highest = (float(score) for score in np.quantile(half.scores, [0.3, 0.7]))
+    doubtful = (half.scores >= lowest) & (half.scores <= highest)
+    full = ready(model, name).classify(pictures)
+    assert np.abs(half.scores - full.scores)[doubtful].min() > 1e-5
+    classifier = ready(model, name, "bf16", doubt=(lowest, highest))
+    given = classifier.classify(pictures)
+    classifier.classify(pictures[:1])  # takes the buffers
+    for which, wanted in ((doubtful, full), (~doubtful, half)):
+        np.testing.assert_allclose(given.scores[which], wanted.scores[which], atol=1e-6)
+        np.testing.assert_allclose(given.features[which], wanted.features[which], atol=1e-5)
+        for place in np.flatnonzero(which).tolist():
+            np.testing.assert_allclose(
+                np.asarray(given.activations[place]), np.asarray(wanted.activations[place]), atol=1e-4
+            )
+
+
+def test_what_reduced_precision_gains_is_measured(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    honest = TensorFlowRuntime.load
+
+    def slower(self: Any, path: Path, signature: Any, batch: int, precision: Precision) -> Any:
+        run, seconds = honest(self, path, signature, batch, precision), 0.08 if path.name == "exact" else 0.01
+
+        def later(*arrays: Any) -> Any:
+            time.sleep(seconds)
+            return run(*arrays)
+
+        return later
+
+    monkeypatch.setattr(TensorFlowRuntime, "load", slower)
+    gain = ready.__wrapped__(model, max_n=2, doubt=(0.1, 0.9)).gain()
+    assert gain is not None
+    assert 2 < gain < 8
+    assert ready.__wrapped__(model, max_n=2).gain() is None
+
+
 def test_graphs_have_the_ends_that_are_named_and_no_others(model: Any) -> None:
     graphs = portable_graphs(
         model, layer="maps", defect_index=1, prepare=prepare, max_n=3, step=1, scoring="seed", whole=True
     )
-    assert set(graphs) == set(GRAPHS)
+    assert set(graphs) == set(GRAPHS) - {"exact"}  # which is `classify`, written in single precision
     for name, graph in graphs.items():
         nodes = tf.compat.v1.GraphDef.FromString(graph).node
         read = {source.removeprefix("^").split(":")[0] for node in nodes for source in node.input}

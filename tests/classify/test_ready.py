@@ -10,7 +10,9 @@ import pytest
 
 from monitor.classify import ways as ways_module
 from monitor.classify.bundle import Bundle, Reference, save_bundle
+from monitor.classify.classifier import Classifier
 from monitor.classify.ready import ready
+from monitor.classify.runtime import processor_has_bf16
 from monitor.classify.ways import Wanted, find_device, ways
 from monitor.errors import DeviceError
 from tests.classify.conftest import card_of
@@ -76,11 +78,56 @@ def test_a_way_that_judges_otherwise_is_not_taken_by_itself(
         return "it lies" if classifier.device.runtime == "openvino" else honest(classifier, *rest)
 
     monkeypatch.setitem(ready.__globals__, "difference", spoilt)
-    wanted = Wanted(device="cpu", batch=2, max_n=3)
     with caplog.at_level(logging.WARNING):
-        taken = ready(bundle, wanted)
+        taken = ready(bundle, Wanted(device="cpu", precision="fp32", batch=2, max_n=3))
     assert (taken.device.runtime, taken.device.precision) == ("tensorflow", "fp32")
     assert "openvino in fp32 is not taken: it lies" in caplog.text
+
+
+def test_a_precision_that_judges_otherwise_is_not_taken_by_itself(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    if not processor_has_bf16(Path("/proc/cpuinfo").read_text()):
+        pytest.skip("the processor has no instructions for bfloat16")
+    monkeypatch.setattr(ways_module, "installed", lambda name: name == "tensorflow")
+    honest = ready.__globals__["difference"]
+
+    def spoilt(classifier: Any, *rest: Any) -> str | None:
+        return "it lies" if classifier.device.precision == "bf16" else honest(classifier, *rest)
+
+    wanted = Wanted(device="cpu", batch=2, max_n=3)
+    monkeypatch.setattr(Classifier, "gain", lambda _: 1.5)
+    assert ready(bundle, wanted).device.precision == "bf16"
+    monkeypatch.setitem(ready.__globals__, "difference", spoilt)
+    with caplog.at_level(logging.WARNING):
+        assert ready(bundle, wanted).device.precision == "fp32"
+    assert "tensorflow in bf16 is not taken: it lies" in caplog.text
+
+
+@pytest.mark.parametrize("precision", ["auto", "bf16"])
+def test_a_precision_that_is_slower_here_is_only_taken_if_asked_for(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, precision: Any
+) -> None:
+    if not processor_has_bf16(Path("/proc/cpuinfo").read_text()):
+        pytest.skip("the processor has no instructions for bfloat16")
+    monkeypatch.setattr(ways_module, "installed", lambda name: name == "tensorflow")
+    monkeypatch.setattr(Classifier, "gain", lambda self: None if self.device.precision == "fp32" else 0.6)
+    with caplog.at_level(logging.INFO):
+        taken = ready(bundle, Wanted(device="cpu", batch=2, max_n=3, precision=precision))
+    assert taken.device.precision == ("fp32" if precision == "auto" else "bf16")
+    assert ("it is 0.60 times as fast as fp32 here" in caplog.text) is (precision == "auto")
+
+
+def test_a_precision_that_is_asked_for_is_not_weighed_even_where_another_runtime_has_it(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("openvino", reason="no other runtime than TensorFlow is installed")
+    if not processor_has_bf16(Path("/proc/cpuinfo").read_text()):
+        pytest.skip("the processor has no instructions for bfloat16")
+    monkeypatch.setattr(Classifier, "gain", lambda _: 0.6)
+    monkeypatch.setitem(ready.__globals__, "difference", lambda *_: None)
+    taken = ready(bundle, Wanted(device="cpu", batch=2, max_n=3, precision="bf16"))
+    assert (taken.device.runtime, taken.device.precision) == ("openvino", "bf16")
 
 
 def test_a_precision_that_is_asked_for_is_taken_with_a_warning(
@@ -145,9 +192,9 @@ def everything(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("everything")
 def test_what_is_asked_for_is_all_that_is_tried() -> None:
-    assert possible(Wanted(runtime="openvino")) == [("openvino", "fp32")]
+    assert possible(Wanted(runtime="openvino")) == [("openvino", "bf16"), ("openvino", "fp32")]
     assert possible(Wanted(runtime="openvino", precision="bf16")) == [("openvino", "bf16")]
-    assert "bf16" not in {precision for _, precision in possible(Wanted())}
+    assert possible(Wanted())[0] == ("openvino", "bf16")
     assert {name for name, _ in possible(Wanted(precision="fp32"))} == {
         "tensorflow",
         "openvino",
