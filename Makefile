@@ -38,11 +38,11 @@ soak: ## what takes minutes: prints the figures that the README quotes
 	@.ci/setup test
 	@$(BIN)/python -m pytest tests/soak -m soak -s --timeout 1800
 
-bench: setup ## the speed tables; takes about an hour and wants the machine for itself
-	@$(BIN)/defect-monitor bench classify
-	@$(BIN)/defect-monitor bench start
-	@$(BIN)/defect-monitor bench cam
-	@$(BIN)/defect-monitor bench pipeline
+bench: setup ## the speed tables, into build/bench; takes about an hour and wants the machine for itself
+	@$(BIN)/defect-monitor bench classify --out build/bench
+	@$(BIN)/defect-monitor bench start --out build/bench
+	@$(BIN)/defect-monitor bench cam --out build/bench
+	@$(BIN)/defect-monitor bench pipeline --out build/bench
 
 model: setup ## train the shipped model again into build/dagm-class1, from DAGM_ROOT and START_WEIGHTS
 	$(BIN)/defect-monitor simulate --out build/simulated --frames 250 --seed 7 --defect-rate 0.35 --textures 250 --force

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from monitor.cli.bench_classify import classify, start
-from monitor.cli.bench_output import print_rows
+from monitor.cli.bench_output import Out, tell_rows
 from monitor.cli.bench_pipeline import pipeline
 
 if TYPE_CHECKING:
@@ -27,14 +27,16 @@ def _group() -> None:
 
 @app.command()
 def cam(
+    *,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
     model: Annotated[str, typer.Option(help="A shipped model's name, or a bundle's folder.")] = "dagm-class1",
     vgg16: Annotated[bool, typer.Option(help="Also VGG16 at block5_conv3, with random weights.")] = True,
     whole: Annotated[bool, typer.Option(help="Also Score-CAM over all maps; takes minutes.")] = True,
     max_n: Annotated[int, typer.Option(min=1, help="Maps that Faster-Score-CAM keeps.")] = 10,
+    out: Out = None,
 ) -> None:
     """Time every method of explanation on one picture, beside the literal function and installed peers."""
-    from monitor.cli.quiet import import_tensorflow
+    from monitor.classify.quiet import import_tensorflow
 
     import_tensorflow()
     from monitor.bench.cam import run
@@ -46,7 +48,7 @@ def cam(
     rows = run(bundle.keras_model(), bundle.card.cam_layer, bundle.card.name, max_n=max_n, whole=whole)
     if vgg16:
         rows += run(*random_vgg16(), max_n=max_n, whole=whole)
-    print_rows(rows, _table(rows), as_json=as_json)
+    tell_rows("cam", rows, _table(rows), as_json=as_json, out=out)
 
 
 def _table(rows: "list[Row]") -> Iterator[str]:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from monitor.cli.bench_output import print_rows
+from monitor.cli.bench_output import Out, tell_rows
 
 if TYPE_CHECKING:
     from monitor.bench.classify import Row as NetworkRow
@@ -16,12 +16,13 @@ def classify(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
     model: Annotated[str, typer.Option(help="A shipped model's name, or a bundle's folder.")] = "dagm-class1",
     rounds: Annotated[int, typer.Option(min=1, help="How often each takes its turn.")] = 30,
+    out: Out = None,
 ) -> None:
     """Time the network on every runtime that is installed, in every precision the processor has."""
     from monitor.cli.threads import leave_the_cores_to_the_network
 
     leave_the_cores_to_the_network()  # as in the daemon
-    from monitor.cli.quiet import import_tensorflow
+    from monitor.classify.quiet import import_tensorflow
 
     import_tensorflow()
     from monitor.bench.classify import run
@@ -29,7 +30,7 @@ def classify(
     from monitor.models import shipped_model
 
     rows = run(load_bundle(shipped_model(model)), rounds=rounds)
-    print_rows(rows, _network_table(rows), as_json=as_json)
+    tell_rows("classify", rows, _network_table(rows), as_json=as_json, out=out)
 
 
 def _network_table(rows: "list[NetworkRow]") -> Iterator[str]:
@@ -46,12 +47,13 @@ def _network_table(rows: "list[NetworkRow]") -> Iterator[str]:
 def start(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
     rounds: Annotated[int, typer.Option(min=1, help="How often each takes its turn.")] = 5,
+    out: Out = None,
 ) -> None:
     """Time the daemon's start until it is ready, beside `import tensorflow` alone."""
     from monitor.bench.start import run
 
     rows = run(rounds)
-    print_rows(rows, _start_table(rows), as_json=as_json)
+    tell_rows("start", rows, _start_table(rows), as_json=as_json, out=out)
 
 
 def _start_table(rows: "list[StartRow]") -> Iterator[str]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from monitor.cli.bench_output import print_rows
+from monitor.cli.bench_output import Out, tell_rows
 
 if TYPE_CHECKING:
     from monitor.bench.pipeline import Row
@@ -46,13 +46,14 @@ def pipeline(
         Path | None,
         typer.Option(help="Record where time goes instead: .svg a flame graph, .json for speedscope.app."),
     ] = None,
+    out: Out = None,
 ) -> None:
     """Measure the daemon on simulated lines: against the bare network, a plain loop, the frame period."""
     from monitor.cli.threads import leave_the_cores_to_the_network
 
     leave_the_cores_to_the_network()  # as in the daemon that is measured
     from monitor.bench.pipeline import ROWS, Setup
-    from monitor.cli.quiet import import_tensorflow
+    from monitor.classify.quiet import import_tensorflow
     from monitor.publish.embedded import embedded_server
 
     durations = {Measured.live: 600.0, Measured.idle: 60.0}
@@ -82,7 +83,7 @@ def pipeline(
                 rows += ROWS[wanted](setup)
             if not as_json:
                 typer.echo(f"{wanted}: measured", err=True)
-    print_rows(rows, _table(rows), as_json=as_json)
+    tell_rows("pipeline", rows, _table(rows), as_json=as_json, out=out)
 
 
 def _table(rows: "list[Row]") -> Iterator[str]:

@@ -30,7 +30,7 @@ def demo(
     from monitor.cli.threads import leave_the_cores_to_the_network
 
     leave_the_cores_to_the_network()
-    from monitor.cli.quiet import import_tensorflow
+    from monitor.classify.quiet import import_tensorflow
     from monitor.cli.signals import stop_on_signals
     from monitor.log import start_log
 

@@ -33,7 +33,7 @@ def doctor(
     Device and GPU, model, every camera, Redis, outbox, clocks, port, memory. It may be run beside the daemon;
     what it writes to Redis and disk it takes away again.
     """
-    from monitor.cli.quiet import import_tensorflow
+    from monitor.classify.quiet import import_tensorflow
     from monitor.cli.signals import leave
     from monitor.settings import read_settings
 

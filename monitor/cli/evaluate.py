@@ -67,7 +67,7 @@ def evaluate(
 ) -> None:
     """Judge labelled pictures and say how well: scores, places, robustness, surfaces that are not known."""
     from monitor.classify.bundle import load_bundle
-    from monitor.cli.quiet import import_tensorflow
+    from monitor.classify.quiet import import_tensorflow
     from monitor.dataset import FolderLayout, read_samples
     from monitor.errors import UsageError
     from monitor.models import shipped_model

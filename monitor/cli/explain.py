@@ -57,7 +57,7 @@ def explain(
 ) -> None:
     """Show where the evidence for a class lies in IMAGES, as heat over each picture."""
     from monitor.capture.image_file import read_image
-    from monitor.cli.quiet import import_tensorflow
+    from monitor.classify.quiet import import_tensorflow
     from monitor.errors import UsageError
 
     if grid and emphasize:

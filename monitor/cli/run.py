@@ -23,8 +23,8 @@ def run(
     from monitor.cli.threads import leave_the_cores_to_the_network
 
     leave_the_cores_to_the_network()
+    from monitor.classify.quiet import import_tensorflow
     from monitor.classify.runtime import installed
-    from monitor.cli.quiet import import_tensorflow
     from monitor.cli.signals import leave, stop_on_signals
     from monitor.log import start_log
     from monitor.settings import read_settings

@@ -60,7 +60,7 @@ def train(
 
     An interrupted training leaves the best model so far; the same command with --resume goes on.
     """
-    from monitor.cli.quiet import import_tensorflow
+    from monitor.classify.quiet import import_tensorflow
     from monitor.dataset import FolderLayout, inspect, read_samples
     from monitor.errors import UsageError
     from monitor.train.recipe import recipe_named

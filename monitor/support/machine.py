@@ -21,11 +21,7 @@ def versions() -> dict[str, Any]:
             "kernel": " ".join(platform.uname()[part] for part in (0, 2, 3, 4)),
             "distribution": _field(Path("/etc/os-release"), "PRETTY_NAME", "=").strip('"'),
         },
-        "processor": {
-            "count": os.cpu_count(),
-            "model": _field(Path("/proc/cpuinfo"), "model name"),
-            "flags": _field(Path("/proc/cpuinfo"), "flags"),
-        },
+        "processor": processor(),
         "memory": _field(Path("/proc/meminfo"), "MemTotal"),
         "graphics": {
             "cards": nvidia_cards(),
@@ -34,6 +30,15 @@ def versions() -> dict[str, Any]:
             ],
         },
         "packages": dict(sorted(packages.items(), key=lambda item: item[0].lower())),
+    }
+
+
+def processor() -> dict[str, Any]:
+    """How many processors there are, which, and what they have instructions for."""
+    return {
+        "count": os.cpu_count(),
+        "model": _field(Path("/proc/cpuinfo"), "model name"),
+        "flags": _field(Path("/proc/cpuinfo"), "flags"),
     }
 
 
