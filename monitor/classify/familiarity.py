@@ -30,8 +30,9 @@ class Familiarity:
 
     def distance(self, features: Features) -> NDArray[np.float32]:
         """How far each of `features` (n, c) lies from the training data: (n,), near 1 for a known surface."""
-        white = (np.log1p(features) - self.mean) @ self.whitening
-        return np.asarray(np.sqrt(np.mean(np.square(white), axis=1)), np.float32)
+        with np.errstate(invalid="ignore"):  # some processors' products tell of infinity, some do not
+            white = (np.log1p(features) - self.mean) @ self.whitening
+            return np.asarray(np.sqrt(np.mean(np.square(white), axis=1)), np.float32)
 
     def unfamiliar(self, features: Features) -> NDArray[np.bool_]:
         """(n,): which of `features` (n, c) lie beyond the limit; not finite counts as unfamiliar."""

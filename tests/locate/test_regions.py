@@ -117,10 +117,12 @@ def test_defects_in_different_tiles_stay_apart_each_in_its_place(tiling, data):
             heats.append(scaled(HeatPatch(heat, view, 1.0)))
     regions = find_regions(spread_out(heats, width, height, PLAIN), threshold=0.5)
     assert len(regions) == len(places)
+    # Neighbouring tiles show a flank warmer than it is, which draws the centre of a defect as wide as this.
+    near = spread / 2 + 1
     for x, y in places:
         (found,) = [r for r in regions if r.box.left <= x < r.box.right and r.box.top <= y < r.box.bottom]
-        assert abs(found.centroid[0] - x) < views[0].width / CELLS + 1
-        assert abs(found.centroid[1] - y) < views[0].height / CELLS + 1
+        assert abs(found.centroid[0] - x) < near
+        assert abs(found.centroid[1] - y) < near
 
 
 heats = st.integers(0, 2**32 - 1).map(
