@@ -3,6 +3,7 @@
 BIN := .venv/bin
 PYTHON ?= python3
 SECONDS ?=
+HOURS ?= 4
 DAGM_ROOT ?= ../shared/data/dagm
 START_WEIGHTS ?= ../shared/data/imagenet/resnet50_conv1_to_conv3.npz
 
@@ -36,7 +37,11 @@ format: setup ## bring the code into its format
 
 soak: ## what takes minutes: prints the figures that the README quotes
 	@.ci/setup test
-	@$(BIN)/python -m pytest tests/soak -m soak -s --timeout 1800
+	@$(BIN)/python -m pytest tests/soak -m soak -s --timeout 1800 --ignore tests/soak/test_hours.py
+
+soak-hours: ## HOURS=4 of the daemon with a fault every minute; the table is build/hours.md
+	@.ci/setup test
+	@HOURS=$(HOURS) $(BIN)/python -m pytest tests/soak/test_hours.py -m soak -s
 
 bench: setup ## the speed tables, into build/bench; takes about an hour and wants the machine for itself
 	@$(BIN)/defect-monitor bench classify --out build/bench
@@ -90,4 +95,4 @@ lock: ## bring the lock files up to date with pyproject.toml
 	@$(BIN)/uv pip compile --quiet --python-version 3.11 --generate-hashes --constraint requirements.lock \
 		--no-annotate --custom-compile-command 'make lock' --output-file deploy/runtime.lock pyproject.toml
 
-.PHONY: help setup demo test test-systemd faults check format soak bench model install rollback uninstall wheels units dashboards pictures lock
+.PHONY: help setup demo test test-systemd faults check format soak soak-hours bench model install rollback uninstall wheels units dashboards pictures lock

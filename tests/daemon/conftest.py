@@ -11,10 +11,13 @@ import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import redis
+
+from monitor.records import Gap
 
 ENVIRONMENT = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
 
@@ -77,7 +80,12 @@ class Running:
 
 
 @contextmanager
-def running(config: Path, port: int, python: Sequence[str] = (sys.executable,)) -> Iterator[Running]:
+def running(
+    config: Path,
+    port: int,
+    python: Sequence[str] = (sys.executable,),
+    environment: Mapping[str, str] = {},
+) -> Iterator[Running]:
     """`defect-monitor run -c config`, its log in a file beside it; `python` is what starts Python."""
     log = config.with_suffix(".log")
     with log.open("w") as output:
@@ -85,7 +93,7 @@ def running(config: Path, port: int, python: Sequence[str] = (sys.executable,)) 
             [*python, "-m", "monitor", "run", "-c", str(config)],
             stderr=output,
             text=True,
-            env=ENVIRONMENT,
+            env={**ENVIRONMENT, **environment},
         )
         try:
             yield Running(process, port, log)
@@ -140,3 +148,20 @@ def coverage_of(url: str) -> list[dict[str, str]]:
             {name.decode(): value.decode() for name, value in fields.items()}
             for _, fields in client.xrange("defects:coverage")
         ]
+
+
+def gaps_of(url: str, camera: str) -> list[Gap]:
+    """What the coverage stream says of a camera."""
+    return [
+        Gap(
+            camera=camera,
+            first=int(entry["first"]) if "first" in entry else None,
+            last=int(entry["last"]) if "last" in entry else None,
+            started_at=datetime.fromisoformat(entry["from"]),
+            ended_at=datetime.fromisoformat(entry["to"]),
+            frames=int(entry["frames"]),
+            cause=entry["cause"],
+        )
+        for entry in coverage_of(url)
+        if (entry["kind"], entry["camera"]) == ("gap", camera)
+    ]

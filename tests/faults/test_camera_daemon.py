@@ -14,7 +14,7 @@ import pytest
 from monitor.records import Gap
 from tests.capture.rtsp_server import LiveServer
 from tests.capture.rtsp_server import why_absent as no_server
-from tests.daemon.conftest import Running, coverage_of, running, wait_for, write_config
+from tests.daemon.conftest import Running, gaps_of, running, wait_for, write_config
 from tests.daemon.test_end_to_end import port
 from tests.faults.conftest import RecordCamera
 from tests.faults.resolver import NAME, Resolver, python
@@ -43,19 +43,7 @@ class Line:
 
     def gaps(self, camera: str) -> list[Gap]:
         """What the coverage stream says of a camera."""
-        return [
-            Gap(
-                camera=camera,
-                first=int(entry["first"]) if "first" in entry else None,
-                last=int(entry["last"]) if "last" in entry else None,
-                started_at=datetime.fromisoformat(entry["from"]),
-                ended_at=datetime.fromisoformat(entry["to"]),
-                frames=int(entry["frames"]),
-                cause=entry["cause"],
-            )
-            for entry in coverage_of(self.url)
-            if (entry["kind"], entry["camera"]) == ("gap", camera)
-        ]
+        return gaps_of(self.url, camera)
 
     def metric(self, name: str, camera: str, more: str = "") -> float:
         return self.daemon.metric(f'defect_monitor_{name}{{camera="{camera}"{more}')

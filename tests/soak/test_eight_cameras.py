@@ -3,60 +3,27 @@
 Prints the figures that the README quotes. `make soak` runs it; it is too long for every test run.
 """
 
-import contextlib
 import json
-import os
-import signal
 import time
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.daemon.conftest import (
     Running,
-    children_of,
     coverage_of,
     events_of,
     running,
     wait_for,
     write_config,
 )
+from tests.soak.accounts import OUTCOMES, frames_in, held, is_exact, outcomes
 
 pytestmark = pytest.mark.soak
 SECONDS, FPS, PORT = 600, 4, 9466
 NAMES = [f"camera-{number}" for number in range(8)]
 CAMERA = '[[camera]]\nname = "{}"\nsource = "simulate:?seed={}&defect_rate=0.01"\nfps = {}\nsilence = 30\n'
-OUTCOMES = ("clean", "defect", "unusable", "dropped")
-
-
-@contextlib.contextmanager
-def held(daemon: Running) -> Iterator[None]:
-    """The capture processes stopped, for less time than makes a camera a stalled one."""
-    readers = children_of(daemon.process.pid)
-    assert len(readers) == len(NAMES)
-    for reader in readers:
-        os.kill(reader, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        for reader in readers:
-            os.kill(reader, signal.SIGCONT)
-
-
-def frames_in(page: str, camera: str) -> int:
-    """How many frames came from a camera's capture process."""
-    return int(sample(page, "stage_seconds_count", f'camera="{camera}",stage="capture"'))
-
-
-def sample(page: str, name: str, labels: str) -> float:
-    start = f"defect_monitor_{name}{{{labels}}} "
-    return sum(float(line[len(start) :]) for line in page.splitlines() if line.startswith(start))
-
-
-def outcomes(page: str, camera: str) -> dict[str, int]:
-    return {one: int(sample(page, "frames_total", f'camera="{camera}",outcome="{one}"')) for one in OUTCOMES}
 
 
 def settled(daemon: Running) -> str:
@@ -64,7 +31,7 @@ def settled(daemon: Running) -> str:
 
     def exact() -> bool:
         page = daemon.get("/metrics")[1]
-        return all(sum(outcomes(page, name).values()) == frames_in(page, name) > 0 for name in NAMES)
+        return all(is_exact(page, name) for name in NAMES)
 
     wait_for(exact, 20, daemon)
     return daemon.get("/metrics")[1]
@@ -79,7 +46,8 @@ def test_ten_minutes_of_eight_cameras(tmp_path: Path, valkey: str) -> None:
         ends = time.monotonic() + SECONDS
         while time.monotonic() < ends:
             time.sleep(min(60.0, max(0.0, ends - time.monotonic())))
-            with held(daemon):
+            with held(daemon) as readers:
+                assert len(readers) == len(NAMES)
                 page = settled(daemon)
             looks.append(sum(frames_in(page, name) for name in NAMES))
         counted = {name: outcomes(page, name) for name in NAMES}
