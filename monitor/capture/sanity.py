@@ -46,7 +46,7 @@ def unusable(image: Image, limits: Limits) -> str | None:
     Never refuses for what lies in a small part of the picture, as a defect does.
     """
     grey = _sample(image)
-    counts = cv2.calcHist([grey.reshape(-1, 1)], [0], None, [256], [0, 256]).ravel()
+    counts = cv2.calcHist([grey.reshape(-1, grey.shape[2])], [0], None, [256], [0, 256]).ravel()
     return (
         _levels(counts / counts.sum(), limits)
         or _smear(grey, limits)
@@ -106,12 +106,9 @@ def _blur(grey: Grey, limits: Limits) -> str | None:
     _, rows, wide = grey.shape
     if limits.blurred <= 0 or rows < 32 or wide < 32:
         return None
-    at: NDArray[np.float32] = grey.astype(np.float32)
-    changes, half = [_change(at)], np.float32(0.5)
+    changes, at = [_change(grey)], grey.astype(np.float32)
     for _ in range(4):
-        at = at[:, : at.shape[1] // 2 * 2]
-        at = (at[:, ::2] + at[:, 1::2]) * half
-        at = (at[..., ::2] + at[..., 1::2]) * half
+        at = _halved(at)
         changes.append(_change(at))
     noise = min(changes[0], 2 * limits.noise**2)
     rounding = 1 / 12  # the variance of rounding to whole grey levels, which no averaging takes off a ramp
@@ -120,10 +117,22 @@ def _blur(grey: Grey, limits: Limits) -> str | None:
     return f"blurred: fine structure is {ratio:.3f} of coarse" if ratio < limits.blurred else None
 
 
-def _change(at: NDArray[np.float32]) -> float:
+def _halved(at: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Means over squares of two by two; an odd last row or column is left out."""
+    strips, rows, wide = at.shape
+    even = np.ascontiguousarray(at[:, : rows // 2 * 2, : wide // 2 * 2])
+    rows, wide = rows // 2, wide // 2
+    means = cv2.resize(even.reshape(-1, 2 * wide), (wide, strips * rows), interpolation=cv2.INTER_AREA)
+    return np.asarray(means, np.float32).reshape(strips, rows, wide)
+
+
+def _change(at: Grey | NDArray[np.float32]) -> float:
     """Mean square of the difference between neighbours, upright and across."""
-    down, across = at[:, 1:] - at[:, :-1], at[..., 1:] - at[..., :-1]
-    return float((np.vdot(down, down) / down.size + np.vdot(across, across) / across.size) / 2)
+    strips, rows, wide = at.shape
+    flat = at.reshape(strips * rows, wide)
+    down = cv2.norm(at[:, 1:], at[:, :-1], cv2.NORM_L2SQR) / (strips * (rows - 1) * wide)
+    across = cv2.norm(flat[:, 1:], flat[:, :-1], cv2.NORM_L2SQR) / (strips * rows * (wide - 1))
+    return (down + across) / 2
 
 
 def _tear(grey: Grey, limits: Limits) -> str | None:
@@ -137,11 +146,12 @@ def _tear(grey: Grey, limits: Limits) -> str | None:
     if limits.torn <= 0 or rows < 8 * _NEAR or wide < 4 * len(_LAGS):
         return None
     apart = 2 * _NEAR + 1
-    chance = _smooth(_difference(grey, apart), apart)
+    columns = np.ascontiguousarray(grey.transpose(2, 0, 1))  # long rows in memory are subtracted fastest
+    chance = _smooth(_difference(columns, apart), apart)
     chance = chance[:, np.clip(np.arange(rows - 1) - _NEAR, 0, chance.shape[1] - 1)]
     jump, span = np.zeros_like(chance), np.zeros_like(chance)
     for lag in _LAGS:
-        found = _difference(grey, 1, lag)
+        found = _difference(columns, 1, lag)
         around = apart * _smooth(found, apart) - 3 * _smooth(found, 3)
         usual = around / (apart - 3)  # without the row itself and its neighbours
         jump += (chance - usual) * (found - usual)
@@ -182,13 +192,16 @@ def _distance(one: Grey, other: Grey) -> float:
     return float(np.abs(one.astype(np.int16) - other).mean())
 
 
-def _difference(grey: Grey, apart: int, lag: int = 0) -> NDArray[np.float32]:
-    """Mean difference of rows `apart`, the lower one moved by `lag` columns: (strips, rows - apart)."""
-    strips, rows, wide = grey.shape
-    flat = grey.reshape(strips * rows, wide)  # also pairs across strips, which are cut off at the end
-    lower = flat[apart:, max(lag, 0) : wide + min(lag, 0)]
-    upper = flat[:-apart, max(-lag, 0) : wide + min(-lag, 0)]
-    sums = cv2.reduce(cv2.absdiff(lower, upper), 1, cv2.REDUCE_SUM, dtype=cv2.CV_32F)
+def _difference(columns: NDArray[np.uint8], apart: int, lag: int = 0) -> NDArray[np.float32]:
+    """Mean difference of rows `apart`, the lower one moved by `lag` columns: (strips, rows - apart).
+
+    `columns` are (columns, strips, rows).
+    """
+    wide, strips, rows = columns.shape
+    flat = columns.reshape(wide, strips * rows)  # also pairs across strips, which are cut off at the end
+    lower = flat[max(lag, 0) : wide + min(lag, 0), apart:]
+    upper = flat[max(-lag, 0) : wide + min(-lag, 0), :-apart]
+    sums = cv2.reduce(cv2.absdiff(lower, upper), 0, cv2.REDUCE_SUM, dtype=cv2.CV_32S)
     means = np.zeros(strips * rows, np.float32)
     means[:-apart] = sums.ravel() / (wide - abs(lag))
     return means.reshape(strips, rows)[:, :-apart]
