@@ -1,6 +1,7 @@
 """From settings to parts: the one place that turns them into plain values."""
 
 import logging
+import math
 import os
 from collections.abc import Callable
 from functools import partial
@@ -126,10 +127,16 @@ def device(settings: Settings) -> Device:
     return prepare_tensorflow(wanted.device, wanted.precision, wanted.threads)
 
 
-def classifier(settings: Settings, bundle: Bundle, device: Device | None = None) -> Classifier:
+def classifier(
+    settings: Settings,
+    bundle: Bundle,
+    device: Device | None = None,
+    room: Callable[[float], float] = lambda _: math.inf,
+) -> Classifier:
     """The network, warm, on the fastest runtime that answers as it should. Raises DeviceError or ModelError.
 
-    Without a `device` that TensorFlow was set up for, it is imported only if something needs it.
+    Without a `device` that TensorFlow was set up for, it is imported only if something needs it. `room` says
+    how many seconds explanations have until the next frame is expected.
     """
     wanted = settings.inference
     return ready(
@@ -145,7 +152,7 @@ def classifier(settings: Settings, bundle: Bundle, device: Device | None = None)
             threshold=settings.model.threshold,
         ),
         device=device,
-        gate=Gate(settings.explain.budget),
+        gate=Gate(settings.explain.budget, room),
     )
 
 

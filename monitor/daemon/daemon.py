@@ -17,6 +17,7 @@ from monitor.measure.http import Health, HttpServer, serve
 from monitor.measure.metrics import Metrics
 from monitor.measure.processes import CaptureProcesses
 from monitor.models import shipped_model
+from monitor.pipeline.arrivals import Arrivals
 from monitor.pipeline.judge import Judge
 from monitor.pipeline.report import Reporter
 from monitor.service import Service
@@ -108,7 +109,8 @@ class Daemon:
 
     def _assemble(self) -> None:
         wanted, card = self._settings, self._bundle.card
-        classifier = assembly.classifier(wanted, self._bundle)
+        arrivals = Arrivals()
+        classifier = assembly.classifier(wanted, self._bundle, room=arrivals.room)
         device = classifier.device
         self._metrics.model(
             name=card.name, sha256=card.model.sha256, device=device.description, precision=device.precision
@@ -126,10 +128,15 @@ class Daemon:
             report=lambda gap: self._line.happened(gap),  # noqa: PLW0108 (the line is made after the judge)
             observer=self._metrics,
         )
+
+        def arrived(camera: str) -> None:
+            arrivals.came(camera, time.monotonic())
+            self._judge.wake()
+
         self._line = Line(
             assembly.camera_maker(wanted, card.input_size),
             watch=self._judge.watch,
-            wake=self._judge.wake,
+            arrived=arrived,
             notice=self._delivery.notice,
             metrics=self._metrics,
         )

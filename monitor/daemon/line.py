@@ -22,6 +22,7 @@ NOT_JUDGED = ("unreadable", "unusable", "frozen")
 
 class Line:
     """The cameras of the settings. `make` makes one, not started; `watch` has its frames judged.
+    `arrived` hears of each frame of a camera, and of its end.
 
     What a camera says is counted, logged, and handed to `notice`.
     """
@@ -31,13 +32,13 @@ class Line:
         make: Callable[..., Camera],
         *,
         watch: Callable[[Camera], None],
-        wake: Callable[[], None],
+        arrived: Callable[[str], None],
         notice: Callable[[Gap | CameraChange], None],
         metrics: Metrics,
     ) -> None:
         self._make = make
         self._watch = watch
-        self._wake = wake
+        self._arrived = arrived
         self._notice = notice
         self._metrics = metrics
         self._cameras: dict[str, Camera] = {}
@@ -77,7 +78,7 @@ class Line:
             fresh = self._make(
                 camera,
                 report=self.happened,
-                on_frame=self._wake,
+                on_frame=partial(self._arrived, name),
                 on_read=partial(self._metrics.stage, name, "capture"),
             )
             self._settings[name], self._cameras[name] = camera, fresh

@@ -1,5 +1,6 @@
 """The gate: verdicts first, explanations in between, nobody for ever."""
 
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -90,3 +91,29 @@ def test_work_that_fails_leaves_the_gate_open() -> None:
             raise OSError("the device")
     with gate.first():
         pass
+
+
+def test_a_step_that_would_be_in_the_way_of_the_next_frame_waits_for_it() -> None:
+    due = time.monotonic() + 0.25  # the next frame's; after it there is room for all
+    gate = Gate(0.01, lambda now: due - now if now < due else math.inf)
+    with gate.after():
+        time.sleep(0.1)  # so long takes a step, as far as the gate knows
+    with gate.after():
+        fits = time.monotonic()
+        time.sleep(0.1)
+    with gate.after():
+        waited = time.monotonic()
+    assert fits < due - 0.1, "there was room for this one"
+    assert waited >= due
+
+
+def test_a_step_for_which_there_is_never_room_gets_its_share_all_the_same() -> None:
+    gate = Gate(0.5, lambda _: 0.0)
+    waits = []
+    for _ in range(4):
+        asked = time.monotonic()
+        with gate.after():
+            waits.append(time.monotonic() - asked)
+            time.sleep(0.05)
+    assert waits[0] < 0.04, "nothing is known yet of how long it takes"
+    assert all(0.045 < wait < 0.5 for wait in waits[1:])
