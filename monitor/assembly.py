@@ -1,7 +1,6 @@
 """From settings to parts: the one place that turns them into plain values."""
 
 import logging
-import math
 import os
 from collections.abc import Callable
 from functools import partial
@@ -17,7 +16,7 @@ from monitor.classify.bundle import Bundle
 from monitor.classify.card import Card
 from monitor.classify.classifier import Classifier
 from monitor.classify.device import Device, prepare_tensorflow
-from monitor.classify.gate import Gate
+from monitor.classify.gate import Expected, Gate
 from monitor.classify.ready import ready
 from monitor.classify.ways import Wanted
 from monitor.pipeline.judge import Classify, Judgement
@@ -131,12 +130,11 @@ def classifier(
     settings: Settings,
     bundle: Bundle,
     device: Device | None = None,
-    room: Callable[[float], float] = lambda _: math.inf,
+    gate: Gate | None = None,
 ) -> Classifier:
     """The network, warm, on the fastest runtime that answers as it should. Raises DeviceError or ModelError.
 
-    Without a `device` that TensorFlow was set up for, it is imported only if something needs it. `room` says
-    how many seconds explanations have until the next frame is expected.
+    Without a `device` that TensorFlow was set up for, it is imported only if something needs it.
     """
     wanted = settings.inference
     return ready(
@@ -152,8 +150,13 @@ def classifier(
             threshold=settings.model.threshold,
         ),
         device=device,
-        gate=Gate(settings.explain.budget, room),
+        gate=gate,
     )
+
+
+def gate(settings: Settings, expected: Expected) -> Gate:
+    """Between verdicts and explanations; `expected` tells when the next frame is."""
+    return Gate(settings.explain.budget, expected)
 
 
 def judgement(settings: Settings, bundle: Bundle, classify: Classify) -> Judgement:

@@ -132,7 +132,7 @@ def _change(at: Grey | NDArray[np.float32]) -> float:
     flat = at.reshape(strips * rows, wide)
     down = cv2.norm(at[:, 1:], at[:, :-1], cv2.NORM_L2SQR) / (strips * (rows - 1) * wide)
     across = cv2.norm(flat[:, 1:], flat[:, :-1], cv2.NORM_L2SQR) / (strips * rows * (wide - 1))
-    return (down + across) / 2
+    return float(down + across) / 2
 
 
 def _tear(grey: Grey, limits: Limits) -> str | None:

@@ -8,6 +8,7 @@ import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, overload
 
@@ -15,7 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monitor.classify.device import Device
+from monitor.classify.doubt import Doubt
 from monitor.classify.gate import Gate
+from monitor.classify.passes import cheapest_passes
 from monitor.classify.runtime import GRAPHS, Run, Runtime, precision_of
 from monitor.records import Heat
 
@@ -74,7 +77,8 @@ class Classifier:
     `size` is the (height, width) of pictures and `batch` the most that are shown at once. An explanation
     weighs `max_n` maps, as many at a time as the graph of its steps was made for. `whole` makes it ready to
     weigh them all at once as well. `gate` says whose turn it is, `device` what computes and how. A picture
-    whose score lies between the two of `doubt` is judged again, wholly, in single precision.
+    whose score lies between the two of `doubt` is judged again, wholly, in single precision; while nearly all
+    are, in single precision alone.
     """
 
     def __init__(
@@ -99,7 +103,10 @@ class Classifier:
 
         sizes = sorted({*(2**power for power in range(batch.bit_length())), batch})
         self._classify: Mapping[int, Run] = {count: load("classify", count) for count in sizes}
-        self._again = None if doubt is None else (load("exact"), *doubt)
+        self._costs: Mapping[int, float] = dict.fromkeys(sizes, 1.0)  # until measured: as few as can be
+        self._doubt = None if doubt is None else Doubt(*doubt)
+        self._exact = self._classify[1] if doubt is None else load("exact")
+        self._exact_cost: float | None = None  # until measured
         self._choose, self._combine = load("choose"), load("combine")
         self._mask, self._weigh = load("mask"), load("weigh")
         self._whole = load("whole") if whole else None
@@ -109,10 +116,9 @@ class Classifier:
     def _warm_up(self) -> int:
         """Run each graph once, so that no frame pays for a first run; gives how many maps are weighed."""
         for count in self._classify:
-            answer = self.classify(np.zeros((count, *self._size, 3), np.uint8))
-        picture, activations = np.zeros((1, *self._size, 3), np.uint8), answer.activations[0]
-        if self._again is not None:
-            self._again[0](picture)
+            answer = self._classify_pass(self._blank(count), count)
+        picture, activations = self._blank(1), answer.activations[0]
+        self._exact(picture)
         maps, inputs = self._choose(picture, activations)
         self._weigh(*self._mask(maps, inputs, np.zeros(1, np.int32)))
         self._combine(maps, np.zeros(len(maps), np.float32))
@@ -122,28 +128,39 @@ class Classifier:
 
     def classify(self, pictures: NDArray[np.uint8]) -> Classified:
         """Judge (b, h, w, 3) uint8 pictures at the network's size; any b ≥ 1."""
-        if len(pictures) <= self.batch:
-            return self._classify_batch(pictures)
+        passes = cheapest_passes(self._costs, len(pictures))
+        if len(passes) == 1:
+            return self._classify_pass(pictures, passes[0])
+        starts = accumulate(passes, initial=0)
         return _together(
-            self._classify_batch(pictures[start : start + self.batch])
-            for start in range(0, len(pictures), self.batch)
+            self._classify_pass(pictures[start : start + size], size)
+            for start, size in zip(starts, passes, strict=False)
         )
+
+    def measure(self, rounds: int = 3) -> None:
+        """From now on choose what takes least time, as measured now, `rounds` times in turn.
+
+        That is into which passes a batch is split, and whether reduced precision is asked first.
+        """
+        costs, exact = dict.fromkeys(self._classify, math.inf), math.inf
+        for _ in range(rounds):
+            for size, run in self._classify.items():
+                costs[size] = min(costs[size], _seconds(run, self._blank(size)))
+            exact = min(exact, _seconds(self._exact, self._blank(1)))
+        self._costs, self._exact_cost = costs, exact
 
     def gain(self, rounds: int = 7) -> float | None:
         """How many times as fast as in single precision a picture is judged; None if that is what it runs in.
 
         Measured now, each `rounds` times in turn, of which the quickest count.
         """
-        if self._again is None:
+        if self._doubt is None:
             return None
-        picture = np.zeros((1, *self._size, 3), np.uint8)
-        taken: dict[Run, float] = {self._classify[1]: math.inf, self._again[0]: math.inf}
+        reduced = exact = math.inf
         for _ in range(rounds):
-            for run, quickest in taken.items():
-                began = time.perf_counter()
-                np.asarray(run(picture)[0])
-                taken[run] = min(quickest, time.perf_counter() - began)
-        return taken[self._again[0]] / taken[self._classify[1]]
+            reduced = min(reduced, _seconds(self._classify[1], self._blank(1)))
+            exact = min(exact, _seconds(self._exact, self._blank(1)))
+        return exact / reduced
 
     def explain(
         self, picture: NDArray[np.uint8], activations: Any, go_on: GoOn = lambda _maps, _seconds: True
@@ -182,24 +199,43 @@ class Classifier:
         with self._gate.after():
             return _heat(self._whole(picture[None], activations))
 
-    def _classify_batch(self, pictures: NDArray[np.uint8]) -> Classified:
+    def _blank(self, count: int) -> NDArray[np.uint8]:
+        return np.zeros((count, *self._size, 3), np.uint8)
+
+    def _classify_pass(self, pictures: NDArray[np.uint8], size: int) -> Classified:
+        """Judge `size` pictures or fewer at once."""
         count = len(pictures)
-        size = min(size for size in self._classify if size >= count)
-        if size > count:
-            pictures = np.concatenate([pictures, np.repeat(pictures[-1:], size - count, axis=0)])
         self._batches += 1
         this = self._batches
+        activations = Activations(None, count, lambda: self._batches == this)
+        doubt, exact = self._doubt, self._exact_cost
         with self._gate.first():
-            answer = self._classify[size](pictures)
-            scores, features = (np.array(part, np.float32)[:count] for part in answer[:2])
-            activations = Activations(answer[2], count, lambda: self._batches == this)
-            if self._again is not None:
-                exact, lowest, highest = self._again
-                for place in np.flatnonzero((scores >= lowest) & (scores <= highest)).tolist():
-                    score, feature, kept = exact(pictures[place : place + 1])
-                    scores[place], features[place] = np.asarray(score)[0], np.asarray(feature)[0]
-                    activations.taken[place] = np.array(kept)  # before the next call takes the buffer
+            if doubt is None or exact is None or doubt.pays(self._costs[size], exact, count):
+                spare = np.repeat(pictures[-1:], size - count, axis=0)
+                answer = self._classify[size](np.concatenate([pictures, spare]) if size > count else pictures)
+                scores, features = (np.array(part, np.float32)[:count] for part in answer[:2])
+                activations.tensor = answer[2]
+                again = [] if doubt is None else np.flatnonzero(doubt.of(scores)).tolist()
+                for place in again:
+                    scores[place], features[place], activations.taken[place] = self._exactly(pictures[place])
+            else:  # nearly all of them would be asked again
+                answers = [self._exactly(picture) for picture in pictures]
+                scores, features = (np.stack(part) for part in list(zip(*answers, strict=True))[:2])
+                activations.taken.update(enumerate(answer[2] for answer in answers))
+                doubt.of(scores)
         return Classified(scores, features, activations)
+
+    def _exactly(self, picture: NDArray[np.uint8]) -> tuple[np.float32, NDArray[np.float32], Any]:
+        """Score, features (c,) and activations of one picture in single precision, copied."""
+        score, features, activations = self._exact(picture[None])
+        return np.float32(np.asarray(score)[0]), np.array(features, np.float32)[0], np.array(activations)
+
+
+def _seconds(run: Run, pictures: NDArray[np.uint8]) -> float:
+    """How long one run takes, until its scores are there."""
+    began = time.perf_counter()
+    np.asarray(run(pictures)[0])
+    return time.perf_counter() - began
 
 
 def _heat(answer: Sequence[Any]) -> tuple[Heat, float]:

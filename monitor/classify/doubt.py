@@ -7,10 +7,38 @@ off by; in between it is more, and near the threshold it changes verdicts.
 
 import math
 
+import numpy as np
+from numpy.typing import NDArray
+
 _SURE = 0.1
 """Scores nearer to 0 or 1 than this were off by 0.015 at most."""
 _MARGIN = 2.0
 """In logits, on both sides of the threshold: three times the largest shift seen."""
+
+_MEMORY = 100
+"""Pictures over which the share of doubtful ones is averaged."""
+
+
+class Doubt:
+    """Which scores from `lowest` to `highest` (0..1) were to be asked again lately, and whether that pays."""
+
+    def __init__(self, lowest: float, highest: float) -> None:
+        self._lowest, self._highest = lowest, highest
+        self._share = 0.0
+
+    def of(self, scores: NDArray[np.float32]) -> NDArray[np.bool_]:
+        """(n,) which of `scores` (n,) are doubtful."""
+        found = (scores >= self._lowest) & (scores <= self._highest)
+        for one in found:
+            self._share += (float(one) - self._share) / _MEMORY
+        return found
+
+    def pays(self, reduced: float, exact: float, count: int) -> bool:
+        """Whether asking `count` pictures in reduced precision first is quicker than single precision alone.
+
+        `reduced` seconds for all of them, then `exact` for each that is likely to be doubtful.
+        """
+        return reduced + self._share * count * exact < count * exact
 
 
 def doubtful(threshold: float) -> tuple[float, float]:

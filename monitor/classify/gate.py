@@ -6,36 +6,44 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-_SOON = 0.0005
-"""Seconds, the shortest wait: clocks and timers are not finer."""
+_JUST = 0.001
+"""Seconds that make no difference to a verdict."""
+_SLACK = 0.75
+"""Share of the time between two frames, less a verdict's, by which a step may keep a frame waiting: its
+verdict still comes before the frame after it."""
+_GAPS = 3
+"""Frames after which a step for which there is never room is let in: those held up have caught up by then."""
+
+Expected = Callable[[float], tuple[float, float]]
+"""Of a moment (seconds of the gate's clock): seconds to the next frame, and from one frame to the next."""
 
 
 class Gate:
     """Lets one piece of work at a time onto the device, so that none slows down another halfway.
 
     `first` is for verdicts: they wait for what runs and for nothing else. `after` is for short steps of
-    explanations: they wait until no verdict does. Where verdicts never pause, as with a recorded video, a
-    step is let in once it has waited so long that explanations take `share` (above 0, to 1) of the time:
-    a step that takes c seconds waits c (1/share - 1). One thread at a time may use each.
-
-    `room` says how many seconds are left until a verdict will want the device. A step that would take longer
-    than that, as the last one did, is kept back just as if the verdict were there.
+    explanations: they wait until no verdict does, and, as long as the last step took, none is `expected` to
+    for more than a little. Where there is never room, a step is let in once it has waited so long that
+    explanations take `share` (above 0, to 1) of the time, and a few frames have passed: a step that takes c
+    seconds waits c (1/share - 1). One thread at a time may use each.
     """
 
     def __init__(
         self,
         share: float = 1.0,
-        room: Callable[[float], float] = lambda _: math.inf,
+        expected: Expected = lambda _: (math.inf, 0.0),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._patience = 1 / share - 1
-        self._room = room
+        self._expected = expected
         self._clock = clock
         self._changed = threading.Condition()
         self._busy = False
         self._verdicts = 0  # that wait
         self._overdue = False
         self._last_step = 0.0
+        self._last_verdict = 0.0
+        self._freed_at = -math.inf
 
     @contextmanager
     def first(self) -> Iterator[None]:
@@ -47,16 +55,18 @@ class Gate:
                 self._busy = True
             finally:
                 self._verdicts -= 1
+        began = self._clock()
         try:
             yield
         finally:
+            self._last_verdict = self._clock() - began
             self._free()
 
     @contextmanager
     def after(self) -> Iterator[None]:
         """The device for a step of an explanation."""
         with self._changed:
-            if not self._wait_for_room(self._clock() + self._last_step * self._patience):
+            if not self._wait_for_room():
                 self._overdue = True
                 try:
                     self._changed.wait_for(lambda: not self._busy)
@@ -70,20 +80,26 @@ class Gate:
             self._last_step = self._clock() - began
             self._free()
 
-    def _wait_for_room(self, until: float) -> bool:
-        """Wait, at most `until`, for a moment in which a step is in nobody's way; whether there was one."""
+    def _wait_for_room(self) -> bool:
+        """Wait for the best moment for a step; False if there was none for too long."""
+        asked = self._clock()
         while True:
             now = self._clock()
+            within, gap = self._expected(now)
+            room = within + _SLACK * max(0.0, gap - self._last_verdict)
+            patience = asked + max(self._last_step * self._patience, _GAPS * gap)
             free = not self._busy and not self._verdicts
-            room = self._room(now) if free else math.inf
-            if free and self._last_step <= room:
+            # Where there is never room, a step is least in the way of the next verdict right after one.
+            if free and (self._last_step <= room or (now >= patience and now < self._freed_at + _JUST)):
                 return True
-            if now >= until:
+            if now >= patience + gap:
                 return False
-            # Where only the room is too small, nobody tells when there is more: look again when it is over.
-            self._changed.wait(max(_SOON, min(until - now, room)))
+            # Nobody tells that a frame is late, or that the one that waited is through.
+            look_again = max(within, _JUST) if free else math.inf
+            self._changed.wait(min(patience + gap - now, look_again))
 
     def _free(self) -> None:
         with self._changed:
             self._busy = False
+            self._freed_at = self._clock()
             self._changed.notify_all()

@@ -69,6 +69,7 @@ def ready(
             continue
         if trouble:
             log.warning("%s in %s differs from what the bundle expects: %s", name, precision, trouble)
+        classifier.measure()
         log.info(
             "network ready", extra={"runtime": name, "precision": precision, "device": device.description}
         )

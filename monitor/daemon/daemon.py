@@ -110,7 +110,7 @@ class Daemon:
     def _assemble(self) -> None:
         wanted, card = self._settings, self._bundle.card
         arrivals = Arrivals()
-        classifier = assembly.classifier(wanted, self._bundle, room=arrivals.room)
+        classifier = assembly.classifier(wanted, self._bundle, gate=assembly.gate(wanted, arrivals.expected))
         device = classifier.device
         self._metrics.model(
             name=card.name, sha256=card.model.sha256, device=device.description, precision=device.precision
@@ -140,6 +140,7 @@ class Daemon:
             notice=self._delivery.notice,
             metrics=self._metrics,
         )
+        arrivals.waiting = lambda: not self._judge.idle
         CaptureProcesses(self.registry, self._line.pids)
 
     def _watch(self) -> None:

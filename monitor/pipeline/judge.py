@@ -124,9 +124,12 @@ class Judge:
         self._work = threading.Event()
         self._lock = threading.Lock()  # guards the cameras
         self.progressed_at = time.monotonic()
+        self.idle = False
+        """Whether no frame waits for its verdict or is on its way to it."""
 
     def wake(self) -> None:
         """Say that a frame is waiting."""
+        self.idle = False
         self._work.set()
 
     def watch(self, camera: FrameSource) -> None:
@@ -149,7 +152,9 @@ class Judge:
                     for camera in ended:
                         self._cameras.remove(camera)
             else:
+                self.idle = True
                 self._work.wait(0.25)
+                self.idle = False
             self.progressed_at = time.monotonic()
 
     def _gather(self, cameras: list[FrameSource]) -> list[Frame]:

@@ -232,6 +232,39 @@ def test_a_doubtful_picture_gets_the_whole_answer_of_single_precision(
             )
 
 
+def test_where_nearly_all_is_doubtful_single_precision_alone_is_asked(
+    model: Any, pictures: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    honest = TensorFlowRuntime.load
+
+    def noted(self: Any, path: Path, signature: Any, batch: int, precision: Precision) -> Any:
+        run = honest(self, path, signature, batch, precision)
+
+        def noting(*arrays: Any) -> Any:
+            asked.append(path.name)
+            if path.name == "exact":
+                time.sleep(0.02)
+            return run(*arrays)
+
+        return noting
+
+    monkeypatch.setattr(TensorFlowRuntime, "load", noted)
+    full = ready(model).classify(pictures)
+    classifier = ready.__wrapped__(model, doubt=(0.0, 1.0))
+    for measured in (False, True):
+        if measured:
+            classifier.measure()
+        for _ in range(30):
+            asked.clear()
+            given = classifier.classify(pictures)
+            assert asked.count("exact") == len(pictures)
+            np.testing.assert_allclose(given.scores, full.scores, atol=1e-6)
+            np.testing.assert_allclose(given.features, full.features, atol=1e-5)
+        assert ("classify" in asked) is not measured
+    np.testing.assert_allclose(given.activations[7], np.asarray(full.activations[7]), atol=1e-4)
+
+
 def test_what_reduced_precision_gains_is_measured(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     honest = TensorFlowRuntime.load
 
