@@ -5,6 +5,7 @@ TensorFlow is needed to write, not to run.
 
 import importlib
 import os
+import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,7 +22,7 @@ class OpenVinoRuntime:
     name: RuntimeName = "openvino"
 
     def __init__(self, threads: int = 0) -> None:
-        self._core = importlib.import_module("openvino").Core()
+        self._core = import_openvino().Core()
         self._threads = threads or len(os.sched_getaffinity(0))
 
     def write(self, graph: bytes, signature: Signature, path: Path, precision: Precision) -> None:
@@ -30,8 +31,7 @@ class OpenVinoRuntime:
             file.write(graph)
             file.flush()
             model = self._core.read_model(file.name)
-        save = importlib.import_module("openvino").save_model
-        save(model, path.with_suffix(".xml"), compress_to_fp16=False)
+        import_openvino().save_model(model, path.with_suffix(".xml"), compress_to_fp16=False)
 
     def load(self, path: Path, signature: Signature, batch: int, precision: Precision) -> Run:
         """Compile for `batch`; the answers lie in buffers that the next call overwrites."""
@@ -58,3 +58,12 @@ class OpenVinoRuntime:
             return [answer[port] for port in outputs]
 
         return run
+
+
+def import_openvino() -> Any:
+    """OpenVINO without the report that it sends to its makers at import: what runs in a plant stays there.
+
+    It does without the package that sends it where that cannot be imported, and then writes no files of it.
+    """
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # so imports are refused
+    return importlib.import_module("openvino")
