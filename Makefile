@@ -93,6 +93,6 @@ lock: ## bring the lock files up to date with pyproject.toml
 	@$(BIN)/uv pip compile --quiet --python-version 3.11 --generate-hashes --extra demo --extra onnxruntime --extra openvino --group dev \
 		--custom-compile-command 'make lock' --output-file requirements.lock pyproject.toml
 	@$(BIN)/uv pip compile --quiet --python-version 3.11 --generate-hashes --constraint requirements.lock \
-		--no-annotate --custom-compile-command 'make lock' --output-file deploy/runtime.lock pyproject.toml
+		--no-annotate --extra openvino --custom-compile-command 'make lock' --output-file deploy/runtime.lock pyproject.toml
 
 .PHONY: help setup demo test test-systemd faults check format soak soak-hours bench model install rollback uninstall wheels units dashboards pictures lock

@@ -1,5 +1,7 @@
 """The judge: every frame of every camera gets a verdict or a word on why not."""
 
+import threading
+import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -178,3 +180,44 @@ def test_a_surface_beyond_the_limit_is_marked_unfamiliar() -> None:
     done = run([FakeCamera("c", [frame("c", 0, 190), frame("c", 1, 210)])])
     assert [it.novelty is not None and it.novelty.unfamiliar for it in done.flagged] == [False, True]
     assert done.notes.unfamiliar == [210]
+
+
+def test_the_judge_is_idle_only_while_no_frame_is_without_its_verdict() -> None:
+    seen: list[bool] = []
+
+    class Live(FakeCamera):
+        ended = False
+
+    camera = Live("one", [])
+
+    def classify(pictures: NDArray[np.uint8]) -> Answer:
+        seen.append(judge.idle)
+        return Answer(np.zeros(len(pictures), np.float32), np.zeros((len(pictures), 1), np.float32), [])
+
+    judge = Judge(
+        [camera],
+        Judgement(classify=classify, threshold=0.5, labels=("good", "defect"), batch=4),
+        pass_on=lambda _: None,
+        report=lambda _: None,
+        observer=Notes(),
+    )
+    assert not judge.idle, "it has not looked yet"
+    thread = threading.Thread(target=judge.run, daemon=True)
+    thread.start()
+    for number in range(20):
+        wait_until(lambda: judge.idle)
+        camera.waiting.append(frame("one", number, 0))
+        judge.wake()
+        wait_until(lambda: len(seen) > number)  # noqa: B023 (it is called before the next round)
+    assert seen == [False] * 20
+    Live.ended = True
+    judge.wake()
+    thread.join(5)
+    assert not thread.is_alive()
+
+
+def wait_until(true: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 5
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.0005)
