@@ -137,7 +137,7 @@ class Classifier:
             for start, size in zip(starts, passes, strict=False)
         )
 
-    def measure(self, rounds: int = 3) -> None:
+    def measure(self, rounds: int = 2) -> None:
         """From now on choose what takes least time, as measured now, `rounds` times in turn.
 
         That is into which passes a batch is split, and whether reduced precision is asked first.
@@ -149,18 +149,14 @@ class Classifier:
             exact = min(exact, _seconds(self._exact, self._blank(1)))
         self._costs, self._exact_cost = costs, exact
 
-    def gain(self, rounds: int = 7) -> float | None:
+    def gain(self) -> float | None:
         """How many times as fast as in single precision a picture is judged; None if that is what it runs in.
 
-        Measured now, each `rounds` times in turn, of which the quickest count.
+        As measured last; None before that, too.
         """
-        if self._doubt is None:
+        if self._doubt is None or self._exact_cost is None:
             return None
-        reduced = exact = math.inf
-        for _ in range(rounds):
-            reduced = min(reduced, _seconds(self._classify[1], self._blank(1)))
-            exact = min(exact, _seconds(self._exact, self._blank(1)))
-        return exact / reduced
+        return self._exact_cost / self._costs[1]
 
     def explain(
         self, picture: NDArray[np.uint8], activations: Any, go_on: GoOn = lambda _maps, _seconds: True

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 _JUST = 0.001
 """Seconds that make no difference to a verdict."""
-_SLACK = 0.75
+_SLACK = 0.25
 """Share of the time between two frames, less a verdict's, by which a step may keep a frame waiting: its
 verdict still comes before the frame after it."""
 _GAPS = 3

@@ -63,13 +63,13 @@ def ready(
         if trouble and not last:
             log.warning("%s in %s is not taken: %s", name, precision, trouble)
             continue
+        classifier.measure()
         weighed = wanted.precision == "auto" and device.kind == "cpu"
         if weighed and (gain := classifier.gain() or _WORTH) < _WORTH:
             log.info("%s in %s is not taken: it is %.2f times as fast as fp32 here", name, precision, gain)
             continue
         if trouble:
             log.warning("%s in %s differs from what the bundle expects: %s", name, precision, trouble)
-        classifier.measure()
         log.info(
             "network ready", extra={"runtime": name, "precision": precision, "device": device.description}
         )

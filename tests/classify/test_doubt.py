@@ -1,4 +1,4 @@
-"""Scores near the threshold, or far from both ends, are doubtful; those at the ends are not."""
+"""Scores near the threshold are doubtful, and flagged ones not near one; those at the ends are not."""
 
 import math
 
@@ -14,9 +14,9 @@ def logit(share: float) -> float:
 
 
 @given(st.floats(0, 1))
-def test_all_between_a_tenth_and_nine_tenths_is_doubtful_and_the_ends_are_not(threshold: float) -> None:
+def test_flagged_scores_that_are_not_near_one_are_doubtful_and_the_ends_are_not(threshold: float) -> None:
     lowest, highest = doubtful(threshold)
-    assert 0 < lowest <= 0.1
+    assert 0 < lowest < threshold or threshold < 1e-5
     assert 0.9 <= highest < 1
 
 

@@ -115,7 +115,7 @@ def test_a_frame_may_be_kept_waiting_as_long_as_its_verdict_comes_before_the_nex
     with gate.first():
         time.sleep(verdict)
     with gate.after():
-        time.sleep(0.05)
+        time.sleep(0.025)
     asked = time.monotonic()
     with gate.after():
         assert (time.monotonic() - asked < 0.1) == fits
