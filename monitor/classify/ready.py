@@ -193,11 +193,12 @@ class _Workshop:
 
     def _graphs(self, *, half: bool, step: int) -> Mapping[str, bytes]:
         if (half, step) not in self._built:
+            model = self._model  # first: TensorFlow must be set up, and kept quiet, before Keras imports it
             from monitor.classify.graphs import graphs_of  # noqa: PLC0415 (Keras: seconds)
 
             self._built[half, step] = graphs_of(
                 self._bundle.card,
-                self._model,
+                model,
                 max_n=self._wanted.max_n,
                 step=step,
                 scoring=self._scoring,

@@ -2,6 +2,8 @@
 
 import logging
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -239,3 +241,29 @@ def test_a_runtime_that_is_not_installed_is_named_with_what_installs_it(
     monkeypatch.setattr(ways_module, "installed", lambda name: name == "tensorflow")
     with pytest.raises(DeviceError, match=r"pip install 'defect-monitor\[openvino\]'"):
         possible(Wanted(device="cpu", runtime="openvino"))
+
+
+_PROGRAM = """
+import sys
+from pathlib import Path
+from monitor.classify.bundle import load_bundle
+from monitor.classify.ready import ready
+from monitor.classify.ways import Wanted
+
+print(ready(load_bundle(Path(sys.argv[1])), Wanted(device="cpu", batch=1, max_n=1)).device.runtime)
+"""
+
+
+def test_making_a_network_ready_without_tensorflow_in_use_leaves_standard_error_to_the_log(
+    bundle: Bundle, tmp_path: Path
+) -> None:
+    pytest.importorskip("openvino", reason="where TensorFlow runs the network it is imported earlier")
+    environment = {**os.environ, "CACHE_DIRECTORY": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", _PROGRAM, str(bundle.path)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.stdout, done.stderr) == ("openvino\n", "")
