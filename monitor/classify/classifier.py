@@ -94,7 +94,6 @@ class Classifier:
         doubt: tuple[float, float] | None = None,
     ) -> None:
         self.device = device
-        self.batch = batch
         self._size = size
         self._gate = gate or Gate()
 
