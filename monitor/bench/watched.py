@@ -163,8 +163,8 @@ def watched(
 
 
 def settings(redis: str, port: int, cameras: Sequence[Mapping[str, object]], more: str = "") -> str:
-    """Settings of a daemon as TOML."""
-    tables = [f'[redis]\nurl = "{redis}"\n[metrics]\nport = {port}\n[log]\nlevel = "error"\n{more}']
+    """Settings of a daemon as TOML; `more` may begin with further keys such as `redis.replicas = 1`."""
+    tables = [f'redis.url = "{redis}"\nmetrics.port = {port}\nlog.level = "error"\n{more}']
     for camera in cameras:
         lines = (f"{key} = {_toml(value)}" for key, value in camera.items())
         tables.append("\n".join(["[[camera]]", *lines]))

@@ -92,7 +92,7 @@ class _Workshop:
         self._bundle = bundle
         self._wanted = wanted
         self._gate = gate
-        self._built: dict[tuple[bool, int], Mapping[str, bytes]] = {}
+        self._built: dict[bool, Mapping[str, bytes]] = {}
         self._device = device
         card = bundle.card
         self._scoring = card.localisation.scoring if wanted.scoring == "card" else wanted.scoring
@@ -148,21 +148,16 @@ class _Workshop:
         log.info(
             "making the network ready for %s in %s; it is kept for the next start", runtime.name, precision
         )
-        step = self._step(precision)
-        graphs = dict(self._graphs(half=precision == "mixed-float16", step=step))
+        graphs = dict(self._graphs(half=precision == "mixed-float16"))
         if precision != "fp32":
-            graphs["exact"] = self._graphs(half=False, step=step)["classify"]
+            graphs["exact"] = self._graphs(half=False)["classify"]
         write_graphs(runtime, graphs, folder, precision)
-        return {"expected": self._expected(step)}
+        return {"expected": self._expected()}
 
-    def _step(self, precision: Precision) -> int:
-        """Maps weighed at a time: what takes about as long as a verdict, on a GPU all.
-
-        With bfloat16 that is two, which take a CPU as long as one in single precision.
-        """
-        if self._device.kind == "gpu":
-            return self._wanted.max_n
-        return min(2 if precision == "bf16" else 1, self._wanted.max_n)
+    @property
+    def _step(self) -> int:
+        """Maps weighed at a time: on a GPU all, on a CPU one, which has room between frames most often."""
+        return self._wanted.max_n if self._device.kind == "gpu" else 1
 
     def _load(self, runtime: Runtime, folder: Path, device: Device, batch: int) -> Classifier:
         size, whole = self._bundle.card.input_size, self._wanted.whole
@@ -182,30 +177,30 @@ class _Workshop:
         self._tensorflow(Device("cpu", "/CPU:0", "CPU", "fp32"))  # set up before Keras imports it
         return self._bundle.keras_model()
 
-    def _expected(self, step: int) -> Expected:
+    def _expected(self) -> Expected:
         """What TensorFlow in single precision says of the references."""
         device = Device("cpu", "/CPU:0", "CPU", "fp32")
         runtime = self._tensorflow(device)
         with TemporaryDirectory(prefix="defect-monitor-") as scratch:
-            write_graphs(runtime, self._graphs(half=False, step=step), Path(scratch), "fp32")
+            write_graphs(runtime, self._graphs(half=False), Path(scratch), "fp32")
             classifier = self._load(runtime, Path(scratch), device, 1)
             return answers(classifier, self._bundle, self._threshold)
 
-    def _graphs(self, *, half: bool, step: int) -> Mapping[str, bytes]:
-        if (half, step) not in self._built:
+    def _graphs(self, *, half: bool) -> Mapping[str, bytes]:
+        if half not in self._built:
             model = self._model  # first: TensorFlow must be set up, and kept quiet, before Keras imports it
             from monitor.classify.graphs import graphs_of  # noqa: PLC0415 (Keras: seconds)
 
-            self._built[half, step] = graphs_of(
+            self._built[half] = graphs_of(
                 self._bundle.card,
                 model,
                 max_n=self._wanted.max_n,
-                step=step,
+                step=self._step,
                 scoring=self._scoring,
                 half=half,
                 whole=self._wanted.whole,
             )
-        return self._built[half, step]
+        return self._built[half]
 
 
 def _code() -> str:
