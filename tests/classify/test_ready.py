@@ -132,6 +132,23 @@ def test_a_precision_that_is_asked_for_is_not_weighed_even_where_another_runtime
     assert (taken.device.runtime, taken.device.precision) == ("openvino", "bf16")
 
 
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_on_a_cpu_verdicts_can_go_between_any_two_maps(bundle: Bundle, precision: Any) -> None:
+    if precision == "bf16" and not processor_has_bf16(Path("/proc/cpuinfo").read_text()):
+        pytest.skip("the processor has no instructions for bfloat16")
+    wanted = Wanted(device="cpu", runtime="tensorflow", precision=precision, batch=2, max_n=3)
+    classifier = ready(bundle, wanted)
+    picture = bundle.references[0].picture
+    told: list[int] = []
+
+    def go_on(maps: int, _: float) -> bool:
+        told.append(maps)
+        return True
+
+    classifier.explain(picture, classifier.classify(picture[None]).activations[0], go_on)
+    assert told == [0, 1, 2, 3]
+
+
 def test_a_precision_that_is_asked_for_is_taken_with_a_warning(
     bundle: Bundle, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
