@@ -124,12 +124,16 @@ class Judge:
         self._work = threading.Event()
         self._lock = threading.Lock()  # guards the cameras
         self.progressed_at = time.monotonic()
-        self.idle = False
+        self._idle = self._over = False
+
+    @property
+    def idle(self) -> bool:
         """Whether no frame waits for its verdict or is on its way to it."""
+        return self._idle or self._over
 
     def wake(self) -> None:
-        """Say that a frame is waiting."""
-        self.idle = False
+        """Say that a frame is waiting, or that a camera has ended."""
+        self._idle = False
         self._work.set()
 
     def watch(self, camera: FrameSource) -> None:
@@ -139,23 +143,30 @@ class Judge:
 
     def run(self) -> None:
         """Judge until every camera has ended and no frame waits."""
-        while self._cameras:
-            self._work.clear()
+        try:
+            while self._cameras:
+                self._turn()
+                self.progressed_at = time.monotonic()
+        finally:
+            self._over = True  # or explanations would give way for ever to frames that will not come
+
+    def _turn(self) -> None:
+        """Judge what waits, or wait for it."""
+        self._work.clear()
+        with self._lock:
+            ended = [camera for camera in self._cameras if camera.ended]  # before taking: none slips in
+            cameras = list(self._cameras)
+        frames = self._gather(cameras)
+        if frames:
+            self.judge(frames)
+        elif ended:
             with self._lock:
-                ended = [camera for camera in self._cameras if camera.ended]  # before taking: none slips in
-                cameras = list(self._cameras)
-            frames = self._gather(cameras)
-            if frames:
-                self.judge(frames)
-            elif ended:
-                with self._lock:
-                    for camera in ended:
-                        self._cameras.remove(camera)
-            else:
-                self.idle = True
-                self._work.wait(0.25)
-                self.idle = False
-            self.progressed_at = time.monotonic()
+                for camera in ended:
+                    self._cameras.remove(camera)
+        else:
+            self._idle = True
+            self._work.wait(0.25)
+            self._idle = False
 
     def _gather(self, cameras: list[FrameSource]) -> list[Frame]:
         """One frame of each camera in turn, until a batch is full or none waits.

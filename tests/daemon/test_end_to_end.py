@@ -113,6 +113,18 @@ def test_a_stop_delivers_what_is_flagged_and_accounts_for_every_frame(
     assert len({event["id"] for event in events}) == len(events)
 
 
+def test_a_stop_amid_explanations_does_not_wait_for_frames_that_will_not_come(
+    tmp_path: Path, valkey: str, port: int
+) -> None:
+    fast = '[[camera]]\nname = "fast"\nsource = "simulate:?seed=5&defect_rate=1"\nfps = 8\n'
+    slow = '[[camera]]\nname = "slow"\nsource = "simulate:?seed=6&defect_rate=0"\nfps = 0.5\n'
+    config = write_config(tmp_path, fast + slow, url=valkey, port=port)
+    with running(config, port) as daemon:
+        daemon.ready()
+        wait_for(lambda: daemon.metric('defect_monitor_frames_total{camera="slow"') >= 3, 60, daemon)
+        assert daemon.stop() == 0, daemon.log.read_text()
+
+
 def test_without_redis_it_goes_on_looking_and_delivers_when_redis_comes(tmp_path: Path, port: int) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

@@ -213,6 +213,8 @@ def test_the_judge_is_idle_only_while_no_frame_is_without_its_verdict() -> None:
     Live.ended = True
     judge.wake()
     thread.join(5)
+    judge.wake()  # a camera says that it has ended, when the judge has seen it already
+    assert judge.idle, "nothing will ever wait again"
     assert not thread.is_alive()
 
 
