@@ -8,6 +8,12 @@ import pytest
 from monitor.classify.bundle import Bundle, save_bundle
 from monitor.classify.card import Card, ModelFile, Preprocessing, Training
 from monitor.classify.familiarity import Familiarity, fit_familiarity
+from monitor.classify.runtime import processor_has_bf16
+
+NEEDS_BF16 = pytest.mark.skipif(
+    not processor_has_bf16(Path("/proc/cpuinfo").read_text()),
+    reason="the processor has no instructions for bfloat16",
+)
 
 
 def card_of(**changes: Any) -> Card:

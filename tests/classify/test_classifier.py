@@ -18,6 +18,7 @@ from monitor.classify.graphs import fold_batch_norm, portable_graphs
 from monitor.classify.runtime import GRAPHS, Precision, Runtime, processor_has_bf16, write_graphs
 from monitor.classify.tensorflow_runtime import TensorFlowRuntime
 from monitor.explain.score_cam import score_cam
+from tests.classify.conftest import NEEDS_BF16
 
 CPU = Device("cpu", "/CPU:0", "CPU", "fp32")
 SIZE = (48, 40)
@@ -194,14 +195,16 @@ def test_a_picture_of_no_sound_numbers_has_no_evidence(model: Any, pictures: np.
 
 @pytest.mark.parametrize(
     ("name", "precision"),
-    [("tensorflow", "mixed-float16"), ("tensorflow", "bf16"), ("openvino", "bf16")],
+    [
+        ("tensorflow", "mixed-float16"),
+        pytest.param("tensorflow", "bf16", marks=NEEDS_BF16),
+        pytest.param("openvino", "bf16", marks=NEEDS_BF16),
+    ],
 )
 def test_half_precision_keeps_the_scores_within_two_hundredths(
     model: Any, pictures: np.ndarray, name: str, precision: Precision
 ) -> None:
     # Float16 on a CPU is emulated: slow, but its numbers are those of a GPU's policy.
-    if precision == "bf16" and not processor_has_bf16(Path("/proc/cpuinfo").read_text()):
-        pytest.skip("the processor has no instructions for bfloat16")
     half = ready(model, name, precision).classify(pictures)
     full = ready(model).classify(pictures)
     np.testing.assert_allclose(half.scores, full.scores, atol=0.02)
@@ -209,12 +212,11 @@ def test_half_precision_keeps_the_scores_within_two_hundredths(
     assert model.layers[1].compute_dtype == "float32"  # and the model handed in is as it was
 
 
+@NEEDS_BF16
 @pytest.mark.parametrize("name", ["tensorflow", "openvino"])
 def test_a_doubtful_picture_gets_the_whole_answer_of_single_precision(
     model: Any, pictures: np.ndarray, name: str
 ) -> None:
-    if not processor_has_bf16(Path("/proc/cpuinfo").read_text()):
-        pytest.skip("the processor has no instructions for bfloat16")
     half = ready(model, name, "bf16").classify(pictures)
     lowest, highest = (float(score) for score in np.quantile(half.scores, [0.3, 0.7]))
     doubtful = (half.scores >= lowest) & (half.scores <= highest)

@@ -14,10 +14,9 @@ from monitor.classify import ways as ways_module
 from monitor.classify.bundle import Bundle, Reference, save_bundle
 from monitor.classify.classifier import Classifier
 from monitor.classify.ready import ready
-from monitor.classify.runtime import processor_has_bf16
 from monitor.classify.ways import Wanted, find_device, ways
 from monitor.errors import DeviceError
-from tests.classify.conftest import card_of
+from tests.classify.conftest import NEEDS_BF16, card_of
 
 # Keras hands its variables to NumPy 2 in a way that NumPy has deprecated.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -86,11 +85,10 @@ def test_a_way_that_judges_otherwise_is_not_taken_by_itself(
     assert "openvino in fp32 is not taken: it lies" in caplog.text
 
 
+@NEEDS_BF16
 def test_a_precision_that_judges_otherwise_is_not_taken_by_itself(
     bundle: Bundle, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    if not processor_has_bf16(Path("/proc/cpuinfo").read_text()):
-        pytest.skip("the processor has no instructions for bfloat16")
     monkeypatch.setattr(ways_module, "installed", lambda name: name == "tensorflow")
     honest = ready.__globals__["difference"]
 
@@ -106,12 +104,11 @@ def test_a_precision_that_judges_otherwise_is_not_taken_by_itself(
     assert "tensorflow in bf16 is not taken: it lies" in caplog.text
 
 
+@NEEDS_BF16
 @pytest.mark.parametrize("precision", ["auto", "bf16"])
 def test_a_precision_that_is_slower_here_is_only_taken_if_asked_for(
     bundle: Bundle, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, precision: Any
 ) -> None:
-    if not processor_has_bf16(Path("/proc/cpuinfo").read_text()):
-        pytest.skip("the processor has no instructions for bfloat16")
     monkeypatch.setattr(ways_module, "installed", lambda name: name == "tensorflow")
     monkeypatch.setattr(Classifier, "gain", lambda self: None if self.device.precision == "fp32" else 0.6)
     with caplog.at_level(logging.INFO):
@@ -120,22 +117,19 @@ def test_a_precision_that_is_slower_here_is_only_taken_if_asked_for(
     assert ("it is 0.60 times as fast as fp32 here" in caplog.text) is (precision == "auto")
 
 
+@NEEDS_BF16
 def test_a_precision_that_is_asked_for_is_not_weighed_even_where_another_runtime_has_it(
     bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("openvino", reason="no other runtime than TensorFlow is installed")
-    if not processor_has_bf16(Path("/proc/cpuinfo").read_text()):
-        pytest.skip("the processor has no instructions for bfloat16")
     monkeypatch.setattr(Classifier, "gain", lambda _: 0.6)
     monkeypatch.setitem(ready.__globals__, "difference", lambda *_: None)
     taken = ready(bundle, Wanted(device="cpu", batch=2, max_n=3, precision="bf16"))
     assert (taken.device.runtime, taken.device.precision) == ("openvino", "bf16")
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("precision", ["fp32", pytest.param("bf16", marks=NEEDS_BF16)])
 def test_on_a_cpu_verdicts_can_go_between_any_two_maps(bundle: Bundle, precision: Any) -> None:
-    if precision == "bf16" and not processor_has_bf16(Path("/proc/cpuinfo").read_text()):
-        pytest.skip("the processor has no instructions for bfloat16")
     wanted = Wanted(device="cpu", runtime="tensorflow", precision=precision, batch=2, max_n=3)
     classifier = ready(bundle, wanted)
     picture = bundle.references[0].picture
