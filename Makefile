@@ -54,7 +54,7 @@ model: setup ## train the shipped model again into build/dagm-class1, from DAGM_
 	$(BIN)/defect-monitor train --data $(DAGM_ROOT) --data build/simulated --classes Class1,Simulated \
 		--init $(START_WEIGHTS) --out build/dagm-class1 --overwrite
 	$(BIN)/defect-monitor simulate --out build/references --frames 60 --seed 11 --defect-rate 0.4 --textures 60 --force
-	$(BIN)/python -m monitor.train.references build/dagm-class1 build/references  # DAGM's pictures stay out
+	$(BIN)/python -m monitor.learning.train.reference_images build/dagm-class1 build/references  # DAGM's pictures stay out
 
 test-systemd: setup ## as root: the service on a real systemd in a container, about ten minutes; its log is build/systemd.log
 	@$(BIN)/python -m pytest tests/systemd -m systemd -x

@@ -8,17 +8,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from monitor.classify.bundle import load_bundle
-    from monitor.publish.document import Event
-    from monitor.publish.subscriber import Subscriber
+    from monitor.events.event import Event
+    from monitor.models.bundle import load_bundle
+    from monitor.redis_streams.subscriber import Subscriber
 
 __version__ = "0.1.0"
 __all__ = ["Event", "Subscriber", "__version__", "load_bundle"]
 
 _HOMES = {
-    "Event": "monitor.publish.document",
-    "Subscriber": "monitor.publish.subscriber",
-    "load_bundle": "monitor.classify.bundle",
+    "Event": "monitor.events.event",
+    "Subscriber": "monitor.redis_streams.subscriber",
+    "load_bundle": "monitor.models.bundle",
 }
 
 

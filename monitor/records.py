@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 Image = NDArray[np.uint8]
 """A picture: (height, width, 3) uint8, channels blue, green, red."""
 
-Heat = NDArray[np.float32]
+Heatmap = NDArray[np.float32]
 """A heat map: (rows, columns) float32, 0..1, highest where the evidence for the class is strongest."""
 
-Cause = Literal[
+FailureCause = Literal[
     "refused",
     "timeout",
     "dns",
@@ -40,13 +40,13 @@ Cause = Literal[
 Stage = Literal["capture", "queue", "classify", "explain", "locate", "annotate", "publish"]
 """What a frame goes through; `queue` is the wait between capture and classify."""
 
-State = Literal["starting", "up", "stalled", "frozen", "down", "ended"]
+CameraState = Literal["starting", "up", "stalled", "frozen", "down", "ended"]
 """What a camera is doing: `stalled` fell silent, `frozen` shows one picture, `down` cannot be read."""
 
-Outcome = Literal["clean", "defect", "unusable"]
+FrameOutcome = Literal["clean", "defect", "unusable"]
 """What became of a frame that was taken up. Those that were not are `dropped`."""
 
-Explained = Literal["full", "reduced", "skipped"]
+ExplanationOutcome = Literal["full", "reduced", "skipped"]
 """How much of an explanation a flagged frame got: with all maps asked for, with fewer, or none."""
 
 
@@ -66,8 +66,8 @@ class Frame:
     captured_at: datetime
     monotonic: float
     image: Image
-    boxes: "tuple[Box, ...]"
-    inputs: NDArray[np.uint8]
+    tile_boxes: "tuple[Box, ...]"
+    tile_inputs: NDArray[np.uint8]
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,14 +126,14 @@ class Verdict:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class HeatPatch:
+class TileHeatmap:
     """Heat of one network input, with the part of the frame that input showed.
 
     `heat` is (rows, columns); `box` is the part of the frame, in the frame's pixels.
     `strength` is the heat's highest value before it was scaled to one.
     """
 
-    heat: Heat
+    heatmap: Heatmap
     box: Box
     strength: float
 
@@ -143,9 +143,9 @@ class Explanation:
     """Where the evidence lies. Without patches, `reason` says why the frame is not localised."""
 
     method: str
-    max_n: int
-    outcome: Explained
-    patches: tuple[HeatPatch, ...] = ()
+    maps_used: int
+    outcome: ExplanationOutcome
+    tile_heatmaps: tuple[TileHeatmap, ...] = ()
     reason: str | None = None
 
 
@@ -179,11 +179,11 @@ class Gap:
 
 
 @dataclass(frozen=True, slots=True)
-class CameraChange:
+class CameraStateChange:
     """A camera's change of state, with the cause where it is one for the worse."""
 
     camera: str
-    state: State
+    state: CameraState
     at: datetime
     cause: str | None = None
     detail: str | None = None

@@ -8,7 +8,10 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
+from tests.support import ROOT
+
+pytest_plugins = ["tests.support.redis_servers", "tests.support.tiny_models"]
+
 # A loaded machine is no failure: how long an example takes says nothing here.
 hypothesis.settings.register_profile("unhurried", deadline=None)
 hypothesis.settings.load_profile("unhurried")
@@ -47,4 +50,4 @@ def valkey(valkey_server: str) -> str:
 @pytest.fixture(scope="session")
 def shipped_bundle() -> Path:
     """The folder of the model that ships with the package."""
-    return ROOT / "monitor" / "models" / "dagm-class1"
+    return ROOT / "monitor" / "models" / "shipped" / "dagm-class1"

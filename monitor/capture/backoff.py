@@ -3,18 +3,18 @@
 import random
 from collections.abc import Iterator
 
-LONGEST = 3.0
+MAX_DELAY = 3.0
 """Seconds: opening takes up to two more, and a source that is back must be seen again within 5 s."""
 
 
-def reopening_delays(longest: float = LONGEST, draw: random.Random | None = None) -> Iterator[float]:
+def reconnect_delays(longest: float = MAX_DELAY, rng: random.Random | None = None) -> Iterator[float]:
     """Seconds to wait before each attempt: 0, then 0.5, 1, 2 … up to `longest`, without end.
 
     Each is shortened by up to a quarter at random, so that many cameras do not knock at one switch together.
     """
-    draw = draw or random.Random()  # noqa: S311 (spreads load, guards nothing)
+    rng = rng or random.Random()  # noqa: S311 (spreads load, guards nothing)
     yield 0.0
     delay = 0.5
     while True:
-        yield min(delay, longest) * draw.uniform(0.75, 1)
+        yield min(delay, longest) * rng.uniform(0.75, 1)
         delay = min(delay * 2, longest)

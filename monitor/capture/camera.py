@@ -8,13 +8,13 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
-from monitor.capture.backoff import reopening_delays
-from monitor.capture.condition import Condition
-from monitor.capture.gaps import GapLedger
-from monitor.capture.messages import Failed, Lost, Message, Opened, Picture
-from monitor.capture.ring import ReaderRing
-from monitor.capture.supervisor import Process, Supervisor
-from monitor.records import Box, CameraChange, Frame, Gap
+from monitor.capture.backoff import reconnect_delays
+from monitor.capture.camera_state import CameraStateMachine
+from monitor.capture.gaps import GapAggregator
+from monitor.capture.messages import FrameLost, FrameReady, SourceFailed, SourceOpened, WorkerMessage
+from monitor.capture.shared_memory import SharedBufferReader
+from monitor.capture.supervisor import ProcessSupervisor, WorkerProcess
+from monitor.records import Box, CameraStateChange, Frame, Gap
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -44,47 +44,47 @@ class Camera:
     def __init__(
         self,
         name: str,
-        launch: Callable[[socket.socket], Process],
+        launch: Callable[[socket.socket], WorkerProcess],
         *,
-        every: bool,
-        report: Callable[[Gap | CameraChange], None],
+        keep_every_frame: bool,
+        report: Callable[[Gap | CameraStateChange], None],
         on_frame: Callable[[], None] = lambda: None,
-        on_read: Callable[[float], None] = lambda _: None,
+        on_frame_read: Callable[[float], None] = lambda _: None,
         buffer: int = 8,
-        silence: float = 3.0,
-        opening: float = 15.0,
+        stall_timeout: float = 3.0,
+        startup_timeout: float = 15.0,
         max_age: float | None = None,
-        expected: float | None = None,
+        expected_fps: float | None = None,
         finite: bool = False,
-        delays: Callable[[], Iterator[float]] = reopening_delays,
+        delays: Callable[[], Iterator[float]] = reconnect_delays,
     ) -> None:
         self.name = name
-        self._every = every
+        self._every = keep_every_frame
         self._report = report
         self._on_frame = on_frame
-        self._on_read = on_read
+        self._on_frame_read = on_frame_read
         self._size = buffer
-        self._silence = silence
-        self._opening = opening
+        self._silence = stall_timeout
+        self._opening = startup_timeout
         self._max_age = max_age
         self._finite = finite
         self._interval = 0.0
         self._stopped = False
         self._waiting: deque[Frame] = deque()
-        self._gaps = GapLedger(name)
+        self._gaps = GapAggregator(name)
         self._captured = 0
-        self._changed = threading.Lock()  # guards the four above
-        self._condition = Condition(name, report, expected)
-        self._supervisor = Supervisor(name, launch, self, self._finish, delays)
+        self._lock = threading.Lock()  # guards the four above
+        self._condition = CameraStateMachine(name, report, expected_fps)
+        self._supervisor = ProcessSupervisor(name, launch, self, self._finish, delays)
 
     @property
-    def captured(self) -> int:
+    def next_frame_number(self) -> int:
         """The number that the next frame will have: frames so far, lost ones included."""
-        with self._changed:
+        with self._lock:
             return self._captured
 
     @property
-    def waiting(self) -> int:
+    def queued(self) -> int:
         """Frames that wait to be taken."""
         return len(self._waiting)
 
@@ -103,27 +103,27 @@ class Camera:
         """When the supervision last gave a sign of life, on the monotonic clock."""
         return self._supervisor.progressed_at
 
-    def start(self, first_number: int = 0, dark: tuple[str, datetime] | None = None) -> None:
+    def start(self, first_number: int = 0, unobserved_since: tuple[str, datetime] | None = None) -> None:
         """Begins to read; its first frame gets `first_number`. Once only.
 
         `dark` tells why and since when nobody has looked at what this camera sees, if that is known.
         """
         self._captured = first_number
-        self._condition.start(dark)
+        self._condition.start(unobserved_since)
         self._supervisor.start()
 
     def take(self, limit: int) -> list[Frame]:
         """Up to `limit` waiting frames, oldest first; does not wait. Also after `stop`, for what was left."""
         taken: list[Frame] = []
         now = time.monotonic()
-        with self._changed:
+        with self._lock:
             while self._waiting and len(taken) < limit:
                 frame = self._waiting.popleft()
                 if self._max_age is not None and now - frame.monotonic > self._max_age:
-                    self._gaps.add("late", frame.number, frame.captured_at, now)
+                    self._gaps.record_lost("late", frame.number, frame.captured_at, now)
                 else:
                     taken.append(frame)
-            late = self._gaps.flush() if self._condition.state == "ended" else []
+            late = self._gaps.pop_all() if self._condition.state == "ended" else []
         self._report_all(late)
         return taken
 
@@ -132,69 +132,69 @@ class Camera:
 
         One that hangs is killed; what it brings from now on is no longer counted.
         """
-        with self._changed:
+        with self._lock:
             self._stopped = True
         by_itself = self._supervisor.stop(timeout)
         self._finish()
         return by_itself
 
-    def abandon(self) -> None:
+    def drop_queued(self) -> None:
         """There is no time left to judge what still waits: it is told as lost to `stopping`. After `stop`."""
         now = time.monotonic()
-        with self._changed:
+        with self._lock:
             while self._waiting:
                 frame = self._waiting.popleft()
-                self._gaps.add("stopping", frame.number, frame.captured_at, now)
-        self._report_all(self._flushed())
+                self._gaps.record_lost("stopping", frame.number, frame.captured_at, now)
+        self._report_all(self._flush_gaps())
 
-    def hear(self, message: Message, ring: ReaderRing | None) -> None:
+    def on_message(self, message: WorkerMessage, ring: SharedBufferReader | None) -> None:
         """Takes in what the capture process says."""
         match message:
-            case Picture():
-                self._on_read(message.took)
-                self._enter(message, ring)
-            case Lost():
-                self._on_read(message.took)
-                self._lose(message)
-            case Opened():
+            case FrameReady():
+                self._on_frame_read(message.took)
+                self._enqueue(message, ring)
+            case FrameLost():
+                self._on_frame_read(message.took)
+                self._record_lost(message)
+            case SourceOpened():
                 self._interval, self._finite = message.interval or 0.0, not message.live
-            case Failed():
+            case SourceFailed():
                 self._fail(message.cause, message.detail)
-                self._report_all(self._flushed())
+                self._report_all(self._flush_gaps())
 
-    def idle(self, seconds: float, ring: ReaderRing | None) -> Literal["fine", "hangs"]:
+    def on_silence(self, seconds: float, ring: SharedBufferReader | None) -> Literal["fine", "hangs"]:
         """The process has said nothing for `seconds`: while frames are due, that can be too long."""
-        with self._changed:
-            due = self._gaps.due(time.monotonic())
+        with self._lock:
+            due = self._gaps.pop_due(time.monotonic())
         self._report_all(due)
         if self._condition.state not in ("up", "frozen"):
             if seconds <= self._opening:
                 return "fine"
             self._fail("timeout", "opening the source took too long")
             return "hangs"
-        held_back = ring is not None and ring.lent >= ring.slots
+        held_back = ring is not None and ring.slots_in_use >= ring.slots
         if self._silence == 0 or held_back or seconds <= max(self._silence, 3 * self._interval):
             return "fine"
         if not self._stopped:
-            self._condition.fail("stalled", f"no picture came for {seconds:g} s", "stalled")
+            self._condition.mark_failed("stalled", f"no picture came for {seconds:g} s", "stalled")
         # Opened anew, a finite source would be read from its start.
         return "fine" if self._finite else "hangs"
 
-    def died(self, cause: str, detail: str) -> bool:
+    def on_exit(self, cause: str, detail: str) -> bool:
         """The process ended without a word; whether to start another."""
         self._fail(cause, detail)
-        self._report_all(self._flushed())
+        self._report_all(self._flush_gaps())
         return not self._finite
 
-    def _enter(self, message: Picture, ring: ReaderRing | None) -> None:
+    def _enqueue(self, message: FrameReady, ring: SharedBufferReader | None) -> None:
         if ring is None:
             raise ValueError("a picture came before the memory that it lies in")
-        at = _EPOCH + timedelta(microseconds=message.at)
-        memory = ring.lend(message.slot)
+        at = _EPOCH + timedelta(microseconds=message.captured_us)
+        memory = ring.view(message.slot)
         height, width = message.input_size
         boxes = tuple(Box(*box) for box in message.boxes)
-        inputs = memory[message.inputs_at :][: len(boxes) * height * width * 3]
-        with self._changed:
+        inputs = memory[message.inputs_offset :][: len(boxes) * height * width * 3]
+        with self._lock:
             if self._stopped:
                 return
             frame = Frame(
@@ -210,49 +210,49 @@ class Camera:
             self._waiting.append(frame)
             while not self._every and len(self._waiting) > 1 and self._is_full(ring):
                 lost = self._waiting.popleft()
-                self._gaps.add("overload", lost.number, lost.captured_at, message.monotonic)
+                self._gaps.record_lost("overload", lost.number, lost.captured_at, message.monotonic)
                 del lost  # with it, its slot
-            gaps = self._gaps.due(message.monotonic)
-        self._condition.arrived(at, message.monotonic)
+            gaps = self._gaps.pop_due(message.monotonic)
+        self._condition.frame_arrived(at, message.monotonic)
         self._report_all(gaps)
         self._on_frame()
 
-    def _is_full(self, ring: ReaderRing) -> bool:
+    def _is_full(self, ring: SharedBufferReader) -> bool:
         """Whether the oldest frame must give way, so that the next one finds room in memory, too."""
-        return len(self._waiting) > self._size or ring.lent >= ring.slots
+        return len(self._waiting) > self._size or ring.slots_in_use >= ring.slots
 
-    def _lose(self, message: Lost) -> None:
-        at = _EPOCH + timedelta(microseconds=message.at)
-        began = at if message.since is None else _EPOCH + timedelta(microseconds=message.since)
-        with self._changed:
+    def _record_lost(self, message: FrameLost) -> None:
+        at = _EPOCH + timedelta(microseconds=message.captured_us)
+        began = at if message.since_us is None else _EPOCH + timedelta(microseconds=message.since_us)
+        with self._lock:
             if self._stopped:
                 return
-            self._gaps.add(
+            self._gaps.record_lost(
                 message.cause, self._captured, began, message.monotonic, detail=message.why, until=at
             )
             self._captured += 1
-            gaps = self._gaps.due(message.monotonic)
+            gaps = self._gaps.pop_due(message.monotonic)
         match message.cause:
             case "frozen":
-                self._condition.froze(at, message.why)
+                self._condition.frame_frozen(at, message.why)
             case "unreadable":  # alone no sign that the camera is well
-                self._condition.counted(at)
+                self._condition.frame_accounted(at)
             case _:
-                self._condition.arrived(at, message.monotonic)
+                self._condition.frame_arrived(at, message.monotonic)
         self._report_all(gaps)
 
     def _fail(self, cause: str, detail: str) -> None:
         if not self._stopped:
-            self._condition.fail(cause, detail)
+            self._condition.mark_failed(cause, detail)
 
     def _finish(self) -> None:
-        self._report_all(self._flushed())
-        if self._condition.end():
+        self._report_all(self._flush_gaps())
+        if self._condition.mark_ended():
             self._on_frame()
 
-    def _flushed(self) -> list[Gap]:
-        with self._changed:
-            return self._gaps.flush()
+    def _flush_gaps(self) -> list[Gap]:
+        with self._lock:
+            return self._gaps.pop_all()
 
     def _report_all(self, gaps: list[Gap]) -> None:
         for gap in gaps:

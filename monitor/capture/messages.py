@@ -8,12 +8,12 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Literal
 
-Loss = Literal["unreadable", "unusable", "frozen", "overload"]
+LostReason = Literal["unreadable", "unusable", "frozen", "overload"]
 """Why a picture is not judged: it cannot be decoded, shows nothing, stands still, or found no room."""
 
 
 @dataclass(frozen=True, slots=True)
-class Opened:
+class SourceOpened:
     """The source is open. `interval`: seconds between pictures, where it is known."""
 
     live: bool
@@ -21,7 +21,7 @@ class Opened:
 
 
 @dataclass(frozen=True, slots=True)
-class Failed:
+class SourceFailed:
     """The source cannot be opened or read; it is tried again, unless `Ended` follows."""
 
     cause: str
@@ -29,7 +29,7 @@ class Failed:
 
 
 @dataclass(frozen=True, slots=True)
-class Mapped:
+class BufferMapped:
     """From now on pictures lie in the memory whose descriptor comes with this message."""
 
     ring: int
@@ -38,7 +38,7 @@ class Mapped:
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
+class FrameReady:
     """A picture lies in `slot`: its pixels (height, width, 3), then at `inputs_at` one network input a box.
 
     `boxes` are (left, top, right, bottom); `input_size` (height, width); `took` seconds went into reading.
@@ -48,49 +48,54 @@ class Picture:
     height: int
     width: int
     boxes: list[list[int]]
-    inputs_at: int
+    inputs_offset: int
     input_size: list[int]
-    at: int
+    captured_us: int
     monotonic: float
     took: float
 
 
 @dataclass(frozen=True, slots=True)
-class Lost:
+class FrameLost:
     """A picture came that is not judged. `since`: when the cause began, for one that builds up (`frozen`)."""
 
-    cause: Loss
+    cause: LostReason
     why: str | None
-    at: int
+    captured_us: int
     monotonic: float
     took: float
-    since: int | None = None
+    since_us: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
+class SourceEnded:
     """Nothing more will come."""
 
 
 @dataclass(frozen=True, slots=True)
-class Free:
+class SlotReleased:
     """To the capture process: `slot` of memory number `ring` can be written again."""
 
     ring: int
     slot: int
 
 
-Message = Opened | Failed | Mapped | Picture | Lost | Ended | Free
+WorkerMessage = (
+    SourceOpened | SourceFailed | BufferMapped | FrameReady | FrameLost | SourceEnded | SlotReleased
+)
 
-_KINDS: dict[str, type[Message]] = {
-    kind.__name__: kind for kind in (Opened, Failed, Mapped, Picture, Lost, Ended, Free)
+
+_KINDS: dict[str, type[WorkerMessage]] = {
+    kind.__name__: kind
+    for kind in (SourceOpened, SourceFailed, BufferMapped, FrameReady, FrameLost, SourceEnded, SlotReleased)
 }
 
-LONGEST = 65_536
+
+MAX_MESSAGE_BYTES = 65_536
 """Bytes that a message may have; 256 boxes take about 6,000."""
 
 
-def encode(message: Message) -> bytes:
+def encode(message: WorkerMessage) -> bytes:
     """As one packet; a detail too long for one is cut."""
     fields = asdict(message)
     for name in ("detail", "why"):
@@ -99,7 +104,7 @@ def encode(message: Message) -> bytes:
     return json.dumps([type(message).__name__, fields]).encode()
 
 
-def decode(packet: bytes) -> Message:
+def decode(packet: bytes) -> WorkerMessage:
     """The message of a packet. Raises ValueError for anything else."""
     try:
         kind, fields = json.loads(packet)

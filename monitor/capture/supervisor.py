@@ -1,27 +1,42 @@
 """Keeps a capture process running: starts and hears it, replaces it when it hangs or died."""
 
 import contextlib
+import json
 import logging
+import os
 import select
 import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from typing import Literal, Protocol
 
-from monitor.capture.backoff import LONGEST as LONGEST_DELAY
-from monitor.capture.backoff import reopening_delays
-from monitor.capture.messages import LONGEST, Ended, Free, Mapped, Message, decode, encode
-from monitor.capture.ring import ReaderRing
+from monitor.capture.backoff import MAX_DELAY as LONGEST_DELAY
+from monitor.capture.backoff import reconnect_delays
+from monitor.capture.config import CaptureConfig
+from monitor.capture.messages import (
+    MAX_MESSAGE_BYTES,
+    BufferMapped,
+    SlotReleased,
+    SourceEnded,
+    WorkerMessage,
+    decode,
+    encode,
+)
+from monitor.capture.shared_memory import SharedBufferReader
 
 log = logging.getLogger(__name__)
 
-_TICK = 0.25
+
+_POLL_INTERVAL = 0.25
 """Seconds between looks at a process that says nothing."""
 
 
-class Process(Protocol):
+class WorkerProcess(Protocol):
     """A capture process; `subprocess.Popen` is one."""
 
     @property
@@ -35,20 +50,20 @@ class Process(Protocol):
         """How it ended: its exit code, or minus the number of the signal."""
 
 
-class Listener(Protocol):
+class WorkerListener(Protocol):
     """Who hears what the process says. Called from the supervisor's thread."""
 
-    def hear(self, message: Message, ring: ReaderRing | None) -> None:
+    def on_message(self, message: WorkerMessage, ring: SharedBufferReader | None) -> None:
         """One message; `ring` is the memory that pictures lie in."""
 
-    def idle(self, seconds: float, ring: ReaderRing | None) -> Literal["fine", "hangs"]:
+    def on_silence(self, seconds: float, ring: SharedBufferReader | None) -> Literal["fine", "hangs"]:
         """Nothing was said for `seconds`: whether that is too long, and the process is to be replaced."""
 
-    def died(self, cause: str, detail: str) -> bool:
+    def on_exit(self, cause: str, detail: str) -> bool:
         """The process ended without a word; whether to start another."""
 
 
-class Supervisor:
+class ProcessSupervisor:
     """Has a process running until it says that nothing more will come, or `stop` is called.
 
     `launch` starts it with the other end of a connection, which it takes over, and is called in a thread that
@@ -58,19 +73,19 @@ class Supervisor:
     def __init__(
         self,
         name: str,
-        launch: Callable[[socket.socket], Process],
-        listener: Listener,
-        over: Callable[[], None],
-        delays: Callable[[], Iterator[float]] = reopening_delays,
+        launch: Callable[[socket.socket], WorkerProcess],
+        listener: WorkerListener,
+        on_finished: Callable[[], None],
+        delays: Callable[[], Iterator[float]] = reconnect_delays,
     ) -> None:
         self.progressed_at = time.monotonic()
         self._name = name
         self._launch = launch
         self._listener = listener
-        self._over = over
+        self._over = on_finished
         self._delays = delays
         self._connection: socket.socket | None = None
-        self._process: Process | None = None
+        self._process: WorkerProcess | None = None
         self._lock = threading.Lock()  # guards the two above
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"capture {name}", daemon=True)
@@ -115,7 +130,7 @@ class Supervisor:
                 over = self._one_process()
             except Exception as error:
                 log.exception("supervising camera %s failed in an unforeseen way", self._name)
-                over = not self._listener.died("fault", f"its supervision failed: {type(error).__name__}")
+                over = not self._listener.on_exit("fault", f"its supervision failed: {type(error).__name__}")
             if time.monotonic() - began > LONGEST_DELAY:
                 delays = self._delays()
             if not over:
@@ -130,7 +145,7 @@ class Supervisor:
                 process = self._launch(theirs)
             except OSError as error:
                 theirs.close()
-                return not self._listener.died(
+                return not self._listener.on_exit(
                     "fault", f"no capture process can be started: {error.strerror}"
                 )
             with self._lock:
@@ -138,58 +153,78 @@ class Supervisor:
                 if self._stopping.is_set():
                     self._ask_to_stop()
             try:
-                ending = self._follow(ours)
+                ending = self._receive_all(ours)
             finally:
                 process.kill()
                 code = process.wait()
                 with self._lock:
                     self._connection = self._process = None
         if ending == "died" and not self._stopping.is_set():
-            return not self._listener.died("crashed", f"the capture process {_ending(code)}")
+            return not self._listener.on_exit("crashed", f"the capture process {_describe_exit(code)}")
         return ending == "ended"
 
-    def _follow(self, connection: socket.socket) -> Literal["ended", "hangs", "died"]:
+    def _receive_all(self, connection: socket.socket) -> Literal["ended", "hangs", "died"]:
         """Hears a process until it has said all, hangs or is gone."""
         silent = 0.0
-        ring: ReaderRing | None = None
+        ring: SharedBufferReader | None = None
         listening = select.poll()
         listening.register(connection, select.POLLIN)
         while True:
             self.progressed_at = time.monotonic()
-            if not listening.poll(_TICK * 1000):
+            if not listening.poll(_POLL_INTERVAL * 1000):
                 # Counted in looks, not by the clock: a machine that slept was not watching either.
-                silent += _TICK
-                if self._listener.idle(silent, ring) == "hangs" and not self._stopping.is_set():
+                silent += _POLL_INTERVAL
+                if self._listener.on_silence(silent, ring) == "hangs" and not self._stopping.is_set():
                     return "hangs"
                 continue
             silent = 0.0
             try:
-                packet, descriptors, _, _ = socket.recv_fds(connection, LONGEST, 1)
+                packet, descriptors, _, _ = socket.recv_fds(connection, MAX_MESSAGE_BYTES, 1)
             except ConnectionResetError:  # it died before it had read all; what it said before still comes
                 continue
             if not packet:
                 return "died"
             message = decode(packet)
-            if isinstance(message, Mapped):
-                ring = _mapped(message, descriptors[0], connection)
-            elif isinstance(message, Ended):
+            if isinstance(message, BufferMapped):
+                ring = _map_buffer(message, descriptors[0], connection)
+            elif isinstance(message, SourceEnded):
                 return "ended"
             else:
-                self._listener.hear(message, ring)
+                self._listener.on_message(message, ring)
 
 
-def _mapped(message: Mapped, descriptor: int, connection: socket.socket) -> ReaderRing:
+def _map_buffer(message: BufferMapped, descriptor: int, connection: socket.socket) -> SharedBufferReader:
     def release(slot: int) -> None:
         with contextlib.suppress(OSError):  # a process that is gone needs its slots no more
-            connection.send(encode(Free(message.ring, slot)))
+            connection.send(encode(SlotReleased(message.ring, slot)))
 
-    return ReaderRing(descriptor, message.slots, message.size, release)
+    return SharedBufferReader(descriptor, message.slots, message.size, release)
 
 
-def _ending(code: int) -> str:
+def _describe_exit(code: int) -> str:
     if code >= 0:
         return f"ended by itself with code {code}"
     try:
         return f"was ended by {signal.Signals(-code).name}"
     except ValueError:
         return f"was ended by signal {-code}"
+
+
+def spawn_worker(name: str, order: CaptureConfig, connection: socket.socket) -> "subprocess.Popen[bytes]":
+    """Start the capture process of the camera `name` on `connection`, which it takes over.
+
+    Must be called by a thread that lives as long as the process is needed: they end together.
+    """
+    process = subprocess.Popen(  # noqa: S603 (this interpreter, this module)
+        # -P: a file in the working directory must not stand in for a library.
+        [sys.executable, "-P", "-m", "monitor.capture.worker", name, str(connection.fileno())],
+        pass_fds=[connection.fileno()],
+        stdin=subprocess.PIPE,
+        # One picture at a time: threads of its libraries would only take the network's cores.
+        env={**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
+    )
+    connection.close()
+    if process.stdin is not None:
+        with contextlib.suppress(BrokenPipeError), process.stdin as order_goes_to:
+            order_goes_to.write(json.dumps(asdict(order)).encode())
+    return process

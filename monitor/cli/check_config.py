@@ -14,11 +14,11 @@ def check_config(
     schema: Annotated[bool, typer.Option("--schema", help="Print the JSON Schema of the settings.")] = False,
 ) -> None:
     """Print every mistake in FILE with its place, or the settings in force, without secrets."""
-    from monitor.settings import Settings, read_settings, without_secrets
+    from monitor.settings import Settings, load_settings, redacted
 
     if schema:
         print(json.dumps(Settings.model_json_schema(), indent=2, ensure_ascii=False))
         return
     if file is None:
         raise UsageError("check-config needs a FILE, or --schema")
-    print(json.dumps(without_secrets(read_settings(file)), indent=2, ensure_ascii=False))
+    print(json.dumps(redacted(load_settings(file)), indent=2, ensure_ascii=False))

@@ -13,9 +13,13 @@ from monitor.errors import MonitorError
 if TYPE_CHECKING:
     from rich.console import Console, Group
 
-    from monitor.demo import Demo, Seen, Tally
+    from monitor.tools.demo.demo import Demo
+    from monitor.tools.demo.scorecard import Scorecard, ScoredEvent
+
 
 _ROWS = 12
+
+
 _TOLD_EVERY = 5.0  # seconds between lines of progress where there is no terminal
 
 
@@ -27,17 +31,17 @@ def demo(
     """Watch two simulated cameras and show what comes through Redis."""
     from rich.console import Console
 
-    from monitor.cli.threads import leave_the_cores_to_the_network
+    from monitor.cli.process import limit_library_threads
 
-    leave_the_cores_to_the_network()
-    from monitor.classify.quiet import import_tensorflow
-    from monitor.cli.signals import stop_on_signals
-    from monitor.log import start_log
+    limit_library_threads()
+    from monitor.cli.process import stop_on_signals
+    from monitor.inference.device import import_tensorflow
+    from monitor.telemetry.logs import setup_logging
 
     import_tensorflow()
-    from monitor.demo import demo as start_demo
+    from monitor.tools.demo.demo import demo as start_demo
 
-    start_log("warning", "text")
+    setup_logging("warning", "text")
     asked = threading.Event()
     stop_on_signals(asked.set)
     console = Console()
@@ -82,7 +86,7 @@ def _watch(running: "Demo", seconds: float | None, asked: threading.Event, conso
         asked.wait(0.25)
 
 
-def _screen(tally: "Tally", metrics: str, elapsed: float, seconds: float | None) -> "Group":
+def _screen(tally: "Scorecard", metrics: str, elapsed: float, seconds: float | None) -> "Group":
     from rich.console import Group
     from rich.progress_bar import ProgressBar
     from rich.table import Table
@@ -97,7 +101,7 @@ def _screen(tally: "Tally", metrics: str, elapsed: float, seconds: float | None)
     return Group(table, below, ProgressBar(total=seconds, completed=min(elapsed, seconds), width=80))
 
 
-def _cells(seen: "Seen") -> tuple[str, ...]:
+def _cells(seen: "ScoredEvent") -> tuple[str, ...]:
     event = seen.event
     box = next((f"{it.x}, {it.y}, {it.width}, {it.height}" for it in event.regions), "none")
     heat = "localised" if event.explanation.localised else event.explanation.reason or ""
@@ -114,14 +118,14 @@ def _cells(seen: "Seen") -> tuple[str, ...]:
     )
 
 
-def _line(seen: "Seen") -> str:
+def _line(seen: "ScoredEvent") -> str:
     time_, camera, frame, score, box, heat, latency, hit = _cells(seen)
     return (
         f"{time_} {camera} frame {frame} score {score} box {box} ({heat}) {latency} ms, on the defect: {hit}"
     )
 
 
-def _summarise(tally: "Tally", out: Path, console: "Console") -> None:
+def _summarise(tally: "Scorecard", out: Path, console: "Console") -> None:
     def ms(seconds: float) -> str:
         return "–" if math.isnan(seconds) else f"{1000 * seconds:.0f} ms"
 

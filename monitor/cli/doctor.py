@@ -2,7 +2,6 @@
 
 import json
 import sys
-from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,7 +13,8 @@ from monitor.errors import MonitorError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from monitor.doctor.answer import Answer
+    from monitor.tools.doctor.result import CheckResult
+
 
 _STYLES = {"ok": "green", "not ok": "bold red", "skipped": "yellow"}
 
@@ -33,17 +33,17 @@ def doctor(
     Device and GPU, model, every camera, Redis, outbox, clocks, port, memory. It may be run beside the daemon;
     what it writes to Redis and disk it takes away again.
     """
-    from monitor.classify.quiet import import_tensorflow
-    from monitor.cli.signals import leave
-    from monitor.settings import read_settings
+    from monitor.cli.process import exit_now
+    from monitor.inference.device import import_tensorflow
+    from monitor.settings import load_settings
 
-    settings = read_settings(config) if config else None
+    settings = load_settings(config) if config else None
     try:
         import_tensorflow()
-        from monitor.doctor.examine import default_settings, examine
+        from monitor.tools.doctor.checklist import default_settings, run_checks
     except ImportError as error:
         raise MonitorError(f"the installation is not whole, install it again: {error}") from error
-    answers = list(_watched(examine(settings or default_settings(), pictures=save_pictures)))
+    answers = list(_with_progress(run_checks(settings or default_settings(), pictures=save_pictures)))
     wrong = [answer.name for answer in answers if answer.result == "not ok"]
     if as_json:
         print(_document(answers))
@@ -51,10 +51,10 @@ def doctor(
         _print(answers)
     if wrong:
         print(f"defect-monitor: not ok: {', '.join(wrong)}", file=sys.stderr)
-    leave(1 if wrong else 0)  # a camera that hangs holds a thread, which nobody waits for
+    exit_now(1 if wrong else 0)  # a camera that hangs holds a thread, which nobody waits for
 
 
-def _watched(answers: "Iterator[Answer]") -> "Iterator[Answer]":
+def _with_progress(answers: "Iterator[CheckResult]") -> "Iterator[CheckResult]":
     """The same, while a line on a terminal says how far it is."""
     from rich.console import Console
 
@@ -64,7 +64,17 @@ def _watched(answers: "Iterator[Answer]") -> "Iterator[Answer]":
             yield answer
 
 
-def _document(answers: "list[Answer]") -> str:
+def _as_json(result: "CheckResult") -> dict[str, object]:
+    return {
+        "name": result.name,
+        "result": result.result,
+        "what": result.message,
+        "mend": result.remedy,
+        "figures": dict(result.figures),
+    }
+
+
+def _document(answers: "list[CheckResult]") -> str:
     from monitor import __version__
 
     return json.dumps(
@@ -72,14 +82,14 @@ def _document(answers: "list[Answer]") -> str:
             "version": __version__,
             "at": datetime.now(UTC).isoformat(timespec="seconds"),
             "ok": all(answer.result != "not ok" for answer in answers),
-            "checks": [asdict(answer) for answer in answers],
+            "checks": [_as_json(answer) for answer in answers],
         },
         indent=2,
         ensure_ascii=False,
     )
 
 
-def _print(answers: "list[Answer]") -> None:
+def _print(answers: "list[CheckResult]") -> None:
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -89,8 +99,8 @@ def _print(answers: "list[Answer]") -> None:
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
     for answer in answers:
-        told = Text(answer.what)
-        if answer.mend:
-            told.append(f"\n→ {answer.mend}", style="bold" if answer.result == "not ok" else "dim")
+        told = Text(answer.message)
+        if answer.remedy:
+            told.append(f"\n→ {answer.remedy}", style="bold" if answer.result == "not ok" else "dim")
         table.add_row(Text(answer.name), Text(answer.result, style=_STYLES[answer.result]), told)
     Console(highlight=False).print(table)

@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from monitor.classify.bundle import Bundle
-    from monitor.dataset import Sample
-    from monitor.evaluate.explanations import Worth
-    from monitor.evaluate.tables import Table
+    from monitor.learning.datasets import Sample
+    from monitor.learning.evaluate.cam_comparison import CamScore
+    from monitor.learning.evaluate.tables import Table
+    from monitor.models.bundle import ModelBundle
 
 
 def evaluate(
@@ -66,11 +66,11 @@ def evaluate(
     device: Annotated[Literal["auto", "gpu", "cpu"], typer.Option(help="What the network runs on.")] = "auto",
 ) -> None:
     """Judge labelled pictures and say how well: scores, places, robustness, surfaces that are not known."""
-    from monitor.classify.bundle import load_bundle
-    from monitor.classify.quiet import import_tensorflow
-    from monitor.dataset import FolderLayout, read_samples
     from monitor.errors import UsageError
-    from monitor.models import shipped_model
+    from monitor.inference.device import import_tensorflow
+    from monitor.learning.datasets import FolderLayout, read_samples
+    from monitor.models.bundle import load_bundle
+    from monitor.models.registry import resolve_model_path
 
     if as_json and as_markdown:
         raise UsageError("--json and --markdown are two answers to one question: give one of them")
@@ -85,21 +85,21 @@ def evaluate(
         test_share=test_share,
     )
     strange = _pictures(others) if others is not None else []
-    bundle = load_bundle(shipped_model(model))
+    bundle = load_bundle(resolve_model_path(model))
 
     from rich.console import Console
     from rich.progress import Progress
 
     import_tensorflow()
-    from monitor.evaluate.corruptions import CORRUPTIONS
-    from monitor.evaluate.network import network_of
-    from monitor.evaluate.report import About
-    from monitor.evaluate.report import report as written
-    from monitor.evaluate.run import as_document, look, plain
-    from monitor.evaluate.run import evaluate as run
-    from monitor.evaluate.tables import markdown, tables
+    from monitor.learning.evaluate.corruptions import CORRUPTIONS
+    from monitor.learning.evaluate.evaluator import as_document, explain_image, to_json
+    from monitor.learning.evaluate.evaluator import evaluate as run
+    from monitor.learning.evaluate.html_report import ReportHeader
+    from monitor.learning.evaluate.html_report import report as written
+    from monitor.learning.evaluate.model_under_test import load_model_under_test
+    from monitor.learning.evaluate.tables import markdown, tables
 
-    network = network_of(bundle, device=device)
+    network = load_model_under_test(bundle, device=device)
     corruptions = CORRUPTIONS if robustness else ()
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
@@ -115,17 +115,19 @@ def evaluate(
     extra: list[Table] = []
     if explanations:
         worth, table = _compared(bundle, samples, console)
-        document["explanations"] = plain(worth)
+        document["explanations"] = to_json(worth)
         extra.append(table)
     if report is not None:
         surfaces = ", ".join(dict.fromkeys(sample.surface for sample in samples))
-        about = About(
+        about = ReportHeader(
             model=f"{network.name} ({network.sha256[:12]})",
             data=f"{surfaces}, {split}: {len(samples)} pictures",
             command=shlex.join(["defect-monitor", *sys.argv[1:]]),
             when=date.today().isoformat(),
         )
-        _write(report, written(evaluation, about, lambda one: look(network, one.sample), extra=extra))
+        _write(
+            report, written(evaluation, about, lambda one: explain_image(network, one.sample), extra=extra)
+        )
     if as_json:
         print(json.dumps(document, indent=2, allow_nan=False))
     elif as_markdown:
@@ -137,17 +139,17 @@ def evaluate(
 
 
 def _compared(
-    bundle: "Bundle", samples: "Sequence[Sample]", console: "Console"
-) -> "tuple[list[Worth], Table]":
+    bundle: "ModelBundle", samples: "Sequence[Sample]", console: "Console"
+) -> "tuple[list[CamScore], Table]":
     """Every method of explanation on the defects of `samples`."""
     from rich.progress import Progress
 
-    from monitor.evaluate.explanations import as_table, every_method, explanations_table
+    from monitor.learning.evaluate.cam_comparison import as_table, cam_variants, compare_cams
 
-    methods = every_method()
+    methods = cam_variants()
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("explanations", total=len(methods))
-        worth = explanations_table(
+        worth = compare_cams(
             bundle, samples, methods, advance=lambda name: progress.update(task, advance=1, description=name)
         )
     return worth, as_table(worth)
@@ -157,9 +159,9 @@ def _pictures(others: str) -> "list[Sample]":
     """The pictures in a folder, at any depth, or of a glob, as samples without a label."""
     from glob import glob
 
-    from monitor.dataset import Sample
-    from monitor.dataset.folders import PICTURES
     from monitor.errors import DataError
+    from monitor.learning.datasets import Sample
+    from monitor.learning.datasets.folders import PICTURES
 
     pattern = f"{others}/**/*" if Path(others).is_dir() else others
     paths = sorted(Path(name) for name in glob(pattern, recursive=True))  # noqa: PTH207 (absolute patterns)

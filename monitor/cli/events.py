@@ -14,23 +14,36 @@ import typer
 from monitor.errors import MonitorError
 
 if TYPE_CHECKING:
-    from monitor.publish.document import Event
-    from monitor.publish.subscriber import Subscriber
+    from monitor.events.event import Event
+    from monitor.redis_streams.subscriber import Subscriber
+
 
 app = typer.Typer(help="Follow events, look at one, save them with their pictures.", no_args_is_help=True)
+
 
 Url = Annotated[
     str, typer.Option(envvar="DEFECT_MONITOR_REDIS_URL", show_envvar=True, help="The Redis or Valkey server.")
 ]
+
+
 Prefix = Annotated[str, typer.Option(help="What all keys begin with.")]
+
+
 Group = Annotated[
     str | None,
     typer.Option(help="Share the events out with others that give this group, each acknowledged when done."),
 ]
+
+
 Count = Annotated[int | None, typer.Option(min=1, help="End after so many events.")]
 
+
 _URL = "redis://127.0.0.1:6379/0"
+
+
 _PREFIX = "defects"
+
+
 _ROW = "{:<19}  {:<10} {:>8}  {:<10} {:>5}  {}"
 
 
@@ -108,8 +121,8 @@ def export(
 
 
 def _subscriber(url: str, prefix: str) -> "Subscriber":
-    from monitor.publish.entries import UnreadableEntry
-    from monitor.publish.subscriber import Subscriber
+    from monitor.redis_streams.consumer_group import UnreadableEntry
+    from monitor.redis_streams.subscriber import Subscriber
 
     def say(unreadable: UnreadableEntry) -> None:
         print(f"entry {unreadable.entry} passed over: {unreadable.reason}", file=sys.stderr)

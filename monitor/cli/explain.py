@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 if TYPE_CHECKING:
-    from monitor.explain.subject import Preprocess, Subject
-    from monitor.records import Heat, Image
+    from monitor.explain.targets import ExplainableModel, Preprocess
+    from monitor.records import Heatmap, Image
 
 
 def explain(
@@ -56,9 +56,9 @@ def explain(
     ] = None,
 ) -> None:
     """Show where the evidence for a class lies in IMAGES, as heat over each picture."""
-    from monitor.capture.image_file import read_image
-    from monitor.classify.quiet import import_tensorflow
     from monitor.errors import UsageError
+    from monitor.imaging.files import read_image
+    from monitor.inference.device import import_tensorflow
 
     if grid and emphasize:
         raise UsageError("--emphasize is a row of --grid already")
@@ -68,18 +68,18 @@ def explain(
     import_tensorflow()
 
     from monitor.explain import Explainer
-    from monitor.explain.draw import draw_all, draw_one
+    from monitor.explain.drawing import render_comparison, render_method
 
     subject = _subject(model, weights, preprocess)
     explainer = Explainer(subject.model, layer or subject.layer, head)
     for path in pictures:
         image = read_image(path)
         if grid:
-            drawn = draw_all(
+            drawn = render_comparison(
                 explainer, subject, image, path.name, target, max_n=max_n, scoring=scoring, choice=choice
             )
         else:
-            drawn = draw_one(
+            drawn = render_method(
                 explainer,
                 subject,
                 image,
@@ -90,49 +90,49 @@ def explain(
                 choice=choice,
                 emphasized=emphasize,
             )
-        place = out if as_file else out / drawn.kind.replace("/", "_") / f"{names[path]}.png"
+        place = out if as_file else out / drawn.class_name.replace("/", "_") / f"{names[path]}.png"
         _save(place, drawn.picture)
-        print(f"{path}: {drawn.verdict} -> {place}")
+        print(f"{path}: {drawn.summary} -> {place}")
 
 
-def _subject(model: str, weights: Path | None, preprocess: "Preprocess | None") -> "Subject":
+def _subject(model: str, weights: Path | None, preprocess: "Preprocess | None") -> "ExplainableModel":
     from monitor.errors import UsageError
-    from monitor.explain.subject import application, model_file
+    from monitor.explain.targets import load_application, load_model_file
 
     if model.startswith("keras:"):
         if preprocess is not None:
             raise UsageError("--preprocess is for a .keras file; a network of Keras brings its own")
-        return application(model.removeprefix("keras:"), weights)
+        return load_application(model.removeprefix("keras:"), weights)
     if weights is not None:
         raise UsageError("--weights goes with --model keras:NAME")
     if model.endswith((".keras", ".h5")):
-        return model_file(Path(model), preprocess)
+        return load_model_file(Path(model), preprocess)
     if preprocess is not None:
         raise UsageError("--preprocess is for a .keras file; a bundle's card says it")
     return _bundle(model)
 
 
-def _bundle(model: str) -> "Subject":
-    from monitor.classify.bundle import load_bundle
-    from monitor.classify.preprocess import preprocess as prepared
-    from monitor.explain.subject import Subject
-    from monitor.locate.fit import fit
-    from monitor.locate.regions import frame_heat
-    from monitor.models import shipped_model
-    from monitor.records import Box, HeatPatch
+def _bundle(model: str) -> "ExplainableModel":
+    from monitor.explain.targets import ExplainableModel
+    from monitor.imaging.geometry import resize_to_input
+    from monitor.imaging.regions import merge_heatmaps
+    from monitor.models.bundle import load_bundle
+    from monitor.models.preprocessing import preprocess as prepared
+    from monitor.models.registry import resolve_model_path
+    from monitor.records import Box, TileHeatmap
 
-    bundle = load_bundle(shipped_model(model))
+    bundle = load_bundle(resolve_model_path(model))
     card = bundle.card
 
-    def spread(heat: "Heat", height: int, width: int) -> "Heat":
-        patch = HeatPatch(heat, Box(0, 0, width, height), 1.0)
-        return frame_heat(
+    def spread(heat: "Heatmap", height: int, width: int) -> "Heatmap":
+        patch = TileHeatmap(heat, Box(0, 0, width, height), 1.0)
+        return merge_heatmaps(
             [patch], width=width, height=height, input_size=card.input_size, cell_offset=card.cell_offset
         )
 
-    return Subject(
+    return ExplainableModel(
         bundle.keras_model(),
-        lambda image: prepared(card, fit(image, card.input_size)[None]),
+        lambda image: prepared(card, resize_to_input(image, card.input_size)[None]),
         card.classes,
         card.cam_layer,
         spread,
@@ -141,13 +141,13 @@ def _bundle(model: str) -> "Subject":
 
 def _pictures(paths: list[Path]) -> list[Path]:
     """The files named, and the pictures directly in the folders named."""
-    from monitor.capture.image_file import SUFFIXES
     from monitor.errors import ImageError
+    from monitor.imaging.files import IMAGE_SUFFIXES
 
     found: list[Path] = []
     for path in paths:
         if path.is_dir():
-            inside = sorted(one for one in path.iterdir() if one.suffix.lower() in SUFFIXES)
+            inside = sorted(one for one in path.iterdir() if one.suffix.lower() in IMAGE_SUFFIXES)
             if not inside:
                 raise ImageError(f"{path}: the folder has no pictures")
             found += inside

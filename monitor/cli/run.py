@@ -20,35 +20,39 @@ def run(
     SIGHUP takes over cameras that were added, removed or changed in CONFIG; SIGUSR1 writes to the log what
     each thread does and what waits where. A second Ctrl-C exits at once.
     """
-    from monitor.cli.threads import leave_the_cores_to_the_network
+    from monitor.cli.process import limit_library_threads
 
-    leave_the_cores_to_the_network()
-    from monitor.classify.quiet import import_tensorflow
-    from monitor.classify.runtime import installed
-    from monitor.cli.signals import leave, stop_on_signals
-    from monitor.log import start_log
-    from monitor.settings import read_settings
-    from monitor.stacks import tell_on_signal
+    limit_library_threads()
+    from monitor.cli.process import exit_now, stop_on_signals
+    from monitor.inference.backends.base import is_installed
+    from monitor.inference.device import import_tensorflow
+    from monitor.settings import load_settings
+    from monitor.telemetry.logs import setup_logging
+    from monitor.telemetry.thread_dump import dump_on_signal
 
-    settings = read_settings(config)
-    start_log(settings.log.level, settings.log.format)
+    settings = load_settings(config)
+    setup_logging(settings.log.level, settings.log.format)
 
     depths: list[Callable[[], Mapping[str, int]]] = []
-    tell_on_signal(lambda: depths[0]() if depths else {})  # before any thread is started
-    if settings.inference.runtime == "tensorflow" or not (installed("openvino") or installed("onnxruntime")):
+    dump_on_signal(lambda: depths[0]() if depths else {})  # before any thread is started
+    if settings.inference.runtime == "tensorflow" or not (
+        is_installed("openvino") or is_installed("onnxruntime")
+    ):
         import_tensorflow()  # now, while no other thread has anything to say
     from monitor.daemon import Daemon
-    from monitor.service import Service
+    from monitor.telemetry.systemd import SystemdNotifier
 
     # What the service manager ends for being stuck (SIGABRT) says where it was stuck.
     faulthandler.enable()
-    daemon = Daemon(settings, reread=lambda: read_settings(config), service=Service.of_environment())
-    depths.append(daemon.depths)
+    daemon = Daemon(
+        settings, reload_settings=lambda: load_settings(config), service=SystemdNotifier.from_environment()
+    )
+    depths.append(daemon.queue_depths)
     stop_on_signals(daemon.stop)
     signal.signal(signal.SIGHUP, lambda *_: daemon.reload())
     try:
         daemon.run()
     except MonitorError as error:
         print(f"defect-monitor: {error}", file=sys.stderr)
-        leave(error.exit_code)
-    leave(0)
+        exit_now(error.exit_code)
+    exit_now(0)

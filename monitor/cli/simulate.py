@@ -27,14 +27,13 @@ def simulate(
     from rich.progress import Progress
 
     from monitor.errors import UsageError
-    from monitor.simulate.dataset import write_dataset
-    from monitor.simulate.surface import SurfaceLine
-    from monitor.simulate.video import write_video
+    from monitor.simulate.surface import SurfaceGenerator
+    from monitor.simulate.writers import write_dataset, write_video
 
     kind = out.suffix.lower()
     if kind in {".avi", ".h264", ".mkv", ".mov", ".webm"}:
         raise UsageError(f"videos are written as .mp4 only, not {kind}")
-    line = SurfaceLine(seed, width, height, defect_rate, textures)
+    line = SurfaceGenerator(seed, width, height, defect_rate, textures)
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("Simulating", total=frames)
@@ -49,6 +48,6 @@ def simulate(
             target = out / "Simulated"
             test = frames // 5
             defective = write_dataset(
-                line, out, train=frames - test, test=test, replace=force, written=written
+                line, out, train=frames - test, test=test, replace=force, on_written=written
             )
     print(f"{frames} pictures, {defective} of them defective: {target}")

@@ -26,14 +26,14 @@ def support_bundle(
     from rich.console import Console
 
     from monitor import __version__
-    from monitor.support.archive import check_place, write_archive
-    from monitor.support.collect import collect
+    from monitor.tools.support.archive import check_writable, write_archive
+    from monitor.tools.support.collect import collect_files
 
     at = datetime.now(UTC)
     path = out or Path(f"defect-monitor-support-{at:%Y%m%dT%H%M%SZ}.tar.gz")
-    check_place(path)
+    check_writable(path)
     with Console(stderr=True).status("collecting; the doctor takes a while"):
-        parts = list(collect(config, log))
+        parts = list(collect_files(config, log))
     size = write_archive(path, parts, __version__, at)
     there = [part.name for part in parts if part.text is not None]
     print(f"{path}: {size / 1000:.0f} kB, with {', '.join(there)}")

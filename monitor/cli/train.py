@@ -60,10 +60,10 @@ def train(
 
     An interrupted training leaves the best model so far; the same command with --resume goes on.
     """
-    from monitor.classify.quiet import import_tensorflow
-    from monitor.dataset import FolderLayout, inspect, read_samples
     from monitor.errors import UsageError
-    from monitor.train.recipe import recipe_named
+    from monitor.inference.device import import_tensorflow, make_deterministic
+    from monitor.learning.datasets import FolderLayout, audit, read_samples
+    from monitor.learning.train.recipe import recipe_named
 
     if size % 8:
         raise UsageError(f"--size is a multiple of 8, not {size}")
@@ -80,26 +80,23 @@ def train(
     from rich.console import Console
 
     console = Console()
-    found = inspect(samples)
+    found = audit(samples)
     for line in found.lines():
         console.print(line, highlight=False, markup=False, soft_wrap=True)
     found.raise_if_unusable()
-    if found.repeated:
+    if found.duplicates_to_skip:
         console.print(
-            f"{len(found.repeated)} repeated pictures are left out", highlight=False, soft_wrap=True
+            f"{len(found.duplicates_to_skip)} repeated pictures are left out", highlight=False, soft_wrap=True
         )
-    samples = [sample for sample in samples if sample.path not in found.repeated]
+    samples = [sample for sample in samples if sample.path not in found.duplicates_to_skip]
 
     import_tensorflow()
-    import tensorflow as tf
+    from monitor.cli.training_progress import ConsoleProgress
+    from monitor.learning.train.trainer import TrainingConfig
+    from monitor.learning.train.trainer import train as run
 
-    from monitor.train.progress import OnConsole
-    from monitor.train.run import Order
-    from monitor.train.run import train as run
-
-    # The same seed is to give the same model.
-    tf.config.experimental.enable_op_determinism()
-    order = Order(
+    make_deterministic()
+    order = TrainingConfig(
         name=name or out.resolve().name,
         out=out,
         recipe=chosen,
@@ -109,7 +106,7 @@ def train(
         overwrite=overwrite,
     )
     try:
-        with OnConsole(console) as watcher:
+        with ConsoleProgress(console) as watcher:
             bundle = run(
                 [sample for sample in samples if sample.split == "Train"],
                 order,

@@ -7,28 +7,33 @@ from collections.abc import Callable, Mapping
 
 from prometheus_client import CollectorRegistry, disable_created_metrics
 
-from monitor import __version__, assembly
-from monitor.classify.bundle import load_bundle
-from monitor.daemon.delivery import Delivery
-from monitor.daemon.life_sign import LifeSign
-from monitor.daemon.line import AMISS, Line
+from monitor import __version__
+from monitor.bootstrap import capture as build_capture
+from monitor.bootstrap import delivery as build_delivery
+from monitor.bootstrap import inference as build_inference
+from monitor.daemon.cameras import UNOBSERVED_STATES, CameraManager
+from monitor.daemon.publisher import EventPublisher
 from monitor.errors import MonitorError, SettingsError
-from monitor.measure.http import Health, HttpServer, serve
-from monitor.measure.metrics import Metrics
-from monitor.measure.processes import CaptureProcesses
-from monitor.models import shipped_model
-from monitor.pipeline.arrivals import Arrivals
-from monitor.pipeline.judge import Judge
-from monitor.pipeline.report import Reporter
-from monitor.service import Service
+from monitor.inference.scheduler import ArrivalPredictor
+from monitor.models.bundle import load_bundle
+from monitor.models.registry import resolve_model_path
+from monitor.pipeline.explanation_stage import ExplanationStage
+from monitor.pipeline.inference_stage import InferenceStage
 from monitor.settings import Settings
+from monitor.telemetry.heartbeat import HeartbeatFile
+from monitor.telemetry.http_server import HealthReport, HttpServer, start_http_server
+from monitor.telemetry.metrics import Metrics
+from monitor.telemetry.process_metrics import WorkerProcessCollector
+from monitor.telemetry.systemd import SystemdNotifier
 
 log = logging.getLogger(__name__)
 
-STUCK = 60.0
+
+STUCK_AFTER = 60.0
 """Seconds without a sign of life after which a loop counts as stuck; a batch takes a fraction of one."""
 
-_CAMERAS_END, _JUDGE, _EXPLAIN, _DELIVER = 1.5, 1.0, 1.5, 2.0
+
+_CAMERAS_TIMEOUT, _INFERENCE_TIMEOUT, _EXPLANATION_TIMEOUT, _DELIVERY_TIMEOUT = 1.5, 1.0, 1.5, 2.0
 """Seconds that each part of a stop may take, explaining twice: below 10 together."""
 
 
@@ -42,18 +47,18 @@ class Daemon:
     def __init__(
         self,
         settings: Settings,
-        reread: Callable[[], Settings] | None = None,
-        service: Service | None = None,
+        reload_settings: Callable[[], Settings] | None = None,
+        service: SystemdNotifier | None = None,
     ) -> None:
         self._settings = settings
-        self._reread = reread
-        self._service = service or Service()
+        self._reread = reload_settings
+        self._service = service or SystemdNotifier()
         self._stopping = threading.Event()
         self._reloading = threading.Event()
         self._failure: Exception | None = None
         self._watching = threading.Event()  # all parts are made
         self._ready = threading.Event()
-        self._bundle = load_bundle(shipped_model(settings.model.path))
+        self._bundle = load_bundle(resolve_model_path(settings.model.path))
         # A second series for each metric, which no dashboard asks for. (The function has no annotations.)
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry()
@@ -63,13 +68,13 @@ class Daemon:
             labels=[self._bundle.card.classes[self._bundle.card.defect_class]],
         )
         self._metrics.build(__version__)
-        self._delivery = Delivery(settings, self._bundle.card, self._metrics)
-        self._http: HttpServer = serve(
+        self._delivery = EventPublisher(settings, self._bundle.card, self._metrics)
+        self._http: HttpServer = start_http_server(
             settings.metrics.host,
             settings.metrics.port,
             registry=self.registry,
-            health=self._health,
-            ready=self._readiness,
+            liveness=self._health,
+            readiness=self._readiness,
         )
         self.port = self._http.port
 
@@ -81,7 +86,7 @@ class Daemon:
         """Ask for the settings to be read again. Callable from a signal handler."""
         self._reloading.set()
 
-    def depths(self) -> Mapping[str, int]:
+    def queue_depths(self) -> Mapping[str, int]:
         """What waits where: frames of each camera, flagged frames, events. Callable from any thread."""
         if not self._watching.is_set():
             return {}
@@ -100,7 +105,7 @@ class Daemon:
         try:
             self._delivery.start(self._stopping)
             self._assemble()
-            self._watch()
+            self._supervise()
         finally:
             self._http.close()
             self._delivery.close()
@@ -109,84 +114,90 @@ class Daemon:
 
     def _assemble(self) -> None:
         wanted, card = self._settings, self._bundle.card
-        arrivals = Arrivals()
-        classifier = assembly.classifier(wanted, self._bundle, gate=assembly.gate(wanted, arrivals.expected))
+        arrivals = ArrivalPredictor()
+        classifier = build_inference.classifier(
+            wanted, self._bundle, gate=build_inference.build_scheduler(wanted, arrivals.forecast)
+        )
         device = classifier.device
         self._metrics.model(
             name=card.name, sha256=card.model.sha256, device=device.description, precision=device.precision
         )
-        self._reporter = Reporter(
-            assembly.explaining(wanted, card, classifier.explain),
+        self._reporter = ExplanationStage(
+            build_inference.explanation_config(wanted, card, classifier.explain),
             self._delivery.publish,
             self._metrics,
-            waiting=wanted.explain.queue,
+            queue_limit=wanted.explain.queue,
         )
-        self._judge = Judge(
+        self._judge = InferenceStage(
             (),
-            assembly.judgement(wanted, self._bundle, classifier.classify),
-            pass_on=self._reporter.put,
+            build_inference.model_spec(wanted, self._bundle, classifier.classify),
+            on_flagged=self._reporter.put,
             report=lambda gap: self._line.happened(gap),  # noqa: PLW0108 (the line is made after the judge)
             observer=self._metrics,
         )
 
         def arrived(camera: str) -> None:
-            arrivals.came(camera, time.monotonic())
-            self._judge.wake()
+            arrivals.record_arrival(camera, time.monotonic())
+            self._judge.notify()
 
-        self._line = Line(
-            assembly.camera_maker(wanted, card.input_size),
+        self._line = CameraManager(
+            build_capture.camera_factory(wanted, card.input_size),
             watch=self._judge.watch,
-            arrived=arrived,
-            notice=self._delivery.notice,
+            on_frame=arrived,
+            publish_notice=self._delivery.publish_notice,
             metrics=self._metrics,
         )
-        arrivals.waiting = lambda: not self._judge.idle
-        CaptureProcesses(self.registry, self._line.pids)
+        arrivals.set_idle = lambda: not self._judge.idle
+        WorkerProcessCollector(self.registry, self._line.pids)
 
-    def _watch(self) -> None:
+    def _supervise(self) -> None:
         """Run the loops until the cameras end, a stop is asked for, or a loop fails; then end in order."""
         self._watching.set()
-        life = LifeSign(assembly.life_sign_path(self._settings))
-        self._line.apply(self._settings.camera, not_running_since=life.before)
-        judging = self._thread("judge", self._judge.run)
-        reporting = self._thread("report", self._reporter.run)
+        life = HeartbeatFile(build_delivery.heartbeat_path(self._settings))
+        self._line.update(self._settings.camera, not_running_since=life.last_seen)
+        judging = self._start_loop("judge", self._judge.run)
+        reporting = self._start_loop("report", self._reporter.run)
         while not self._stopping.wait(0.1) and judging.is_alive() and self._failure is None:
             self._delivery.tick()
-            life.show()
-            if not self._ready.is_set() and self._line.tried():
+            life.touch()
+            if not self._ready.is_set() and self._line.all_attempted():
                 self._ready.set()
                 cameras = len(self._settings.camera)
                 log.info("watching", extra={"cameras": cameras, "metrics": f"port {self.port}"})
                 self._service.ready(self._status())
             if self._ready.is_set():
-                self._service.tick(self._progress(), self._status())
+                self._service.update(self._progress(), self._status())
                 if self._reloading.is_set():
                     self._reloading.clear()
                     self._reload()
         self._ready.clear()
-        if self._failure is None and not self._stopping.is_set() and (broken := self._line.broken()):
+        if self._failure is None and not self._stopping.is_set() and (broken := self._line.failures()):
             self._failure = MonitorError("; ".join(broken))
         log.info("stopping")
         self._end(judging, reporting)
 
-    def _end(self, judging: threading.Thread, reporting: threading.Thread) -> None:
-        self._line.stop(_CAMERAS_END)
-        judging.join(_JUDGE)
-        if judging.is_alive():  # held back by a full queue of flagged frames, or by too many to judge in time
-            self._reporter.hurry()
+    def _end(self, inference_thread: threading.Thread, explanation_thread: threading.Thread) -> None:
+        self._line.stop(_CAMERAS_TIMEOUT)
+        inference_thread.join(_INFERENCE_TIMEOUT)
+        if (
+            inference_thread.is_alive()
+        ):  # held back by a full queue of flagged frames, or by too many to judge in time
+            self._reporter.skip_explanations()
             self._line.abandon()
-            judging.join(_JUDGE)
+            inference_thread.join(_INFERENCE_TIMEOUT)
         self._reporter.close()
-        while reporting.is_alive() and not self._stopping.is_set():  # the input has ended: there is time
-            reporting.join(0.1)
-            self._service.tick({"report": self._reporter.progressed_at}, "finishing what is flagged")
+        while (
+            explanation_thread.is_alive() and not self._stopping.is_set()
+        ):  # the input has ended: there is time
+            explanation_thread.join(0.1)
+            self._service.update({"report": self._reporter.progressed_at}, "finishing what is flagged")
         self._service.stopping()
-        reporting.join(_EXPLAIN)
-        self._reporter.hurry()
-        reporting.join(_EXPLAIN)
-        if self._failure is None and (judging.is_alive() or reporting.is_alive()):
+        explanation_thread.join(_EXPLANATION_TIMEOUT)
+        self._reporter.skip_explanations()
+        explanation_thread.join(_EXPLANATION_TIMEOUT)
+        if self._failure is None and (inference_thread.is_alive() or explanation_thread.is_alive()):
             self._failure = MonitorError("a loop did not finish in time: flagged frames may be lost")
-        lost = self._delivery.finish(_DELIVER)
+        lost = self._delivery.flush(_DELIVERY_TIMEOUT)
         self._failure = self._failure or lost
 
     def _reload(self) -> None:
@@ -205,7 +216,7 @@ class Daemon:
         later = [name for name in tables if getattr(fresh, name) != getattr(self._settings, name)]
         if "camera" in later:
             later.remove("camera")
-            self._line.apply(fresh.camera)
+            self._line.update(fresh.camera)
             self._delivery.watch(camera.name for camera in fresh.camera)
             self._settings = self._settings.model_copy(update={"camera": fresh.camera})
         log.info("settings were read again", extra={"cameras": len(fresh.camera)})
@@ -214,16 +225,18 @@ class Daemon:
 
     def _status(self) -> str:
         """One line on what is watched and what is amiss."""
-        cameras, amiss = self._line.states(), self._amiss()
+        cameras, amiss = self._line.states(), self._problems()
         return "; ".join((f"watching {len(cameras)} camera{'' if len(cameras) == 1 else 's'}", *amiss))
 
-    def _amiss(self) -> list[str]:
+    def _problems(self) -> list[str]:
         """What is amiss with cameras and delivery, a sentence each."""
         states = self._line.states() if self._ready.is_set() else {}
-        cameras = [f"camera {name} is {state}" for name, state in states.items() if state in AMISS]
-        return cameras + self._delivery.troubles()
+        cameras = [
+            f"camera {name} is {state}" for name, state in states.items() if state in UNOBSERVED_STATES
+        ]
+        return cameras + self._delivery.problems()
 
-    def _thread(self, name: str, run: Callable[[], None]) -> threading.Thread:
+    def _start_loop(self, name: str, run: Callable[[], None]) -> threading.Thread:
         """A started thread whose failure ends the daemon: one that silently stopped looking is worse."""
 
         def guarded() -> None:
@@ -237,11 +250,13 @@ class Daemon:
         thread.start()
         return thread
 
-    def _health(self) -> Health:
+    def _health(self) -> HealthReport:
         """Alive: no loop has failed or got stuck."""
         now = time.monotonic()
-        stuck = [name for name, progressed_at in self._progress().items() if now - progressed_at > STUCK]
-        return Health(not stuck and self._failure is None, {"stuck": stuck})
+        stuck = [
+            name for name, progressed_at in self._progress().items() if now - progressed_at > STUCK_AFTER
+        ]
+        return HealthReport(not stuck and self._failure is None, {"stuck": stuck})
 
     def _progress(self) -> Mapping[str, float]:
         """When each loop last gave a sign of life, on the monotonic clock; nothing until all run."""
@@ -253,7 +268,7 @@ class Daemon:
             **self._line.progress(),
         }
 
-    def _readiness(self) -> Health:
+    def _readiness(self) -> HealthReport:
         """Ready: model and cameras were tried. What is amiss with cameras and Redis is said beside."""
         cameras = dict(self._line.states()) if self._ready.is_set() else {}
-        return Health(self._ready.is_set(), {"cameras": cameras, "degraded": self._amiss()})
+        return HealthReport(self._ready.is_set(), {"cameras": cameras, "degraded": self._problems()})

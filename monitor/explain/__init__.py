@@ -10,9 +10,9 @@ from monitor.explain.explainer import (
     DEFAULT_MAX_N,
     DEFAULT_METHOD,
     METHODS,
-    Explained,
+    CamResult,
     Explainer,
     explain,
 )
 
-__all__ = ["CAMS", "DEFAULT_MAX_N", "DEFAULT_METHOD", "METHODS", "Explained", "Explainer", "explain"]
+__all__ = ["CAMS", "DEFAULT_MAX_N", "DEFAULT_METHOD", "METHODS", "CamResult", "Explainer", "explain"]

@@ -9,20 +9,37 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from monitor.errors import UsageError
-from monitor.explain.edges import edges
-from monitor.explain.grad_cam import grad_cam, grad_cam_plus_plus
-from monitor.explain.guided import guided_network
-from monitor.explain.layers import Head, Network
-from monitor.explain.overlay import enlarge
+from monitor.explain.gradients import grad_cam, grad_cam_plus_plus, guided_network
+from monitor.explain.heatmap import sobel_edges, upsample
+from monitor.explain.instrumented import Head, InstrumentedModel
+from monitor.explain.methods import (
+    CHOICES,
+    MapRanking,
+    TracedOutput,
+    gradient_cam,
+    guided_backprop,
+    score_based_cam,
+    with_class_score,
+)
 from monitor.explain.score_cam import SCORINGS, Scoring, scale_heat
-from monitor.explain.traced import CHOICES, Answer, Choice, answer, gradient_heat, guided_heat, score_heat
 
 CAMS = ("grad-cam", "grad-cam++", "score-cam", "faster-score-cam")
-Product = Literal["guided", "edges"]
-PRODUCTS: tuple[Product, ...] = ("guided", "edges")
-METHODS = (*CAMS, "guided-backprop", *(f"{product}-{cam}" for product in PRODUCTS for cam in CAMS))
+
+
+Refinement = Literal["guided", "edges"]
+
+
+REFINEMENTS: tuple[Refinement, ...] = ("guided", "edges")
+
+
+METHODS = (*CAMS, "guided-backprop", *(f"{product}-{cam}" for product in REFINEMENTS for cam in CAMS))
+
+
 DEFAULT_METHOD = "faster-score-cam"
+
+
 DEFAULT_MAX_N = 10
+
 
 MASKED_PIXELS = 2**20
 """Pixels of masked inputs that go through the network at once: 20 images of 224x224, 4 of 512x512.
@@ -32,7 +49,7 @@ The first layers of VGG16 then hold about 270 MB each; batches beyond that are n
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Explained:
+class CamResult:
     """Heat of a batch of images, with what it is the heat of.
 
     `heat` is (b, rows, columns) float32, 0..1, the highest value of each image 1: of the layer's size for the
@@ -67,10 +84,10 @@ class Explainer:
         `background`, a preprocessed picture (h, w, d) without the class, is what scoring `paper` lays the
         masked pictures over; by default zeros.
         """
-        self.network = Network(model, layer, head)
+        self.network = InstrumentedModel(model, layer, head)
         self._background = None if background is None else self._checked(background[None])[0]
-        self._traced: dict[tuple[Any, ...], Callable[[tf.Tensor, tf.Tensor], Answer]] = {}
-        self._guided: Network | None = None
+        self._traced: dict[tuple[Any, ...], Callable[[tf.Tensor, tf.Tensor], TracedOutput]] = {}
+        self._guided: InstrumentedModel | None = None
 
     def explain(
         self,
@@ -80,9 +97,9 @@ class Explainer:
         *,
         max_n: int | None = None,
         scoring: Scoring = "seed",
-        choice: Choice = "deviation",
+        choice: MapRanking = "deviation",
         chunk: int | None = None,
-    ) -> Explained:
+    ) -> CamResult:
         """Explain why `images` (b, h, w, d), preprocessed as the model takes them, belong to `target`.
 
         `target`: one class for all, one an image, or None for the predicted. `method`: one of `METHODS`.
@@ -101,24 +118,24 @@ class Explainer:
         for what, given, known in (("scoring", scoring, SCORINGS), ("choice", choice, CHOICES)):
             if given not in known:
                 raise UsageError(f"there is no {what} {given!r}; there are {' and '.join(known)}")
-        max_n = self.kept(max_n) if base == "faster-score-cam" else None
-        run = self.traced(base, x.shape, max_n=max_n, scoring=scoring, choice=choice, chunk=chunk)
+        max_n = self.map_count(max_n) if base == "faster-score-cam" else None
+        run = self.compiled(base, x.shape, max_n=max_n, scoring=scoring, choice=choice, chunk=chunk)
         heat, strength, classes, score, finite = (part.numpy() for part in run(x, wanted))
         notes = _notes(strength, finite)
-        explained = Explained(base, self.network.layer, heat, classes, score, strength, notes)
-        return explained if product is None else self.multiply(explained, product, images)
+        explained = CamResult(base, self.network.layer, heat, classes, score, strength, notes)
+        return explained if product is None else self.refine(explained, product, images)
 
-    def multiply(self, explained: Explained, product: Product, images: NDArray[Any]) -> Explained:
+    def refine(self, explained: CamResult, product: Refinement, images: NDArray[Any]) -> CamResult:
         """Multiply the heat of a CAM, enlarged, with `guided` backpropagation or `edges` of its `images`.
 
         Gives what the method `<product>-<cam>` gives, without working the CAM out again.
         """
         x = self._checked(images)
-        large = np.stack([enlarge(one, x.shape[1], x.shape[2]) for one in explained.heat])
+        large = np.stack([upsample(one, x.shape[1], x.shape[2]) for one in explained.heat])
         if product == "edges":
-            fine = np.stack([edges(one) for one in np.nan_to_num(x.numpy())])
+            fine = np.stack([sobel_edges(one) for one in np.nan_to_num(x.numpy())])
         else:
-            run = self.traced("guided-backprop", x.shape)
+            run = self.compiled("guided-backprop", x.shape)
             fine = run(x, tf.constant(explained.target))[0].numpy()
         heat, strength = (part.numpy() for part in scale_heat(tf.constant(large * fine)))
         notes = tuple(
@@ -134,7 +151,7 @@ class Explainer:
         """Masked inputs of `shape` (h, w, d) that go through the network at once unless said otherwise."""
         return max(1, MASKED_PIXELS // (shape[0] * shape[1]))
 
-    def kept(self, max_n: int | None) -> int:
+    def map_count(self, max_n: int | None) -> int:
         """Number of maps that Faster-Score-CAM keeps when asked for `max_n`; raises `UsageError`."""
         channels = self.network.channels
         if max_n is None:
@@ -145,25 +162,25 @@ class Explainer:
             )
         return max_n
 
-    def traced(
+    def compiled(
         self,
         method: str,
         shape: tf.TensorShape,
         *,
         max_n: int | None = None,
         scoring: Scoring = "seed",
-        choice: Choice = "deviation",
+        choice: MapRanking = "deviation",
         chunk: int | None = None,
-    ) -> Callable[[tf.Tensor, tf.Tensor], Answer]:
+    ) -> Callable[[tf.Tensor, tf.Tensor], TracedOutput]:
         """Give the function (x, wanted classes or -1) of a method for one shape of x, traced once."""
         options = (max_n, scoring, choice, chunk) if "score" in method else ()
         key = (method, tuple(shape), *options)
         if key not in self._traced:
             if method == "guided-backprop":
                 self._guided = self._guided or guided_network(self.network)
-                heat_of = guided_heat(self.network, self._guided)
+                heat_of = guided_backprop(self.network, self._guided)
             elif "score" in method:
-                heat_of = score_heat(
+                heat_of = score_based_cam(
                     self.network,
                     max_n=max_n,
                     scoring=scoring,
@@ -172,10 +189,8 @@ class Explainer:
                     background=self._background,
                 )
             else:
-                heat_of = gradient_heat(
-                    self.network, grad_cam if method == "grad-cam" else grad_cam_plus_plus
-                )
-            traced = tf.function(answer(self.network, heat_of))
+                heat_of = gradient_cam(self.network, grad_cam if method == "grad-cam" else grad_cam_plus_plus)
+            traced = tf.function(with_class_score(self.network, heat_of))
             self._traced[key] = traced.get_concrete_function(
                 tf.TensorSpec(shape, tf.float32), tf.TensorSpec(shape[:1], tf.int32)
             )
@@ -218,9 +233,9 @@ def explain(
     head: Head | None = None,
     max_n: int | None = None,
     scoring: Scoring = "seed",
-    choice: Choice = "deviation",
+    choice: MapRanking = "deviation",
     chunk: int | None = None,
-) -> Explained:
+) -> CamResult:
     """Explain a batch of images once; `Explainer` with the same arguments is for more than one call."""
     return Explainer(model, layer, head).explain(
         images, target, method, max_n=max_n, scoring=scoring, choice=choice, chunk=chunk
@@ -233,11 +248,11 @@ def _notes(strength: NDArray[np.float32], finite: NDArray[np.bool_]) -> tuple[st
     )
 
 
-def _parts(method: str) -> tuple[str, Product | None]:
+def _parts(method: str) -> tuple[str, Refinement | None]:
     """Split a method into what makes the heat and what it is multiplied with, if anything."""
     if method not in METHODS:
         raise UsageError(f"there is no method {method!r}; there are {', '.join(METHODS)}")
-    for product in PRODUCTS:
+    for product in REFINEMENTS:
         cam = method.removeprefix(product + "-")
         if cam in CAMS and cam != method:
             return cam, product

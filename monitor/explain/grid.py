@@ -5,19 +5,30 @@ from collections.abc import Mapping, Sequence
 import cv2
 import numpy as np
 
-from monitor.explain.overlay import emphasize, enlarge, glow, superimpose
-from monitor.records import Heat, Image
+from monitor.explain.heatmap import colorize, emphasize, overlay_heatmap, upsample
+from monitor.records import Heatmap, Image
 
 COLUMNS = ("grad-cam", "grad-cam++", "score-cam", "faster-score-cam")
+
+
 ROWS = ("overlay", "emphasized", "guided", "edges")
 
+
 _CELL, _GAP, _LABEL = 256, 6, 24
-_PAPER, _INK, _FAINT = (250, 250, 250), (30, 30, 30), (120, 120, 120)
+
+
+_BACKGROUND, _TEXT, _FAINT = (250, 250, 250), (30, 30, 30), (120, 120, 120)
+
+
 _FONT, _SIZE = cv2.FONT_HERSHEY_SIMPLEX, 0.45
 
 
-def comparison(
-    image: Image, heats: Mapping[str, Heat], edges: Heat, facts: Sequence[str], notes: Mapping[str, str]
+def comparison_sheet(
+    image: Image,
+    heats: Mapping[str, Heatmap],
+    sobel_edges: Heatmap,
+    facts: Sequence[str],
+    notes: Mapping[str, str],
 ) -> Image:
     """Draw the sheet for `image` (h, w, 3).
 
@@ -32,10 +43,10 @@ def comparison(
     height, width = small.shape[:2]
 
     def shown(method: str, *, emphasized: bool = False) -> Image:
-        heat = enlarge(heats[method], height, width)
+        heat = upsample(heats[method], height, width)
         fine = method.startswith(("guided", "edges"))
-        cell = glow(heat) if fine else superimpose(small, emphasize(heat) if emphasized else heat)
-        return _told(cell, notes[method]) if method in notes else cell
+        cell = colorize(heat) if fine else overlay_heatmap(small, emphasize(heat) if emphasized else heat)
+        return _with_note(cell, notes[method]) if method in notes else cell
 
     rows = [
         [("input", small), *((cam, shown(cam)) for cam in COLUMNS)],
@@ -48,12 +59,12 @@ def comparison(
             *((f"guided-{cam}", shown(f"guided-{cam}")) for cam in COLUMNS),
         ],
         [
-            ("edges", glow(enlarge(edges, height, width))),
+            ("edges", colorize(upsample(sobel_edges, height, width))),
             *((f"edges-{cam}", shown(f"edges-{cam}")) for cam in COLUMNS),
         ],
     ]
     sheet = np.full(
-        (len(rows) * (height + _LABEL + _GAP) + _GAP, 5 * (width + _GAP) + _GAP, 3), _PAPER, np.uint8
+        (len(rows) * (height + _LABEL + _GAP) + _GAP, 5 * (width + _GAP) + _GAP, 3), _BACKGROUND, np.uint8
     )
     for row, cells in enumerate(rows):
         for column, (label, cell) in enumerate(cells):
@@ -73,22 +84,22 @@ def _fit(image: Image) -> Image:
 
 
 def _written(lines: Sequence[str], height: int, width: int) -> Image:
-    cell = np.full((height, width, 3), _PAPER, np.uint8)
+    cell = np.full((height, width, 3), _BACKGROUND, np.uint8)
     for number, line in enumerate(lines):
         _write(cell, line, 4, 22 + 22 * number, width - 8)
     return cell
 
 
-def _told(cell: Image, note: str) -> Image:
+def _with_note(cell: Image, note: str) -> Image:
     """Mark a cell that has no heat to show."""
     cell = cell.copy()
-    cell[:_LABEL] = _PAPER
+    cell[:_LABEL] = _BACKGROUND
     _write(cell, f"no heat: {note}", 4, _LABEL - 8, cell.shape[1] - 8, ink=_FAINT)
     return cell
 
 
 def _write(
-    canvas: Image, text: str, left: int, baseline: int, width: int, *, ink: tuple[int, int, int] = _INK
+    canvas: Image, text: str, left: int, baseline: int, width: int, *, ink: tuple[int, int, int] = _TEXT
 ) -> None:
     """Write a line, as much smaller as it takes to fit `width` pixels."""
     (long, _), _ = cv2.getTextSize(text, _FONT, _SIZE, 1)

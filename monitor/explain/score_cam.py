@@ -29,7 +29,10 @@ from typing import Literal
 import tensorflow as tf
 
 Scoring = Literal["seed", "paper"]
+
+
 SCORINGS: tuple[Scoring, ...] = ("seed", "paper")
+
 
 FLAT = 1e-5
 """Heat that varies by less than this share of its maximum points nowhere; it is rounding."""
@@ -63,7 +66,7 @@ def score_cam(
     """
     inputs = tf.cast(inputs, tf.float32)
     activations = tf.cast(activations, tf.float32)
-    maps = leading_maps(activations, max_n, spread(activations) if rank is None else rank)  # (b, k, fh, fw)
+    maps = top_maps(activations, max_n, map_std(activations) if rank is None else rank)  # (b, k, fh, fw)
     batch, kept = _size(maps, 0), _size(maps, 1)
     all_maps = tf.reshape(maps, [batch * kept, _size(maps, 2), _size(maps, 3)])
     of_image = tf.repeat(tf.range(batch), kept)  # (b·k,)
@@ -72,7 +75,7 @@ def score_cam(
         """Weights (n,) of the maps at `rows` (n,)."""
         images = tf.gather(of_image, rows)
         pictures = inputs if batch == 1 else tf.gather(inputs, images)  # one broadcasts, no copies
-        shown = masks(tf.gather(all_maps, rows), tf.shape(inputs)[1:], scoring)
+        shown = upsampled_masks(tf.gather(all_maps, rows), tf.shape(inputs)[1:], scoring)
         masked = pictures * shown if background is None else background + (pictures - background) * shown
         return class_score(forward(masked), tf.gather(target, images), scoring)
 
@@ -87,12 +90,12 @@ def score_cam(
     return scale_heat(tf.where(sound[:, None, None], heat, 0.0))
 
 
-def spread(activations: tf.Tensor) -> tf.Tensor:
+def map_std(activations: tf.Tensor) -> tf.Tensor:
     """Give the standard deviation of each map of (b, fh, fw, c): (b, c)."""
     return tf.math.reduce_std(activations, axis=[1, 2])
 
 
-def leading_maps(activations: tf.Tensor, max_n: int | None, rank: tf.Tensor) -> tf.Tensor:
+def top_maps(activations: tf.Tensor, max_n: int | None, rank: tf.Tensor) -> tf.Tensor:
     """Keep the `max_n` maps highest in `rank` (b, c), highest first: (b, fh, fw, c) to (b, k, fh, fw).
 
     Without a choice to make (None, or as many as there are) the maps keep the channels' order.
@@ -107,7 +110,7 @@ def leading_maps(activations: tf.Tensor, max_n: int | None, rank: tf.Tensor) -> 
     return tf.gather(maps, chosen, axis=1, batch_dims=1)
 
 
-def masks(maps: tf.Tensor, shape: tf.Tensor, scoring: Scoring) -> tf.Tensor:
+def upsampled_masks(maps: tf.Tensor, shape: tf.Tensor, scoring: Scoring) -> tf.Tensor:
     """Resize maps (n, fh, fw) to the input's `shape` (h, w, d) and scale them: (n, h, w, d).
 
     The resize is bilinear between pixel centres, edges repeated: `tf.image.resize`'s, which equals

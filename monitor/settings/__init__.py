@@ -1,7 +1,8 @@
 """One TOML file of settings, read once, every mistake said with its place."""
 
-from monitor.settings.model import CameraSettings, Settings
-from monitor.settings.reading import parse_settings, read_settings
-from monitor.settings.secrecy import without_secrets
+from monitor.settings.camera import CameraSettings
+from monitor.settings.loader import load_settings, parse_settings
+from monitor.settings.schema import Settings
+from monitor.settings.secrecy import redacted
 
-__all__ = ["CameraSettings", "Settings", "parse_settings", "read_settings", "without_secrets"]
+__all__ = ["CameraSettings", "Settings", "load_settings", "parse_settings", "redacted"]

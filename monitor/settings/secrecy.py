@@ -6,28 +6,30 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
-from monitor.capture.address import redact
-from monitor.settings.model import Settings
-from monitor.settings.reading import REFERENCE
+from monitor.capture.sources.address import redact_url
+from monitor.settings.loader import VARIABLE
+from monitor.settings.schema import Settings
 
 _TELLING_NAME = re.compile(r"PASS|SECRET|TOKEN|CREDENTIAL|API_?KEY|PRIVATE", re.IGNORECASE)
+
+
 _LARGEST = 65_536  # bytes of a credential
 
 
-def without_secrets(settings: Settings) -> dict[str, Any]:
+def redacted(settings: Settings) -> dict[str, Any]:
     """The settings as plain values, with `***` for passwords and for users in URLs."""
     shown = settings.model_dump(mode="json")
-    shown["camera"] = [{**camera, "source": redact(camera["source"])} for camera in shown["camera"]]
+    shown["camera"] = [{**camera, "source": redact_url(camera["source"])} for camera in shown["camera"]]
     return shown
 
 
-def secrets_of(settings: Settings | None, text: str, environment: Mapping[str, str]) -> set[str]:
+def find_secrets(settings: Settings | None, text: str, environment: Mapping[str, str]) -> set[str]:
     """Every secret that these settings, their file's text and the environment know of.
 
     Those are passwords, what `${NAME}` stands for, variables whose names tell of secrets, and whatever
     lies in `$CREDENTIALS_DIRECTORY`.
     """
-    found = {environment.get(name, "") for name in REFERENCE.findall(text)}
+    found = {environment.get(name, "") for name in VARIABLE.findall(text)}
     found |= {value for name, value in environment.items() if _TELLING_NAME.search(name)}
     found |= set(_credentials(environment.get("CREDENTIALS_DIRECTORY")))
     if settings is not None:
@@ -59,5 +61,5 @@ def _of_url(url: str) -> Iterator[str]:
         return
     yield parts.password or ""
     for name, value in parse_qsl(parts.query):
-        if redact(f"x://h/?{name}={value}") != f"x://h/?{name}={value}":
+        if redact_url(f"x://h/?{name}={value}") != f"x://h/?{name}={value}":
             yield value

@@ -6,11 +6,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from monitor.imaging.ellipse import Ellipse
 from monitor.records import Box
-from monitor.simulate.ellipse import Ellipse
 
 
-def place_defect(width: int, height: int, random: np.random.Generator) -> Ellipse:
+def random_defect(width: int, height: int, random: np.random.Generator) -> Ellipse:
     """An ellipse somewhere in the picture; the picture's border may cut its tip, never the patch inside.
 
     Sizes are those of DAGM's Class1 labels: semi-axes of 29..90 pixels in a picture of 512x512.
@@ -56,7 +56,7 @@ def _share(ellipse: Ellipse, box: Box, random: np.random.Generator) -> NDArray[n
     """How much of each pixel of `box` is blurred: 1 in the patch, falling softly to 0 inside the ellipse."""
     x = np.arange(box.left, box.right, dtype=float)[None, :]
     y = np.arange(box.top, box.bottom, dtype=float)[:, None]
-    along, across = ellipse.local(x, y)
+    along, across = ellipse.to_local(x, y)
     # Two or three overlapping round humps with an uneven edge: a lobed patch.
     hump = np.zeros(along.shape, np.float32)
     turn = random.uniform(0, 2 * pi)

@@ -5,26 +5,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monitor.errors import UsageError
+from monitor.imaging.ellipse import Ellipse
 from monitor.records import Image
-from monitor.simulate.defect import apply_defect, place_defect
-from monitor.simulate.ellipse import Ellipse
+from monitor.simulate.defect import apply_defect, random_defect
 from monitor.simulate.texture import render_texture
 
-SMALLEST = 64
+MIN_SIDE = 64
 """Smallest width and height in pixels: below it a defect is smaller than the texture's grain."""
 
-LARGEST = 4096
+
+MAX_SIDE = 4096
 """Largest width and height in pixels: the textures are held in memory."""
+
 
 NOISE = 5.0
 """Standard deviation of the camera noise in grey values, as seen inside the defects of DAGM's Class1."""
+
 
 # One stream of random numbers for each purpose, so that no choice moves another: a line with and a line
 # without defects show the same surfaces.
 _TEXTURES, _NOISE, _VIEW, _TRUTH, _DEFECT = range(5)
 
 
-class SurfaceLine:
+class SurfaceGenerator:
     """Pictures 0, 1, 2 ... of a production line; each depends on the settings and its number alone.
 
     Rendering is prepared here: `textures` surfaces, larger than a picture, of which each picture shows a
@@ -38,9 +41,9 @@ class SurfaceLine:
     ) -> None:
         if seed < 0:
             raise UsageError(f"the seed must not be negative, it is {seed}")
-        if min(width, height) < SMALLEST or max(width, height) > LARGEST:
+        if min(width, height) < MIN_SIDE or max(width, height) > MAX_SIDE:
             raise UsageError(
-                f"simulated pictures are {SMALLEST} to {LARGEST} pixels wide and high, not {width}x{height}"
+                f"simulated pictures are {MIN_SIDE} to {MAX_SIDE} pixels wide and high, not {width}x{height}"
             )
         if not 0 <= defect_rate <= 1:
             raise UsageError(f"the defect rate is a probability from 0 to 1, not {defect_rate:g}")
@@ -61,19 +64,19 @@ class SurfaceLine:
         random = self._random(_VIEW, number)
         texture = self._textures[random.integers(len(self._textures))]
         grey = self._view(texture.grey, random)
-        truth = self.truth(number)
+        truth = self.defect_at(number)
         if truth is not None:
             apply_defect(grey, truth, texture.grain, self._random(_DEFECT, number))
         gain = random.uniform(0.93, 1.07)
         noisy = cv2.addWeighted(grey, gain, self._view(self._noise, random), 1, -128)
         return np.asarray(cv2.cvtColor(noisy, cv2.COLOR_GRAY2BGR), np.uint8)
 
-    def truth(self, number: int) -> Ellipse | None:
+    def defect_at(self, number: int) -> Ellipse | None:
         """The ellipse around the defect of picture `number`, None where it has none. Renders nothing."""
         random = self._random(_TRUTH, number)
         if random.random() >= self.defect_rate:
             return None
-        return place_defect(self.width, self.height, random)
+        return random_defect(self.width, self.height, random)
 
     def _view(self, surface: NDArray[np.uint8], random: np.random.Generator) -> NDArray[np.uint8]:
         """A part of `surface`, turned and mirrored at random: (height, width), a copy."""

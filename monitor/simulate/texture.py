@@ -17,11 +17,14 @@ from numpy.typing import NDArray
 MEAN = 67.0
 """Mean grey value of a texture; pictures then spread around 70 as DAGM's Class1 does (64..76)."""
 
+
 FLOOR = 16.0
 """Grey value where the field is zero."""
 
-LEAST = 12.0
+
+MIN_CONTRAST = 12.0
 """Least standard deviation of the fine texture (against a blur of 3 pixels) at any place, as in Class1."""
+
 
 SPEEDS = ((0.6, 0.5), (0.5, 0.22), (0.35, 0.14), (0.2, 0.09), (0.13, 0.05))
 """(highest frequency of a wave in cycles a pixel, share of textures): most are fine-grained, some coarse."""
@@ -51,7 +54,7 @@ def render_texture(side: int, random: np.random.Generator) -> Texture:
     # Places of weak texture would be defects by any measure: there, what texture there is becomes stronger.
     fine = grey - cv2.GaussianBlur(grey, (0, 0), 3)
     strength = np.sqrt(cv2.GaussianBlur(fine * fine, (0, 0), 6))
-    grey += fine * np.maximum(LEAST / np.maximum(strength, 1) - 1, 0)
+    grey += fine * np.maximum(MIN_CONTRAST / np.maximum(strength, 1) - 1, 0)
     return Texture(np.clip(np.rint(grey), 0, 255).astype(np.uint8), grain=max(1.0, 0.5 / speed))
 
 

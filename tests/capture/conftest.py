@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 
 from monitor.records import Image
-from monitor.simulate.surface import SurfaceLine
-
-from .rtsp_server import RtspServer, why_absent
+from monitor.simulate.surface import SurfaceGenerator
+from tests.support.rtsp_server import RtspServer, why_absent
 
 COUNT = 12
 
@@ -19,7 +18,7 @@ COUNT = 12
 @pytest.fixture(scope="session")
 def pictures() -> list[Image]:
     """COUNT simulated surfaces of 128x96 pixels, told from each other by the place of a bright block."""
-    line = SurfaceLine(1, 128, 96, defect_rate=0, textures=2)
+    line = SurfaceGenerator(1, 128, 96, defect_rate=0, textures=2)
     numbered = [line.picture(0).copy() for _ in range(COUNT)]
     for number, picture in enumerate(numbered):
         picture[40:56, 8 * number : 8 * number + 16] = 255

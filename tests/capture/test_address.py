@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monitor.capture.address import Address, Simulation, parse_address, redact
+from monitor.capture.sources.address import SimulationOptions, SourceAddress, parse_address, redact_url
 from monitor.errors import SourceError
 
 SECRET = st.text(st.characters(min_codepoint=33, max_codepoint=126), max_size=20).map("Zq9".__add__)
@@ -24,23 +24,25 @@ def outcome(text: str) -> str:
 @pytest.mark.parametrize(
     ("text", "address"),
     [
-        ("0", Address("device", "/dev/video0")),
-        ("12", Address("device", "/dev/video12")),
-        ("/dev/video3", Address("device", "/dev/video3")),
-        ("rtsp://cam/1", Address("stream", "rtsp://cam/1")),
-        ("RTSPS://u:p%20w@[::1]:8554/a?b=c", Address("stream", "RTSPS://u:p%20w@[::1]:8554/a?b=c")),
-        ("simulate:", Address("simulation", "simulate:", Simulation())),
+        ("0", SourceAddress("device", "/dev/video0")),
+        ("12", SourceAddress("device", "/dev/video12")),
+        ("/dev/video3", SourceAddress("device", "/dev/video3")),
+        ("rtsp://cam/1", SourceAddress("stream", "rtsp://cam/1")),
+        ("RTSPS://u:p%20w@[::1]:8554/a?b=c", SourceAddress("stream", "RTSPS://u:p%20w@[::1]:8554/a?b=c")),
+        ("simulate:", SourceAddress("simulation", "simulate:", SimulationOptions())),
         (
             "simulate:?seed=7&defect_rate=0.5&size=640x480",
-            Address(
-                "simulation", "simulate:?seed=7&defect_rate=0.5&size=640x480", Simulation(7, 640, 480, 0.5)
+            SourceAddress(
+                "simulation",
+                "simulate:?seed=7&defect_rate=0.5&size=640x480",
+                SimulationOptions(7, 640, 480, 0.5),
             ),
         ),
-        ("part 1/*.PNG", Address("files", "part 1/*.PNG")),
-        ("C:odd", Address("files", "C:odd")),
+        ("part 1/*.PNG", SourceAddress("files", "part 1/*.PNG")),
+        ("C:odd", SourceAddress("files", "C:odd")),
     ],
 )
-def test_the_table_of_sources(text: str, address: Address):
+def test_the_table_of_sources(text: str, address: SourceAddress):
     assert parse_address(text) == address
 
 
@@ -92,16 +94,19 @@ def test_user_and_password_are_never_shown(user: str, password: str, encoded: bo
     if encoded:
         user, password = quote(user, safe=""), quote(password, safe="")
     url = f"rtsp://{user}:{password}@camera.example/live"
-    assert redact(url) == "rtsp://***@camera.example/live"
+    assert redact_url(url) == "rtsp://***@camera.example/live"
     assert "Zq9" not in outcome(url)
 
 
 @pytest.mark.parametrize("key", ["password", "user", "PWD", "token", "passwd"])
 def test_secrets_in_a_query_are_never_shown(key: str):
-    assert redact(f"rtsp://cam/live?channel=1&{key}=s3cr3t&x=2") == f"rtsp://cam/live?channel=1&{key}=***&x=2"
-    assert "s3cr3t" not in redact(f"rtsp://cam/channel=1_{key}=s3cr3t_2")
+    assert (
+        redact_url(f"rtsp://cam/live?channel=1&{key}=s3cr3t&x=2")
+        == f"rtsp://cam/live?channel=1&{key}=***&x=2"
+    )
+    assert "s3cr3t" not in redact_url(f"rtsp://cam/channel=1_{key}=s3cr3t_2")
 
 
 def test_paths_are_shown_as_they_are_but_on_one_line():
-    assert redact("folder/user=me/*.png") == "folder/user=me/*.png"
-    assert redact("a\nb\x1b") == "a\\nb\\x1b"
+    assert redact_url("folder/user=me/*.png") == "folder/user=me/*.png"
+    assert redact_url("a\nb\x1b") == "a\\nb\\x1b"

@@ -10,27 +10,26 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from monitor.capture.backoff import LONGEST, reopening_delays
+from monitor.capture.backoff import MAX_DELAY, reconnect_delays
 from monitor.errors import ImageError, SourceError
-
-from .scripted import PICTURE, Script, make, raiser, wait_for
+from tests.support.scripted_camera import PICTURE, ScriptedSource, make, raiser, wait_for
 
 
 def test_every_frame_arrives_once_and_in_order_from_a_finite_source():
-    camera, listener = make(lambda: Script([PICTURE] * 50), buffer=2)
+    camera, listener = make(lambda: ScriptedSource([PICTURE] * 50), buffer=2)
     camera.start()
     listener.consume(camera, itertools.cycle([0.0, 0.002]))
     assert [frame.number for frame in listener.taken] == list(range(50))
-    assert camera.captured == 50
+    assert camera.next_frame_number == 50
     assert listener.gaps == []
     assert listener.states() == ["starting", "up", "ended"]
 
 
 def test_a_fault_of_the_program_is_told_and_a_live_source_is_opened_again():
-    sources: list[Exception | Script] = [
+    sources: list[Exception | ScriptedSource] = [
         ZeroDivisionError("opening"),
-        Script([PICTURE, KeyError("reading")], live=True),
-        Script([PICTURE]),
+        ScriptedSource([PICTURE, KeyError("reading")], live=True),
+        ScriptedSource([PICTURE]),
     ]
     camera, listener = make(raiser(sources))
     camera.start()
@@ -41,17 +40,17 @@ def test_a_fault_of_the_program_is_told_and_a_live_source_is_opened_again():
 
 def test_a_source_is_held_back_when_every_frame_counts():
     reads = itertools.count()
-    camera, _ = make(lambda: Script((next(reads), PICTURE)[1] for _ in range(100)), buffer=4)
+    camera, _ = make(lambda: ScriptedSource((next(reads), PICTURE)[1] for _ in range(100)), buffer=4)
     camera.start()
-    wait_for(lambda: camera.captured == 4)
+    wait_for(lambda: camera.next_frame_number == 4)
     time.sleep(0.1)
-    assert camera.captured == 4
+    assert camera.next_frame_number == 4
     assert next(reads) == 4
     assert camera.stop(5)
 
 
 def test_the_newest_frames_are_kept_and_the_others_reported():
-    camera, listener = make(lambda: Script([PICTURE] * 20), frames="newest", buffer=3)
+    camera, listener = make(lambda: ScriptedSource([PICTURE] * 20), frames="newest", buffer=3)
     camera.start()
     wait_for(lambda: "ended" in listener.states())
     assert not camera.ended
@@ -64,7 +63,7 @@ def test_the_newest_frames_are_kept_and_the_others_reported():
 
 
 def test_a_bad_picture_is_a_gap_with_its_reason_and_reading_goes_on():
-    camera, listener = make(lambda: Script([PICTURE, ImageError("7.png: broken"), PICTURE]))
+    camera, listener = make(lambda: ScriptedSource([PICTURE, ImageError("7.png: broken"), PICTURE]))
     camera.start()
     listener.consume(camera)
     assert [frame.number for frame in listener.taken] == [0, 2]
@@ -75,12 +74,12 @@ def test_a_bad_picture_is_a_gap_with_its_reason_and_reading_goes_on():
 
 def test_a_live_source_that_fails_or_ends_is_opened_again_and_numbers_go_on():
     sources = [
-        Script([PICTURE, SourceError("gone", "pulled")], live=True),
+        ScriptedSource([PICTURE, SourceError("gone", "pulled")], live=True),
         SourceError("refused", "closed"),
         SourceError("refused", "closed"),
         SourceError("timeout", "silent"),
-        Script([PICTURE, PICTURE], live=True),
-        Script([PICTURE]),
+        ScriptedSource([PICTURE, PICTURE], live=True),
+        ScriptedSource([PICTURE]),
     ]
     camera, listener = make(raiser(list(sources)))
     camera.start()
@@ -92,13 +91,13 @@ def test_a_live_source_that_fails_or_ends_is_opened_again_and_numbers_go_on():
         *("up", "down end-of-stream"),
         *("up", "ended"),
     ]
-    assert all(source.closed for source in sources if isinstance(source, Script))
+    assert all(source.closed for source in sources if isinstance(source, ScriptedSource))
 
 
 def test_a_finite_source_that_breaks_halfway_is_not_inspected_twice():
     opened = []
     steps = [PICTURE, SourceError("codec", "broken file"), PICTURE]
-    camera, listener = make(lambda: opened.append(1) or Script(steps))
+    camera, listener = make(lambda: opened.append(1) or ScriptedSource(steps))
     camera.start()
     listener.consume(camera)
     assert len(opened) == 1
@@ -114,8 +113,8 @@ def test_a_source_that_flaps_is_opened_with_growing_delays():
             asked.append(number)
             yield 0.0
 
-    scripts = [Script([PICTURE], live=True) for _ in range(5)]
-    camera, listener = make(raiser([*scripts, Script([])]), delays=delays)
+    scripts = [ScriptedSource([PICTURE], live=True) for _ in range(5)]
+    camera, listener = make(raiser([*scripts, ScriptedSource([])]), delays=delays)
     camera.start()
     listener.consume(camera)
     assert asked == [0, 1, 2, 3, 4]
@@ -132,9 +131,9 @@ def test_stop_ends_a_long_wait_for_the_next_attempt():
 
 
 def test_stop_ends_a_long_wait_for_a_slow_rate():
-    camera, _ = make(lambda: Script([PICTURE] * 9, interval=3600.0))
+    camera, _ = make(lambda: ScriptedSource([PICTURE] * 9, interval=3600.0))
     camera.start()
-    wait_for(lambda: camera.captured == 1)
+    wait_for(lambda: camera.next_frame_number == 1)
     assert camera.stop(5)
     assert len(camera.take(9)) == 1
 
@@ -142,9 +141,9 @@ def test_stop_ends_a_long_wait_for_a_slow_rate():
 def test_stop_returns_in_time_when_a_read_hangs_and_the_late_frame_is_not_counted():
     release = threading.Event()
     steps = [PICTURE, ImageError("1.png: broken"), release.wait, PICTURE]
-    camera, listener = make(lambda: Script(steps, live=True))
+    camera, listener = make(lambda: ScriptedSource(steps, live=True))
     camera.start()
-    wait_for(lambda: camera.captured == 2)
+    wait_for(lambda: camera.next_frame_number == 2)
     began = time.monotonic()
     assert camera.stop(0.2) is False
     assert time.monotonic() - began < 5
@@ -152,14 +151,14 @@ def test_stop_returns_in_time_when_a_read_hangs_and_the_late_frame_is_not_counte
     told = list(listener.changes)
     release.set()
     wait_for(lambda: camera.stop(0.1))
-    assert camera.captured == 2
+    assert camera.next_frame_number == 2
     assert len(camera.take(9)) == 1
     assert camera.ended
     assert listener.changes == told
 
 
 def test_what_was_lost_before_a_source_went_down_is_told_while_it_is_down():
-    script = Script([PICTURE, ImageError("1.png: broken"), SourceError("gone", "pulled")], live=True)
+    script = ScriptedSource([PICTURE, ImageError("1.png: broken"), SourceError("gone", "pulled")], live=True)
     camera, listener = make(raiser([script]), delays=lambda: itertools.repeat(3600.0))
     camera.start()
     wait_for(lambda: listener.lost() == 1)
@@ -168,19 +167,19 @@ def test_what_was_lost_before_a_source_went_down_is_told_while_it_is_down():
 
 
 def test_frames_that_nobody_has_time_to_judge_are_told_when_they_are_abandoned():
-    camera, listener = make(lambda: Script([PICTURE] * 5), buffer=8)
+    camera, listener = make(lambda: ScriptedSource([PICTURE] * 5), buffer=8)
     camera.start()
-    wait_for(lambda: camera.captured == 5)
+    wait_for(lambda: camera.next_frame_number == 5)
     camera.stop(5)
     listener.keep(camera.take(2))
     assert not camera.ended
-    camera.abandon()
+    camera.drop_queued()
     assert camera.ended
     assert [(gap.first, gap.last, gap.frames, gap.cause) for gap in listener.gaps] == [(2, 4, 3, "stopping")]
 
 
 def test_stop_before_start_and_twice_is_no_fault():
-    camera, listener = make(lambda: Script([]))
+    camera, listener = make(lambda: ScriptedSource([]))
     assert camera.stop(1)
     assert camera.stop(1)
     assert camera.ended
@@ -197,7 +196,7 @@ def test_a_rate_is_kept_on_average_and_never_caught_up():
             reads.append(time.monotonic())
             yield PICTURE
 
-    camera, listener = make(lambda: Script(steps(), interval=0.02), buffer=20)
+    camera, listener = make(lambda: ScriptedSource(steps(), interval=0.02), buffer=20)
     camera.start()
     listener.consume(camera)
     assert reads[5] - reads[0] >= 5 * 0.02 - 0.005
@@ -205,7 +204,7 @@ def test_a_rate_is_kept_on_average_and_never_caught_up():
 
 
 def test_frames_are_stamped_after_the_read_on_both_clocks():
-    camera, listener = make(lambda: Script([0.05, PICTURE, 0.05, PICTURE]))
+    camera, listener = make(lambda: ScriptedSource([0.05, PICTURE, 0.05, PICTURE]))
     before = time.monotonic()
     camera.start()
     listener.consume(camera)
@@ -221,7 +220,7 @@ def test_frames_are_stamped_after_the_read_on_both_clocks():
 
 def test_the_time_of_each_read_is_told():
     times: list[float] = []
-    camera, listener = make(lambda: Script([PICTURE, 0.05, PICTURE]), on_read=times.append)
+    camera, listener = make(lambda: ScriptedSource([PICTURE, 0.05, PICTURE]), on_frame_read=times.append)
     camera.start()
     listener.consume(camera)
     assert len(times) == 2
@@ -254,7 +253,7 @@ def test_each_frame_is_either_taken_or_in_exactly_one_gap(
     pauses: list[float],
     stop_after: float | None,
 ):
-    scripts = [Script(run, live=True) for run in runs[:-1]] + [Script(runs[-1])]
+    scripts = [ScriptedSource(run, live=True) for run in runs[:-1]] + [ScriptedSource(runs[-1])]
     camera, listener = make(raiser(list(scripts)), frames=frames, buffer=buffer)
     timer = threading.Timer(stop_after or 0.0, camera.stop, args=(20,)) if stop_after is not None else None
     camera.start()
@@ -267,8 +266,8 @@ def test_each_frame_is_either_taken_or_in_exactly_one_gap(
 
     numbers = [frame.number for frame in listener.taken]
     assert numbers == sorted(set(numbers))
-    assert len(numbers) + listener.lost() == camera.captured
-    assert all(number < camera.captured for number in numbers)
+    assert len(numbers) + listener.lost() == camera.next_frame_number
+    assert all(number < camera.next_frame_number for number in numbers)
     lost = Counter({gap.cause: 0 for gap in listener.gaps})
     for gap in listener.gaps:
         lost[gap.cause] += gap.frames
@@ -276,30 +275,30 @@ def test_each_frame_is_either_taken_or_in_exactly_one_gap(
         if gap.frames == 0:
             assert gap.first is gap.last is None
             continue
-        assert 0 <= gap.first <= gap.last < camera.captured
+        assert 0 <= gap.first <= gap.last < camera.next_frame_number
         assert gap.frames <= gap.last - gap.first + 1 - sum(gap.first <= n <= gap.last for n in numbers)
     if frames == "every":
         assert set(+lost) <= {"unreadable"}
     if stop_after is None:
         pictures = sum(step is PICTURE for run in runs for step in run)
         assert len(numbers) + lost["overload"] == pictures
-        assert camera.captured == sum(not isinstance(step, float) for run in runs for step in run)
+        assert camera.next_frame_number == sum(not isinstance(step, float) for run in runs for step in run)
     assert listener.states()[-1] == "ended"
     assert listener.states().count("ended") == 1
 
 
 def test_delays_begin_at_once_grow_and_stay_below_the_longest():
-    delays = list(itertools.islice(reopening_delays(), 12))
+    delays = list(itertools.islice(reconnect_delays(), 12))
     assert delays[0] == 0
     assert 0.375 <= delays[1] <= 0.5
-    assert all(LONGEST * 0.75 <= delay <= LONGEST for delay in delays[5:])
+    assert all(MAX_DELAY * 0.75 <= delay <= MAX_DELAY for delay in delays[5:])
     assert len(set(delays[5:])) > 1, "without jitter all cameras knock together"
 
 
 @pytest.mark.parametrize("frames", ["every", "newest"])
 def test_a_camera_of_no_frames_ends(frames: str):
-    camera, listener = make(lambda: Script([]), frames=frames)
+    camera, listener = make(lambda: ScriptedSource([]), frames=frames)
     camera.start()
     listener.consume(camera)
-    assert camera.captured == 0
+    assert camera.next_frame_number == 0
     assert listener.states() == ["starting", "ended"]

@@ -14,12 +14,12 @@ from shutil import which
 import av
 import pytest
 
-from monitor.capture import device
-from monitor.capture.source import CAUSES, Source, open_source
+from monitor.capture.sources import v4l2 as device
+from monitor.capture.sources.base import FAILURE_CAUSES, Source
+from monitor.capture.sources.opening import open_source
 from monitor.errors import SourceError
-
-from .conftest import write_sound
-from .rtsp_server import RtspServer
+from tests.capture.conftest import write_sound
+from tests.support.rtsp_server import RtspServer
 
 
 def failure(text: str, **options: object) -> SourceError:
@@ -27,7 +27,7 @@ def failure(text: str, **options: object) -> SourceError:
     with pytest.raises(SourceError) as caught:
         _drain(open_source(text, **options))
     error = caught.value
-    assert error.cause in CAUSES
+    assert error.cause in FAILURE_CAUSES
     assert str(error).isprintable()
     return error
 
@@ -260,7 +260,7 @@ def test_a_device_that_is_pulled_out_or_falls_silent(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(device.cv2, "VideoCapture", SilentCapture)
     node = tmp_path / "video0"
     node.touch()
-    camera = device.Device(str(node))
+    camera = device.V4l2Source(str(node))
     with pytest.raises(SourceError) as caught:
         camera.read()
     assert caught.value.cause == "timeout"

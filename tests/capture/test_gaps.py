@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monitor.capture.gaps import GapLedger
+from monitor.capture.gaps import GapAggregator
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 CAUSES = ("overload", "unreadable")
@@ -17,7 +17,7 @@ CAUSES = ("overload", "unreadable")
 def test_every_lost_frame_is_in_one_gap_and_each_cause_reports_once_a_second(
     steps: list[tuple[float, str | None]],
 ):
-    ledger = GapLedger("cam")
+    ledger = GapAggregator("cam")
     entered: dict[str, list[int]] = defaultdict(list)
     told: dict[str, list[float]] = defaultdict(list)
     gaps = []
@@ -26,12 +26,12 @@ def test_every_lost_frame_is_in_one_gap_and_each_cause_reports_once_a_second(
         now += pause
         if cause:
             entered[cause].append(number)
-            ledger.add(cause, number, START + timedelta(seconds=now), now)
-        for gap in ledger.due(now):
+            ledger.record_lost(cause, number, START + timedelta(seconds=now), now)
+        for gap in ledger.pop_due(now):
             told[gap.cause].append(now)
             gaps.append(gap)
-    gaps += ledger.flush()
-    assert ledger.flush() == []
+    gaps += ledger.pop_all()
+    assert ledger.pop_all() == []
     for cause in CAUSES:
         own = [gap for gap in gaps if gap.cause == cause]
         inside = [[n for n in entered[cause] if gap.first <= n <= gap.last] for gap in own]
@@ -42,11 +42,11 @@ def test_every_lost_frame_is_in_one_gap_and_each_cause_reports_once_a_second(
 
 
 def test_a_gap_keeps_the_first_reason_and_the_true_times():
-    ledger = GapLedger("cam")
-    ledger.add("unreadable", 4, START, 0.0, detail="4.png: broken")
-    ledger.add("unreadable", 6, START + timedelta(seconds=0.3), 0.3, detail="6.png: broken")
-    assert ledger.due(0.99) == []
-    (gap,) = ledger.due(1.0)
+    ledger = GapAggregator("cam")
+    ledger.record_lost("unreadable", 4, START, 0.0, detail="4.png: broken")
+    ledger.record_lost("unreadable", 6, START + timedelta(seconds=0.3), 0.3, detail="6.png: broken")
+    assert ledger.pop_due(0.99) == []
+    (gap,) = ledger.pop_due(1.0)
     assert (gap.camera, gap.first, gap.last, gap.frames) == ("cam", 4, 6, 2)
     assert (gap.started_at, gap.ended_at) == (START, START + timedelta(seconds=0.3))
     assert gap.detail == "4.png: broken"

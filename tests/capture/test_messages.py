@@ -5,15 +5,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from monitor.capture.messages import (
-    LONGEST,
-    Ended,
-    Failed,
-    Free,
-    Lost,
-    Mapped,
-    Message,
-    Opened,
-    Picture,
+    MAX_MESSAGE_BYTES,
+    BufferMapped,
+    FrameLost,
+    FrameReady,
+    SlotReleased,
+    SourceEnded,
+    SourceFailed,
+    SourceOpened,
+    WorkerMessage,
     decode,
     encode,
 )
@@ -21,36 +21,36 @@ from monitor.capture.messages import (
 NUMBER = st.integers(0, 2**40)
 SECONDS = st.floats(0, 1e9)
 MESSAGES = st.one_of(
-    st.builds(Opened, st.booleans(), st.none() | SECONDS),
-    st.builds(Failed, st.text(max_size=20), st.text(max_size=500)),
-    st.builds(Mapped, NUMBER, NUMBER, NUMBER),
+    st.builds(SourceOpened, st.booleans(), st.none() | SECONDS),
+    st.builds(SourceFailed, st.text(max_size=20), st.text(max_size=500)),
+    st.builds(BufferMapped, NUMBER, NUMBER, NUMBER),
     st.builds(
-        Picture,
+        FrameReady,
         *(NUMBER, NUMBER, NUMBER),
         st.lists(st.lists(NUMBER, min_size=4, max_size=4), max_size=256),
         *(NUMBER, st.lists(NUMBER, min_size=2, max_size=2), NUMBER, SECONDS, SECONDS),
     ),
     st.builds(
-        Lost,
+        FrameLost,
         st.sampled_from(["unreadable", "unusable", "frozen", "overload"]),
         st.none() | st.text(max_size=300),
         *(NUMBER, SECONDS, SECONDS, st.none() | NUMBER),
     ),
-    st.just(Ended()),
-    st.builds(Free, NUMBER, NUMBER),
+    st.just(SourceEnded()),
+    st.builds(SlotReleased, NUMBER, NUMBER),
 )
 
 
 @given(MESSAGES)
-def test_a_message_arrives_as_it_was_said_and_fits_a_packet(message: Message):
+def test_a_message_arrives_as_it_was_said_and_fits_a_packet(message: WorkerMessage):
     packet = encode(message)
-    assert len(packet) <= LONGEST
+    assert len(packet) <= MAX_MESSAGE_BYTES
     assert decode(packet) == message
 
 
 def test_a_detail_of_any_length_fits_a_packet():
-    told = decode(encode(Failed("codec", "\N{SNOWMAN}" * 100_000)))
-    assert isinstance(told, Failed)
+    told = decode(encode(SourceFailed("codec", "\N{SNOWMAN}" * 100_000)))
+    assert isinstance(told, SourceFailed)
     assert set(told.detail) == {"\N{SNOWMAN}"}
 
 

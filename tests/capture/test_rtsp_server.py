@@ -6,11 +6,11 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from monitor.capture.source import Source, open_source
+from monitor.capture.sources.base import Source
+from monitor.capture.sources.opening import open_source
 from monitor.errors import SourceError
 from monitor.records import Image
-
-from .rtsp_server import LiveServer, number_in
+from tests.support.rtsp_server import LiveServer, number_in
 
 
 @pytest.fixture

@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from monitor.capture.image_files import natural_key
-from monitor.capture.source import Source, open_source
+from monitor.capture.sources.base import Source
+from monitor.capture.sources.files import natural_sort_key
+from monitor.capture.sources.opening import open_source
 from monitor.errors import ImageError, SourceError
 from monitor.records import Image
-
-from .conftest import COUNT, write_video
-from .scripted import make
+from tests.capture.conftest import COUNT, write_video
+from tests.support.scripted_camera import make
 
 Opener = Callable[..., Source]
 
@@ -69,7 +69,7 @@ def test_pictures_come_in_order_and_look_as_they_were_sent(kind: str, opener: Op
 
 def test_a_position_rises_with_the_pictures_where_there_is_one(kind: str, opener: Opener):
     source = opener()
-    positions = [source.position for _ in range(10) if source.read() is not None]
+    positions = [source.source_time for _ in range(10) if source.read() is not None]
     source.close()
     if kind in ("rtsp", "device"):
         steps = np.diff([position for position in positions[1:] if position is not None])
@@ -120,7 +120,7 @@ def test_a_camera_takes_numbered_frames_from_it_and_counts_the_rest(opener: Open
     numbers = [frame.number for frame in listener.taken]
     assert len(numbers) >= ENOUGH
     assert numbers == sorted(set(numbers))
-    assert len(numbers) + listener.lost() == camera.captured
+    assert len(numbers) + listener.lost() == camera.next_frame_number
     assert listener.states() == ["starting", "up", "ended"]
 
 
@@ -136,7 +136,7 @@ def test_a_rate_is_asked_of_files_and_simulations_and_known_of_videos(video: Pat
     def interval(text: object, **options: object) -> float | None:
         source = open_source(str(text), **options)
         source.close()
-        return source.interval
+        return source.frame_interval
 
     assert interval(folder) is None
     assert interval(video) is None
@@ -149,7 +149,7 @@ def test_a_rate_is_asked_of_files_and_simulations_and_known_of_videos(video: Pat
 
 def test_names_are_sorted_as_people_count():
     names = ["b/1.png", "a10.png", "a9.png", "a09.png", "a1b2.png", "a1b10.png", "7.png"]
-    ordered = sorted(map(Path, names), key=natural_key)
+    ordered = sorted(map(Path, names), key=natural_sort_key)
     assert [str(path) for path in ordered] == [
         "7.png", "a1b2.png", "a1b10.png", "a09.png", "a9.png", "a10.png", "b/1.png",
     ]  # fmt: skip

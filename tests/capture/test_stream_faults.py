@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from monitor.capture.backoff import reopening_delays
+from monitor.capture.backoff import reconnect_delays
 from monitor.capture.camera import Camera
-from monitor.capture.source import Source, open_source
+from monitor.capture.sources.base import Source
+from monitor.capture.sources.opening import open_source
 from monitor.errors import SourceError
-
-from .rtsp_server import LiveServer, RtspServer, number_in
-from .scripted import Listener, make, wait_for
+from tests.support.rtsp_server import LiveServer, RtspServer, number_in
+from tests.support.scripted_camera import RecordingListener, make, wait_for
 
 
 @pytest.fixture
@@ -23,18 +23,18 @@ def server(needs_rtsp: None, folder: Path) -> Iterator[RtspServer]:
         yield server
 
 
-def watch(server: RtspServer) -> tuple[Camera, Listener]:
+def watch(server: RtspServer) -> tuple[Camera, RecordingListener]:
     camera, listener = make(
         lambda: open_source(server.url, open_timeout=1, read_timeout=1),
         frames="newest",
         buffer=4,
-        delays=reopening_delays,
+        delays=reconnect_delays,
     )
     camera.start()
     return camera, listener
 
 
-def take_until(camera: Camera, listener: Listener, count: int) -> None:
+def take_until(camera: Camera, listener: RecordingListener, count: int) -> None:
     deadline = time.monotonic() + 30
     while len(listener.taken) < count:
         assert time.monotonic() < deadline, f"no further frame; {listener.states()}"
@@ -43,13 +43,13 @@ def take_until(camera: Camera, listener: Listener, count: int) -> None:
         listener.keep(camera.take(2))
 
 
-def settle(camera: Camera, listener: Listener) -> None:
+def settle(camera: Camera, listener: RecordingListener) -> None:
     assert camera.stop(10)
     while frames := camera.take(9):
         listener.keep(frames)
     numbers = [frame.number for frame in listener.taken]
     assert numbers == sorted(set(numbers))
-    assert len(numbers) + listener.lost() == camera.captured
+    assert len(numbers) + listener.lost() == camera.next_frame_number
 
 
 def test_a_server_that_is_killed_and_comes_back_is_seen_again(server: RtspServer):

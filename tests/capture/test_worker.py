@@ -15,30 +15,29 @@ import numpy as np
 import pytest
 
 from monitor.capture.camera import Camera
-from monitor.capture.order import Order
-from monitor.capture.sanity import Limits
-from monitor.capture.worker import launch
-from monitor.locate.fit import fit
+from monitor.capture.config import CaptureConfig
+from monitor.capture.image_checks import QualityLimits
+from monitor.capture.supervisor import spawn_worker
+from monitor.imaging.geometry import resize_to_input
 from monitor.records import Box
+from tests.support.scripted_camera import RecordingListener, wait_for
 
-from .scripted import Listener, wait_for
-
-LINE = Order(
+LINE = CaptureConfig(
     source="simulate:?seed=3&size=128x96",
     every=False,
     reopen=True,
     input_size=(32, 48),
-    slots=16,
+    buffer_slots=16,
     fps=60,
 )
 
 
-def watch(order: Order, **options: object) -> tuple[Camera, Listener]:
-    listener = Listener()
+def watch(order: CaptureConfig, **options: object) -> tuple[Camera, RecordingListener]:
+    listener = RecordingListener()
     camera = Camera(
         "cam",
-        partial(launch, "cam", order),
-        every=order.every,
+        partial(spawn_worker, "cam", order),
+        keep_every_frame=order.every,
         report=listener.report,
         on_frame=listener.woken.set,
         **options,
@@ -48,13 +47,13 @@ def watch(order: Order, **options: object) -> tuple[Camera, Listener]:
 
 
 @pytest.fixture
-def line() -> Iterator[tuple[Camera, Listener]]:
-    camera, listener = watch(LINE, silence=1.0)
+def line() -> Iterator[tuple[Camera, RecordingListener]]:
+    camera, listener = watch(LINE, stall_timeout=1.0)
     yield camera, listener
     camera.stop(5)
 
 
-def take(camera: Camera, listener: Listener, more: int) -> None:
+def take(camera: Camera, listener: RecordingListener, more: int) -> None:
     wanted, deadline = len(listener.taken) + more, time.monotonic() + 60
     while len(listener.taken) < wanted:
         assert time.monotonic() < deadline, f"no further frame; {listener.states()}"
@@ -63,16 +62,18 @@ def take(camera: Camera, listener: Listener, more: int) -> None:
         listener.keep(camera.take(99))
 
 
-def add_up(camera: Camera, listener: Listener) -> None:
+def add_up(camera: Camera, listener: RecordingListener) -> None:
     camera.stop(10)
     listener.keep(camera.take(10**6))
     numbers = [frame.number for frame in listener.taken]
     assert numbers == sorted(set(numbers))
-    assert len(numbers) + listener.lost() == camera.captured
+    assert len(numbers) + listener.lost() == camera.next_frame_number
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSEGV])
-def test_a_process_that_dies_is_replaced_and_its_time_is_told(line: tuple[Camera, Listener], how: int):
+def test_a_process_that_dies_is_replaced_and_its_time_is_told(
+    line: tuple[Camera, RecordingListener], how: int
+):
     camera, listener = line
     take(camera, listener, 10)
     before = camera.pid
@@ -88,7 +89,7 @@ def test_a_process_that_dies_is_replaced_and_its_time_is_told(line: tuple[Camera
     assert signal.Signals(how).name in (gap.detail or "")
 
 
-def test_a_process_that_hangs_is_replaced(line: tuple[Camera, Listener]):
+def test_a_process_that_hangs_is_replaced(line: tuple[Camera, RecordingListener]):
     camera, listener = line
     take(camera, listener, 10)
     before = camera.pid
@@ -100,7 +101,7 @@ def test_a_process_that_hangs_is_replaced(line: tuple[Camera, Listener]):
     add_up(camera, listener)
 
 
-def test_frames_in_hand_stay_as_they_are_when_the_process_dies(line: tuple[Camera, Listener]):
+def test_frames_in_hand_stay_as_they_are_when_the_process_dies(line: tuple[Camera, RecordingListener]):
     camera, listener = line
     held = []
     while len(held) < 4:
@@ -140,12 +141,12 @@ def test_the_parts_shown_to_the_network_are_those_of_the_settings():
         frames = camera.take(1)
     (frame,) = frames
     assert frame.image.shape == (96, 128, 3)
-    assert frame.inputs.shape == (4, 32, 48, 3)
-    assert (frame.boxes[0].left, frame.boxes[0].top) == (10, 20)
-    assert frame.boxes[3] == Box(frame.boxes[3].left, frame.boxes[3].top, 90, 80)
-    for box, shown in zip(frame.boxes, frame.inputs, strict=True):
+    assert frame.tile_inputs.shape == (4, 32, 48, 3)
+    assert (frame.tile_boxes[0].left, frame.tile_boxes[0].top) == (10, 20)
+    assert frame.tile_boxes[3] == Box(frame.tile_boxes[3].left, frame.tile_boxes[3].top, 90, 80)
+    for box, shown in zip(frame.tile_boxes, frame.tile_inputs, strict=True):
         part = frame.image[box.top : box.bottom, box.left : box.right]
-        np.testing.assert_array_equal(shown, fit(part, (32, 48)))
+        np.testing.assert_array_equal(shown, resize_to_input(part, (32, 48)))
     listener.keep(frames)
     add_up(camera, listener)
 
@@ -156,7 +157,9 @@ def test_a_picture_is_looked_at_where_it_is_inspected(tmp_path: Path):
     dark_around[:100, :100] = dark_inside[100:200, 100:200] = shown
     for number, picture in enumerate((dark_around, dark_inside)):
         cv2.imwrite(str(tmp_path / f"{number}.png"), picture)
-    limits = Limits(black=10, white=250, uniform=1, saturated=0.5, smeared=1, blurred=0, noise=0, torn=0)
+    limits = QualityLimits(
+        black=10, white=250, uniform=1, saturated=0.5, smeared=1, blurred=0, noise=0, torn=0
+    )
     order = replace(LINE, source=str(tmp_path), every=True, reopen=False, fps=None, limits=limits)
     camera, listener = watch(replace(order, roi=(0, 0, 100, 100)), finite=True)
     wait_for(lambda: "ended" in listener.states())
@@ -169,7 +172,7 @@ def test_pictures_that_grow_get_larger_memory(tmp_path: Path):
     shapes = [(40, 60), (90, 120), (20, 30), (200, 100)]
     for number, shape in enumerate(shapes):
         cv2.imwrite(str(tmp_path / f"{number}.png"), np.full((*shape, 3), 10 * number, np.uint8))
-    order = replace(LINE, source=str(tmp_path), every=True, reopen=False, fps=None, slots=3)
+    order = replace(LINE, source=str(tmp_path), every=True, reopen=False, fps=None, buffer_slots=3)
     camera, listener = watch(order, finite=True)
     seen = []
     while not camera.ended:
@@ -184,9 +187,9 @@ def test_pictures_that_grow_get_larger_memory(tmp_path: Path):
 def test_a_file_whose_process_dies_is_not_inspected_from_its_start_again(tmp_path: Path):
     for number in range(40):
         cv2.imwrite(str(tmp_path / f"{number}.png"), np.full((20, 20, 3), number, np.uint8))
-    order = replace(LINE, source=str(tmp_path), every=True, reopen=False, fps=None, slots=2)
+    order = replace(LINE, source=str(tmp_path), every=True, reopen=False, fps=None, buffer_slots=2)
     camera, listener = watch(order, finite=True)
-    wait_for(lambda: camera.captured >= 2)
+    wait_for(lambda: camera.next_frame_number >= 2)
     assert camera.pid is not None
     os.kill(camera.pid, signal.SIGKILL)
     wait_for(lambda: "ended" in listener.states())
@@ -251,20 +254,20 @@ def _flood(connection: socket.socket) -> None:
     """A capture process of a 12-megapixel camera, run by the test below."""
     from datetime import UTC, datetime
 
-    from monitor.capture.messages import Ended, encode
-    from monitor.capture.port import SocketPort
-    from monitor.capture.reader import Moment
+    from monitor.capture.messages import SourceEnded, encode
+    from monitor.capture.worker.channel import DaemonChannel
+    from monitor.capture.worker.reader import CaptureTime
 
-    port = SocketPort(connection, 8)
+    port = DaemonChannel(connection, 8)
     image = np.zeros((3000, 4000, 3), np.uint8)
     boxes = (Box(0, 0, 4000, 3000),)
     for number in range(60):
-        if not port.wait_for_room():
+        if not port.wait_for_slot():
             break
         image[0, 0] = image[-1, -1] = number
         inputs = np.full((1, 224, 224, 3), number, np.uint8)
-        port.picture(image, (boxes, inputs), Moment(datetime.now(UTC), time.monotonic()), 0.0)
-    connection.send(encode(Ended()))
+        port.send_frame(image, (boxes, inputs), CaptureTime(datetime.now(UTC), time.monotonic()), 0.0)
+    connection.send(encode(SourceEnded()))
 
 
 def test_pictures_of_twelve_megapixels_arrive_whole_and_in_order():
@@ -285,9 +288,9 @@ def test_pictures_of_twelve_megapixels_arrive_whole_and_in_order():
             self._process.join(timeout)
             return self._process.exitcode or 0
 
-    listener = Listener()
+    listener = RecordingListener()
     start: Callable[[socket.socket], Forked] = Forked
-    camera = Camera("cam", start, every=True, report=listener.report, on_frame=listener.woken.set)
+    camera = Camera("cam", start, keep_every_frame=True, report=listener.report, on_frame=listener.woken.set)
     camera.start()
     numbers = []
     while not camera.ended:
@@ -295,7 +298,12 @@ def test_pictures_of_twelve_megapixels_arrive_whole_and_in_order():
         listener.woken.clear()
         for frame in camera.take(4):
             assert frame.image.shape == (3000, 4000, 3)
-            assert frame.image[0, 0, 0] == frame.image[-1, -1, 2] == frame.inputs[0, 9, 9, 1] == frame.number
+            assert (
+                frame.image[0, 0, 0]
+                == frame.image[-1, -1, 2]
+                == frame.tile_inputs[0, 9, 9, 1]
+                == frame.number
+            )
             numbers.append(frame.number)
     assert numbers == list(range(60))
     assert not listener.gaps

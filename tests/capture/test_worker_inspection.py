@@ -8,25 +8,32 @@ import cv2
 import numpy as np
 
 from monitor.capture.camera import Camera
-from monitor.capture.order import Order
-from monitor.capture.sanity import Limits
-from monitor.capture.worker import launch
+from monitor.capture.config import CaptureConfig
+from monitor.capture.image_checks import QualityLimits
+from monitor.capture.supervisor import spawn_worker
 from monitor.records import Image
-from monitor.settings.model import SanitySettings
-from monitor.simulate.surface import SurfaceLine
+from monitor.settings.camera import SanitySettings
+from monitor.simulate.surface import SurfaceGenerator
+from tests.support.scripted_camera import RecordingListener
 
-from .scripted import Listener
-
-LIMITS = Limits(**SanitySettings().model_dump(exclude={"enabled"}))
+LIMITS = QualityLimits(**SanitySettings().model_dump(exclude={"enabled"}))
 
 
-def watch(folder: Path, pictures: list[Image], **order: object) -> Listener:
+def watch(folder: Path, pictures: list[Image], **order: object) -> RecordingListener:
     """What a camera reports and hands out of these pictures."""
     for number, picture in enumerate(pictures):
         cv2.imwrite(str(folder / f"{number}.png"), picture)
-    listener = Listener()
-    wanted = Order(str(folder), every=True, reopen=False, input_size=(32, 32), slots=8, **order)
-    camera = Camera("cam", partial(launch, "cam", wanted), every=True, finite=True, report=listener.report)
+    listener = RecordingListener()
+    wanted = CaptureConfig(
+        str(folder), every=True, reopen=False, input_size=(32, 32), buffer_slots=8, **order
+    )
+    camera = Camera(
+        "cam",
+        partial(spawn_worker, "cam", wanted),
+        keep_every_frame=True,
+        finite=True,
+        report=listener.report,
+    )
     taker = threading.Thread(target=listener.consume, args=(camera,))
     camera.start()
     taker.start()
@@ -36,7 +43,7 @@ def watch(folder: Path, pictures: list[Image], **order: object) -> Listener:
 
 
 def test_a_picture_that_shows_nothing_is_unusable_with_the_reason(tmp_path: Path):
-    good = SurfaceLine(1, 256, 192).picture
+    good = SurfaceGenerator(1, 256, 192).picture
     black, smeared = np.zeros((192, 256, 3), np.uint8), good(3).copy()
     smeared[100:] = 128
     listener = watch(tmp_path, [good(0), black, good(1), smeared, good(2)], limits=LIMITS)
@@ -52,8 +59,8 @@ def test_without_limits_every_picture_is_judged(tmp_path: Path):
 
 
 def test_from_the_third_of_the_same_pictures_on_a_camera_is_frozen(tmp_path: Path):
-    good = SurfaceLine(1, 256, 192).picture
-    listener = watch(tmp_path, [good(0)] + [good(1)] * 5 + [good(2)], limits=LIMITS, frozen=3)
+    good = SurfaceGenerator(1, 256, 192).picture
+    listener = watch(tmp_path, [good(0)] + [good(1)] * 5 + [good(2)], limits=LIMITS, frozen_after=3)
     assert [frame.number for frame in listener.taken] == [0, 1, 2, 6]
     assert [(gap.cause, gap.first, gap.last) for gap in listener.gaps] == [("frozen", 3, 5)]
     assert [state for state in listener.states() if state != "starting"] == [
@@ -65,17 +72,17 @@ def test_from_the_third_of_the_same_pictures_on_a_camera_is_frozen(tmp_path: Pat
 
 
 def test_pictures_may_change_their_size_from_one_to_the_next(tmp_path: Path):
-    line = SurfaceLine(1, 512, 512)
+    line = SurfaceGenerator(1, 512, 512)
     sizes = [(192, 256), (64, 64), (512, 512), (100, 300), (192, 256)]
     pictures = [line.picture(number)[:height, :width] for number, (height, width) in enumerate(sizes)]
     listener = watch(tmp_path, pictures, tiles=(1, 2))
     assert len(listener.taken) == 5
-    assert [frame.boxes[-1].right for frame in listener.taken] == [width for _, width in sizes]
+    assert [frame.tile_boxes[-1].right for frame in listener.taken] == [width for _, width in sizes]
     assert listener.gaps == []
 
 
 def test_a_picture_too_small_for_the_part_that_is_inspected_is_unusable(tmp_path: Path):
-    line = SurfaceLine(1, 256, 192)
+    line = SurfaceGenerator(1, 256, 192)
     pictures = [line.picture(0), line.picture(1)[:64, :64], line.picture(2)]
     listener = watch(tmp_path, pictures, roi=(100, 100, 200, 180))
     assert [frame.number for frame in listener.taken] == [0, 2]

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 import redis
 
-from monitor.publish.embedded import embedded_server
-from tests.daemon.conftest import coverage_of, defect_monitor, events_of, write_config
+from monitor.tools.demo.embedded_redis import embedded_server
+from tests.support import ROOT
+from tests.support.daemon_process import coverage_of, defect_monitor, events_of, write_config
 
 CAMERA = '[[camera]]\nname = "one"\nsource = "simulate:"\n'
 
@@ -58,7 +59,7 @@ def test_check_config_shows_the_settings_without_secrets(tmp_path: Path) -> None
     assert "hunter2" not in done.stdout
 
 
-@pytest.mark.parametrize("example", sorted((Path(__file__).parents[2] / "configs").glob("*.toml")), ids=str)
+@pytest.mark.parametrize("example", sorted((ROOT / "configs").glob("*.toml")), ids=str)
 def test_every_example_is_valid(example: Path) -> None:
     done = defect_monitor("check-config", example)
     assert done.returncode == 0, done.stderr

@@ -8,10 +8,19 @@ from pathlib import Path
 
 import redis
 
-from monitor.publish.embedded import embedded_server
-from tests.daemon.conftest import events_of, free_port, running, wait_for, write_config
+from monitor.tools.demo.embedded_redis import embedded_server
+from tests.support.daemon_process import (
+    events_of,
+    free_port,
+    logged_events,
+    run_daemon,
+    wait_for,
+    write_config,
+)
 
 SIMULATED = '[[camera]]\nname = "c"\nsource = "simulate:?seed=5&defect_rate=0.3"\nfps = 10\n'
+
+
 FLAGGED = 'defect_monitor_frames_total{camera="c",outcome="defect"}'
 
 
@@ -21,27 +30,22 @@ def incidents_of(url: str) -> list[dict[str, str]]:
         return [json.loads(fields[b"incident"]) for _, fields in client.xrange("defects:incidents")]
 
 
-def said_in(log: str) -> list[str]:
-    """The events that the log calls defects, in order."""
-    return re.findall(r" defect .*?event=(\S+)", log)
-
-
 def test_what_waits_at_a_kill_or_a_stop_goes_out_after_the_restart_in_order(tmp_path: Path) -> None:
     port, away = free_port(), free_port()
     more = f'[outbox]\npath = "{tmp_path}/state/outbox.db"\n'
     config = write_config(tmp_path, SIMULATED, url=f"redis://127.0.0.1:{away}/0", port=port, more=more)
     said: list[str] = []
     for end, code in ((signal.SIGKILL, -signal.SIGKILL), (signal.SIGTERM, 0)):
-        with running(config, port) as daemon:
+        with run_daemon(config, port) as daemon:
             daemon.ready()
             wait_for(lambda: daemon.metric(FLAGGED) >= 3, 60, daemon)
             assert daemon.metric("defect_monitor_outbox_durable") == 1
             daemon.process.send_signal(end)
             assert daemon.process.wait(15) == code
             log = daemon.log.read_text()
-            said += said_in(log)
+            said += logged_events(log)
     assert re.search(r"\d+ events or notices wait in .*outbox.db", log)
-    with embedded_server(away) as served, running(config, port) as daemon:
+    with embedded_server(away) as served, run_daemon(config, port) as daemon:
         daemon.ready()
         wait_for(lambda: {event["id"] for event in events_of(served)} >= set(said), 60, daemon)
         wait_for(lambda: daemon.metric(FLAGGED) >= 1, 60, daemon)
@@ -65,7 +69,7 @@ def test_an_outbox_that_cannot_be_opened_is_said_and_the_daemon_goes_on(tmp_path
     port = free_port()
     more = f'[outbox]\npath = "{tmp_path}/file/outbox.db"\n'
     config = write_config(tmp_path, SIMULATED, url=valkey, port=port, more=more)
-    with running(config, port) as daemon:
+    with run_daemon(config, port) as daemon:
         assert any("outbox" in line for line in daemon.ready()["degraded"])
         assert daemon.metric("defect_monitor_outbox_durable") == 0
         wait_for(lambda: len(events_of(valkey)) >= 1, 60, daemon)

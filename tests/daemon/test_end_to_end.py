@@ -1,6 +1,5 @@
 """The daemon on real input: what it was shown, what came out at Redis."""
 
-import json
 import signal
 import socket
 import time
@@ -12,45 +11,23 @@ import numpy as np
 import pytest
 import redis
 
-from monitor.publish.embedded import embedded_server
-from tests.capture.rtsp_server import RtspServer, why_absent
-from tests.daemon.conftest import (
+from monitor.tools.demo.embedded_redis import embedded_server
+from tests.support.daemon_process import (
+    FOLDER,
+    IN_FULL,
+    SCHEMA,
     coverage_of,
     defect_monitor,
+    defects_of,
     events_of,
-    running,
+    overlap,
+    run_daemon,
     wait_for,
     write_config,
 )
+from tests.support.rtsp_server import RtspServer, why_absent
 
-SCHEMA = json.loads((Path(__file__).parents[2] / "monitor/publish/event.schema.json").read_text())
-FOLDER = '[[camera]]\nname = "line"\nsource = "{}"\n'
-IN_FULL = "[explain]\nbudget = 1\ndeadline = 600\n"  # however busy the machine is
 SIMULATED = '[[camera]]\nname = "{}"\nsource = "simulate:?seed=5&defect_rate=0.3"\nfps = 10\n'
-
-
-@pytest.fixture
-def port() -> int:
-    """A port free right now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def defects_of(split: Path) -> dict[int, Path]:
-    """Position in the folder's order → mask, of the defective images of a DAGM split."""
-    rows = [line.split("\t") for line in (split / "Label/Labels.txt").read_text().splitlines()[1:]]
-    names = sorted(row[2] for row in rows)
-    return {names.index(row[2]): split / "Label" / row[4] for row in rows if row[1] == "1"}
-
-
-def overlap(region: dict[str, int], mask: Path) -> float:
-    """Intersection over union of a region's box with the box around a mask."""
-    left, top, width, height = cv2.boundingRect(cv2.imread(str(mask), cv2.IMREAD_GRAYSCALE))
-    across = min(region["x"] + region["width"], left + width) - max(region["x"], left)
-    down = min(region["y"] + region["height"], top + height) - max(region["y"], top)
-    both = max(across, 0) * max(down, 0)
-    return both / (region["width"] * region["height"] + width * height - both)
 
 
 def test_a_folder_of_real_images_gives_exactly_its_defects(
@@ -86,7 +63,7 @@ def test_an_rtsp_stream_of_real_images_is_judged_as_the_images_are(
     masks = list(defects_of(split).values())
     with RtspServer(split, fps=5) as server:
         config = write_config(tmp_path, FOLDER.format(server.url) + IN_FULL, url=valkey, port=port)
-        with running(config, port) as daemon:
+        with run_daemon(config, port) as daemon:
             daemon.ready()
             wait_for(lambda: len(events_of(valkey)) >= 5, 60, daemon)
             assert daemon.stop() == 0
@@ -100,7 +77,7 @@ def test_a_stop_delivers_what_is_flagged_and_accounts_for_every_frame(
 ) -> None:
     cameras = SIMULATED.format("left") + SIMULATED.format("right")
     config = write_config(tmp_path, cameras, url=valkey, port=port)
-    with running(config, port) as daemon:
+    with run_daemon(config, port) as daemon:
         assert daemon.ready()["cameras"].keys() == {"left", "right"}
         wait_for(lambda: len(events_of(valkey)) >= 4, 60, daemon)
         assert daemon.get("/healthz")[0] == 200
@@ -119,7 +96,7 @@ def test_a_stop_amid_explanations_does_not_wait_for_frames_that_will_not_come(
     fast = '[[camera]]\nname = "fast"\nsource = "simulate:?seed=5&defect_rate=1"\nfps = 8\n'
     slow = '[[camera]]\nname = "slow"\nsource = "simulate:?seed=6&defect_rate=0"\nfps = 0.5\n'
     config = write_config(tmp_path, fast + slow, url=valkey, port=port)
-    with running(config, port) as daemon:
+    with run_daemon(config, port) as daemon:
         daemon.ready()
         wait_for(lambda: daemon.metric('defect_monitor_frames_total{camera="slow"') >= 3, 60, daemon)
         assert daemon.stop() == 0, daemon.log.read_text()
@@ -131,7 +108,7 @@ def test_without_redis_it_goes_on_looking_and_delivers_when_redis_comes(tmp_path
         away = int(probe.getsockname()[1])
     url = f"redis://127.0.0.1:{away}/0"
     config = write_config(tmp_path, SIMULATED.format("c"), url=url, port=port)
-    with running(config, port) as daemon:
+    with run_daemon(config, port) as daemon:
         assert daemon.ready()["ok"] is True
         wait_for(
             lambda: daemon.metric('defect_monitor_frames_total{camera="c",outcome="defect"}') >= 2, 60, daemon
@@ -150,7 +127,7 @@ def test_without_redis_it_goes_on_looking_and_delivers_when_redis_comes(tmp_path
 
 def test_what_could_not_be_delivered_at_the_end_is_said_and_is_a_failure(tmp_path: Path, port: int) -> None:
     config = write_config(tmp_path, SIMULATED.format("c"), url="redis://127.0.0.1:1/0", port=port)
-    with running(config, port) as daemon:
+    with run_daemon(config, port) as daemon:
         daemon.ready()
         wait_for(
             lambda: daemon.metric('defect_monitor_frames_total{camera="c",outcome="defect"}') >= 1, 60, daemon
@@ -162,7 +139,7 @@ def test_what_could_not_be_delivered_at_the_end_is_said_and_is_a_failure(tmp_pat
 def test_a_second_signal_ends_it_at_once(tmp_path: Path, port: int) -> None:
     # Redis is away, so that a stop in order would wait for it for seconds.
     config = write_config(tmp_path, SIMULATED.format("c"), url="redis://127.0.0.1:1/0", port=port)
-    with running(config, port) as daemon:
+    with run_daemon(config, port) as daemon:
         daemon.ready()
         wait_for(
             lambda: daemon.metric('defect_monitor_frames_total{camera="c",outcome="defect"}') >= 1, 60, daemon
@@ -180,7 +157,7 @@ def test_a_camera_that_cannot_be_reached_is_said_and_does_not_stop_another(
 ) -> None:
     cameras = SIMULATED.format("good") + FOLDER.format("rtsp://user:secret@127.0.0.1:1/line")
     config = write_config(tmp_path, cameras, url=valkey, port=port)
-    with running(config, port) as daemon:
+    with run_daemon(config, port) as daemon:
         daemon.ready()
         wait_for(lambda: "camera line is down" in daemon.get("/readyz")[1], 30, daemon)
         wait_for(lambda: len(events_of(valkey)) >= 1, 60, daemon)

@@ -4,12 +4,19 @@ import signal
 from datetime import UTC, datetime
 from pathlib import Path
 
-from tests.daemon.conftest import Running, coverage_of, free_port, running, wait_for, write_config
+from tests.support.daemon_process import (
+    DaemonUnderTest,
+    coverage_of,
+    free_port,
+    run_daemon,
+    wait_for,
+    write_config,
+)
 
 CAMERA = '[[camera]]\nname = "{}"\nsource = "simulate:?seed={}&size=128x128"\nfps = {}\n'
 
 
-def frames(daemon: Running, camera: str) -> float:
+def frames(daemon: DaemonUnderTest, camera: str) -> float:
     return daemon.metric(f'defect_monitor_frames_total{{camera="{camera}"')
 
 
@@ -25,7 +32,7 @@ def test_cameras_come_go_and_change_without_touching_the_others(tmp_path: Path, 
 
     stays, goes = CAMERA.format("stays", 1, 10), CAMERA.format("goes", 2, 5)
     config = write(stays, goes, CAMERA.format("changes", 3, 5))
-    with running(config, port) as daemon:
+    with run_daemon(config, port) as daemon:
         daemon.ready()
         wait_for(lambda: all(frames(daemon, name) > 2 for name in ("stays", "goes", "changes")), 60, daemon)
 
@@ -58,12 +65,12 @@ def test_the_time_in_which_no_daemon_ran_is_a_gap(tmp_path: Path, valkey: str) -
     port = free_port()
     more = f'[outbox]\npath = "{tmp_path}/outbox.db"\n'
     config = write_config(tmp_path, CAMERA.format("c", 1, 5), url=valkey, port=port, more=more)
-    with running(config, port) as daemon:
+    with run_daemon(config, port) as daemon:
         daemon.ready()
         wait_for(lambda: frames(daemon, "c") > 2, 60, daemon)
         daemon.process.kill()
         killed = datetime.now(UTC)
-    with running(config, port) as daemon:
+    with run_daemon(config, port) as daemon:
         daemon.ready()
         wait_for(lambda: any(it.get("cause") == "not-running" for it in coverage_of(valkey)), 30, daemon)
         assert daemon.stop() == 0

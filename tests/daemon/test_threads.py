@@ -8,8 +8,8 @@ PROGRAM = """
 import sys
 import monitor.cli
 assert not {"numpy", "cv2"} & set(sys.modules), "loaded too early to be told"
-from monitor.cli.threads import leave_the_cores_to_the_network
-leave_the_cores_to_the_network()
+from monitor.cli.process import limit_library_threads
+limit_library_threads()
 import os
 import cv2, numpy
 picture = numpy.ones((600, 600), numpy.float32)

@@ -9,15 +9,15 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry
 
-from monitor import assembly
-from monitor.classify.bundle import load_bundle
-from monitor.daemon.delivery import Delivery
+from monitor.bootstrap import delivery as build_delivery
+from monitor.daemon.publisher import EventPublisher
 from monitor.errors import MonitorError
-from monitor.measure.metrics import Metrics
-from monitor.publish.claims import Claims
+from monitor.models.bundle import load_bundle
+from monitor.redis_streams.lease import CameraLeases
 from monitor.settings import Settings
-from tests.daemon.conftest import coverage_of, wait_for
-from tests.publish.conftest import make_server, program
+from monitor.telemetry.metrics import Metrics
+from tests.support.daemon_process import coverage_of, wait_for
+from tests.support.redis_servers import make_server, program
 
 __all__ = ["make_server", "program"]
 NEVER = threading.Event()
@@ -26,12 +26,12 @@ NEVER = threading.Event()
 @pytest.fixture
 def make_delivery(
     shipped_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Callable[[str, str], tuple[Delivery, CollectorRegistry]]]:
+) -> Iterator[Callable[[str, str], tuple[EventPublisher, CollectorRegistry]]]:
     """A daemon's way to Redis, whose claims live for a second instead of fifteen."""
-    monkeypatch.setattr(assembly, "Claims", partial(Claims, life=1.0))
-    card, made = load_bundle(shipped_bundle).card, list[Delivery]()
+    monkeypatch.setattr(build_delivery, "CameraLeases", partial(CameraLeases, ttl=1.0))
+    card, made = load_bundle(shipped_bundle).card, list[EventPublisher]()
 
-    def make(url: str, name: str) -> tuple[Delivery, CollectorRegistry]:
+    def make(url: str, name: str) -> tuple[EventPublisher, CollectorRegistry]:
         settings = Settings.model_validate(
             {
                 "camera": [{"name": "top", "source": "simulate:"}],
@@ -40,18 +40,18 @@ def make_delivery(
             }
         )
         registry = CollectorRegistry()
-        made.append(Delivery(settings, card, Metrics(registry, cameras=["top"])))
+        made.append(EventPublisher(settings, card, Metrics(registry, cameras=["top"])))
         return made[-1], registry
 
     yield make
     for delivery in made:
         if delivery._outbox is not None:
-            delivery.finish(1)
+            delivery.flush(1)
         delivery.close()
 
 
 def test_the_second_is_refused_while_redis_answers(
-    make_delivery: Callable[[str, str], tuple[Delivery, CollectorRegistry]], valkey: str
+    make_delivery: Callable[[str, str], tuple[EventPublisher, CollectorRegistry]], valkey: str
 ) -> None:
     first, _ = make_delivery(valkey, "first")
     first.start(NEVER)
@@ -61,7 +61,8 @@ def test_the_second_is_refused_while_redis_answers(
 
 
 def test_a_clash_that_shows_later_is_in_metrics_readiness_and_coverage_and_stops_nobody(
-    make_delivery: Callable[[str, str], tuple[Delivery, CollectorRegistry]], make_server: Callable[..., Any]
+    make_delivery: Callable[[str, str], tuple[EventPublisher, CollectorRegistry]],
+    make_server: Callable[..., Any],
 ) -> None:
     server = make_server()
     server.stop()
@@ -76,8 +77,8 @@ def test_a_clash_that_shows_later_is_in_metrics_readiness_and_coverage_and_stops
     wait_for(lambda: any(clash(registry) for _, registry in both), 20)
     (told,) = [delivery for delivery, registry in both if clash(registry)]
     (holder,) = [delivery for delivery, _ in both if delivery is not told]
-    assert any(f"another daemon, {holder._daemon}" in trouble for trouble in told.troubles())
-    assert holder.troubles() == []
+    assert any(f"another daemon, {holder._daemon}" in trouble for trouble in told.problems())
+    assert holder.problems() == []
     entry = {
         "kind": "clash",
         "state": "begun",
@@ -86,7 +87,7 @@ def test_a_clash_that_shows_later_is_in_metrics_readiness_and_coverage_and_stops
         "other": holder._daemon,
     }
     wait_for(lambda: any(entry.items() <= it.items() for it in coverage_of(server.url)), 20)
-    holder.finish(1)
+    holder.flush(1)
     holder.close()
     wait_for(lambda: not any(clash(registry) for _, registry in both), 20)
-    wait_for(lambda: told.troubles() == [], 20)
+    wait_for(lambda: told.problems() == [], 20)

@@ -7,14 +7,22 @@ import sys
 import numpy as np
 import pytest
 
-from monitor.bench.cam import literal, measure, run
-from monitor.evaluate.explanations import Asked, area, as_table, every_method, name, placed, worth
-from monitor.explain.overlay import enlarge
+from monitor.explain.heatmap import upsample
+from monitor.learning.evaluate.cam_comparison import (
+    CamVariant,
+    area,
+    as_table,
+    cam_variants,
+    name,
+    pointing_game,
+    score_cam_variant,
+)
+from monitor.tools.bench.cam_methods import measure, reference_faster_score_cam, run
 
 
 def test_the_literal_function_and_scoring_seed_are_the_same_heat(explainer, pictures):
     for count in (1, 5, 12):
-        theirs = literal(explainer.network.model, "last", pictures[:1], count)
+        theirs = reference_faster_score_cam(explainer.network.model, "last", pictures[:1], count)
         mine = explainer.explain(pictures[:1], max_n=count).heat[0]
         np.testing.assert_allclose(mine, theirs, atol=1e-5)
 
@@ -42,9 +50,9 @@ def test_the_peak_and_the_share_inside_a_mask_are_counted():
     mask[1:3, 2:5] = True
     heat = np.zeros((4, 6), np.float32)
     heat[2, 3], heat[0, 0] = 1.0, 0.25
-    assert placed(heat, mask) == (1.0, 0.8)
+    assert pointing_game(heat, mask) == (1.0, 0.8)
     heat[0, 0] = 3.0
-    assert placed(heat, mask) == (0.0, 0.25)
+    assert pointing_game(heat, mask) == (0.0, 0.25)
 
 
 def test_deletion_of_what_counts_first_has_the_smallest_area_and_a_fixed_value():
@@ -65,14 +73,14 @@ def test_deletion_of_what_counts_first_has_the_smallest_area_and_a_fixed_value()
 def test_a_method_is_judged_and_a_picture_without_heat_is_not_counted_as_found(explainer, pictures):
     masks = [np.ones((32, 48), bool), np.ones((32, 48), bool)]
     broken = np.full_like(pictures[1], np.nan)
-    found = worth(
+    found = score_cam_variant(
         explainer,
-        Asked("faster-score-cam", 3, "seed", "gradient"),
+        CamVariant("faster-score-cam", 3, "seed", "gradient"),
         [pictures[0], broken],
         masks,
         pictures[2],
         target=1,
-        spread=enlarge,
+        spread=upsample,
         steps=3,
     )
     assert (found.pictures, found.without) == (2, 1)
@@ -83,14 +91,14 @@ def test_a_method_is_judged_and_a_picture_without_heat_is_not_counted_as_found(e
     table = as_table([found])
     assert table.rows[0][0] == "faster-score-cam N=3 by gradient, seed"
     assert len(table.rows[0]) == len(table.header)
-    nothing = worth(
+    nothing = score_cam_variant(
         explainer,
-        Asked("grad-cam"),
+        CamVariant("grad-cam"),
         [broken],
         masks[:1],
         pictures[2],
         target=1,
-        spread=enlarge,
+        spread=upsample,
         steps=3,
     )
     assert nothing.pointing == 0
@@ -98,7 +106,7 @@ def test_a_method_is_judged_and_a_picture_without_heat_is_not_counted_as_found(e
 
 
 def test_every_method_is_asked_for_once():
-    names = [name(one) for one in every_method((1, 10))]
+    names = [name(one) for one in cam_variants((1, 10))]
     assert len(set(names)) == len(names) == 15
 
 

@@ -7,11 +7,10 @@ import tensorflow as tf
 
 from monitor.errors import UsageError
 from monitor.explain import CAMS, METHODS, Explainer, explain
-from monitor.explain.edges import edges
-from monitor.explain.guided import guided_gradients, guided_network, guided_relu
-from monitor.explain.layers import Network
-
-from . import reference
+from monitor.explain.gradients import guided_gradients, guided_network, guided_relu
+from monitor.explain.heatmap import sobel_edges
+from monitor.explain.instrumented import InstrumentedModel
+from tests.support import cam_reference as reference
 
 
 def softmax(values):
@@ -178,7 +177,7 @@ def test_guided_gradients_equal_the_rule_worked_layer_by_layer(classifier, pictu
     ).numpy()
     upstream = np.where((first > 0) & (upstream > 0), upstream, 0)
     expected = tf.nn.conv2d_transpose(upstream, layer("first").kernel, x.shape, 2, "SAME") / 40
-    guided = guided_network(Network(model))
+    guided = guided_network(InstrumentedModel(model))
     given = guided_gradients(guided, x, tf.fill([4], 1))
     np.testing.assert_allclose(given, expected, atol=1e-7)
 
@@ -191,9 +190,9 @@ def test_guided_backpropagation_reaches_relus_in_nested_models_and_those_called_
     outer = keras.Sequential(
         [keras.Input((32, 48, 3)), inner, keras.layers.GlobalAveragePooling2D(), keras.layers.Dense(2)]
     )
-    network = Network(outer)
+    network = InstrumentedModel(outer)
     guided = guided_network(network)
-    np.testing.assert_allclose(guided.run(pictures)[1], network.run(pictures)[1], atol=1e-5)
+    np.testing.assert_allclose(guided.forward(pictures)[1], network.forward(pictures)[1], atol=1e-5)
     x = tf.constant(pictures)
     ruled = guided_gradients(guided, x, tf.zeros(4, tf.int32)).numpy()
     plain = guided_gradients(network, x, tf.zeros(4, tf.int32)).numpy()
@@ -222,7 +221,7 @@ def test_products_are_products(explainer, pictures, cam):
     heat = explainer.explain(pictures, 1, cam).heat
     large = tf.image.resize(heat[..., None], (32, 48)).numpy()[..., 0]
     guided = explainer.explain(pictures, 1, "guided-backprop").heat
-    for name, fine in (("guided", guided), ("edges", np.stack([edges(one) for one in pictures]))):
+    for name, fine in (("guided", guided), ("edges", np.stack([sobel_edges(one) for one in pictures]))):
         product = large * fine
         expected = product / product.max(axis=(1, 2), keepdims=True)
         given = explainer.explain(pictures, 1, f"{name}-{cam}").heat
@@ -232,25 +231,25 @@ def test_products_are_products(explainer, pictures, cam):
 def test_edges_follow_a_step_and_ignore_brightness_and_contrast():
     picture = np.zeros((20, 30, 3), np.float32)
     picture[:, 15:] = 100
-    strength = edges(picture)
+    strength = sobel_edges(picture)
     assert strength.shape == (20, 30)
     assert set(np.unique(strength[:, 12:18])) == {1.0}  # two columns of Sobel, dilated by two on each side
     assert not strength[:, :12].any()
     assert not strength[:, 18:].any()
-    np.testing.assert_allclose(edges(picture * 0.02 - 3), strength, atol=1e-6)
-    assert not edges(np.full((20, 30, 3), 7, np.float32)).any()
+    np.testing.assert_allclose(sobel_edges(picture * 0.02 - 3), strength, atol=1e-6)
+    assert not sobel_edges(np.full((20, 30, 3), 7, np.float32)).any()
 
 
 def test_an_explainer_traces_a_method_once_for_a_shape(classifier, pictures):
     explainer = Explainer(classifier())
     calls = []
-    run = explainer.network.run
+    run = explainer.network.forward
 
     def counting(*args):
         calls.append(args)
         return run(*args)
 
-    explainer.network.run = counting
+    explainer.network.forward = counting
     explainer.explain(pictures, method="grad-cam")
     traced = len(calls)
     assert traced > 0

@@ -6,10 +6,9 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from monitor.explain.score_cam import leading_maps, masks, scale_heat, score_cam, spread
-
-from . import reference
-from .toys import ToyNet
+from monitor.explain.score_cam import map_std, scale_heat, score_cam, top_maps, upsampled_masks
+from tests.support import cam_reference as reference
+from tests.support.tiny_models import ToyNet
 
 TARGET = np.array([2, 1, 1, 2], np.int32)  # the classes that the toy predicts
 
@@ -144,7 +143,7 @@ def test_strength_is_the_maximum_before_scaling():
 @settings(max_examples=40, deadline=None)
 def test_masks_of_the_paper_span_zero_to_one_exactly(rows, columns, height, width, seed):
     maps = np.random.default_rng(seed).normal(size=(2, rows, columns)).astype(np.float32)
-    result = masks(tf.constant(maps), tf.constant([height, width, 3]), "paper").numpy()
+    result = upsampled_masks(tf.constant(maps), tf.constant([height, width, 3]), "paper").numpy()
     assert result.shape == (2, height, width, 3)
     flat = maps.max(axis=(1, 2)) == maps.min(axis=(1, 2))
     np.testing.assert_array_equal(result.min(axis=(1, 2, 3)), 0)
@@ -156,11 +155,11 @@ def test_the_most_varied_maps_are_chosen_per_image_and_ties_go_to_the_lower_chan
     first = np.stack([wave * 1, wave * 3, wave * 3, wave * 0], -1)
     second = np.stack([wave * 0, wave * 1, wave * 2, wave * 5], -1)
     maps = tf.constant(np.stack([first, second]))
-    chosen = leading_maps(maps, 2, spread(maps)).numpy()
+    chosen = top_maps(maps, 2, map_std(maps)).numpy()
     np.testing.assert_array_equal(chosen[0], [wave * 3, wave * 3])
     np.testing.assert_array_equal(chosen[1], [wave * 5, wave * 2])
     tied = np.stack([wave, -wave, wave * 0.5], -1)[None]
-    np.testing.assert_array_equal(leading_maps(tf.constant(tied), 1, spread(tied)).numpy()[0, 0], wave)
+    np.testing.assert_array_equal(top_maps(tf.constant(tied), 1, map_std(tied)).numpy()[0, 0], wave)
 
 
 def test_another_rank_chooses_other_maps(toy, pictures):

@@ -6,31 +6,30 @@ from statistics import median
 
 import pytest
 
-from tests.faults.events import Outcome
-from tests.faults.rounds import LONG, Round
-from tests.publish.conftest import make_server, program
+from tests.support.camera_faults import FULL_RUN, FaultResult
+from tests.support.events import DeliveryTally
+from tests.support.fault_tables import CAMERA_TABLE, GROWTH_TABLE, TABLE, Record, RecordCamera, RecordGrowth
+from tests.support.redis_servers import make_server, program
 
-__all__ = ["LONG", "make_server", "program"]
+__all__ = ["FULL_RUN", "make_server", "program"]
 
-TABLE = Path(__file__).parents[2] / "build" / "faults.md"
-CAMERA_TABLE = TABLE.with_name("faults-cameras.md")
+
 CAMERA_HEAD = (
     "| fault | times | back after: median | worst | frames lost: median | worst | causes told |\n"
     "|---|--:|--:|--:|--:|--:|---|\n"
 )
-GROWTH_TABLE = TABLE.with_name("faults-growth.md")
-GROWTH_HEAD = "| after | files | threads | shared memories | resident MB |\n|---|---|---|---|---|\n"
-HEAD = "| fault | events found | received once | lost | doubled |\n|---|---:|---:|---:|---:|\n"
 
-Record = Callable[[str, Outcome], None]
-RecordCamera = Callable[[str, Sequence[Round]], None]
-RecordGrowth = Callable[[str, Mapping[str, int], Mapping[str, int]], None]
+
+GROWTH_HEAD = "| after | files | threads | shared memories | resident MB |\n|---|---|---|---|---|\n"
+
+
+HEAD = "| fault | events found | received once | lost | doubled |\n|---|---:|---:|---:|---:|\n"
 
 
 @pytest.fixture(scope="session")
 def times() -> Callable[[int, int], int]:
     """The first number in the tests, the second in `make faults`."""
-    return lambda short, long: long if LONG else short
+    return lambda short, long: long if FULL_RUN else short
 
 
 @pytest.fixture(scope="session")
@@ -38,7 +37,7 @@ def record() -> Iterator[Record]:
     """Adds a row to the table, in place of the one that an earlier long run wrote for the same fault."""
     rows: dict[str, str] = {}
 
-    def add(fault: str, seen: Outcome) -> None:
+    def add(fault: str, seen: DeliveryTally) -> None:
         rows[fault] = f"| {fault} | {seen.found} | {seen.once} | {seen.lost} | {seen.doubled} |\n"
 
     yield add
@@ -50,7 +49,7 @@ def record_camera() -> Iterator[RecordCamera]:
     """Adds a row to the cameras' table, likewise."""
     rows: dict[str, str] = {}
 
-    def add(fault: str, rounds: Sequence[Round]) -> None:
+    def add(fault: str, rounds: Sequence[FaultResult]) -> None:
         after, lost = [one.recovery for one in rounds], [one.lost for one in rounds]
         causes = ", ".join(sorted({cause for one in rounds for cause in one.causes}))
         rows[fault] = (
@@ -77,7 +76,7 @@ def record_growth() -> Iterator[RecordGrowth]:
 
 
 def _write(table: Path, head: str, rows: dict[str, str]) -> None:
-    if LONG and rows:
+    if FULL_RUN and rows:
         table.parent.mkdir(exist_ok=True)
         before = table.read_text().splitlines(keepends=True)[2:] if table.exists() else []
         table.write_text(head + "".join(({row.split(" | ")[0][2:]: row for row in before} | rows).values()))

@@ -8,11 +8,12 @@ import sys
 from dataclasses import asdict
 from functools import partial
 
-from monitor.capture import worker
+from monitor.capture.config import CaptureConfig
+from monitor.capture.worker import __main__ as worker
 
 
-def launch(name: str, order: worker.Order, connection: socket.socket) -> "subprocess.Popen[bytes]":
-    """Start it as `monitor.capture.worker.launch` starts the real one."""
+def launch(name: str, order: CaptureConfig, connection: socket.socket) -> "subprocess.Popen[bytes]":
+    """Start it as `monitor.capture.supervisor.launch` starts the real one."""
     process = subprocess.Popen(
         [sys.executable, "-m", "tests.faults.eager_worker", name, str(connection.fileno())],
         pass_fds=[connection.fileno()],
@@ -26,5 +27,5 @@ def launch(name: str, order: worker.Order, connection: socket.socket) -> "subpro
 
 
 if __name__ == "__main__":
-    worker.Reader = partial(worker.Reader, delays=lambda: itertools.repeat(0.0))  # type: ignore[misc, assignment]
+    worker.SourceReader = partial(worker.SourceReader, delays=lambda: itertools.repeat(0.0))  # type: ignore[misc, assignment]
     worker.main()

@@ -7,14 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.daemon.conftest import running, write_config
-from tests.faults.rounds import LONG
-from tests.observe.server import PrometheusServer, free_port
-from tests.observe.watching import settings_that_hurry
-from tests.publish.conftest import ServerProcess
+from tests.support.camera_faults import FULL_RUN
+from tests.support.daemon_process import run_daemon, write_config
+from tests.support.prometheus import PrometheusServer, free_port, settings_that_hurry
+from tests.support.redis_servers import ServerProcess
 
 pytestmark = [
-    pytest.mark.skipif(not LONG, reason="takes a minute: run by `make faults`"),
+    pytest.mark.skipif(not FULL_RUN, reason="takes a minute: run by `make faults`"),
     pytest.mark.skipif(shutil.which("prometheus") is None, reason="Prometheus is not installed"),
 ]
 
@@ -53,7 +52,7 @@ def test_a_camera_a_redis_and_a_daemon_that_go_away_are_alerts(
         '[[camera]]\nname = "there"\nsource = "simulate:?seed=1&defect_rate=0"\n'
         f'[[camera]]\nname = "away"\nsource = "rtsp://127.0.0.1:{free_port()}/none"\n'
     )
-    with running(write_config(tmp_path, cameras, url=redis.url, port=port), port):
+    with run_daemon(write_config(tmp_path, cameras, url=redis.url, port=port), port):
         watcher.wait_for('defect_monitor_camera_up{camera="there"} == 1')
         watcher.wait_for(firing("CameraDown", ',camera="away"'))
         watcher.wait_for(quiet("CameraDown", ',camera="there"'))

@@ -12,19 +12,18 @@ from pathlib import Path
 import pytest
 
 from monitor.records import Gap
-from tests.capture.rtsp_server import LiveServer
-from tests.capture.rtsp_server import why_absent as no_server
-from tests.daemon.conftest import Running, gaps_of, running, wait_for, write_config
-from tests.daemon.test_end_to_end import port
-from tests.faults.conftest import RecordCamera
-from tests.faults.resolver import NAME, Resolver, python
-from tests.faults.resolver import why_absent as no_resolver
-from tests.faults.rounds import LONG, STEADY, WITHIN, Fault, Round, check_gaps
-from tests.faults.wire import Wire
+from tests.support.camera_faults import FULL_RUN, RECOVERY_LIMIT, STEADY, Fault, FaultResult, check_gaps
+from tests.support.daemon_process import DaemonUnderTest, gaps_of, port, run_daemon, wait_for, write_config
+from tests.support.dns_server import NAME, Resolver, python
+from tests.support.dns_server import why_absent as no_resolver
+from tests.support.fault_proxy import FaultProxy
+from tests.support.fault_tables import RecordCamera
+from tests.support.rtsp_server import LiveServer
+from tests.support.rtsp_server import why_absent as no_server
 
 __all__ = ["port"]
 
-FPS, BAD = 4 if LONG else 2, "camera-0"
+FPS, BAD = 4 if FULL_RUN else 2, "camera-0"
 OTHERS = [f"camera-{number}" for number in range(1, 8)]
 CAMERA = '[[camera]]\nname = "camera-{}"\nsource = "{}"\nbuffer = 100\n'
 # What is shown is noise: whether it looks defective is not the question here, nor where.
@@ -35,9 +34,9 @@ SETTINGS = "[model]\nthreshold = 1.0\n[explain]\nenabled = false\n"
 class Line:
     """The daemon, its cameras, and what is between it and the bad one."""
 
-    daemon: Running
+    daemon: DaemonUnderTest
     server: LiveServer
-    wire: Wire
+    wire: FaultProxy
     resolver: Resolver | None
     url: str
 
@@ -57,7 +56,7 @@ def line(tmp_path: Path, valkey: str, port: int) -> Iterator[Line]:
     if reason := no_server():
         pytest.skip(reason)
     private = no_resolver() is None
-    with LiveServer(8, fps=FPS) as server, Wire(server.port) as wire:
+    with LiveServer(8, fps=FPS) as server, FaultProxy(server.port) as wire:
         bad = server.address("0", port=wire.port)
         if private:
             bad = bad.replace("127.0.0.1", NAME)
@@ -65,10 +64,10 @@ def line(tmp_path: Path, valkey: str, port: int) -> Iterator[Line]:
         cameras = "".join(CAMERA.format(number, source) for number, source in enumerate(sources))
         config = write_config(tmp_path, cameras, url=valkey, port=port, more=SETTINGS)
         if not private:
-            with running(config, port) as daemon:
+            with run_daemon(config, port) as daemon:
                 yield Line(daemon, server, wire, None, valkey)
             return
-        with Resolver() as resolver, running(config, port, python(tmp_path)) as daemon:
+        with Resolver() as resolver, run_daemon(config, port, python(tmp_path)) as daemon:
             yield Line(daemon, server, wire, resolver, valkey)
 
 
@@ -94,13 +93,13 @@ def stall(line: Line, _: int) -> None:
     line.wire.mend()
 
 
-def one_round(line: Line, fault: Fault[Line]) -> Round:
+def one_round(line: Line, fault: Fault[Line]) -> FaultResult:
     """Make the fault on the bad camera, and hold what the daemon says against what was done."""
     time.sleep(STEADY - 2.5)
     wait_for(lambda: line.metric("last_frame_timestamp_seconds", BAD) > time.time() - 3, 40, line.daemon)
     told = len(line.gaps(BAD))
     began = datetime.now(UTC)
-    fault.act(line, 0)
+    fault.inject(line, 0)
     returned = datetime.now(UTC)
     seen = returned.timestamp()
     wait_for(lambda: line.metric("last_frame_timestamp_seconds", BAD) > seen, 40, line.daemon)
@@ -108,7 +107,9 @@ def one_round(line: Line, fault: Fault[Line]) -> Round:
     assert line.metric("camera_up", BAD) == 1
     time.sleep(2.5)
     causes = check_gaps(fault, line.gaps(BAD)[told:], began, back)
-    return Round((back - returned).total_seconds(), round((back - began).total_seconds() * FPS), causes, 0)
+    return FaultResult(
+        (back - returned).total_seconds(), round((back - began).total_seconds() * FPS), causes, 0
+    )
 
 
 FAULTS: list[Fault[Line]] = [
@@ -125,14 +126,18 @@ def test_of_eight_cameras_one_misbehaves(
     wait_for(
         lambda: all(line.frames(camera, "clean", "defect") for camera in [BAD, *OTHERS]), 60, line.daemon
     )
-    spared = [camera for camera in OTHERS if LONG or not line.gaps(camera)]  # a busy machine starts slowly
+    spared = [
+        camera for camera in OTHERS if FULL_RUN or not line.gaps(camera)
+    ]  # a busy machine starts slowly
     before = {camera: line.gaps(camera) for camera in OTHERS}
 
-    possible = [fault for fault in FAULTS if line.resolver or fault.act is stall]
-    for fault in possible if LONG else possible[:1]:
-        rounds = [one_round(line, fault) for _ in range(times(1, 3 if fault.act is resolver_silent else 20))]
+    possible = [fault for fault in FAULTS if line.resolver or fault.inject is stall]
+    for fault in possible if FULL_RUN else possible[:1]:
+        rounds = [
+            one_round(line, fault) for _ in range(times(1, 3 if fault.inject is resolver_silent else 20))
+        ]
         record_camera(fault.name, rounds)
-        assert max(one.recovery for one in rounds) <= WITHIN
+        assert max(one.recovery for one in rounds) <= RECOVERY_LIMIT
 
     assert {camera: line.gaps(camera) for camera in OTHERS} == before
     for number in range(8):

@@ -9,18 +9,18 @@ from pathlib import Path
 
 import pytest
 
-from tests.capture.rtsp_server import why_absent
-from tests.daemon.conftest import children_of
-from tests.faults.conftest import RecordGrowth
 from tests.faults.eager_worker import launch
-from tests.faults.watch import Place, Seen
+from tests.support.camera_faults import CameraUnderTest, RecordedFrame
+from tests.support.daemon_process import children_of
+from tests.support.fault_tables import RecordGrowth
+from tests.support.rtsp_server import why_absent
 
 SLACK = 8 * 1024
 """Kilobytes by which resident memory may differ: an allocator's moods."""
 
 
 @dataclass(frozen=True)
-class Held:
+class ResourceUsage:
     """What a process holds; `memory` in resident kilobytes."""
 
     files: int
@@ -29,11 +29,11 @@ class Held:
     memory: int
 
     @staticmethod
-    def by(process_id: int) -> "Held":
+    def by(process_id: int) -> "ResourceUsage":
         """As /proc says."""
         process = Path("/proc", str(process_id))
         status = dict(line.split(":", 1) for line in (process / "status").read_text().splitlines())
-        return Held(
+        return ResourceUsage(
             files=len(list((process / "fd").iterdir())),
             threads=int(status["Threads"]),
             rings=(process / "maps").read_text().count("memfd:frames"),
@@ -42,19 +42,19 @@ class Held:
 
 
 @pytest.fixture
-def place() -> Iterator[Place]:
+def place() -> Iterator[CameraUnderTest]:
     if reason := why_absent():
         pytest.skip(reason)
-    with Place(fps=25, launch=launch, delays=lambda: itertools.repeat(0.0)) as place:
+    with CameraUnderTest(fps=25, launch=launch, delays=lambda: itertools.repeat(0.0)) as place:
         yield place
 
 
-def lose(place: Place, how: Callable[[], None]) -> None:
+def lose(place: CameraUnderTest, how: Callable[[], None]) -> None:
     """Break something, and wait until the camera was away and is back."""
     watcher = place.watcher
     told = len(watcher.changes)
 
-    def again(_: Seen) -> bool:
+    def again(_: RecordedFrame) -> bool:
         return "up" in [change.state for change in watcher.changes[told:]]
 
     how()
@@ -62,7 +62,7 @@ def lose(place: Place, how: Callable[[], None]) -> None:
 
 
 def test_a_thousand_reconnections_leave_nothing_behind(
-    place: Place, times: Callable[[int, int], int], record_growth: RecordGrowth
+    place: CameraUnderTest, times: Callable[[int, int], int], record_growth: RecordGrowth
 ) -> None:
     count = times(30, 1000)
     place.settled()
@@ -71,12 +71,12 @@ def test_a_thousand_reconnections_leave_nothing_behind(
     place.settled()
     reader = place.watcher.camera.pid
     assert reader
-    before, born = (Held.by(os.getpid()), Held.by(reader)), len(children_of(os.getpid()))
+    before, born = (ResourceUsage.by(os.getpid()), ResourceUsage.by(reader)), len(children_of(os.getpid()))
     for _ in range(count):
         lose(place, place.wire.reset)
     place.settled()
     assert place.watcher.camera.pid == reader
-    after = Held.by(os.getpid()), Held.by(reader)
+    after = ResourceUsage.by(os.getpid()), ResourceUsage.by(reader)
     for name, old, new in zip(("daemon's side", "capture process"), before, after, strict=True):
         record_growth(f"{count} reconnections, {name}", vars(old), vars(new))
     assert len(children_of(os.getpid())) == born
@@ -86,18 +86,18 @@ def test_a_thousand_reconnections_leave_nothing_behind(
 
 
 def test_a_capture_process_killed_again_and_again_leaves_nothing_behind(
-    place: Place, times: Callable[[int, int], int], record_growth: RecordGrowth
+    place: CameraUnderTest, times: Callable[[int, int], int], record_growth: RecordGrowth
 ) -> None:
     count = times(3, 100)
     place.settled()
     for _ in range(times(1, 10)):
         lose(place, lambda: place.signal(signal.SIGKILL))
     place.settled()
-    before, born = Held.by(os.getpid()), len(children_of(os.getpid()))
+    before, born = ResourceUsage.by(os.getpid()), len(children_of(os.getpid()))
     for _ in range(count):
         lose(place, lambda: place.signal(signal.SIGKILL))
     place.settled()
-    after = Held.by(os.getpid())
+    after = ResourceUsage.by(os.getpid())
     record_growth(f"{count} capture processes killed, daemon's side", vars(before), vars(after))
     assert len(children_of(os.getpid())) == born
     assert (after.files, after.threads, after.rings) == (before.files, before.threads, before.rings)

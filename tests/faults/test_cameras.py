@@ -9,39 +9,48 @@ from threading import Barrier
 
 import pytest
 
-from tests.capture.rtsp_server import LiveServer, why_absent
-from tests.faults.conftest import RecordCamera
-from tests.faults.rounds import WITHIN, Fault, Round, all_rounds
-from tests.faults.watch import Place, Watcher
+from tests.support.camera_faults import (
+    BROKEN,
+    RECOVERY_LIMIT,
+    SILENT,
+    TORN,
+    CameraUnderTest,
+    Fault,
+    FaultResult,
+    FrameRecorder,
+    all_rounds,
+)
+from tests.support.fault_tables import RecordCamera
+from tests.support.rtsp_server import LiveServer, why_absent
 
 
-def server_killed(place: Place, _: int) -> None:
+def server_killed(place: CameraUnderTest, _: int) -> None:
     place.server.stop()
     time.sleep(3)
     place.server.start()
 
 
-def connection_reset(place: Place, _: int) -> None:
+def connection_reset(place: CameraUnderTest, _: int) -> None:
     place.wire.reset()
 
 
-def half_open(place: Place, _: int) -> None:
+def half_open(place: CameraUnderTest, _: int) -> None:
     place.wire.forget()
 
 
-def stall(place: Place, _: int) -> None:
+def stall(place: CameraUnderTest, _: int) -> None:
     place.wire.stall()
     time.sleep(10)
     place.wire.mend()
 
 
-def corrupted(place: Place, _: int) -> None:
+def corrupted(place: CameraUnderTest, _: int) -> None:
     place.wire.corrupt(0.01)
     time.sleep(10)
     place.wire.mend()
 
 
-def another_size(place: Place, number: int) -> None:
+def another_size(place: CameraUnderTest, number: int) -> None:
     place.server.stop()
     width, height = ((640, 480), (160, 120))[number % 2]
     place.server.change(width=width, height=height)
@@ -49,40 +58,37 @@ def another_size(place: Place, number: int) -> None:
     place.server.start()
 
 
-def another_rate(place: Place, number: int) -> None:
+def another_rate(place: CameraUnderTest, number: int) -> None:
     place.server.stop()
     place.server.change(fps=(25, 5)[number % 2])
     time.sleep(2)
     place.server.start()
 
 
-def wrong_password(place: Place, _: int) -> None:
+def wrong_password(place: CameraUnderTest, _: int) -> None:
     place.server.require("wrong")
     place.wire.reset()
     time.sleep(4)
     place.server.require("right")
 
 
-def frozen(place: Place, _: int) -> None:
+def frozen(place: CameraUnderTest, _: int) -> None:
     place.server.show("frozen")
     time.sleep(4)
     place.server.show("moving")
 
 
-def black(place: Place, _: int) -> None:
+def black(place: CameraUnderTest, _: int) -> None:
     place.server.show("black")
     time.sleep(4)
     place.server.show("moving")
 
 
-def signalled(number: int) -> Callable[[Place, int], None]:
+def signalled(number: int) -> Callable[[CameraUnderTest, int], None]:
     return lambda place, _: place.signal(number)
 
 
-SILENT = {"stalled", "timeout"}
-BROKEN = {"gone", "end-of-stream"}  # FFmpeg tells a reset as an end
-TORN = {*BROKEN, "unreadable"}  # the picture that was under way
-FAULTS: list[Fault[Place]] = [
+FAULTS: list[Fault[CameraUnderTest]] = [
     Fault("server killed, back after 3 s", server_killed, {"refused"}, TORN, direct=True),
     Fault("connection reset", connection_reset, BROKEN, TORN),
     Fault("half-open TCP: the camera's side gone, nobody told", half_open, SILENT, TORN),
@@ -110,8 +116,8 @@ FAULTS: list[Fault[Place]] = [
 class SideBySide:
     """The faults under way, and a camera beside them that has none."""
 
-    outcomes: dict[str, Future[list[Round]]]
-    spared: Watcher
+    outcomes: dict[str, Future[list[FaultResult]]]
+    spared: FrameRecorder
 
 
 @pytest.fixture(scope="module")
@@ -124,7 +130,7 @@ def side_by_side(request: pytest.FixtureRequest, times: Callable[[int, int], int
     count = times(1, 20)
     with (
         LiveServer(fps=10) as server,
-        Watcher(server.address("0"), buffer=100) as spared,
+        FrameRecorder(server.address("0"), buffer=100) as spared,
         ThreadPoolExecutor(len(chosen) or 1) as pool,
     ):
         spared.wait_for(lambda _: True)
@@ -135,11 +141,11 @@ def side_by_side(request: pytest.FixtureRequest, times: Callable[[int, int], int
 
 @pytest.mark.parametrize("fault", FAULTS, ids=str)
 def test_a_camera_comes_back(
-    fault: Fault[Place], side_by_side: SideBySide, record_camera: RecordCamera
+    fault: Fault[CameraUnderTest], side_by_side: SideBySide, record_camera: RecordCamera
 ) -> None:
     rounds = side_by_side.outcomes[fault.name].result()
     record_camera(fault.name, rounds)
-    assert max(one.recovery for one in rounds) <= WITHIN
+    assert max(one.recovery for one in rounds) <= RECOVERY_LIMIT
 
 
 def test_a_camera_beside_them_loses_no_frame(side_by_side: SideBySide) -> None:

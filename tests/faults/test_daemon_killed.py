@@ -12,17 +12,17 @@ import cv2
 import numpy as np
 import pytest
 
-from monitor.classify.bundle import save_bundle
-from tests.classify.conftest import card_of
-from tests.daemon.conftest import running, wait_for, write_config
-from tests.daemon.test_durability import free_port, said_in
-from tests.faults.conftest import LONG, Record
-from tests.faults.events import Outcome
-from tests.faults.line import KEPT, Times
+from monitor.models.bundle import save_bundle
+from tests.support.camera_faults import FULL_RUN
+from tests.support.daemon_process import free_port, logged_events, run_daemon, wait_for, write_config
+from tests.support.event_producer import DURABLE_REDIS, Times
+from tests.support.events import DeliveryTally
+from tests.support.fault_tables import Record
+from tests.support.tiny_models import card_of
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),  # Keras, saving
-    pytest.mark.timeout(3600 if LONG else 900),
+    pytest.mark.timeout(3600 if FULL_RUN else 900),
 ]
 FIRST_WORD = 240.0  # seconds until a daemon on a busy machine has said something
 
@@ -42,7 +42,7 @@ def small_bundle(tmp_path: Path) -> Path:
 @pytest.fixture
 def config(tmp_path: Path, small_bundle: Path, make_server: Callable[..., Any]) -> tuple[Path, int, Any]:
     """Settings by which every picture of a folder is a defect, twenty a second; the metrics' port; Redis."""
-    server, port = make_server(*KEPT), free_port()
+    server, port = make_server(*DURABLE_REDIS), free_port()
     pictures = tmp_path / "pictures"
     pictures.mkdir()
     for number in range(3):
@@ -60,26 +60,28 @@ def test_the_daemon_killed(config: tuple[Path, int, Any], times: Times, record: 
     count, pick = times(2, 100), random.Random(7)
     said: list[str] = []
     for kill in range(count):
-        with running(path, port) as daemon:
+        with run_daemon(path, port) as daemon:
             if kill % 10 == 9:  # somewhere in the start
                 time.sleep(pick.uniform(0, 8))
             else:
                 few = pick.randrange(1, 15)
-                wait_for(lambda few=few: len(said_in(daemon.log.read_text())) >= few, FIRST_WORD, daemon)
+                wait_for(
+                    lambda few=few: len(logged_events(daemon.log.read_text())) >= few, FIRST_WORD, daemon
+                )
                 time.sleep(pick.uniform(0, 0.2))
             daemon.process.kill()
             daemon.process.wait()
             # Only whole lines count: one that is cut off was not said.
-            said += said_in(re.sub(r"[^\n]*\Z", "", daemon.log.read_text()))
-    with running(path, port) as daemon:
-        wait_for(lambda: len(said_in(daemon.log.read_text())) >= 1, FIRST_WORD, daemon)
+            said += logged_events(re.sub(r"[^\n]*\Z", "", daemon.log.read_text()))
+    with run_daemon(path, port) as daemon:
+        wait_for(lambda: len(logged_events(daemon.log.read_text())) >= 1, FIRST_WORD, daemon)
         assert daemon.stop(60) == 0
     with server.client() as client:
         stored = [fields[b"id"].decode() for _, fields in client.xrange("defects:events")]
         pictures = sum(bool(client.exists(f"defects:frame:{identity}")) for identity in said)
     counts = Counter(stored)
     wanted = set(said)
-    seen = Outcome(
+    seen = DeliveryTally(
         found=len(said),
         once=sum(counts[identity] == 1 for identity in said),
         lost=sum(counts[identity] == 0 for identity in said),

@@ -13,13 +13,12 @@ from typing import Any
 
 import pytest
 
-from tests.faults.conftest import Record
-from tests.faults.events import Outcome, made_parcel, outcome
-from tests.faults.line import KEPT, Line, Times, outbox_on_disk
-from tests.faults.proxy import CuttingProxy
-from tests.publish.conftest import wait_until
-from tests.publish.servers import EMBEDDED, SERVERS, server_program
-from tests.publish.test_disk_shelf import check_cuts
+from tests.support.event_producer import DURABLE_REDIS, Line, Times, outbox_on_disk
+from tests.support.events import DeliveryTally, make_message, outcome
+from tests.support.fault_proxy import ReplyCuttingProxy
+from tests.support.fault_tables import Record
+from tests.support.redis_servers import EMBEDDED, SERVERS, server_program, wait_until
+from tests.support.sqlite_faults import check_cuts
 
 
 def delivered_after(
@@ -28,14 +27,14 @@ def delivered_after(
     fault: Callable[[Any], None],
     *options: str,
     rate: float = 100,
-) -> Outcome:
+) -> DeliveryTally:
     """A steady line, the fault under it, and the count once all that waits is out."""
     server = make_server(*options)
     with outbox_on_disk(path, server.url) as outbox:
         with Line(outbox, rate) as line:
             fault(server)
             time.sleep(0.2)
-        assert outbox.drain(60) == 0
+        assert outbox.flush(60) == 0
     with server.client() as client:
         return outcome(client, line.found)
 
@@ -54,7 +53,7 @@ def test_redis_killed_and_started_again(
             server.stop()  # SIGKILL
             server.start()
 
-    seen = delivered_after(make_server, path, fault, *KEPT)
+    seen = delivered_after(make_server, path, fault, *DURABLE_REDIS)
     record(f"{names.pop()} killed (-9) and started again {count} times under load", seen)
     assert seen.flawless, seen
 
@@ -96,7 +95,7 @@ def test_an_outage(make_server: Callable[..., Any], path: Path, times: Times, re
         time.sleep(seconds)
         server.start()
 
-    seen = delivered_after(make_server, path, fault, *KEPT, rate=5)
+    seen = delivered_after(make_server, path, fault, *DURABLE_REDIS, rate=5)
     record(f"Redis gone for {seconds} s at 5 events a second", seen)
     assert seen.flawless, seen
 
@@ -123,11 +122,11 @@ def test_everything_flushed(make_server: Callable[..., Any], path: Path, record:
     with outbox_on_disk(path, server.url) as outbox, server.client() as client:
         with Line(outbox, 100) as line:
             time.sleep(0.5)
-        assert outbox.drain(20) == 0
+        assert outbox.flush(20) == 0
         client.flushall()
         with Line(outbox, 100) as after:
             time.sleep(0.5)
-        assert outbox.drain(20) == 0
+        assert outbox.flush(20) == 0
         seen = outcome(client, after.found)
         assert client.xlen("defects:events") == len(after.found)
     assert line.found
@@ -146,14 +145,14 @@ def test_the_connection_cut_before_the_answer(
         turn["calls"] += 1
         return turn["calls"] % 2 == 1
 
-    proxy = CuttingProxy(server.port, every_other)
+    proxy = ReplyCuttingProxy(server.port, every_other)
     found: list[str] = []
     with outbox_on_disk(path, f"redis://127.0.0.1:{proxy.port}/0") as outbox:
         while proxy.cuts < wanted:
-            found += [parcel.id for parcel in (made_parcel(len(found)), made_parcel(len(found) + 1))]
+            found += [parcel.id for parcel in (make_message(len(found)), make_message(len(found) + 1))]
             for number in (-2, -1):
-                outbox.put(made_parcel(len(found) + number))
-            assert outbox.drain(20) == 0
+                outbox.put(make_message(len(found) + number))
+            assert outbox.flush(20) == 0
     proxy.close()
     with server.client() as client:
         seen = outcome(client, found)
@@ -196,11 +195,11 @@ def test_a_subscriber_killed_in_the_middle_of_its_work(
 ) -> None:
     count, pick = times(4, 50), random.Random(3)
     server = make_server()
-    found = [made_parcel(number).id for number in range(20 * count)]
+    found = [make_message(number).id for number in range(20 * count)]
     with outbox_on_disk(path, server.url) as outbox:
         for number in range(len(found)):
-            outbox.put(made_parcel(number))
-        assert outbox.drain(30) == 0
+            outbox.put(make_message(number))
+        assert outbox.flush(30) == 0
     worked: Counter[str] = Counter()
     for _ in range(count):
         worked.update(_killed_after(_process("reader", server.url, "one"), pick.randrange(1, 12)))
@@ -212,7 +211,9 @@ def test_a_subscriber_killed_in_the_middle_of_its_work(
         last.kill()
     again = sum(times - 1 for times in worked.values())
     assert again <= count, "only what was under way at a kill may be worked on again"
-    seen = Outcome(len(found), len(found) - again, len(set(found) - set(worked)), again, 0, ordered=True)
+    seen = DeliveryTally(
+        len(found), len(found) - again, len(set(found) - set(worked)), again, 0, ordered=True
+    )
     record(f"subscriber killed {count} times in its work (doubled: under way at a kill, given again)", seen)
     assert not seen.lost
 
@@ -225,12 +226,12 @@ def test_a_full_outbox_loses_exactly_what_it_says(
     count = 500
     with outbox_on_disk(path, server.url, max_events=300, max_bytes=4_000_000) as outbox:
         for number in range(count):
-            outbox.put(made_parcel(number))
+            outbox.put(make_message(number))
         stats = outbox.stats()
         server.start()
-        assert outbox.drain(30) == 0
+        assert outbox.flush(30) == 0
     with server.client() as client:
-        seen = outcome(client, [made_parcel(number).id for number in range(count)])
+        seen = outcome(client, [make_message(number).id for number in range(count)])
         (told,) = [fields for _, fields in client.xrange("defects:coverage")]
     assert (seen.lost, seen.doubled) == (stats.shed_events, 0)
     assert seen.once - seen.pictures == stats.shed_pictures - seen.lost
@@ -242,7 +243,7 @@ def test_a_full_outbox_loses_exactly_what_it_says(
 def test_the_outbox_file_cut_off(path: Path, times: Times, record: Record) -> None:
     cuts = times(5, 200)
     found, kept = check_cuts(path.parent / "state" / "outbox.db", cuts, random.Random(4))
-    cut = Outcome(found, kept, found - kept, 0, kept, ordered=True)
+    cut = DeliveryTally(found, kept, found - kept, 0, kept, ordered=True)
     record(f"outbox file cut off at {cuts} random places, each said (once: what could be kept)", cut)
 
 
@@ -256,11 +257,11 @@ def test_two_senders_with_one_camera_are_told_apart(
     ):
         with Line(one, 100) as first, Line(other, 100) as second:
             time.sleep(1)
-        assert one.drain(20) == other.drain(20) == 0
+        assert one.flush(20) == other.flush(20) == 0
     with server.client() as client:
         seen = [outcome(client, line.found) for line in (first, second)]
         assert client.xlen("defects:events") == sum(part.found for part in seen)
-    both = Outcome(
+    both = DeliveryTally(
         *(sum(getattr(part, name) for part in seen) for name in ("found", "once", "lost", "doubled")), 0, True
     )
     record("two senders with one camera name", both)
@@ -272,14 +273,14 @@ def test_putting_never_waits_for_redis(make_server: Callable[..., Any], path: Pa
     """A paused Redis holds the sender, never whoever found something."""
     server = make_server()
     with outbox_on_disk(path, server.url, timeout=5.0) as outbox:
-        outbox.put(made_parcel(0))
-        assert outbox.drain(10) == 0
+        outbox.put(make_message(0))
+        assert outbox.flush(10) == 0
         server.signal(signal.SIGSTOP)
         with suppress(AssertionError):
-            wait_until(lambda: outbox.stats().up is False, 0.2)
+            wait_until(lambda: outbox.stats().connected is False, 0.2)
         begun = time.monotonic()
         for number in range(1, 20):
-            outbox.put(made_parcel(number))
+            outbox.put(make_message(number))
         assert time.monotonic() - begun < 5.0, "it waited for the answer"
         server.signal(signal.SIGCONT)
-        assert outbox.drain(20) == 0
+        assert outbox.flush(20) == 0

@@ -8,16 +8,16 @@ from typing import Any
 import pytest
 import redis
 
-from monitor.publish.outbox import Outbox
-from tests.faults.conftest import LONG, Record
-from tests.faults.events import outcome
-from tests.faults.line import KEPT, Line, outbox_on_disk
-from tests.publish.cluster import PREFIX, Cluster
-from tests.publish.conftest import wait_until
-from tests.publish.test_access import SentinelProcess
+from monitor.delivery.outbox import Outbox
+from tests.support.camera_faults import FULL_RUN
+from tests.support.event_producer import DURABLE_REDIS, Line, outbox_on_disk
+from tests.support.events import outcome
+from tests.support.fault_tables import Record
+from tests.support.redis_cluster import PREFIX, Cluster
+from tests.support.redis_servers import SentinelProcess, wait_until
 
 pytestmark = pytest.mark.skipif(
-    not LONG, reason="half a minute of elections each: a part of make faults alone"
+    not FULL_RUN, reason="half a minute of elections each: a part of make faults alone"
 )
 COUNT = 5
 
@@ -26,11 +26,11 @@ def test_failovers_by_sentinels(
     make_server: Callable[..., Any], program: Path, path: Path, record: Record
 ) -> None:
     """With a replica waited for, whoever is primary next has all that was acknowledged."""
-    primary = make_server(*KEPT, "--appenddirname", "primary")
+    primary = make_server(*DURABLE_REDIS, "--appenddirname", "primary")
     follow = ("--replicaof", f"127.0.0.1 {primary.port}")
     servers = [
         primary,
-        *(make_server(*KEPT, "--appenddirname", name, *follow) for name in ("second", "third")),
+        *(make_server(*DURABLE_REDIS, "--appenddirname", name, *follow) for name in ("second", "third")),
     ]
     watcher = SentinelProcess(path.parent, program, primary.port)
     watcher.start()
@@ -87,5 +87,5 @@ def found_through(outbox: Outbox, fail_over: Callable[[], None]) -> list[str]:
         for _ in range(COUNT):
             time.sleep(0.5)
             fail_over()
-    assert outbox.drain(60) == 0
+    assert outbox.flush(60) == 0
     return line.found

@@ -14,18 +14,20 @@ from typing import Any
 
 import pytest
 
-from monitor.publish.disk_shelf import DiskShelf
-from monitor.publish.outbox import Outbox
-from monitor.publish.parcel import Parcel
-from monitor.publish.redis_sink import RedisSink
-from monitor.publish.store import Store
-from tests.daemon.conftest import Running, running, wait_for, write_config
-from tests.daemon.test_durability import free_port
-from tests.faults.conftest import LONG, TABLE
-from tests.faults.events import made_parcel
+from monitor.delivery.outbox import Outbox
+from monitor.delivery.outbox_queue import OutboxQueue
+from monitor.delivery.sinks.redis import RedisSink
+from monitor.delivery.sqlite_storage import SqliteStorage
+from monitor.events.messages import EventMessage
+from tests.support.camera_faults import FULL_RUN
+from tests.support.daemon_process import DaemonUnderTest, free_port, run_daemon, wait_for, write_config
+from tests.support.events import make_message
+from tests.support.fault_tables import TABLE
 
 pytestmark = [
-    pytest.mark.skipif(not LONG, reason="figures of a busy machine say nothing: a part of make faults alone"),
+    pytest.mark.skipif(
+        not FULL_RUN, reason="figures of a busy machine say nothing: a part of make faults alone"
+    ),
     pytest.mark.timeout(1200),
 ]
 PACE = TABLE.with_name("pace.md")
@@ -52,23 +54,23 @@ def timed(do: Callable[[], object]) -> float:
 
 def test_what_an_event_costs_on_this_disk(path: Path, say: Callable[[str], None]) -> None:
     """Each event is written to the outbox, and the same bytes to a file, new and one to overwrite."""
-    store = Store(100_000, 10**9, DiskShelf(path, sync="power"))
+    store = OutboxQueue(100_000, 10**9, SqliteStorage(path, sync="power"))
     new = os.open(path.with_name("new"), os.O_WRONLY | os.O_CREAT)
     old = os.open(path.with_name("old"), os.O_WRONLY | os.O_CREAT)
     os.pwrite(old, bytes(64_000_000), 0)
     os.fsync(old)
     took: dict[str, list[float]] = {"outbox": [], "file that grows": [], "file overwritten": []}
     for number in range(1000):
-        parcel = made_parcel(number)
-        data = parcel.document.encode() + (parcel.annotated or b"")
-        took["outbox"].append(timed(lambda parcel=parcel: store.add(parcel, 0.0)))
+        parcel = make_message(number)
+        data = parcel.document.encode() + (parcel.annotated_jpeg or b"")
+        took["outbox"].append(timed(lambda parcel=parcel: store.append(parcel, 0.0)))
         for name, file in (("file that grows", new), ("file overwritten", old)):
             place = number * len(data)
             took[name].append(timed(lambda f=file, d=data, p=place: (os.pwrite(f, d, p), os.fdatasync(f))))
         if number % 20 == 19:  # as while Redis takes them
-            store.take(20, 10**9)
-            store.settle(20)
-            store.shelf.tidy()
+            store.next_batch(20, 10**9)
+            store.acknowledge(20)
+            store.shelf.checkpoint()
         time.sleep(0.02)
     store.shelf.close()
     for file in (new, old):
@@ -88,22 +90,22 @@ def test_publishing_is_at_least_half_as_fast_as_bare_commands(
     sink = RedisSink(server.url, picture_bytes=10**9)
     with server.client() as client:
 
-        def bare(parcels: Sequence[Parcel]) -> None:
+        def bare(parcels: Sequence[EventMessage]) -> None:
             for begin in range(0, count, batch):
                 with client.pipeline(transaction=False) as pipeline:
                     for it in parcels[begin : begin + batch]:
                         fields = {"id": it.id, "camera": it.camera, "event": it.document}
                         pipeline.xadd("defects:events", fields, maxlen=10_000, approximate=True)
-                        pipeline.set(f"defects:frame:{it.id}", it.annotated, ex=86_400)
+                        pipeline.set(f"defects:frame:{it.id}", it.annotated_jpeg, ex=86_400)
                     pipeline.execute()
 
-        def script(parcels: Sequence[Parcel]) -> None:
+        def script(parcels: Sequence[EventMessage]) -> None:
             for begin in range(0, count, batch):
                 assert sink.deliver(parcels[begin : begin + batch]) == batch
 
-        def outbox(parcels: Sequence[Parcel]) -> None:
+        def outbox(parcels: Sequence[EventMessage]) -> None:
             waiting = Outbox(sink, store=stored)
-            assert waiting.drain(60) == 0
+            assert waiting.flush(60) == 0
             waiting.close()
 
         rates: dict[str, list[float]] = {
@@ -112,11 +114,11 @@ def test_publishing_is_at_least_half_as_fast_as_bare_commands(
             "outbox on disk": [],
         }
         for turn in range(5):
-            parcels = [made_parcel(count * turn + number) for number in range(count)]
-            stored = Store(100_000, 10**9, DiskShelf(path.with_name(f"{turn}.db"), sync="process"))
+            parcels = [make_message(count * turn + number) for number in range(count)]
+            stored = OutboxQueue(100_000, 10**9, SqliteStorage(path.with_name(f"{turn}.db"), sync="process"))
             for parcel in parcels:
-                stored.add(parcel, time.monotonic())
-            stored.shelf.tidy()
+                stored.append(parcel, time.monotonic())
+            stored.shelf.checkpoint()
             for name, way in zip(rates, (bare, script, outbox), strict=True):
                 client.flushall()
                 rates[name].append(count / timed(lambda way=way, parcels=parcels: way(parcels)))
@@ -137,7 +139,7 @@ def test_verdicts_do_not_wait_for_redis(
     more = f'[outbox]\npath = "{tmp_path}/state/outbox.db"\n'
     config = write_config(tmp_path, camera, url=server.url, port=port, more=more)
     say("\n| capture to verdict, 10 frames a second | p50 ms | p99 ms | mean |\n|---|---:|---:|---:|")
-    with running(config, port) as daemon:
+    with run_daemon(config, port) as daemon:
         wait_for(
             lambda: daemon.metric('defect_monitor_frames_total{camera="c",outcome="defect"}') > 2, 300, daemon
         )
@@ -158,7 +160,7 @@ def test_verdicts_do_not_wait_for_redis(
         assert daemon.stop(15) == 0
 
 
-def verdicts(daemon: Running) -> tuple[dict[float, float], float]:
+def verdicts(daemon: DaemonUnderTest) -> tuple[dict[float, float], float]:
     """Frames judged within so many seconds, by bucket, and the sum of the seconds."""
     text = daemon.get("/metrics")[1]
     name = "defect_monitor_verdict_seconds"

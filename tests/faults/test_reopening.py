@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from monitor.capture.source import open_source
+from monitor.capture.sources.opening import open_source
 from monitor.errors import SourceError
-from tests.capture.rtsp_server import LiveServer, why_absent
+from tests.support.rtsp_server import LiveServer, why_absent
 
 THREADS = 4
-Held = tuple[int, int, float]
+ResourceUsage = tuple[int, int, float]
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +23,7 @@ def server() -> Iterator[LiveServer]:
         yield server
 
 
-def held() -> Held:
+def held() -> ResourceUsage:
     """File descriptors, threads and resident megabytes of this process."""
     gc.collect()
     pages = int(Path("/proc/self/statm").read_text().split()[1])

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.resolver import Resolver, python, why_absent
-from tests.faults.wire import Wire
+from tests.support.dns_server import Resolver, python, why_absent
+from tests.support.fault_proxy import FaultProxy
 
 TEXT = bytes(range(256)) * 200
 
@@ -45,13 +45,13 @@ def server() -> Iterator[EchoServer]:
 
 
 @pytest.fixture
-def wire(server: EchoServer) -> Iterator[Wire]:
-    with Wire(server.server_address[1]) as wire:
+def wire(server: EchoServer) -> Iterator[FaultProxy]:
+    with FaultProxy(server.server_address[1]) as wire:
         yield wire
 
 
 @contextlib.contextmanager
-def client(wire: Wire) -> Iterator[socket.socket]:
+def client(wire: FaultProxy) -> Iterator[socket.socket]:
     with socket.create_connection(("127.0.0.1", wire.port), 5) as connection:
         yield connection
 
@@ -75,13 +75,13 @@ def silent(connection: socket.socket, seconds: float = 0.3) -> bool:
     return False
 
 
-def test_a_good_wire_passes_every_byte_and_both_ends(wire: Wire, server: EchoServer) -> None:
+def test_a_good_wire_passes_every_byte_and_both_ends(wire: FaultProxy, server: EchoServer) -> None:
     with client(wire) as connection:
         assert echoed(connection, TEXT) == TEXT
     assert server.left.acquire(timeout=5)
 
 
-def test_a_stalled_wire_keeps_what_it_was_given(wire: Wire) -> None:
+def test_a_stalled_wire_keeps_what_it_was_given(wire: FaultProxy) -> None:
     with client(wire) as connection, client(wire) as other:
         assert echoed(connection, b"before") == b"before"
         wire.stall()
@@ -92,7 +92,7 @@ def test_a_stalled_wire_keeps_what_it_was_given(wire: Wire) -> None:
         assert connection.recv(100) == b"during"
 
 
-def test_a_reset_is_told_to_both_sides(wire: Wire, server: EchoServer) -> None:
+def test_a_reset_is_told_to_both_sides(wire: FaultProxy, server: EchoServer) -> None:
     with client(wire) as connection:
         assert echoed(connection, b"a") == b"a"
         wire.reset()
@@ -103,7 +103,7 @@ def test_a_reset_is_told_to_both_sides(wire: Wire, server: EchoServer) -> None:
             assert echoed(another, b"b") == b"b"
 
 
-def test_a_close_is_told_to_both_sides(wire: Wire, server: EchoServer) -> None:
+def test_a_close_is_told_to_both_sides(wire: FaultProxy, server: EchoServer) -> None:
     with client(wire) as connection:
         assert echoed(connection, b"a") == b"a"
         wire.close()
@@ -111,7 +111,7 @@ def test_a_close_is_told_to_both_sides(wire: Wire, server: EchoServer) -> None:
         assert server.left.acquire(timeout=5)
 
 
-def test_of_a_forgotten_connection_only_the_server_hears(wire: Wire, server: EchoServer) -> None:
+def test_of_a_forgotten_connection_only_the_server_hears(wire: FaultProxy, server: EchoServer) -> None:
     with client(wire) as connection:
         assert echoed(connection, b"a") == b"a"
         wire.forget()
@@ -125,7 +125,7 @@ def test_of_a_forgotten_connection_only_the_server_hears(wire: Wire, server: Ech
                 another.recv(1)
 
 
-def test_a_slow_wire_passes_so_many_bytes_a_second(wire: Wire) -> None:
+def test_a_slow_wire_passes_so_many_bytes_a_second(wire: FaultProxy) -> None:
     wire.slow(20_000)
     with client(wire) as connection:
         began = time.monotonic()
@@ -133,7 +133,7 @@ def test_a_slow_wire_passes_so_many_bytes_a_second(wire: Wire) -> None:
     assert time.monotonic() - began >= 0.5
 
 
-def test_a_corrupting_wire_changes_its_share_of_what_the_server_sends(wire: Wire) -> None:
+def test_a_corrupting_wire_changes_its_share_of_what_the_server_sends(wire: FaultProxy) -> None:
     wire.corrupt(0.01)
     with client(wire) as connection:
         came = echoed(connection, TEXT)
@@ -144,7 +144,7 @@ def test_a_corrupting_wire_changes_its_share_of_what_the_server_sends(wire: Wire
         assert echoed(connection, TEXT) == TEXT
 
 
-def test_a_wire_that_refuses_keeps_what_is_open(wire: Wire) -> None:
+def test_a_wire_that_refuses_keeps_what_is_open(wire: FaultProxy) -> None:
     with client(wire) as connection:
         assert echoed(connection, b"a") == b"a"
         wire.refuse()
@@ -160,11 +160,11 @@ def test_a_server_that_is_gone_is_a_reset() -> None:
     with socket.create_server(("127.0.0.1", 0)) as closed:
         port = closed.getsockname()[1]
     # The reset may come as early as while connecting.
-    with Wire(port) as wire, pytest.raises(ConnectionResetError), client(wire) as connection:
+    with FaultProxy(port) as wire, pytest.raises(ConnectionResetError), client(wire) as connection:
         connection.recv(1)
 
 
-def test_connections_that_ended_are_forgotten(wire: Wire) -> None:
+def test_connections_that_ended_are_forgotten(wire: FaultProxy) -> None:
     for _ in range(20):
         with client(wire) as connection:
             assert echoed(connection, b"a") == b"a"

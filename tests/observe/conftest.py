@@ -5,8 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.observe.server import PrometheusServer
-from tests.observe.watching import PROGRAMS, watched_demo
+from tests.support.prometheus import PROGRAMS, PrometheusServer, watched_demo
 
 _SECONDS = 12  # a scrape a second with the demo at work: rates need some
 

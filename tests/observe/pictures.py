@@ -16,9 +16,8 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter
 
 from deploy.grafana import build
-from tests.conftest import ROOT
-from tests.observe.server import PrometheusServer, filled_in
-from tests.observe.watching import watched_demo
+from tests.support import ROOT
+from tests.support.prometheus import PrometheusServer, filled_in, watched_demo
 
 DRAWN = ("line", "latency")
 _FOLDER = ROOT / ".github" / "pictures"

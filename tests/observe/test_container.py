@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from monitor.settings.reading import read_settings
-from tests.conftest import ROOT
+from monitor.settings.loader import load_settings
+from tests.support import ROOT
 
 DEPLOY = ROOT / "deploy"
 COMPOSE = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
@@ -80,7 +80,7 @@ def test_prometheus_finds_all_files_of_its_settings_in_the_container():
 
 
 def test_the_daemon_answers_where_prometheus_asks_and_writes_where_redis_is():
-    settings = read_settings(mounts("monitor")["/etc/defect-monitor/line.toml"], {})
+    settings = load_settings(mounts("monitor")["/etc/defect-monitor/line.toml"], {})
     assert (settings.metrics.host, settings.metrics.port) == ("0.0.0.0", 9464)
     assert "redis://redis:6379" in settings.redis.url.get_secret_value()
     assert "redis" in SERVICES

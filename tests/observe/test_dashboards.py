@@ -11,8 +11,7 @@ from typing import Any
 import pytest
 
 from deploy.grafana import build
-from tests.observe.server import filled_in
-from tests.observe.test_rules import ALERTS
+from tests.support.prometheus import ALERTS, filled_in
 
 DASHBOARDS = {path.stem: json.loads(path.read_text()) for path in sorted(build.FOLDER.glob("*.json"))}
 

@@ -6,20 +6,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-import yaml
 
-from tests.conftest import ROOT
+from tests.support.prometheus import ALERTS, FOLDER, content
 
-FOLDER = ROOT / "deploy" / "prometheus"
 PROMTOOL = shutil.which("promtool")
+
+
 needs_promtool = pytest.mark.skipif(PROMTOOL is None, reason="promtool is not installed (Debian: prometheus)")
-
-
-def content(name: str) -> Any:
-    return yaml.safe_load((FOLDER / name).read_text())
-
-
-ALERTS = {rule["alert"]: rule for group in content("alerts.yml")["groups"] for rule in group["rules"]}
 
 
 def expectations(alert: str) -> Iterator[list[Any]]:

@@ -13,15 +13,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from monitor.pipeline.judge import Judge, Judgement
+from monitor.inference.handle import ModelSpec
+from monitor.pipeline.inference_stage import InferenceStage
 from monitor.records import Frame
-from tests.pipeline.test_judge import Answer, Notes, frame
+from tests.support.recording import Answer, RecordingObserver, frame
 
 BATCH, BUFFER, END = 8, 8, 3.0
 
 
 @dataclass
-class World:
+class SimulatedTime:
     """The time, and all that happened."""
 
     now: float = 0.0
@@ -34,7 +35,7 @@ class World:
 class LiveCamera:
     """`fps` frames a second until `END`; of more than `BUFFER` that wait, the oldest give way."""
 
-    def __init__(self, name: str, fps: float, world: World) -> None:
+    def __init__(self, name: str, fps: float, world: SimulatedTime) -> None:
         self.name = name
         self.dropped = 0
         self.arrivals = deque(index / fps for index in range(int(END * fps)))
@@ -59,36 +60,40 @@ class LiveCamera:
         return not self.arrivals
 
 
-class SimulatedJudge(Judge):
+class SimulatedJudge(InferenceStage):
     """A judge that nobody wakes: when nothing waits, time goes on to the next arrival."""
 
-    def __init__(self, cameras: Sequence[LiveCamera], world: World, cost: Any) -> None:
+    def __init__(self, cameras: Sequence[LiveCamera], world: SimulatedTime, cost: Any) -> None:
         def classify(pictures: NDArray[np.uint8]) -> Answer:
             count, began = len(pictures), world.now
             world.now += cost(count)
             world.batches.append((began, count, world.now))
             return Answer(np.zeros(count, np.float32), np.zeros((count, 1), np.float32), [0] * count)
 
-        rules = Judgement(classify=classify, threshold=0.5, labels=("good", "defect"), batch=BATCH)
+        rules = ModelSpec(classify=classify, threshold=0.5, labels=("good", "defect"), batch=BATCH)
         nothing: list[object] = []
-        super().__init__(cameras, rules, pass_on=nothing.append, report=nothing.append, observer=Notes())
+        super().__init__(
+            cameras, rules, on_flagged=nothing.append, report=nothing.append, observer=RecordingObserver()
+        )
         self._lines, self._world = cameras, world
 
     def _gather(self, waiting: list[Any]) -> list[Frame]:
-        frames = super()._gather(waiting)
+        frames = super()._collect_batch(waiting)
         if not frames:
             coming = [camera.arrivals[0] for camera in self._lines if camera.arrivals]
             self._world.now = max(self._world.now, min(coming, default=self._world.now))
-            self.wake()
+            self.notify()
         for one in frames:
             self._world.order[one.camera].append(one.number)
             self._world.turns.append((self._world.now, one.camera))
         return frames
 
 
-def watch(rates: Sequence[float], picture: float, fixed: float = 0.002) -> tuple[World, list[LiveCamera]]:
+def watch(
+    rates: Sequence[float], picture: float, fixed: float = 0.002
+) -> tuple[SimulatedTime, list[LiveCamera]]:
     """A judge over cameras of these rates; a batch of n pictures takes fixed + n picture seconds."""
-    world = World()
+    world = SimulatedTime()
     cameras = [LiveCamera(f"c{index}", rate, world) for index, rate in enumerate(rates)]
     SimulatedJudge(cameras, world, lambda count: fixed + count * picture).run()
     return world, cameras

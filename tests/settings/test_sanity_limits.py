@@ -1,15 +1,15 @@
 """Which limits a camera's pictures are held to."""
 
-from monitor import assembly
-from monitor.capture.sanity import Limits
+from monitor.bootstrap import capture as build_capture
+from monitor.capture.image_checks import QualityLimits
 from monitor.settings import parse_settings
 
 TWO = '[[camera]]\nname = "one"\nsource = "simulate:"\n[[camera]]\nname = "two"\nsource = "simulate:"\n'
 
 
-def limits(text: str) -> tuple[Limits | None, ...]:
+def limits(text: str) -> tuple[QualityLimits | None, ...]:
     settings = parse_settings(TWO + text, "line.toml", {})
-    return tuple(assembly.limits(settings, camera) for camera in settings.camera)
+    return tuple(build_capture.quality_limits(settings, camera) for camera in settings.camera)
 
 
 def test_all_cameras_have_those_of_the_table_but_one_that_has_its_own():

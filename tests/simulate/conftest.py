@@ -2,22 +2,22 @@
 
 import pytest
 
-from monitor.simulate.surface import SurfaceLine
+from monitor.simulate.surface import SurfaceGenerator
 
 
 @pytest.fixture(scope="session")
-def good_line() -> SurfaceLine:
+def good_line() -> SurfaceGenerator:
     """Twenty-four different surfaces, none defective."""
-    return SurfaceLine(seed=3, defect_rate=0, textures=24)
+    return SurfaceGenerator(seed=3, defect_rate=0, textures=24)
 
 
 @pytest.fixture(scope="session")
-def bad_line() -> SurfaceLine:
+def bad_line() -> SurfaceGenerator:
     """The same surfaces, every one defective."""
-    return SurfaceLine(seed=3, defect_rate=1, textures=24)
+    return SurfaceGenerator(seed=3, defect_rate=1, textures=24)
 
 
 @pytest.fixture(scope="session")
-def small_line() -> SurfaceLine:
+def small_line() -> SurfaceGenerator:
     """Small pictures, half of them defective: cheap to write to disk."""
-    return SurfaceLine(seed=5, width=128, height=96, defect_rate=0.5, textures=3)
+    return SurfaceGenerator(seed=5, width=128, height=96, defect_rate=0.5, textures=3)

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from monitor.errors import DataError, UsageError
-from monitor.simulate.dataset import write_dataset
-from monitor.simulate.surface import SurfaceLine
+from monitor.simulate.surface import SurfaceGenerator
+from monitor.simulate.writers import write_dataset
 
 ROW = re.compile(r"(\d{4})\t(?:0\t\1\.PNG\t0\t0\t|1\t\1\.PNG\t0\t\1_label\.PNG)")
 
@@ -21,17 +21,17 @@ def table(split: Path) -> list[str]:
 
 @pytest.mark.parametrize(("split", "first", "count"), [("Train", 0, 14), ("Test", 14, 6)])
 def test_files_and_labels_hold_what_the_line_shows(
-    tmp_path: Path, small_line: SurfaceLine, split: str, first: int, count: int
+    tmp_path: Path, small_line: SurfaceGenerator, split: str, first: int, count: int
 ) -> None:
     defective = write_dataset(small_line, tmp_path, train=14, test=6)
-    assert defective == sum(small_line.truth(number) is not None for number in range(20))
+    assert defective == sum(small_line.defect_at(number) is not None for number in range(20))
     folder = tmp_path / "Simulated" / split
     assert len(list(folder.glob("*.PNG"))) == count
     for index, row in enumerate(table(folder)[1:-1]):
         _, flag, picture, _, label = row.split("\t")[:5]
         grey = cv2.imread(str(folder / picture), cv2.IMREAD_UNCHANGED)
         assert (grey == small_line.picture(first + index)[:, :, 0]).all()
-        truth = small_line.truth(first + index)
+        truth = small_line.defect_at(first + index)
         assert (flag == "1") == (truth is not None)
         if truth is not None:
             mask = cv2.imread(str(folder / "Label" / label), cv2.IMREAD_UNCHANGED)
@@ -40,7 +40,7 @@ def test_files_and_labels_hold_what_the_line_shows(
 
 
 def test_the_table_of_labels_has_the_form_of_the_real_one(
-    tmp_path: Path, small_line: SurfaceLine, dagm_root: Path
+    tmp_path: Path, small_line: SurfaceGenerator, dagm_root: Path
 ) -> None:
     write_dataset(small_line, tmp_path, train=20, test=0)
     for split in (dagm_root / "Class1" / "Train", tmp_path / "Simulated" / "Train"):
@@ -50,7 +50,7 @@ def test_the_table_of_labels_has_the_form_of_the_real_one(
 
 
 def test_a_folder_with_something_in_it_is_left_alone_until_told_otherwise(
-    tmp_path: Path, small_line: SurfaceLine
+    tmp_path: Path, small_line: SurfaceGenerator
 ) -> None:
     write_dataset(small_line, tmp_path, train=3, test=0)
     neighbour = tmp_path / "Class1" / "notes.txt"
@@ -66,7 +66,7 @@ def test_a_folder_with_something_in_it_is_left_alone_until_told_otherwise(
     assert neighbour.read_text() == "mine"
 
 
-def test_a_link_is_replaced_and_what_it_points_to_stays(tmp_path: Path, small_line: SurfaceLine) -> None:
+def test_a_link_is_replaced_and_what_it_points_to_stays(tmp_path: Path, small_line: SurfaceGenerator) -> None:
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     (elsewhere / "notes.txt").write_text("mine")
@@ -76,17 +76,17 @@ def test_a_link_is_replaced_and_what_it_points_to_stays(tmp_path: Path, small_li
     assert [path.name for path in elsewhere.iterdir()] == ["notes.txt"]
 
 
-def test_an_interrupted_run_leaves_no_table_of_labels(tmp_path: Path, small_line: SurfaceLine) -> None:
+def test_an_interrupted_run_leaves_no_table_of_labels(tmp_path: Path, small_line: SurfaceGenerator) -> None:
     def interrupt() -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        write_dataset(small_line, tmp_path, train=3, test=0, written=interrupt)
+        write_dataset(small_line, tmp_path, train=3, test=0, on_written=interrupt)
     assert not list(tmp_path.rglob("Labels.txt"))
 
 
 def test_a_disk_that_refuses_is_said_with_the_folder_and_the_cause(
-    tmp_path: Path, small_line: SurfaceLine
+    tmp_path: Path, small_line: SurfaceGenerator
 ) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError, match=r"Simulated cannot be written: Not a directory") as caught:
@@ -95,7 +95,7 @@ def test_a_disk_that_refuses_is_said_with_the_folder_and_the_cause(
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="nothing is read-only to root")
-def test_a_read_only_folder_is_said_in_a_sentence(tmp_path: Path, small_line: SurfaceLine) -> None:
+def test_a_read_only_folder_is_said_in_a_sentence(tmp_path: Path, small_line: SurfaceGenerator) -> None:
     tmp_path.chmod(0o500)
     with pytest.raises(DataError, match="Permission denied"):
         write_dataset(small_line, tmp_path, train=1, test=0)
@@ -103,7 +103,7 @@ def test_a_read_only_folder_is_said_in_a_sentence(tmp_path: Path, small_line: Su
 
 @pytest.mark.parametrize(("train", "test"), [(0, 0), (-1, 5)])
 def test_a_data_set_without_pictures_is_refused(
-    tmp_path: Path, small_line: SurfaceLine, train: int, test: int
+    tmp_path: Path, small_line: SurfaceGenerator, train: int, test: int
 ) -> None:
     with pytest.raises(UsageError, match="needs pictures"):
         write_dataset(small_line, tmp_path, train=train, test=test)

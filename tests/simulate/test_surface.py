@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from monitor.errors import UsageError
 from monitor.records import Image
-from monitor.simulate.surface import SurfaceLine
+from monitor.simulate.surface import SurfaceGenerator
+from tests.support import ROOT
 
 COUNT = 60
 
@@ -30,38 +31,38 @@ def digest(picture: Image) -> str:
 
 def test_a_picture_depends_on_settings_and_number_alone_in_another_process_too() -> None:
     settings = "seed=9, width=160, height=128, defect_rate=0.5, textures=3"
-    line = SurfaceLine(seed=9, width=160, height=128, defect_rate=0.5, textures=3)
+    line = SurfaceGenerator(seed=9, width=160, height=128, defect_rate=0.5, textures=3)
     program = (
         "import hashlib; from monitor.simulate.surface import SurfaceLine\n"
         f"line = SurfaceLine({settings})\n"
         "for n in (7, 0, 3): print(hashlib.sha256(line.picture(n).tobytes()).hexdigest(), line.truth(n))"
     )
-    root = Path(__file__).resolve().parents[2]
+    root = ROOT
     output = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=root
     ).stdout
-    here = {number: f"{digest(line.picture(number))} {line.truth(number)}" for number in (0, 3, 7)}
+    here = {number: f"{digest(line.picture(number))} {line.defect_at(number)}" for number in (0, 3, 7)}
     assert output.splitlines() == [here[7], here[0], here[3]]
 
 
 def test_pictures_are_three_equal_channels_of_the_size_asked_for() -> None:
     for number in range(6):
-        picture = SurfaceLine(seed=1, width=130, height=99, textures=2).picture(number)
+        picture = SurfaceGenerator(seed=1, width=130, height=99, textures=2).picture(number)
         assert picture.shape == (99, 130, 3)
         assert picture.dtype == np.uint8
         assert (picture == picture[:, :, :1]).all()
 
 
 def test_pictures_differ_between_numbers_and_seeds() -> None:
-    lines = [SurfaceLine(seed=seed, width=96, height=96, textures=2) for seed in (1, 2)]
+    lines = [SurfaceGenerator(seed=seed, width=96, height=96, textures=2) for seed in (1, 2)]
     assert len({digest(line.picture(number)) for line in lines for number in range(20)}) == 40
 
 
 def test_a_defect_changes_pixels_inside_its_ellipse_only(
-    good_line: SurfaceLine, bad_line: SurfaceLine
+    good_line: SurfaceGenerator, bad_line: SurfaceGenerator
 ) -> None:
     for number in range(COUNT):
-        truth = bad_line.truth(number)
+        truth = bad_line.defect_at(number)
         assert truth is not None
         mask = truth.mask(512, 512)
         changed = (bad_line.picture(number) != good_line.picture(number)).any(axis=2)
@@ -70,10 +71,10 @@ def test_a_defect_changes_pixels_inside_its_ellipse_only(
 
 
 def test_a_defect_is_smooth_in_its_core_and_keeps_the_brightness_around(
-    good_line: SurfaceLine, bad_line: SurfaceLine
+    good_line: SurfaceGenerator, bad_line: SurfaceGenerator
 ) -> None:
     for number in range(COUNT):
-        truth = bad_line.truth(number)
+        truth = bad_line.defect_at(number)
         assert truth is not None
         good, bad = good_line.picture(number)[:, :, 0], bad_line.picture(number)[:, :, 0]
         mask = truth.mask(512, 512)
@@ -85,7 +86,7 @@ def test_a_defect_is_smooth_in_its_core_and_keeps_the_brightness_around(
 
 
 def test_no_good_surface_is_anywhere_as_smooth_as_a_defect(
-    good_line: SurfaceLine, bad_line: SurfaceLine
+    good_line: SurfaceGenerator, bad_line: SurfaceGenerator
 ) -> None:
     pictures = [line.picture(number)[:, :, 0] for number in range(COUNT) for line in (good_line, bad_line)]
     smoothest = [float(fine_texture(grey).min()) for grey in pictures]
@@ -94,9 +95,9 @@ def test_no_good_surface_is_anywhere_as_smooth_as_a_defect(
 
 
 def test_good_surfaces_have_dark_places_that_brightness_alone_would_mistake(
-    good_line: SurfaceLine, bad_line: SurfaceLine
+    good_line: SurfaceGenerator, bad_line: SurfaceGenerator
 ) -> None:
-    def darkest(line: SurfaceLine) -> NDArray[np.float64]:
+    def darkest(line: SurfaceGenerator) -> NDArray[np.float64]:
         smoothed = (cv2.GaussianBlur(line.picture(n)[:, :, 0], (0, 0), 12) for n in range(COUNT))
         return np.array([float(grey.min()) for grey in smoothed])
 
@@ -107,10 +108,12 @@ def test_good_surfaces_have_dark_places_that_brightness_alone_would_mistake(
 
 def test_the_rate_is_met_and_a_higher_one_only_adds_defects() -> None:
     lines = {
-        rate: SurfaceLine(seed=4, width=64, height=64, defect_rate=rate, textures=1)
+        rate: SurfaceGenerator(seed=4, width=64, height=64, defect_rate=rate, textures=1)
         for rate in (0, 0.05, 0.3, 1)
     }
-    found = {rate: {n: line.truth(n) for n in range(4000) if line.truth(n)} for rate, line in lines.items()}
+    found = {
+        rate: {n: line.defect_at(n) for n in range(4000) if line.defect_at(n)} for rate, line in lines.items()
+    }
     assert len(found[0]) == 0
     assert len(found[1]) == 4000
     for rate in (0.05, 0.3):
@@ -120,9 +123,9 @@ def test_the_rate_is_met_and_a_higher_one_only_adds_defects() -> None:
 
 
 def test_ellipses_have_the_sizes_of_the_real_labels_and_a_core_inside_the_picture() -> None:
-    line = SurfaceLine(seed=6, width=600, height=512, defect_rate=1, textures=1)
+    line = SurfaceGenerator(seed=6, width=600, height=512, defect_rate=1, textures=1)
     for number in range(500):
-        truth = line.truth(number)
+        truth = line.defect_at(number)
         assert truth is not None
         assert 29 <= truth.semi_minor <= truth.semi_major <= 90
         assert 0.7 * truth.semi_minor <= truth.center_x <= 599 - 0.7 * truth.semi_minor
@@ -149,7 +152,7 @@ def measures(grey: NDArray[np.uint8]) -> dict[str, float]:
     }
 
 
-def test_simulated_surfaces_measure_like_the_real_ones(dagm_root: Path, good_line: SurfaceLine) -> None:
+def test_simulated_surfaces_measure_like_the_real_ones(dagm_root: Path, good_line: SurfaceGenerator) -> None:
     folder = dagm_root / "Class1" / "Train"
     rows = [row.split("\t") for row in (folder / "Label" / "Labels.txt").read_text().splitlines()[1:]]
     names = [row[2] for row in rows if row[1] == "0"][:COUNT]
@@ -162,7 +165,7 @@ def test_simulated_surfaces_measure_like_the_real_ones(dagm_root: Path, good_lin
 
 
 def test_surfaces_are_nearly_mirrored_about_an_axis_as_the_real_ones_are() -> None:
-    line = SurfaceLine(seed=2, width=256, height=256, defect_rate=0, textures=12)
+    line = SurfaceGenerator(seed=2, width=256, height=256, defect_rate=0, textures=12)
     strongest = []
     for number in range(24):
         grey = line.picture(number)[:, :, 0].astype(np.float32)
@@ -187,4 +190,4 @@ def test_surfaces_are_nearly_mirrored_about_an_axis_as_the_real_ones_are() -> No
 )
 def test_settings_out_of_range_are_refused_in_a_sentence(settings: dict[str, int], message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        SurfaceLine(**settings)
+        SurfaceGenerator(**settings)

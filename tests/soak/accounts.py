@@ -6,12 +6,12 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.daemon.conftest import Running, children_of
+from tests.support.daemon_process import DaemonUnderTest, children_of
 
 OUTCOMES = ("clean", "defect", "unusable", "dropped")
 
 
-def readers_of(daemon: Running) -> dict[str, int]:
+def readers_of(daemon: DaemonUnderTest) -> dict[str, int]:
     """The capture process of each camera."""
     found = {}
     for pid in children_of(daemon.process.pid):
@@ -23,7 +23,7 @@ def readers_of(daemon: Running) -> dict[str, int]:
 
 
 @contextlib.contextmanager
-def held(daemon: Running) -> Iterator[dict[str, int]]:
+def held(daemon: DaemonUnderTest) -> Iterator[dict[str, int]]:
     """The capture processes stopped, for less time than makes a camera a stalled one."""
     readers = readers_of(daemon)
     for reader in readers.values():

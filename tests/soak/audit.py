@@ -4,9 +4,9 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field
 
-from tests.daemon.conftest import events_of
 from tests.soak.accounts import OUTCOMES, frames_in, held, is_exact, outcomes
-from tests.soak.plant import Plant
+from tests.soak.plant import LineUnderTest
+from tests.support.daemon_process import events_of
 
 _HELD = 2.2
 """Seconds that cameras can be held still without being silent for too long."""
@@ -14,7 +14,7 @@ _DELIVERED_WITHIN = 30.0
 
 
 @dataclass
-class Books:
+class FrameCounts:
     """The latest exact counts of each camera, gone ones included, and how often they were taken."""
 
     looks: int = 0
@@ -26,7 +26,7 @@ class Books:
         return sum(counted[outcome] for counted in self.counted.values())
 
 
-def look(plant: Plant, books: Books) -> list[str]:
+def look(plant: LineUnderTest, books: FrameCounts) -> list[str]:
     """Take the counts of all cameras while they are held still; what does not add up, a sentence each.
 
     Frames are numbered, so that what came by then can be told in Redis from what comes later.
@@ -44,7 +44,7 @@ def look(plant: Plant, books: Books) -> list[str]:
     return wrong
 
 
-def _exact_page(plant: Plant) -> str | None:
+def _exact_page(plant: LineUnderTest) -> str | None:
     for _ in range(8):
         with held(plant.daemon):
             ends = time.monotonic() + _HELD
@@ -57,14 +57,14 @@ def _exact_page(plant: Plant) -> str | None:
     return None
 
 
-def _sums(plant: Plant) -> str:
+def _sums(plant: LineUnderTest) -> str:
     page = plant.page()
     return ", ".join(
         f"{camera}: {frames_in(page, camera)} came, {outcomes(page, camera)}" for camera in plant.cameras
     )
 
 
-def _differences(plant: Plant, books: Books) -> list[str]:
+def _differences(plant: LineUnderTest, books: FrameCounts) -> list[str]:
     wrong = []
     events = events_of(plant.redis.url)
     for camera in plant.cameras:
@@ -85,6 +85,6 @@ def _differences(plant: Plant, books: Books) -> list[str]:
     return wrong
 
 
-def totals(books: Books) -> dict[str, int]:
+def totals(books: FrameCounts) -> dict[str, int]:
     """Frames of all cameras by what became of them."""
     return {"came": sum(books.came.values()), **{one: books.total(one) for one in OUTCOMES}}

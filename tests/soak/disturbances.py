@@ -7,16 +7,15 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from os import kill
 
-from tests.faults.rounds import Fault
-from tests.faults.test_cameras import BROKEN, SILENT, TORN
 from tests.soak.accounts import frames_in, readers_of, sample
-from tests.soak.plant import SIMULATED, STREAMS, Plant
+from tests.soak.plant import SIMULATED, STREAMS, LineUnderTest
+from tests.support.camera_faults import BROKEN, SILENT, TORN, Fault
 
 Recovered = Callable[[], bool]
 
 
 @dataclass(frozen=True)
-class Done:
+class Recovery:
     """Something was disturbed and is in order again on its side; `recovered` says when the daemon is, too.
 
     Of a camera, `told` has the causes that its gaps may have. `wrong` says at the end what else is not right.
@@ -28,10 +27,12 @@ class Done:
     wrong: Callable[[], str | None] = lambda: None
 
 
-Disturb = Callable[[Plant, random.Random], Done]
+Disturb = Callable[[LineUnderTest, random.Random], Recovery]
 
 
-def _watch(plant: Plant, camera: str, causes: set[str], also: set[str], break_it: Callable[[], None]) -> Done:
+def _watch(
+    plant: LineUnderTest, camera: str, causes: set[str], also: set[str], break_it: Callable[[], None]
+) -> Recovery:
     """Break a camera, and wait until it was opened anew and has brought a picture."""
     before = sample(plant.page(), "camera_reconnects_total", f'camera="{camera}"')
     break_it()
@@ -45,20 +46,20 @@ def _watch(plant: Plant, camera: str, causes: set[str], also: set[str], break_it
             and sample(page, "last_frame_timestamp_seconds", of) > returned
         )
 
-    return Done(recovered, camera, Fault(camera, lambda *_: None, causes, also))
+    return Recovery(recovered, camera, Fault(camera, lambda *_: None, causes, also))
 
 
-def connection_reset(plant: Plant, pick: random.Random) -> Done:
+def connection_reset(plant: LineUnderTest, pick: random.Random) -> Recovery:
     camera = pick.choice(STREAMS)
     return _watch(plant, camera, BROKEN, TORN, plant.wires[camera].reset)
 
 
-def half_open(plant: Plant, pick: random.Random) -> Done:
+def half_open(plant: LineUnderTest, pick: random.Random) -> Recovery:
     camera = pick.choice(STREAMS)
     return _watch(plant, camera, SILENT, TORN, plant.wires[camera].forget)
 
 
-def server_killed(plant: Plant, pick: random.Random) -> Done:
+def server_killed(plant: LineUnderTest, pick: random.Random) -> Recovery:
     camera = pick.choice(STREAMS)
     server, seconds = plant.servers[camera], pick.uniform(2, 8)
 
@@ -72,41 +73,41 @@ def server_killed(plant: Plant, pick: random.Random) -> Done:
 
 
 def _signalled(number: signal.Signals, causes: set[str]) -> Disturb:
-    def disturb(plant: Plant, pick: random.Random) -> Done:
+    def disturb(plant: LineUnderTest, pick: random.Random) -> Recovery:
         camera = pick.choice(STREAMS + SIMULATED)
         return _watch(plant, camera, causes, set(), lambda: kill(plant.reader(camera), number))
 
     return disturb
 
 
-def _delivery(plant: Plant) -> Done:
+def _delivery(plant: LineUnderTest) -> Recovery:
     """Redis is back: an event must reach it from now on, and none be left waiting."""
     before = plant.acknowledged()
-    return Done(lambda: plant.acknowledged() > before and plant.delivered())
+    return Recovery(lambda: plant.acknowledged() > before and plant.delivered())
 
 
-def redis_killed(plant: Plant, pick: random.Random) -> Done:
+def redis_killed(plant: LineUnderTest, pick: random.Random) -> Recovery:
     plant.redis.stop()
     time.sleep(pick.uniform(2, 8))
     plant.redis.start()
     return _delivery(plant)
 
 
-def redis_paused(plant: Plant, pick: random.Random) -> Done:
+def redis_paused(plant: LineUnderTest, pick: random.Random) -> Recovery:
     plant.redis.signal(signal.SIGSTOP)
     time.sleep(pick.uniform(15, 20))
     plant.redis.signal(signal.SIGCONT)
     return _delivery(plant)
 
 
-def redis_cut(plant: Plant, pick: random.Random) -> Done:
+def redis_cut(plant: LineUnderTest, pick: random.Random) -> Recovery:
     for _ in range(10):
         time.sleep(pick.uniform(0.2, 1.5))
         plant.redis_wire.reset()
     return _delivery(plant)
 
 
-def _reload(plant: Plant, arrived: Recovered) -> Done:
+def _reload(plant: LineUnderTest, arrived: Recovered) -> Recovery:
     """Have the settings read again; the other cameras must not be touched."""
     ready, before = plant.manager.told["READY=1"], readers_of(plant.daemon)
     plant.daemon.process.send_signal(signal.SIGHUP)
@@ -116,10 +117,10 @@ def _reload(plant: Plant, arrived: Recovered) -> Done:
         lost = [name for name in plant.cameras if name in before and now.get(name) != before[name]]
         return f"the reload touched {', '.join(lost)}" if lost else None
 
-    return Done(lambda: plant.manager.told["READY=1"] > ready and arrived(), wrong=touched)
+    return Recovery(lambda: plant.manager.told["READY=1"] > ready and arrived(), wrong=touched)
 
 
-def camera_added(plant: Plant, _: random.Random) -> Done:
+def camera_added(plant: LineUnderTest, _: random.Random) -> Recovery:
     plant.guests_so_far += 1
     guest = f"guest-{plant.guests_so_far}"
     plant.guests.append(guest)
@@ -127,7 +128,7 @@ def camera_added(plant: Plant, _: random.Random) -> Done:
     return _reload(plant, lambda: frames_in(plant.page(), guest) > 2)
 
 
-def camera_removed(plant: Plant, _: random.Random) -> Done:
+def camera_removed(plant: LineUnderTest, _: random.Random) -> Recovery:
     guest = plant.guests.pop()
     plant.write()
     return _reload(
@@ -138,7 +139,7 @@ def camera_removed(plant: Plant, _: random.Random) -> Done:
 _MISTAKES = (("fps =", "fsp ="), ("[[camera]]", "[[camera"), ("fps = 2", "fps = -2"), ("[redis]", ""))
 
 
-def reload_refused(plant: Plant, pick: random.Random) -> Done:
+def reload_refused(plant: LineUnderTest, pick: random.Random) -> Recovery:
     right, offset = plant.config.read_text(), plant.log_size()
     plant.config.write_text(right.replace(*pick.choice(_MISTAKES), 1))
     names = set(plant.daemon.ready()["cameras"])
@@ -153,10 +154,10 @@ def reload_refused(plant: Plant, pick: random.Random) -> Done:
             return "refused settings changed the cameras"
         return done.wrong()
 
-    return Done(done.recovered, wrong=wrong)
+    return Recovery(done.recovered, wrong=wrong)
 
 
-def stacks_asked_for(plant: Plant, _: random.Random) -> Done:
+def stacks_asked_for(plant: LineUnderTest, _: random.Random) -> Recovery:
     offset = plant.log_size()
     plant.daemon.process.send_signal(signal.SIGUSR1)
 
@@ -164,7 +165,7 @@ def stacks_asked_for(plant: Plant, _: random.Random) -> Done:
         log = plant.log_from(offset)
         return "thread judge: " in log and "waiting: " in log
 
-    return Done(told)
+    return Recovery(told)
 
 
 DISTURBANCES: dict[str, Disturb] = {

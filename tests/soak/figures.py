@@ -4,17 +4,17 @@ import json
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from statistics import median
 from typing import Any
 
 from tests.soak.samples import Growth
+from tests.support import ROOT
 
-BUILD = Path(__file__).parents[2] / "build"
+BUILD = ROOT / "build"
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
+class DisturbanceResult:
     """One disturbance: when it was made, and the seconds until the daemon was over it; None: it was not."""
 
     at: float
@@ -23,12 +23,12 @@ class Made:
 
 
 @dataclass(frozen=True, slots=True)
-class Figures:
+class SoakReport:
     """All that is told at the end."""
 
     seed: int
     hours: float
-    made: Sequence[Made]
+    made: Sequence[DisturbanceResult]
     looks: int
     frames: dict[str, int]
     events: dict[str, int]

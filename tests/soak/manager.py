@@ -9,7 +9,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-_UNIT = Path(__file__).parents[2] / "deploy" / "systemd" / "defect-monitor.service"
+from tests.support import ROOT
+
+_UNIT = ROOT / "deploy" / "systemd" / "defect-monitor.service"
 
 
 def watchdog_seconds() -> float:
@@ -19,7 +21,7 @@ def watchdog_seconds() -> float:
     return float(found[1])
 
 
-class Manager:
+class FakeServiceManager:
     """Hears what is sent to the socket `path`, and counts it."""
 
     def __init__(self, path: Path, watchdog: float) -> None:

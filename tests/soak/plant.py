@@ -9,14 +9,14 @@ from pathlib import Path
 import cv2
 
 from monitor.records import Gap
-from monitor.simulate.surface import SurfaceLine
-from tests.capture.rtsp_server import RtspServer
-from tests.daemon.conftest import Running, free_port, gaps_of, running
-from tests.faults.line import KEPT
-from tests.faults.wire import Wire
-from tests.publish.conftest import ServerProcess
+from monitor.simulate.surface import SurfaceGenerator
 from tests.soak.accounts import readers_of, sample
-from tests.soak.manager import Manager, watchdog_seconds
+from tests.soak.manager import FakeServiceManager, watchdog_seconds
+from tests.support.daemon_process import DaemonUnderTest, free_port, gaps_of, run_daemon
+from tests.support.event_producer import DURABLE_REDIS
+from tests.support.fault_proxy import FaultProxy
+from tests.support.redis_servers import ServerProcess
+from tests.support.rtsp_server import RtspServer
 
 FPS = 3
 """Of the streams; the others are slower. Hours of it must leave the machine time for the faults."""
@@ -41,15 +41,15 @@ threads = 2
 
 
 @dataclass
-class Plant:
+class LineUnderTest:
     """The daemon, what it watches, where it delivers to, and who manages it."""
 
-    daemon: Running
-    manager: Manager
+    daemon: DaemonUnderTest
+    manager: FakeServiceManager
     redis: ServerProcess
-    redis_wire: Wire
+    redis_wire: FaultProxy
     servers: dict[str, RtspServer]
-    wires: dict[str, Wire]
+    wires: dict[str, FaultProxy]
     config: Path
     _base: str
     guests: list[str] = field(default_factory=list)
@@ -103,20 +103,20 @@ class Plant:
 
 
 @contextmanager
-def plant(folder: Path, program: Path) -> Iterator[Plant]:
+def plant(folder: Path, program: Path) -> Iterator[LineUnderTest]:
     """All of it, running; the daemon's log is `line.log` in `folder`."""
     pictures = folder / "pictures"
     pictures.mkdir()
-    surface = SurfaceLine(5, 512, 512, 0.1)
+    surface = SurfaceGenerator(5, 512, 512, 0.1)
     for number in range(60):
         assert cv2.imwrite(str(pictures / f"{number}.png"), surface.picture(number))
-    redis, port, watchdog = ServerProcess(folder, program, *KEPT), free_port(), watchdog_seconds()
+    redis, port, watchdog = ServerProcess(folder, program, *DURABLE_REDIS), free_port(), watchdog_seconds()
     with ExitStack() as held:
         held.callback(redis.stop)
         redis.start()
-        redis_wire = held.enter_context(Wire(redis.port))
+        redis_wire = held.enter_context(FaultProxy(redis.port))
         servers = {name: held.enter_context(RtspServer(pictures, fps=FPS)) for name in STREAMS}
-        wires = {name: held.enter_context(Wire(server.port)) for name, server in servers.items()}
+        wires = {name: held.enter_context(FaultProxy(server.port)) for name, server in servers.items()}
         base = _SETTINGS.format(redis=redis_wire.port, folder=folder, port=port) + "".join(
             (
                 *(
@@ -132,11 +132,11 @@ def plant(folder: Path, program: Path) -> Iterator[Plant]:
         )
         config = folder / "line.toml"
         config.write_text(base)
-        manager = held.enter_context(Manager(folder / "notify", watchdog))
-        daemon = held.enter_context(running(config, port, environment=manager.environment))
-        yield Plant(daemon, manager, redis, redis_wire, servers, wires, config, base)
+        manager = held.enter_context(FakeServiceManager(folder / "notify", watchdog))
+        daemon = held.enter_context(run_daemon(config, port, environment=manager.environment))
+        yield LineUnderTest(daemon, manager, redis, redis_wire, servers, wires, config, base)
 
 
-def said_in(log: str) -> list[str]:
+def logged_events(log: str) -> list[str]:
     """The events that the log calls defects, in order."""
     return re.findall(r" defect .*?event=(\S+)", log)

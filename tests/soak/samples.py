@@ -10,9 +10,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
 
-from monitor.bench.growth import WARM, drift
-from tests.daemon.conftest import Running
+from monitor.tools.bench.memory_growth import WARM, linear_drift
 from tests.soak.accounts import readers_of
+from tests.support.daemon_process import DaemonUnderTest
 
 EVERY = 15.0
 MOODS = 1.0
@@ -73,10 +73,10 @@ class Growth:
         return abs(self.slope) <= self.allowed
 
 
-class Sampler:
+class ResourceSampler:
     """Looks at the daemon and its capture processes again and again, in a thread."""
 
-    def __init__(self, daemon: Running, table: Path) -> None:
+    def __init__(self, daemon: DaemonUnderTest, table: Path) -> None:
         self.seen: list[Sample] = []
         self._daemon, self._table = daemon, table
         self._began = time.monotonic()
@@ -106,7 +106,7 @@ class Sampler:
         names = {name for name, _ in last}
         return {name: median(size for (of, _), size in last.items() if of == name) for name in names}
 
-    def __enter__(self) -> "Sampler":
+    def __enter__(self) -> "ResourceSampler":
         self._thread.start()
         return self
 
@@ -132,7 +132,7 @@ class Sampler:
 def _grown(samples: list[Sample], hours: float, processes: int) -> Growth:
     began = samples[0].seconds
     life = [((one.seconds - began) / 3600, one.anonymous) for one in samples]
-    grown, noise, told = drift(life, hours)  # type: ignore[arg-type]  # any unit, here hours
+    grown, noise, told = linear_drift(life, hours)  # type: ignore[arg-type]  # any unit, here hours
     span = hours * (1 - WARM)
     return Growth(
         name=samples[0].name,

@@ -10,15 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.daemon.conftest import (
-    Running,
+from tests.soak.accounts import OUTCOMES, frames_in, held, is_exact, outcomes
+from tests.support.daemon_process import (
+    DaemonUnderTest,
     coverage_of,
     events_of,
-    running,
+    run_daemon,
     wait_for,
     write_config,
 )
-from tests.soak.accounts import OUTCOMES, frames_in, held, is_exact, outcomes
 
 pytestmark = pytest.mark.soak
 SECONDS, FPS, PORT = 600, 4, 9466
@@ -26,7 +26,7 @@ NAMES = [f"camera-{number}" for number in range(8)]
 CAMERA = '[[camera]]\nname = "{}"\nsource = "simulate:?seed={}&defect_rate=0.01"\nfps = {}\nsilence = 30\n'
 
 
-def settled(daemon: Running) -> str:
+def settled(daemon: DaemonUnderTest) -> str:
     """The metrics once all that came is accounted for, to the frame; nothing more must be coming."""
 
     def exact() -> bool:
@@ -39,7 +39,7 @@ def settled(daemon: Running) -> str:
 
 def test_ten_minutes_of_eight_cameras(tmp_path: Path, valkey: str) -> None:
     cameras = "".join(CAMERA.format(name, seed, FPS) for seed, name in enumerate(NAMES, start=1))
-    with running(write_config(tmp_path, cameras, url=valkey, port=PORT), PORT) as daemon:
+    with run_daemon(write_config(tmp_path, cameras, url=valkey, port=PORT), PORT) as daemon:
         daemon.ready()
         wait_for(lambda: all(frames_in(daemon.get("/metrics")[1], name) for name in NAMES), 120, daemon)
         looks = []

@@ -16,19 +16,18 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from monitor.bench.watched import processor_seconds
-from tests.capture.rtsp_server import why_absent
-from tests.daemon.conftest import events_of, wait_for
-from tests.daemon.test_end_to_end import SCHEMA
-from tests.faults.rounds import check_gaps
-from tests.publish.conftest import program
+from monitor.tools.bench.daemon_process import processor_seconds
 from tests.soak.accounts import OUTCOMES, frames_in, readers_of, sample
-from tests.soak.audit import Books, look, totals
-from tests.soak.disturbances import DISTURBANCES, Disturb, Done, camera_removed, in_turn
-from tests.soak.figures import BUILD, Figures, Made
+from tests.soak.audit import FrameCounts, look, totals
+from tests.soak.disturbances import DISTURBANCES, Disturb, Recovery, camera_removed, in_turn
+from tests.soak.figures import BUILD, DisturbanceResult, SoakReport
 from tests.soak.manager import watchdog_seconds
-from tests.soak.plant import SPARED, Plant, plant, said_in
-from tests.soak.samples import Sample, Sampler
+from tests.soak.plant import SPARED, LineUnderTest, logged_events, plant
+from tests.soak.samples import ResourceSampler, Sample
+from tests.support.camera_faults import check_gaps
+from tests.support.daemon_process import SCHEMA, events_of, wait_for
+from tests.support.redis_servers import program
+from tests.support.rtsp_server import why_absent
 
 __all__ = ["program"]
 
@@ -46,12 +45,12 @@ CONNECTIONS = 2
 """To Redis, one for events and one for claims: kept open or not, as the latest fault left them."""
 
 
-class Hours:
+class SoakRun:
     """One run: what was made, what was wrong and when."""
 
-    def __init__(self, plant: Plant, sampler: Sampler) -> None:
-        self.plant, self.sampler, self.books = plant, sampler, Books()
-        self.made: list[Made] = []
+    def __init__(self, plant: LineUnderTest, sampler: ResourceSampler) -> None:
+        self.plant, self.sampler, self.books = plant, sampler, FrameCounts()
+        self.made: list[DisturbanceResult] = []
         self.failures: list[str] = []
         self.first: Sample | None = None
         """The daemon after each kind of fault was made once: caches and pools are full by then."""
@@ -97,7 +96,7 @@ class Hours:
             done = disturb(self.plant, self._pick)
             over = time.monotonic()
             recovery = self._recovery(done, over)
-            self.made.append(Made(round(at, 1), name, recovery))
+            self.made.append(DisturbanceResult(round(at, 1), name, recovery))
             print(
                 f"{began:%H:%M:%S} {name}: {recovery if recovery is None else round(recovery, 1)}", flush=True
             )
@@ -112,14 +111,14 @@ class Hours:
         except Exception as error:  # whatever it is, hours of work go on
             self.fail(f"{name}: {type(error).__name__}: {error}")
 
-    def _recovery(self, done: Done, over: float) -> float | None:
+    def _recovery(self, done: Recovery, over: float) -> float | None:
         while (waited := time.monotonic() - over) < PATIENCE:
             if done.recovered():
                 return waited
             time.sleep(0.1)
         return None
 
-    def _hear(self, done: Done, began: datetime, back: datetime) -> None:
+    def _hear(self, done: Recovery, began: datetime, back: datetime) -> None:
         """That the time from the fault to the next picture is told as gaps, for the right cause."""
         time.sleep(2.5)  # a gap is told within a second
         deadline = time.monotonic() + 10
@@ -139,7 +138,7 @@ class Hours:
         return f"{status} {said}"
 
 
-def processor(plant: Plant) -> float:
+def processor(plant: LineUnderTest) -> float:
     """Seconds that the daemon and its capture processes, those that are gone too, have used."""
     fields = Path(f"/proc/{plant.daemon.process.pid}/stat").read_text().rpartition(")")[2].split()
     gone = sum(map(int, fields[13:15])) / os.sysconf("SC_CLK_TCK")
@@ -147,9 +146,9 @@ def processor(plant: Plant) -> float:
     return gone + sum(map(processor_seconds, running))
 
 
-def what_came(plant: Plant) -> dict[str, int]:
+def what_came(plant: LineUnderTest) -> dict[str, int]:
     """The events that the daemon said in its log, and what Redis has of them."""
-    said, events = said_in(plant.log_from()), events_of(plant.redis.url)
+    said, events = logged_events(plant.log_from()), events_of(plant.redis.url)
     stored = Counter(event["id"] for event in events)
     schema = jsonschema.validators.validator_for(SCHEMA)(SCHEMA, format_checker=jsonschema.FormatChecker())
     return {
@@ -162,7 +161,7 @@ def what_came(plant: Plant) -> dict[str, int]:
     }
 
 
-def stopped(hours: Hours) -> None:
+def stopped(hours: SoakRun) -> None:
     """End the daemon as its manager would."""
     try:
         code = hours.plant.daemon.stop()
@@ -180,8 +179,8 @@ def test_hours_of_faults(tmp_path: Path, program: Path) -> None:
     with plant(tmp_path, program) as line:
         line.daemon.ready()
         wait_for(lambda: all(frames_in(line.page(), name) > 3 for name in line.cameras), 120, line.daemon)
-        with Sampler(line.daemon, BUILD / "hours.csv") as sampler:
-            hours, used = Hours(line, sampler), processor(line)
+        with ResourceSampler(line.daemon, BUILD / "hours.csv") as sampler:
+            hours, used = SoakRun(line, sampler), processor(line)
             hours.go_on()
             if line.alive:
                 time.sleep(5)
@@ -193,7 +192,7 @@ def test_hours_of_faults(tmp_path: Path, program: Path) -> None:
         page = line.page()
         stopped(hours)
         log = line.log_from()
-        figures = Figures(
+        figures = SoakReport(
             seed=SEED,
             hours=took / 3600,
             made=hours.made,
@@ -214,7 +213,7 @@ def test_hours_of_faults(tmp_path: Path, program: Path) -> None:
     claims(figures, log, hours.books)
 
 
-def claims(figures: Figures, log: str, books: Books) -> None:
+def claims(figures: SoakReport, log: str, books: FrameCounts) -> None:
     """What the README says of such a run."""
     events, reloads = figures.events, sum(one.name.startswith("reload") for one in figures.made)
     assert not figures.failures

@@ -7,51 +7,53 @@ from typing import Any
 import numpy as np
 import pytest
 
-from monitor.classify.bundle import Bundle, load_bundle
-from monitor.classify.classifier import Classifier
-from monitor.classify.ready import ready
-from monitor.classify.ways import Wanted, runnable
-from monitor.dataset import read_samples
-from monitor.dataset.sample import picture_of
-from monitor.evaluate.corruptions import CORRUPTIONS
-from monitor.locate.fit import fit
+from monitor.imaging.geometry import resize_to_input
+from monitor.inference.candidates import InferenceOptions, available_backends
+from monitor.inference.loader import load_classifier
+from monitor.inference.local import LocalModel
+from monitor.learning.datasets import read_samples
+from monitor.learning.datasets.sample import load_image
+from monitor.learning.evaluate.corruptions import CORRUPTIONS
+from monitor.models.bundle import ModelBundle, load_bundle
 
-PLAIN = Wanted(device="cpu", runtime="tensorflow", precision="fp32")
+PLAIN = InferenceOptions(device="cpu", runtime="tensorflow", precision="fp32")
 RECORDED = 400
 """Pictures that come first, as they were recorded."""
-WAYS = [way for way in runnable("cpu") if way != ("tensorflow", "fp32")]
+WAYS = [way for way in available_backends("cpu") if way != ("tensorflow", "fp32")]
 
 
 @pytest.fixture(scope="module")
-def bundle(shipped_bundle: Path) -> Bundle:
+def bundle(shipped_bundle: Path) -> ModelBundle:
     return load_bundle(shipped_bundle)
 
 
 @pytest.fixture(scope="module")
-def pictures(bundle: Bundle, dagm_root: Path) -> np.ndarray:
+def pictures(bundle: ModelBundle, dagm_root: Path) -> np.ndarray:
     """All images of Class1, training ones as well, and each of the tests' ones with every corruption."""
     samples = read_samples([dagm_root], ["Class1"])
-    shown = [picture_of(sample) for sample in samples]
+    shown = [load_image(sample) for sample in samples]
     spoilt = [
         corruption.apply(image, None)[0]
         for sample, image in zip(samples, shown, strict=True)
         if sample.split == "Test"
         for corruption in CORRUPTIONS
     ]
-    return np.stack([fit(image, bundle.card.input_size) for image in itertools.chain(shown, spoilt)])
+    return np.stack(
+        [resize_to_input(image, bundle.card.input_size) for image in itertools.chain(shown, spoilt)]
+    )
 
 
 @pytest.fixture(scope="module")
-def plain(bundle: Bundle) -> Classifier:
-    return ready(bundle, PLAIN)
+def plain(bundle: ModelBundle) -> LocalModel:
+    return load_classifier(bundle, PLAIN)
 
 
 @pytest.mark.soak
 @pytest.mark.parametrize(("runtime", "precision"), WAYS)
 def test_scores_stay_within_two_hundredths_and_verdicts_as_they_are(
-    bundle: Bundle, plain: Classifier, pictures: np.ndarray, runtime: Any, precision: Any
+    bundle: ModelBundle, plain: LocalModel, pictures: np.ndarray, runtime: Any, precision: Any
 ) -> None:
-    other = ready(bundle, Wanted(device="cpu", runtime=runtime, precision=precision))
+    other = load_classifier(bundle, InferenceOptions(device="cpu", runtime=runtime, precision=precision))
     threshold = bundle.card.threshold
     wanted, given = plain.classify(pictures).scores, other.classify(pictures).scores
     moved = np.abs(given - wanted)
@@ -71,7 +73,7 @@ def test_scores_stay_within_two_hundredths_and_verdicts_as_they_are(
     assert cells <= 1
 
 
-def _peaks(plain: Classifier, other: Classifier, flagged: np.ndarray) -> int:
+def _peaks(plain: LocalModel, other: LocalModel, flagged: np.ndarray) -> int:
     """The farthest that the warmest cell moves, in cells."""
     farthest = 0
     for picture in flagged:

@@ -14,9 +14,18 @@ import numpy as np
 import pytest
 import redis
 
-from tests.capture.rtsp_server import RtspServer, why_absent
-from tests.daemon.conftest import coverage_of, events_of, running, write_config
-from tests.daemon.test_end_to_end import FOLDER, IN_FULL, SCHEMA, defects_of, overlap
+from tests.support.daemon_process import (
+    FOLDER,
+    IN_FULL,
+    SCHEMA,
+    coverage_of,
+    defects_of,
+    events_of,
+    overlap,
+    run_daemon,
+    write_config,
+)
+from tests.support.rtsp_server import RtspServer, why_absent
 
 pytestmark = pytest.mark.soak
 FPS, SECONDS = 10, 60
@@ -39,7 +48,7 @@ def test_a_minute_of_a_real_stream(tmp_path: Path, valkey: str, dagm_root: Path)
     masks = defects_of(split)
     with RtspServer(split, fps=FPS) as server:
         config = write_config(tmp_path, FOLDER.format(server.url) + IN_FULL, url=valkey, port=9465)
-        with running(config, 9465) as daemon:
+        with run_daemon(config, 9465) as daemon:
             daemon.ready()
             time.sleep(SECONDS)
             frames = {

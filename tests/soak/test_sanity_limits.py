@@ -13,12 +13,12 @@ import cv2
 import numpy as np
 import pytest
 
-from monitor.capture.sanity import unusable
-from monitor.evaluate.corruptions import brightness, h264, jpeg, noise
+from monitor.capture.image_checks import unusable_reason
+from monitor.learning.evaluate.corruptions import brightness, h264, jpeg, noise
 from monitor.records import Image
-from monitor.simulate.surface import SurfaceLine
-from tests.capture.spoiled import FAULTS
-from tests.capture.test_sanity import HIDDEN_BY_GRAIN, LIMITS, dagm_pictures, tile_pictures
+from monitor.simulate.surface import SurfaceGenerator
+from tests.capture.test_image_checks import HIDDEN_BY_GRAIN, LIMITS, dagm_pictures, tile_pictures
+from tests.support.corrupted_images import FAULTS
 
 pytestmark = pytest.mark.soak
 
@@ -34,7 +34,7 @@ MILD: dict[str, Callable[[Image], Image]] = {
 
 
 def test_the_default_limits(dagm_root: Path) -> None:
-    line = SurfaceLine(11, 512, 512, defect_rate=0.5, textures=32)
+    line = SurfaceGenerator(11, 512, 512, defect_rate=0.5, textures=32)
     surfaces = {
         "DAGM Class1": dagm_pictures(dagm_root, every=1),
         "magnetic tiles": tile_pictures(dagm_root, every=1),
@@ -44,11 +44,11 @@ def test_the_default_limits(dagm_root: Path) -> None:
     for name, pictures in surfaces.items():
         for change in MILD.values():
             seen += len(pictures)
-            refused += sum(unusable(change(picture), LIMITS) is not None for picture in pictures)
+            refused += sum(unusable_reason(change(picture), LIMITS) is not None for picture in pictures)
         print(f"\n{name}: {len(pictures)} pictures; up to here {refused} of {seen} good ones refused")
         random = np.random.default_rng(1)
         for fault, spoil in FAULTS.items():
-            reasons = [unusable(spoil(picture, random), LIMITS) or "" for picture in pictures]
+            reasons = [unusable_reason(spoil(picture, random), LIMITS) or "" for picture in pictures]
             found = sum(reason.startswith(fault.partition(":")[0]) for reason in reasons)
             print(f"  {fault}: {found} of {len(pictures)}")
             if name == "magnetic tiles" or fault not in HIDDEN_BY_GRAIN:
@@ -60,7 +60,7 @@ def test_what_a_look_costs(dagm_root: Path) -> None:
     (picture,) = dagm_pictures(dagm_root, every=10**6)
     for width, height in ((512, 512), (4000, 3000)):
         image = cv2.resize(picture, (width, height), interpolation=cv2.INTER_CUBIC)
-        looking = median(_seconds(lambda image=image: unusable(image, LIMITS)) for _ in range(30))
+        looking = median(_seconds(lambda image=image: unusable_reason(image, LIMITS)) for _ in range(30))
         coded = cv2.imencode(".jpg", image)[1]
         reading = median(_seconds(lambda coded=coded: cv2.imdecode(coded, 1)) for _ in range(10))
         print(f"\n{width}x{height}: {looking * 1000:.2f} ms, {looking / reading:.0%} of decoding its JPEG")

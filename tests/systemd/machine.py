@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TextIO
 
-from tests.conftest import ROOT
+from tests.support import ROOT
 
 FOLDER = ROOT / "build" / "systemd"
 BARE, ARCHIVES, WHEELS = FOLDER / "bare", FOLDER / "archives", FOLDER / "wheels"

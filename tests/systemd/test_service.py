@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.conftest import ROOT
+from tests.support import ROOT
 from tests.systemd.machine import SOURCES, Machine, prepare, readme_commands, why_absent
 
 pytestmark = [

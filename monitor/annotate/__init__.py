@@ -1,1 +1,0 @@
-"""The picture that goes out with an event."""

@@ -1,0 +1,1 @@
+"""Builds the parts of the daemon from settings; the only package that knows both."""

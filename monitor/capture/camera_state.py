@@ -1,0 +1,129 @@
+"""What state a camera is in, and since when nobody has been looking."""
+
+import threading
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Literal
+
+from monitor.capture.gaps import OutageTracker
+from monitor.records import CameraState, CameraStateChange, Gap
+
+
+class CameraStateMachine:
+    """A camera's state and outages. Each change is reported once; after `end`, nothing.
+
+    `expected` is the rate, in pictures a second, that the camera should keep; `up` has the cause `slow` or
+    `fast` where it does not.
+    """
+
+    def __init__(
+        self, camera: str, report: Callable[[Gap | CameraStateChange], None], expected: float | None = None
+    ) -> None:
+        self._camera = camera
+        self._report = report
+        self._outage = OutageTracker(camera)
+        self._rate = None if expected is None else FrameRateMonitor(expected)
+        self._state: CameraState | None = None
+        self._cause: str | None = None
+        self._accounted_until = datetime.now(UTC)  # until when all is accounted for
+        self._lock = threading.RLock()
+
+    @property
+    def state(self) -> CameraState | None:
+        """The present state; None before the start."""
+        return self._state
+
+    def start(self, dark: tuple[str, datetime] | None = None) -> None:
+        """The camera begins to be read; nobody has been looking since `dark`, a cause and a time."""
+        with self._lock:
+            self._accounted_until = datetime.now(UTC)
+            if dark is not None:
+                self._outage.open(*dark)
+            self._change("starting")
+
+    def mark_failed(self, cause: str, detail: str, state: Literal["down", "stalled"] = "down") -> None:
+        """No picture comes any more; since the latest one, or, where a failure follows another, since now."""
+        with self._lock:
+            if self._state == "ended":
+                return
+            since = datetime.now(UTC) if self._state in ("down", "stalled") else self._accounted_until
+            self._emit(self._outage.open(cause, since, detail))
+            self._change(state, cause, detail)
+
+    def frame_arrived(self, at: datetime, monotonic: float) -> None:
+        """A picture that can be looked at was taken."""
+        with self._lock:
+            self.frame_accounted(at)
+            if self._state != "up":
+                if self._rate is not None:
+                    self._rate.reset()
+                self._change("up")
+            if self._rate is not None and (seen := self._rate.observe(monotonic)) is not None:
+                kept, rate = seen
+                self._change("up", kept, None if kept is None else f"{rate:.3g} pictures a second")
+
+    def frame_accounted(self, at: datetime) -> None:
+        """A picture was taken and is accounted for, whatever it shows: an outage is over with it."""
+        with self._lock:
+            self._emit(self._outage.close(at))
+            self._accounted_until = at
+
+    def frame_frozen(self, at: datetime, detail: str | None) -> None:
+        """A picture was taken, the same as many before it."""
+        with self._lock:
+            self.frame_accounted(at)
+            self._change("frozen", "frozen", detail)
+
+    def mark_ended(self) -> bool:
+        """Nothing more will come; False if that was said already."""
+        with self._lock:
+            if self._state == "ended":
+                return False
+            self._emit(self._outage.close(datetime.now(UTC)))
+            self._change("ended")
+            return True
+
+    def _emit(self, gap: Gap | None) -> None:
+        if gap is not None:
+            self._report(gap)
+
+    def _change(self, state: CameraState, cause: str | None = None, detail: str | None = None) -> None:
+        if self._state == "ended" or (self._state, self._cause) == (state, cause):
+            return
+        self._state, self._cause = state, cause
+        self._report(CameraStateChange(self._camera, state, datetime.now(UTC), cause, detail))
+
+
+TOLERANCE = 0.3
+"""Share by which a rate may differ from the expected one before it is said."""
+
+
+class FrameRateMonitor:
+    """Counts pictures over windows of at least 5 s and 10 expected pictures."""
+
+    def __init__(self, expected: float) -> None:
+        self._expected = expected
+        self._window = max(5.0, 10 / expected)
+        self._since: float | None = None
+        self._count = 0
+
+    def reset(self) -> None:
+        """The camera was away: the next picture begins a new window."""
+        self._since = None
+
+    def observe(self, monotonic: float) -> tuple[Literal["slow", "fast"] | None, float] | None:
+        """A picture came; at the end of a window: `slow`, `fast` or None for as expected, and the rate."""
+        if self._since is None:
+            self._since, self._count = monotonic, 0
+            return None
+        self._count += 1
+        lasted = monotonic - self._since
+        if lasted < self._window:
+            return None
+        rate = self._count / lasted
+        self._since, self._count = monotonic, 0
+        if rate < self._expected * (1 - TOLERANCE):
+            return "slow", rate
+        if rate > self._expected * (1 + TOLERANCE):
+            return "fast", rate
+        return None, rate

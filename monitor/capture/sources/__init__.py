@@ -1,0 +1,1 @@
+"""Where frames come from: one module a kind of source, all behind `base.Source`."""

@@ -1,0 +1,1 @@
+"""The capture process of one camera: `python -m monitor.capture.worker NAME DESCRIPTOR`."""

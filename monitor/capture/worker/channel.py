@@ -1,0 +1,156 @@
+"""The capture process's end of its connection to the daemon."""
+
+import contextlib
+import select
+import socket
+import time
+from collections.abc import Sequence
+from datetime import datetime
+
+import numpy as np
+
+from monitor.capture.config import Tiles
+from monitor.capture.messages import (
+    MAX_MESSAGE_BYTES,
+    BufferMapped,
+    FrameLost,
+    FrameReady,
+    LostReason,
+    SlotReleased,
+    SourceFailed,
+    SourceOpened,
+    WorkerMessage,
+    decode,
+    encode,
+)
+from monitor.capture.shared_memory import SharedBufferWriter
+from monitor.capture.worker.reader import CaptureTime
+from monitor.records import Image
+
+MAX_BUFFER_BYTES = 512 * 2**20
+"""Most bytes of one camera's slots, but for the fewest slots that it works with."""
+
+
+MIN_SLOTS = 4
+"""One being written, one being judged, two on their way."""
+
+
+_PATIENCE = 0.05
+"""Seconds to wait for a slot: the daemon lets an older picture go when it sees that none is free."""
+
+
+_ALIGNMENT = 64
+
+
+class DaemonChannel:
+    """A `Port` over `connection` (Unix, SOCK_SEQPACKET), with pictures in up to `slots` slots of memory.
+
+    The daemon says stop by closing its sending side, and so does its end, however it came.
+    Raises OSError from any call once the daemon is gone.
+    """
+
+    def __init__(self, connection: socket.socket, slots: int) -> None:
+        self._connection = connection
+        self._slots = slots
+        self._ring: SharedBufferWriter | None = None
+        self._number = 0
+        self._stopping = False
+
+    def wait_for_stop(self, seconds: float) -> bool:
+        """Waits up to `seconds`; True, at once, when the reader is to stop."""
+        until = time.monotonic() + max(0.0, seconds)
+        self._receive(0.0)
+        while not self._stopping and (left := until - time.monotonic()) > 0:
+            self._receive(left)
+        return self._stopping
+
+    def wait_for_slot(self) -> bool:
+        """Waits for a free slot; False when the reader is to stop."""
+        self._receive(0.0)
+        while not self._stopping and self._ring is not None and self._ring.free == 0:
+            self._receive(None)
+        return not self._stopping
+
+    def send_opened(self, live: bool, interval: float | None) -> None:
+        """The source is open."""
+        self._send(SourceOpened(live, interval))
+
+    def send_failed(self, cause: str, detail: str) -> None:
+        """The source cannot be opened or read."""
+        self._send(SourceFailed(cause, detail))
+
+    def send_frame(self, image: Image, views: Tiles, moment: CaptureTime, took: float) -> None:
+        """Puts a picture with its network inputs into a slot; without a free one it is lost, and said so."""
+        boxes, inputs = views
+        inputs_at = -(-image.nbytes // _ALIGNMENT) * _ALIGNMENT
+        ring = self._buffer_for(inputs_at + inputs.nbytes)
+        self._receive(0.0 if ring.free else _PATIENCE)
+        if ring.free == 0:
+            self.send_lost("overload", "the daemon holds all memory for pictures", moment, took)
+            return
+        slot, memory = ring.acquire()
+        np.copyto(memory[: image.nbytes].reshape(image.shape), image)
+        np.copyto(memory[inputs_at : inputs_at + inputs.nbytes].reshape(inputs.shape), inputs)
+        self._send(
+            FrameReady(
+                slot=slot,
+                height=image.shape[0],
+                width=image.shape[1],
+                boxes=[[box.left, box.top, box.right, box.bottom] for box in boxes],
+                inputs_offset=inputs_at,
+                input_size=list(inputs.shape[1:3]),
+                captured_us=_microseconds(moment.at),
+                monotonic=moment.monotonic,
+                took=took,
+            )
+        )
+
+    def send_lost(
+        self,
+        cause: LostReason,
+        why: str | None,
+        moment: CaptureTime,
+        took: float,
+        since: datetime | None = None,
+    ) -> None:
+        """A picture that is not judged."""
+        began = None if since is None else _microseconds(since)
+        self._send(FrameLost(cause, why, _microseconds(moment.at), moment.monotonic, took, began))
+
+    def _buffer_for(self, size: int) -> SharedBufferWriter:
+        """Memory whose slots hold `size` bytes; a larger picture than before gets new memory."""
+        if self._ring is not None and size <= self._ring.size:
+            return self._ring
+        if self._ring is not None:
+            self._ring.close()
+        pages = -(-size // 4096) * 4096
+        slots = min(self._slots, max(MIN_SLOTS, MAX_BUFFER_BYTES // pages))
+        self._number += 1
+        self._ring = SharedBufferWriter(slots, pages)
+        self._send(BufferMapped(self._number, slots, pages), [self._ring.fd])
+        self._ring.close()  # its mapping stays
+        return self._ring
+
+    def _receive(self, seconds: float | None) -> None:
+        """Takes in what the daemon says; waits up to `seconds` (None: without end) for the first word."""
+        while not self._stopping:
+            readable, _, _ = select.select([self._connection], [], [], seconds)
+            if not readable:
+                return
+            packet = b""
+            with contextlib.suppress(ConnectionError):
+                packet = self._connection.recv(MAX_MESSAGE_BYTES)
+            if not packet:
+                self._stopping = True
+                return
+            message = decode(packet)
+            if isinstance(message, SlotReleased) and self._ring is not None and message.ring == self._number:
+                self._ring.release(message.slot)
+            seconds = 0.0
+
+    def _send(self, message: WorkerMessage, descriptors: Sequence[int] = ()) -> None:
+        socket.send_fds(self._connection, [encode(message)], list(descriptors))
+
+
+def _microseconds(moment: datetime) -> int:
+    return round(moment.timestamp() * 1_000_000)

@@ -1,1 +1,0 @@
-"""The network: what it is, the bundle it travels in, and how the daemon runs it."""

@@ -1,0 +1,102 @@
+"""`defect-monitor bench pipeline`: the daemon as a whole, as ratios within one run."""
+
+import tempfile
+from collections.abc import Iterator
+from dataclasses import replace
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from monitor.cli.bench.output import Out, print_rows
+
+if TYPE_CHECKING:
+    from monitor.tools.bench.pipeline import Row
+
+
+class PipelineRow(StrEnum):
+    """What can be measured by itself."""
+
+    recorded = "recorded"
+    naive_loop = "script"
+    live = "live"
+    burst = "burst"
+    cameras = "cameras"
+    memory = "memory"
+    idle = "idle"
+    stages = "stages"
+
+
+def pipeline(
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    row: Annotated[
+        list[PipelineRow] | None, typer.Option(help="Only this; may be given more than once.")
+    ] = None,
+    seconds: Annotated[
+        float | None,
+        typer.Option(min=1, help="How long each is measured. Default: 20; live 600, idle 60."),
+    ] = None,
+    rounds: Annotated[int, typer.Option(min=1, help="How often daemon and comparison take turns.")] = 3,
+    frames: Annotated[int, typer.Option(min=1000, help="Frames of the memory row.")] = 1_000_000,
+    rate: Annotated[float, typer.Option(min=1, help="Total frames a second of the cameras row.")] = 32.0,
+    more: Annotated[Path | None, typer.Option(help="A TOML file of further settings for the daemon.")] = None,
+    profile: Annotated[
+        Path | None,
+        typer.Option(help="Record where time goes instead: .svg a flame graph, .json for speedscope.app."),
+    ] = None,
+    out: Out = None,
+) -> None:
+    """Measure the daemon on simulated lines: against the bare network, a plain loop, the frame period."""
+    from monitor.cli.process import limit_library_threads
+
+    limit_library_threads()  # as in the daemon that is measured
+    from monitor.inference.device import import_tensorflow
+    from monitor.tools.bench.pipeline import ROWS, BenchConfig
+    from monitor.tools.demo.embedded_redis import embedded_server
+
+    durations = {PipelineRow.live: 600.0, PipelineRow.idle: 60.0}
+    rows: list[Row] = []
+    with embedded_server() as url, tempfile.TemporaryDirectory(prefix="defect-monitor-bench-") as folder:
+        text = "" if more is None else more.read_text(encoding="utf-8")
+        setup = BenchConfig(url, Path(folder), rounds=rounds, frames=frames, rate=rate, more=text)
+        if profile is not None:
+            from monitor.tools.bench.flamegraph import profile as record
+
+            record(replace(setup, seconds=seconds or 20.0), profile)
+            typer.echo(f"written: {profile}")
+            return
+        for wanted in row or list(PipelineRow):
+            setup = replace(setup, seconds=seconds or durations.get(wanted, 20.0))
+            if wanted is PipelineRow.memory:
+                import_tensorflow()  # the small network is made in this process
+                from monitor.tools.bench.memory_growth import growth
+
+                rows += growth(setup)
+            elif wanted is PipelineRow.stages:
+                import_tensorflow()
+                from monitor.tools.bench.stages import stages
+
+                rows += stages(setup)
+            else:
+                rows += ROWS[wanted](setup)
+            if not as_json:
+                typer.echo(f"{wanted}: measured", err=True)
+    print_rows("pipeline", rows, _table(rows), as_json=as_json, out=out)
+
+
+def _table(rows: "list[Row]") -> Iterator[str]:
+    """The figures, then what stands behind them, once each."""
+    yield "| row | what | measured | aim | reached |"
+    yield "|--:|---|--:|--:|---|"
+    for one in rows:
+        word = {True: "yes", False: "no", None: ""}[one.reached]
+        yield f"| {one.number or ''} | {one.what} | {one.figure} | {one.aim} | {word} |"
+    told: list[object] = []
+    for one in rows:
+        if one.details and one.details not in told:
+            told.append(one.details)
+            yield f"\nrow {one.number}, {one.what}:"
+            for name, value in one.details.items():
+                yield f"- {name}: {value:.4g}"

@@ -1,0 +1,74 @@
+"""The progress of a training on the console."""
+
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from monitor.learning.train.checkpoint import EpochMetrics, best_epoch
+
+BLOCKS = "▁▂▃▄▅▆▇█"
+
+
+class ConsoleProgress:
+    """Shows a bar on a terminal, and a line an epoch anywhere."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._bar = Progress(
+            TextColumn("epoch {task.fields[epoch]}"),
+            BarColumn(),
+            TextColumn("loss {task.fields[loss]:.4f}"),
+            TimeRemainingColumn(),
+            console=console,
+            disable=not console.is_terminal,
+            # Steps of the first epoch are slow; a long memory gives a steady guess.
+            speed_estimate_period=600,
+            transient=True,
+        )
+        self._task = self._bar.add_task("", epoch="", loss=float("nan"))
+        self._steps = 1
+        self._epochs = 1
+
+    def __enter__(self) -> "ConsoleProgress":
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def say(self, line: str) -> None:
+        """Print the line."""
+        self._console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+    def began(self, done: int, epochs: int, steps: int) -> None:
+        """Set the bar up."""
+        self._steps, self._epochs = steps, epochs
+        self._bar.update(
+            self._task, total=epochs * steps, completed=done * steps, epoch=f"{done + 1}/{epochs}"
+        )
+
+    def stepped(self, loss: float) -> None:
+        """Move the bar."""
+        self._bar.update(self._task, advance=1, loss=loss)
+
+    def epoch_ended(self, history: Sequence[EpochMetrics], seconds: float) -> None:
+        """Print the epoch's line: losses, curve, time left."""
+        last, done = history[-1], len(history)
+        curve = sparkline([epoch.validation_loss for epoch in history])
+        best = ", best so far" if best_epoch(tuple(history)) == done else ""
+        left = (self._epochs - done) * seconds
+        self.say(
+            f"epoch {done}/{self._epochs}  loss {last.loss:.4f}  validation {last.validation_loss:.4f}  "
+            f"AUC {last.auc:.4f}  {curve}  {seconds:.0f} s, {left / 60:.1f} min left{best}"
+        )
+        if done < self._epochs:
+            self._bar.update(self._task, completed=done * self._steps, epoch=f"{done + 1}/{self._epochs}")
+
+
+def sparkline(values: Sequence[float]) -> str:
+    """`values`, all 0 or more, as a curve of blocks from zero to the highest."""
+    highest = max(values, default=0.0)
+    if not 0 < highest < float("inf"):
+        return BLOCKS[0] * len(values)
+    return "".join(BLOCKS[min(int(value / highest * len(BLOCKS)), len(BLOCKS) - 1)] for value in values)

@@ -1,1 +1,0 @@
-"""Looks at each thing a run needs, says how it stands and how to mend it."""

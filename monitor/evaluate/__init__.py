@@ -1,1 +1,0 @@
-"""How far a model is to be trusted: figures with intervals, and pictures."""

@@ -1,0 +1,1 @@
+"""The documents that the daemon publishes, independent of what carries them."""

@@ -1,0 +1,99 @@
+"""What was not inspected or not kept, as the flat text fields of a `coverage` stream entry.
+
+Every entry has `kind` and `camera`. `gap`: `from`, `to`, `frames`, `cause`, and `first`, `last` (frame
+numbers) where frames were lost; while a camera delivers nothing, `frames` is 0.
+`camera`: `state`, `at`. `shed`: how many `pictures`, `events`, `notices` the outbox gave up, `from`, `to`,
+`cause`: `outbox-full`, `outbox-too-old` or `outbox-damaged` (its camera may be `*`: not known), or
+`picture-withheld`: so many events went to Redis without their pictures, for want of room there.
+`clash`: `state` (`begun` or `over`), `at`, `daemon` and, when begun, `other`: another daemon watches a camera
+of the same name. `cause` and `detail` where known. Times are RFC 3339.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from monitor.events.event import format_timestamp
+from monitor.records import CameraStateChange, Gap
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """What the outbox gave up of one camera, between two moments, for one cause."""
+
+    camera: str
+    pictures: int
+    events: int
+    notices: int
+    started_at: datetime
+    ended_at: datetime
+    cause: str = "outbox-full"
+
+
+@dataclass(frozen=True, slots=True)
+class NameConflict:
+    """Another daemon has the camera's name, from a moment on; `other` None: no longer."""
+
+    camera: str
+    daemon: str
+    other: str | None
+    at: datetime
+
+
+def gap_entry(gap: Gap) -> dict[str, str]:
+    """The entry of frames that nobody looked at."""
+    return _present(
+        kind="gap",
+        camera=gap.camera,
+        first=None if gap.first is None else str(gap.first),
+        last=None if gap.last is None else str(gap.last),
+        since=format_timestamp(gap.started_at),
+        to=format_timestamp(gap.ended_at),
+        frames=str(gap.frames),
+        cause=gap.cause,
+        detail=gap.detail,
+    )
+
+
+def state_entry(change: CameraStateChange) -> dict[str, str]:
+    """The entry of a camera's change of state."""
+    return _present(
+        kind="camera",
+        camera=change.camera,
+        state=change.state,
+        at=format_timestamp(change.at),
+        cause=change.cause,
+        detail=change.detail,
+    )
+
+
+def dropped_entry(shed: Dropped) -> dict[str, str]:
+    """The entry of what the outbox gave up."""
+    return _present(
+        kind="shed",
+        camera=shed.camera,
+        pictures=str(shed.pictures),
+        events=str(shed.events),
+        notices=str(shed.notices),
+        since=format_timestamp(shed.started_at),
+        to=format_timestamp(shed.ended_at),
+        cause=shed.cause,
+    )
+
+
+def conflict_entry(clash: NameConflict) -> dict[str, str]:
+    """The entry of a name that two daemons have."""
+    return _present(
+        kind="clash",
+        camera=clash.camera,
+        state="over" if clash.other is None else "begun",
+        at=format_timestamp(clash.at),
+        daemon=clash.daemon,
+        other=clash.other,
+    )
+
+
+def _present(**fields: str | None) -> dict[str, str]:
+    """Only the fields that have a value; `since` stands for `from`, which Python keeps for itself."""
+    return {
+        ("from" if name == "since" else name): value for name, value in fields.items() if value is not None
+    }

@@ -1,0 +1,41 @@
+"""The JSON Schemas of what is published, as they ship beside this module.
+
+Written anew after a change of a document by `python -m monitor.events.schemas`.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from monitor.events.event import Document, Event
+from monitor.events.incidents import IncidentReport
+
+SCHEMA_FILE = Path(__file__).with_name("event.schema.json")
+
+
+INCIDENT_SCHEMA_FILE = Path(__file__).with_name("incident.schema.json")
+
+
+def event_schema() -> dict[str, Any]:
+    """The schema (draft 2020-12) that every published event is valid against."""
+    return _schema(Event, "Event, version 1")
+
+
+def incident_schema() -> dict[str, Any]:
+    """The schema (draft 2020-12) of what the stream of incidents holds."""
+    return _schema(IncidentReport, "Incident, version 1")
+
+
+def schema_text(schema: dict[str, Any]) -> str:
+    """A shipped file's text."""
+    return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
+
+
+def _schema(document: type[Document], title: str) -> dict[str, Any]:
+    schema = document.model_json_schema(mode="serialization")
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": title}
+
+
+if __name__ == "__main__":
+    SCHEMA_FILE.write_text(schema_text(event_schema()), encoding="utf-8")
+    INCIDENT_SCHEMA_FILE.write_text(schema_text(incident_schema()), encoding="utf-8")

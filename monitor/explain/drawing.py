@@ -1,0 +1,93 @@
+"""From a picture and a subject to a drawn explanation: one method, or the sheet of all."""
+
+from dataclasses import dataclass
+
+from monitor.explain.explainer import CAMS, DEFAULT_METHOD, REFINEMENTS, CamResult, Explainer
+from monitor.explain.grid import comparison_sheet
+from monitor.explain.heatmap import overlay_heatmap, sobel_edges, upsample
+from monitor.explain.methods import MapRanking
+from monitor.explain.score_cam import Scoring
+from monitor.explain.targets import ExplainableModel
+from monitor.records import Heatmap, Image
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RenderedExplanation:
+    """A drawn explanation: `kind` names the class explained, `verdict` is a line of class, score and note."""
+
+    picture: Image
+    class_name: str
+    summary: str
+
+
+def render_method(
+    explainer: Explainer,
+    subject: ExplainableModel,
+    image: Image,
+    target: int | None = None,
+    method: str = DEFAULT_METHOD,
+    *,
+    max_n: int | None = None,
+    scoring: Scoring = "seed",
+    choice: MapRanking = "deviation",
+    emphasized: bool = False,
+) -> RenderedExplanation:
+    """Lay the heat of one method over `image` (h, w, 3)."""
+    explained = explainer.explain(
+        subject.preprocess(image), target, method, max_n=max_n, scoring=scoring, choice=choice
+    )
+    heat = _spread(subject, explained, image)
+    kind = subject.class_name(int(explained.target[0]))
+    return RenderedExplanation(
+        overlay_heatmap(image, heat, emphasized=emphasized),
+        kind,
+        _verdict(kind, explained),
+    )
+
+
+def render_comparison(
+    explainer: Explainer,
+    subject: ExplainableModel,
+    image: Image,
+    name: str,
+    target: int | None = None,
+    *,
+    max_n: int | None = None,
+    scoring: Scoring = "seed",
+    choice: MapRanking = "deviation",
+) -> RenderedExplanation:
+    """Draw the comparison of all methods on `image` (h, w, 3), called `name`."""
+    x = subject.preprocess(image)
+    found = {"guided-backprop": explainer.explain(x, target, "guided-backprop")}
+    for cam in CAMS:
+        found[cam] = explainer.explain(x, target, cam, max_n=max_n, scoring=scoring, choice=choice)
+        for product in REFINEMENTS:
+            found[f"{product}-{cam}"] = explainer.refine(found[cam], product, x)
+    one = found[DEFAULT_METHOD]
+    kind = subject.class_name(int(one.target[0]))
+    facts = [
+        name,
+        f"{kind} {one.score[0]:.3f}",
+        f"layer {one.layer}",
+        f"faster-score-cam: {explainer.map_count(max_n)} of {explainer.network.channels} maps",
+        f"chosen by {choice}, scoring {scoring}",
+    ]
+    sheet = comparison_sheet(
+        image,
+        {method: _spread(subject, explained, image) for method, explained in found.items()},
+        sobel_edges(x[0]),
+        facts,
+        {method: explained.notes[0] for method, explained in found.items() if explained.notes[0]},
+    )
+    return RenderedExplanation(sheet, kind, _verdict(kind, one))
+
+
+def _spread(subject: ExplainableModel, explained: CamResult, image: Image) -> Heatmap:
+    """Heat in the picture's own pixels; that of the input's size lies over the picture as it is."""
+    spread = subject.upsample if explained.method in CAMS else upsample
+    return spread(explained.heat[0], *image.shape[:2])
+
+
+def _verdict(kind: str, explained: CamResult) -> str:
+    note = explained.notes[0]
+    return f"{kind} {explained.score[0]:.3f}" + (f", no heat: {note}" if note else "")

@@ -1,0 +1,60 @@
+"""Heat on a picture. Pure: arrays in, a new picture out."""
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from monitor.records import Heatmap, Image
+
+
+def emphasize(heat: Heatmap, steepness: float = 50.0, middle: float = 0.5) -> Heatmap:
+    """Draw heat 0..1 apart around `middle`: 1 / (1 + exp(-steepness (heat - middle))), as the article does.
+
+    What is clearly below `middle` goes to 0 and what is clearly above to 1.
+    """
+    return np.asarray(1 / (1 + np.exp(-steepness * (heat - np.float32(middle)))), np.float32)
+
+
+def upsample(heat: Heatmap, height: int, width: int) -> Heatmap:
+    """Resize heat (rows, columns) to (height, width), bilinear between cell centres."""
+    if heat.shape == (height, width):
+        return heat
+    return np.asarray(cv2.resize(heat, (width, height), interpolation=cv2.INTER_LINEAR), np.float32)
+
+
+def overlay_heatmap(image: Image, heat: Heatmap, *, emphasized: bool = False, share: float = 0.5) -> Image:
+    """Lay heat over a picture (h, w, 3): blue for 0 through green to red for 1, mixed in by `share` 0..1.
+
+    Heat of another size is enlarged first.
+    """
+    large = upsample(heat, *image.shape[:2])
+    if emphasized:
+        large = emphasize(large)
+    colours = cv2.applyColorMap(_levels(large), cv2.COLORMAP_JET)
+    return np.asarray(cv2.addWeighted(colours, share, image, 1 - share, 0), np.uint8)
+
+
+def colorize(heat: NDArray[np.float32]) -> Image:
+    """Show heat (h, w) 0..1 by itself, black through red to white: fine structure stays visible."""
+    return np.asarray(cv2.applyColorMap(_levels(heat), cv2.COLORMAP_INFERNO), np.uint8)
+
+
+def _levels(heat: NDArray[np.float32]) -> NDArray[np.uint8]:
+    return np.asarray(np.rint(np.clip(heat, 0, 1) * 255), np.uint8)
+
+
+def sobel_edges(picture: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Edge strength of a picture (h, w, d) of any range: (h, w) float32, 0..1, zero where it has no edges.
+
+    The magnitude of the 3x3 Sobel gradient of the mean over the channels, dilated 5x5, scaled from its
+    minimum to its maximum. A shift or a positive factor of the picture changes nothing.
+    """
+    grey = picture.mean(axis=2, dtype=np.float32)
+    magnitude = np.hypot(
+        cv2.Sobel(grey, cv2.CV_32F, 1, 0, ksize=3), cv2.Sobel(grey, cv2.CV_32F, 0, 1, ksize=3)
+    )
+    wide = cv2.dilate(magnitude, np.ones((5, 5), np.uint8)).astype(np.float32)
+    low, high = wide.min(), wide.max()
+    if not high > low:
+        return np.zeros_like(wide)
+    return np.asarray((wide - low) / (high - low), np.float32)

@@ -1,0 +1,264 @@
+"""Open a Keras classifier: list its layers through nested models, choose one, tell what its head gives.
+
+A model is run here operation by operation, so that a layer inside a nested model can be watched and the
+head's activation left out without building a model or touching the user's.
+"""
+
+import difflib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import keras
+import tensorflow as tf
+from keras.src.models.functional import Functional
+
+from monitor.errors import UsageError
+
+Head = Literal["softmax", "sigmoid", "logits"]
+
+
+HEADS: tuple[Head, ...] = ("softmax", "sigmoid", "logits")
+
+
+_PASSTHROUGH = (keras.layers.Dropout, keras.layers.Flatten, keras.layers.Reshape, keras.layers.Identity)
+
+
+@dataclass(frozen=True, slots=True)
+class LayerInfo:
+    """An operation of a model: `path` names it through nested models, such as `resnet50/conv5_block3_out`."""
+
+    path: str
+    operation: Any
+    shape: tuple[int | None, ...]
+
+    @property
+    def is_spatial(self) -> bool:
+        """Whether it gives (b, fh, fw, c) with more than one position."""
+        return len(self.shape) == 4 and self.shape[1:3] != (1, 1)
+
+
+def iter_layers(model: Any, prefix: str = "") -> Iterator[LayerInfo]:
+    """Every operation of `model` in the order of computation; a nested model follows its own parts."""
+    for operation in _graph(model).operations:
+        if isinstance(operation, keras.layers.InputLayer):
+            continue
+        path = prefix + operation.name
+        if _is_traversable(operation):
+            yield from iter_layers(operation, path + "/")
+        output = operation.output
+        shape = tuple(output.shape) if hasattr(output, "shape") else ()
+        yield LayerInfo(path, operation, shape)
+
+
+def choose_layer(model: Any, name: str | None = None) -> LayerInfo:
+    """Find the layer to explain: the last one with spatial extent, or the one named.
+
+    `name` is a path, or a bare name where only one layer bears it. Raises `UsageError`, with the nearest
+    names where there is no such layer.
+    """
+    found = list(iter_layers(model))
+    if name is None:
+        maps = [place for place in found if place.is_spatial and not _is_traversable(place.operation)]
+        if not maps:
+            raise UsageError("the model has no layer with spatial extent (rows and columns) to explain")
+        return maps[-1]
+    named = [place for place in found if place.path == name]
+    named = named or [place for place in found if place.path.rsplit("/", 1)[-1] == name]
+    usable = [place.path for place in found if place.is_spatial]
+    if not named:
+        near = difflib.get_close_matches(name, usable, n=3, cutoff=0.4) or usable[-3:]
+        hint = f"; nearest are {', '.join(near)}" if near else ""
+        raise UsageError(f"the model has no layer {name!r}{hint}")
+    if len(named) > 1:
+        raise UsageError(f"several layers are called {name!r}: {', '.join(place.path for place in named)}")
+    if not named[0].is_spatial:
+        hint = f"; the last one that does is {usable[-1]}" if usable else ""
+        raise UsageError(
+            f"layer {name!r} gives {named[0].shape}, which has no rows and columns to explain{hint}"
+        )
+    return named[0]
+
+
+class InstrumentedModel:
+    """A classifier with one layer opened.
+
+    `classes` is the number of classes, `shape` the input's (h, w, d) with None where any size goes, `layer`
+    the path of the layer, `channels` the number of its maps, `head` what the output holds. One output unit
+    with a sigmoid, or one logit, counts as two classes: 0 where the unit is low, 1 where it is high.
+    """
+
+    def __init__(self, model: Any, layer: str | None = None, head: Head | None = None) -> None:
+        """Raises `UsageError` for a model that is no single-input, single-output image classifier.
+
+        `head` overrides what is recognised; it is needed where the last layers hide the activation.
+        """
+        _check(model)
+        self.model = model
+        self._place = choose_layer(model, layer)
+        self.layer = self._place.path
+        self.channels = int(self._place.shape[-1] or 0)
+        self.shape: tuple[int | None, ...] = tuple(model.inputs[0].shape[1:])
+        self._units = int(model.outputs[0].shape[-1])
+        operation = None if head is not None else _head_operation(model)
+        self.given_head = head
+        self._substitutes: dict[int, Callable[..., Any]] = {}
+        if operation is not None:
+            head, bare = _without_activation(operation)
+            self._substitutes[id(operation)] = bare
+        if head not in HEADS:
+            raise UsageError(f"the head {head!r} is none of {', '.join(HEADS)}")
+        self.head: Head = head
+        if self._units == 1 and head == "softmax":
+            raise UsageError("the model ends in a softmax over one unit, which is always 1")
+        self.classes = 2 if self._units == 1 else self._units
+
+    def substitute(self, substitutes: Mapping[int, Callable[..., Any]]) -> None:
+        """From now on call `substitutes[id(operation)]` in the place of an operation."""
+        self._substitutes.update(substitutes)
+
+    def forward(
+        self, x: tf.Tensor, on_activation: Callable[[tf.Tensor], None] | None = None
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Pass x (n, h, w, d) through in inference: the layer's output and logits (n, units), float32.
+
+        `watch` is called with the layer's output before the pass goes on, for a gradient tape.
+        """
+        seen: list[tf.Tensor] = []
+
+        def visit(operation: Any, output: tf.Tensor) -> None:
+            if operation is self._place.operation:
+                if on_activation is not None:
+                    on_activation(output)
+                seen.append(output)
+
+        output = tf.cast(_run_graph(self.model, x, self._substitutes, visit), tf.float32)
+        return seen[-1], self._to_logits(output)
+
+    def class_logits(self, logits: tf.Tensor) -> tf.Tensor:
+        """Give (n, classes) scores before softmax or sigmoid, the y^c that gradients are taken of."""
+        return tf.concat([-logits, logits], axis=-1) if self._units == 1 else logits
+
+    def probabilities(self, logits: tf.Tensor) -> tf.Tensor:
+        """Apply the one softmax or sigmoid: (n, classes), 0..1. A head of logits gets a softmax.
+
+        One unit gives (1 - p, p), p its sigmoid.
+        """
+        if self._units == 1:
+            return tf.concat([tf.sigmoid(-logits), tf.sigmoid(logits)], axis=-1)
+        return tf.sigmoid(logits) if self.head == "sigmoid" else tf.nn.softmax(logits)
+
+    def outputs(self, logits: tf.Tensor) -> tf.Tensor:
+        """Give the output as the model itself does, (n, classes): what scoring `seed` works on.
+
+        A single logit z gives (0, z), whose softmax is its sigmoid.
+        """
+        if self.head != "logits":
+            return self.probabilities(logits)
+        return tf.concat([tf.zeros_like(logits), logits], axis=-1) if self._units == 1 else logits
+
+    def _to_logits(self, output: tf.Tensor) -> tf.Tensor:
+        """Logits of an output whose activation could not be left out, because the caller named the head."""
+        if self.given_head == "softmax":
+            return tf.math.log(tf.maximum(output, 1e-30))
+        if self.given_head == "sigmoid":
+            inside = tf.clip_by_value(output, 1e-7, 1 - 1e-7)
+            return tf.math.log(inside) - tf.math.log1p(-inside)
+        return output
+
+
+def operations(model: Any) -> Iterator[Any]:
+    """Every operation, nested ones included."""
+    return (place.operation for place in iter_layers(model))
+
+
+def _run_graph(
+    model: Any,
+    x: Any,
+    substitutes: Mapping[int, Callable[..., Any]],
+    visit: Callable[[Any, Any], None],
+) -> Any:
+    """Compute `model` on x like Keras' own functional call, entering nested models."""
+
+    def stand_in(operation: Any) -> Callable[..., Any]:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            if _is_traversable(operation):
+                output = _run_graph(operation, args[0], substitutes, visit)
+            else:
+                if getattr(operation, "_call_has_training_arg", False):
+                    kwargs["training"] = False
+                output = substitutes.get(id(operation), operation)(*args, **kwargs)
+            visit(operation, output)
+            return output
+
+        return call
+
+    return _graph(model)._run_through_graph(x, operation_fn=stand_in)
+
+
+def _graph(model: Any) -> Any:
+    return model._functional if isinstance(model, keras.Sequential) else model
+
+
+def _is_traversable(operation: Any) -> bool:
+    """Whether it is a nested model made of a graph of layers, not one with a `call` of its own."""
+    if isinstance(operation, keras.Sequential):
+        return operation._functional is not None
+    return isinstance(operation, Functional) and type(operation).call is Functional.call
+
+
+def _check(model: Any) -> None:
+    if not isinstance(model, keras.Model):
+        raise UsageError(f"a Keras model is needed, not {type(model).__name__}")
+    if isinstance(model, keras.Sequential) and not model.built:
+        raise UsageError("the sequential model is not built yet: give it an Input layer or call it once")
+    if not _is_traversable(model):
+        raise UsageError(
+            "only functional and sequential models can be explained: a subclassed one hides its layers"
+        )
+    for what, tensors in (("inputs", model.inputs), ("outputs", model.outputs)):
+        if len(tensors) != 1:
+            raise UsageError(f"the model has {len(tensors)} {what}; an explanation needs one")
+    taken, given = tuple(model.inputs[0].shape), tuple(model.outputs[0].shape)
+    if len(taken) != 4:
+        raise UsageError(f"the model takes {taken}, not images (batch, rows, columns, channels)")
+    if len(given) != 2:
+        raise UsageError(f"the model gives {given}, not one score a class (batch, classes)")
+    if keras.config.image_data_format() != "channels_last":
+        raise UsageError("only models with channels last can be explained")
+
+
+def _head_operation(model: Any) -> Any:
+    """Find the operation that makes the scores, through nested models and layers that only pass on."""
+    operation = _graph(model).outputs[0]._keras_history.operation
+    while isinstance(operation, _PASSTHROUGH) or (
+        isinstance(operation, keras.layers.Activation) and operation.activation is keras.activations.linear
+    ):
+        operation = operation.input._keras_history.operation
+    return _head_operation(operation) if _is_traversable(operation) else operation
+
+
+def _without_activation(operation: Any) -> tuple[Head, Callable[..., Any]]:
+    """Tell the head's kind, and give the operation without its activation."""
+    if isinstance(operation, keras.layers.Softmax):
+        return "softmax", lambda x: x
+    activation = getattr(operation, "activation", None)
+    kinds: dict[Any, Head] = {
+        keras.activations.softmax: "softmax",
+        keras.activations.sigmoid: "sigmoid",
+        keras.activations.linear: "logits",
+    }
+    kind = kinds.get(activation) if activation is not None else None
+    if kind is None:
+        raise UsageError(
+            f"cannot tell what the model's last layer {operation.name!r} gives; "
+            "say head='softmax', 'sigmoid' or 'logits'"
+        )
+    if isinstance(operation, keras.layers.Activation):
+        return kind, lambda x: x
+    if kind == "logits":
+        return kind, operation
+    linear = type(operation).from_config({**operation.get_config(), "activation": "linear"})
+    linear.build(operation.input.shape)
+    linear.set_weights(operation.get_weights())
+    return kind, linear

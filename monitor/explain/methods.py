@@ -1,0 +1,118 @@
+"""What is traced for each family of methods: from a batch to heat, class and score, all in TensorFlow."""
+
+from collections.abc import Callable
+from typing import Literal
+
+import tensorflow as tf
+
+from monitor.explain.gradients import guided_gradients, saliency
+from monitor.explain.instrumented import InstrumentedModel
+from monitor.explain.score_cam import Scoring, all_finite, map_std, scale_heat, score_cam
+
+MapRanking = Literal["deviation", "gradient"]
+
+
+CHOICES: tuple[MapRanking, ...] = ("deviation", "gradient")
+
+
+HeatmapFunction = Callable[
+    [tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]
+]
+"""(x, wanted) to heat (b, rows, columns), strength (b,), classes (b,), logits and activations."""
+
+
+TracedOutput = tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]
+"""Heat (b, rows, columns), strength (b,), classes (b,), score (b,) and whether all was finite (b,)."""
+
+
+def with_class_score(
+    network: InstrumentedModel, heat_of: HeatmapFunction
+) -> Callable[[tf.Tensor, tf.Tensor], TracedOutput]:
+    """Complete `heat_of` with the class's probability; heat is zero where something is not finite."""
+
+    def run(x: tf.Tensor, wanted: tf.Tensor) -> TracedOutput:
+        heat, strength, classes, logits, activations = heat_of(x, wanted)
+        score = tf.gather(network.probabilities(logits), classes, batch_dims=1)
+        # A ReLU can turn NaN into 0, so what goes in is looked at as well as what comes out.
+        finite = tf.math.is_finite(score) & all_finite(x) & all_finite(activations)
+        heat = tf.where(finite[:, None, None], heat, 0.0)
+        return heat, tf.where(finite, strength, 0.0), classes, score, finite
+
+    return run
+
+
+def gradient_cam(
+    network: InstrumentedModel, cam: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+) -> HeatmapFunction:
+    """Heat of `cam`, which maps activations and their gradients to heat."""
+
+    def heat_of(x: tf.Tensor, wanted: tf.Tensor) -> TracedOutput:
+        activations, logits, classes, gradients = _with_gradients(network, x, wanted)
+        return *scale_heat(cam(activations, gradients)), classes, logits, activations
+
+    return heat_of
+
+
+def score_based_cam(
+    network: InstrumentedModel,
+    *,
+    max_n: int | None,
+    scoring: Scoring,
+    choice: MapRanking,
+    chunk: int | None,
+    background: tf.Tensor | None,
+) -> HeatmapFunction:
+    """Heat of Score-CAM from the `max_n` maps foremost in `choice`, or from all."""
+    values = network.outputs if scoring == "seed" else network.probabilities
+
+    def heat_of(x: tf.Tensor, wanted: tf.Tensor) -> TracedOutput:
+        if choice == "gradient" and max_n is not None:
+            activations, logits, classes, gradients = _with_gradients(network, x, wanted)
+            rank = map_std(activations) * tf.reduce_mean(gradients, axis=[1, 2])
+        else:
+            activations, logits = network.forward(x)
+            classes, rank = _classes(network, logits, wanted), None
+        heat, strength = score_cam(
+            lambda masked: values(network.forward(masked)[1]),
+            x,
+            activations,
+            classes,
+            max_n=max_n,
+            scoring=scoring,
+            chunk=chunk,
+            rank=rank,
+            background=background if scoring == "paper" else None,
+        )
+        return heat, strength, classes, logits, activations
+
+    return heat_of
+
+
+def guided_backprop(network: InstrumentedModel, guided: InstrumentedModel) -> HeatmapFunction:
+    """Heat of guided backpropagation, of the input's size; `guided` is the copy with guided ReLUs."""
+
+    def heat_of(x: tf.Tensor, wanted: tf.Tensor) -> TracedOutput:
+        activations, logits = network.forward(x)
+        classes = _classes(network, logits, wanted)
+        fine = saliency(guided_gradients(guided, x, classes))
+        return *scale_heat(fine), classes, logits, activations
+
+    return heat_of
+
+
+def _with_gradients(
+    network: InstrumentedModel, x: tf.Tensor, wanted: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Activations, logits, classes, and the gradient of the classes' scores by the activations, float32."""
+    with tf.GradientTape(watch_accessed_variables=False) as tape:
+        activations, logits = network.forward(x, tape.watch)
+        classes = _classes(network, logits, wanted)
+        score = tf.gather(network.class_logits(logits), classes, batch_dims=1)
+    gradients = tf.cast(tape.gradient(score, activations), tf.float32)
+    return tf.cast(activations, tf.float32), logits, classes, gradients
+
+
+def _classes(network: InstrumentedModel, logits: tf.Tensor, wanted: tf.Tensor) -> tf.Tensor:
+    """Class of each image: the one wanted, or the predicted where that is -1."""
+    predicted = tf.argmax(network.class_logits(logits), axis=-1, output_type=tf.int32)
+    return tf.where(wanted < 0, predicted, wanted)

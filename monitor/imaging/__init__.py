@@ -1,0 +1,1 @@
+"""Pure work on images: geometry, regions, annotation, JPEG and files."""

@@ -1,0 +1,122 @@
+"""Where things are: parts of the frame, the network's input, and cells of the heat map.
+
+Three grids lie over one part of the frame. The frame's own pixels; the network's input, to which that part
+was resized with pixel *edges* falling on each other (OpenCV's convention, so the left edge of the box is the
+left edge of the input); and the heat's cells, each looking at one place of the input. Pixel centres are at
+whole numbers in all of them.
+"""
+
+from dataclasses import dataclass
+from fractions import Fraction
+from math import floor
+from typing import TypeVar
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from monitor.errors import UsageError
+from monitor.records import Box, Image
+
+Coordinates = TypeVar("Coordinates", float, NDArray[np.float64])
+"""One place on an axis, or many."""
+
+
+def tile_boxes(
+    width: int,
+    height: int,
+    *,
+    roi: Box | None = None,
+    tiles: tuple[int, int] = (1, 1),
+    overlap: float = 0.0,
+) -> tuple[Box, ...]:
+    """The parts of a `width` x `height` frame that are shown to the network, row by row.
+
+    `tiles` is (rows, columns) over the region of interest `roi` (default: the whole frame); `overlap`,
+    0..0.5, is the share of a tile that it has in common with the next. The parts cover the region exactly:
+    the first begins and the last ends at its border, without overlap each pixel is in one part, and their
+    sizes differ by a pixel at most.
+
+    Raises UsageError where the region does not lie in the frame or has fewer pixels than tiles.
+    """
+    area = roi or Box(0, 0, width, height)
+    inside = 0 <= area.left < area.right <= width and 0 <= area.top < area.bottom <= height
+    if not inside:
+        raise UsageError(
+            f"the region of interest, {area.width}x{area.height} at ({area.left}, {area.top}), "
+            f"does not lie within the camera's {width}x{height} frame"
+        )
+    rows, columns = tiles
+    if not (1 <= rows <= area.height and 1 <= columns <= area.width):
+        raise UsageError(f"{rows}x{columns} tiles do not fit {area.width}x{area.height} pixels")
+    if not 0 <= overlap <= 0.5:
+        raise UsageError(f"tiles can overlap by 0 to 0.5 of their size, not by {overlap:g}")
+    return tuple(
+        Box(left, top, right, bottom)
+        for top, bottom in _split(area.top, area.bottom, rows, overlap)
+        for left, right in _split(area.left, area.right, columns, overlap)
+    )
+
+
+def _split(start: int, stop: int, parts: int, overlap: float) -> list[tuple[int, int]]:
+    # Fractions, so that the end of one part and the start of the next round alike.
+    share = Fraction(overlap)
+    size = (stop - start) / (parts - (parts - 1) * share)
+    step = size * (1 - share)
+    half = Fraction(
+        1, 2
+    )  # rounded up always: round() would send halves both ways, and sizes two pixels apart
+    return [(start + floor(i * step + half), start + floor(i * step + size + half)) for i in range(parts)]
+
+
+@dataclass(frozen=True, slots=True)
+class AxisMapping:
+    """One axis of one part of the frame, in all three grids.
+
+    `start`..`stop` (not included) are the frame's pixels, `size` the network input's pixels, `cells` the
+    heat's cells, and `offset` is the input pixel that cell 0 looks at. Resizing the heat as if it were a
+    picture would put it at (size / cells - 1) / 2. Padding and strides of ResNet50 put it at 0, but its
+    trained filters lean right and down: labelled defects of DAGM's Class1 lie where plain resizing says.
+    """
+
+    start: int
+    stop: int
+    size: int
+    cells: int
+    offset: float
+
+    def frame_to_input(self, pixel: Coordinates) -> Coordinates:
+        """The place in the network's input that shows the frame's `pixel`."""
+        return (pixel - self.start + 0.5) * self.size / (self.stop - self.start) - 0.5
+
+    def input_to_frame(self, place: Coordinates) -> Coordinates:
+        """The frame's pixel that `place` of the network's input shows: the inverse of `input_at`."""
+        return (place + 0.5) * (self.stop - self.start) / self.size - 0.5 + self.start
+
+    def frame_to_cell(self, pixel: Coordinates) -> Coordinates:
+        """The cell, a fraction between two, that looks at the frame's `pixel`."""
+        return (self.frame_to_input(pixel) - self.offset) * self.cells / self.size
+
+    def cell_to_frame(self, cell: Coordinates) -> Coordinates:
+        """The frame's pixel that `cell` looks at: the inverse of `cell_at`."""
+        return self.input_to_frame(cell * self.size / self.cells + self.offset)
+
+    def interpolation_weights(self) -> NDArray[np.float32]:
+        """The share of each cell in a pixel, (stop - start, cells): linear between cells, constant beyond."""
+        pixels = np.arange(self.start, self.stop, dtype=np.float64)
+        at = np.clip(self.frame_to_cell(pixels), 0, self.cells - 1)
+        near: NDArray[np.float64] = 1 - np.abs(at[:, None] - np.arange(self.cells))
+        return np.maximum(near, 0).astype(np.float32)
+
+
+def resize_to_input(image: Image, size: tuple[int, int]) -> Image:
+    """Resize `image` (h, w, 3) uint8 to `size`, (height, width), as the network was trained to see it.
+
+    Where it shrinks, every pixel is the mean of those it covers (`cv2.INTER_AREA`); where it grows, bilinear.
+    """
+    height, width = size
+    if image.shape[:2] == size:
+        return image
+    shrinks = image.shape[0] >= height and image.shape[1] >= width
+    method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(image, (width, height), interpolation=method), np.uint8)

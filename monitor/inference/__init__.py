@@ -1,0 +1,1 @@
+"""A model version made ready on a device: classification and explanation of network inputs."""

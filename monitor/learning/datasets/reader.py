@@ -1,0 +1,120 @@
+"""From folders and names of classes, as a user gives them, to samples."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from monitor.errors import DataError
+from monitor.learning.datasets.dagm import (
+    is_competition_class,
+    is_development_class,
+    read_competition_class,
+    read_development_class,
+)
+from monitor.learning.datasets.folders import FolderLayout, is_folder_class, read_folder_class
+from monitor.learning.datasets.sample import Sample, Split
+from monitor.learning.datasets.split import stratified_split
+
+
+def read_samples(
+    roots: Sequence[Path],
+    classes: Sequence[str] = (),
+    *,
+    split: Split | None = None,
+    layout: FolderLayout = FolderLayout(),  # noqa: B008 (frozen)
+    test_share: float = 0.0,
+    seed: int = 0,
+) -> list[Sample]:
+    """Find every class of surface under `roots` (those named in `classes`, or all) and read its samples.
+
+    A root may also be a class itself, in the layout of folders. `split` keeps that part only. Data that come
+    undivided are all `Train`, unless `test_share` (0..1) sets a part aside as `Test`, by `seed` and file
+    names alone. Raises `DataError` for a root or class that is not there, is there twice, or lacks good or
+    defective pictures.
+    """
+    samples: list[Sample] = []
+    for folder in _class_folders(roots, classes, layout):
+        found = _read_class(folder, layout)
+        if any(sample.split is None for sample in found):
+            found = _divided(found, test_share, seed)
+        if split is not None:
+            found = [sample for sample in found if sample.split == split]
+        _refuse_one_sided(found, folder, split)
+        samples += found
+    return samples
+
+
+def _class_folders(roots: Sequence[Path], classes: Sequence[str], layout: FolderLayout) -> list[Path]:
+    twice = [name for name, count in Counter(classes).items() if count > 1]
+    if twice:
+        raise DataError(f"class {twice[0]} is named twice")
+    found: list[Path] = []
+    for root in roots:
+        if not root.is_dir():
+            raise DataError(f"the data folder {root} does not exist")
+        if _is_class(root, layout):
+            found.append(root.resolve())
+        else:
+            found += sorted(path for path in root.iterdir() if path.is_dir() and _is_class(path, layout))
+    known = Counter(folder.name for folder in found)
+    wanted = [folder for folder in found if not classes or folder.name in classes]
+    repeated = [folder.name for folder in wanted if known[folder.name] > 1]
+    if repeated:
+        places = " and ".join(str(folder) for folder in found if folder.name == repeated[0])
+        raise DataError(f"two classes are named {repeated[0]}: {places}")
+    for name in classes:
+        if name not in known:
+            where = ", ".join(str(root) for root in roots)
+            raise DataError(
+                f"no class {name} in {where}: {_there(known)} (a class is a folder with Train/Label or "
+                f"Test/Label in it, one with ..._def beside it, or one with {layout.good}/ in it)"
+            )
+    if not wanted:
+        raise DataError(
+            f"no class of surface in {', '.join(str(root) for root in roots)}: expected ClassN/Train/Label, "
+            f"ClassN beside ClassN_def, or {layout.good}/ beside folders of defects"
+        )
+    return wanted
+
+
+def _there(known: Counter[str]) -> str:
+    return f"there are {', '.join(sorted(known))}" if known else "there is none"
+
+
+def _is_class(folder: Path, layout: FolderLayout) -> bool:
+    return (
+        is_competition_class(folder) or is_development_class(folder) or is_folder_class(folder, layout)
+    ) and not folder.name.startswith(".")
+
+
+def _read_class(folder: Path, layout: FolderLayout) -> list[Sample]:
+    try:
+        if is_competition_class(folder):
+            return read_competition_class(folder)
+        if is_development_class(folder):
+            return read_development_class(folder)
+        return read_folder_class(folder, layout)
+    except OSError as error:
+        raise DataError(f"the class {folder} cannot be read: {error}") from error
+
+
+def _divided(samples: list[Sample], test_share: float, seed: int) -> list[Sample]:
+    if test_share == 0:
+        return [replace(sample, split="Train") for sample in samples]
+    train, test = stratified_split(samples, test_share, seed)
+    return [replace(sample, split="Train") for sample in train] + [
+        replace(sample, split="Test") for sample in test
+    ]
+
+
+def _refuse_one_sided(samples: Sequence[Sample], folder: Path, split: Split | None) -> None:
+    part = f"'s {split} part" if split else ""
+    if not samples:
+        hint = "; --test-share sets a part of undivided data aside" if split == "Test" else ""
+        raise DataError(f"class {folder}{part} is empty{hint}")
+    defective = sum(sample.defective for sample in samples)
+    if defective == 0:
+        raise DataError(f"class {folder}{part} has no defective picture")
+    if defective == len(samples):
+        raise DataError(f"class {folder}{part} has no good picture")

@@ -1,0 +1,1 @@
+"""Trains a network on labelled images and writes a model bundle."""

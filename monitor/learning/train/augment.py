@@ -1,0 +1,162 @@
+"""What cameras, light and mounting do to a picture, at random, so that the network learns not to mind.
+
+Geometry moves picture and mask alike; the rest changes the picture only, in the order of a camera: optics,
+sensor, coding.
+"""
+
+from functools import cache
+from statistics import NormalDist
+from typing import TypeVar
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from monitor.learning.evaluate.corruptions import h264
+from monitor.records import Image
+
+Mask = NDArray[np.bool_]
+
+
+Random = np.random.Generator
+
+
+Pixels = TypeVar("Pixels", Image, Mask)
+
+
+MIN_VISIBLE = 0.9
+"""Least share of a defect's pixels that must stay in view, or the label would no longer be true."""
+
+
+def augment(image: Image, mask: Mask | None, random: Random) -> tuple[Image, Mask | None]:
+    """A changed copy of `image` (h, w, 3) uint8 and `mask` (h, w) bool, of the same size.
+
+    A quarter turn is only taken where the picture is square. Without a mask (None) a defect may lie anywhere,
+    so the picture is not enlarged.
+    """
+    image, mask = _flip(image, mask, random)
+    image, mask = _warp(image, mask, random)
+    return _camera_effects(image, random), mask
+
+
+def cutout(
+    image: Image, mask: Mask, colour: tuple[float, float, float], random: Random
+) -> tuple[Image, Mask]:
+    """One place of `image` (h, w, 3), fading into `colour`, and what is left of the defect's `mask` (h, w).
+
+    So a network sees the masked inputs of Score-CAM; one that has never seen such weighs them at random. Of a
+    defective picture it shows either the defect, or a place with the defect out of sight: then it is good.
+    """
+    height, width = mask.shape
+    side = min(height, width)
+    if mask.any() and random.random() < 0.5:
+        shown = mask.astype(np.float32)
+        left = mask
+    else:
+        shown = np.zeros((height, width), np.float32)
+        axes = random.uniform(0.06, 0.25, 2) * side
+        centre = random.uniform(0, 1, 2) * (width, height)
+        angle = float(random.uniform(0, 180))
+        cv2.ellipse(shown, (centre.tolist(), (2 * axes).tolist(), angle), 1.0, -1)
+        left = np.zeros_like(mask)
+    shown = _faded(shown, side * random.uniform(0.01, 0.05))
+    if mask.any() and left is not mask:
+        shown *= 1 - np.minimum(2 * _faded(mask.astype(np.float32), side * 0.02), 1)
+    weight = shown[..., None]
+    return _uint8(np.rint(image * weight + np.asarray(colour, np.float32) * (1 - weight))), left
+
+
+def _faded(shape: NDArray[np.float32], sigma: float) -> NDArray[np.float32]:
+    soft = np.asarray(cv2.GaussianBlur(shape, (0, 0), sigma), np.float32)
+    return soft / max(float(soft.max()), 1e-6)
+
+
+def _flip(image: Image, mask: Mask | None, random: Random) -> tuple[Image, Mask | None]:
+    square = image.shape[0] == image.shape[1]
+    turns = int(random.integers(4)) if square else 2 * int(random.integers(2))
+    mirrored = random.random() < 0.5
+
+    return _turn(image, turns, mirrored), None if mask is None else _turn(mask, turns, mirrored)
+
+
+def _turn(pixels: Pixels, turns: int, mirrored: bool) -> Pixels:
+    turned = np.rot90(pixels, turns)
+    return np.ascontiguousarray(turned[:, ::-1] if mirrored else turned, pixels.dtype)
+
+
+def _warp(image: Image, mask: Mask | None, random: Random) -> tuple[Image, Mask | None]:
+    """Rotated by up to 10°, scaled by 0.8..1.25 and shifted a little, the outside mirrored in."""
+    height, width = image.shape[:2]
+    centre = ((width - 1) / 2, (height - 1) / 2)
+    largest = 1.25 if mask is not None else 1.0
+    for _ in range(4):
+        scale = float(np.exp(random.uniform(np.log(0.8), np.log(largest))))
+        matrix = np.asarray(cv2.getRotationMatrix2D(centre, random.uniform(-10, 10), scale), np.float64)
+        slack = 0.05 + max(0.0, scale - 1) / 2
+        matrix[:, 2] += random.uniform(-slack, slack, 2) * np.array([width, height])
+        moved = None if mask is None else _warped_mask(mask, matrix)
+        if mask is None or moved is None or moved.sum() >= MIN_VISIBLE * scale**2 * mask.sum():
+            warped = cv2.warpAffine(
+                image, matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101
+            )
+            return np.asarray(warped, np.uint8), moved
+    return image, mask
+
+
+def _warped_mask(mask: Mask, matrix: NDArray[np.float64]) -> Mask:
+    if not mask.any():
+        return mask
+    size = (mask.shape[1], mask.shape[0])
+    # Mirrored like the picture: a defect seen in the mirror is a defect.
+    warped = cv2.warpAffine(
+        mask.astype(np.uint8), matrix, size, flags=cv2.INTER_NEAREST, borderMode=cv2.BORDER_REFLECT_101
+    )
+    return np.asarray(warped > 0)
+
+
+def _camera_effects(image: Image, random: Random) -> Image:
+    side = min(image.shape[:2])
+    if random.random() < 0.35:
+        image = _uint8(cv2.GaussianBlur(image, (0, 0), max(0.3, random.uniform(0.001, 0.005) * side)))
+    if random.random() < 0.8:
+        image = _exposed(image, brightness=random.uniform(0.7, 1.35), contrast=random.uniform(0.7, 1.35))
+    if random.random() < 0.4:
+        image = _noisy(image, sigma=random.uniform(2, 14), random=random)
+    coding = random.random()
+    if coding < 0.25:
+        image = _jpeg(image, quality=int(random.integers(20, 95)))
+    elif coding < 0.5:
+        # What an encoder short of bits leaves out in places looks much like a smooth defect.
+        image = h264(image, bits_per_pixel=float(np.exp(random.uniform(np.log(0.6), np.log(3)))))
+    return image
+
+
+def _exposed(image: Image, brightness: float, contrast: float) -> Image:
+    mean = cv2.mean(image)[0]
+    values = np.arange(256, dtype=np.float32)
+    curve = np.clip(((values - mean) * contrast + mean) * brightness, 0, 255)
+    return _uint8(cv2.LUT(image, np.rint(curve).astype(np.uint8)))
+
+
+def _noisy(image: Image, sigma: float, random: Random) -> Image:
+    # A table of the normal distribution, indexed by random bytes: ten times as fast as drawing it.
+    grains = np.rint(sigma * _normal_quantiles()).astype(np.int16)
+    height, width = image.shape[:2]
+    noise = grains[np.frombuffer(random.bytes(height * width), np.uint8)].reshape(height, width, 1)
+    return _uint8(np.clip(image + noise, 0, 255))
+
+
+def _jpeg(image: Image, quality: int) -> Image:
+    _, coded = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    return _uint8(cv2.imdecode(coded, cv2.IMREAD_COLOR))
+
+
+def _uint8(pixels: object) -> Image:
+    return np.asarray(pixels, np.uint8)
+
+
+@cache
+def _normal_quantiles() -> NDArray[np.float64]:
+    """256 quantiles of the normal distribution, equally likely, of unit variance."""
+    quantiles = np.array([NormalDist().inv_cdf((index + 0.5) / 256) for index in range(256)])
+    return np.asarray(quantiles / quantiles.std(), np.float64)

@@ -1,1 +1,0 @@
-"""From heat to boxes in the pixels of the camera's own frame."""

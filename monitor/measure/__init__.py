@@ -1,1 +1,0 @@
-"""Metrics of every stage and health, over HTTP."""

@@ -1,0 +1,244 @@
+"""A model bundle: a folder with the Keras file, its card, what is familiar to it, and reference pictures."""
+
+import hashlib
+import io
+import json
+import os
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile, ZipFile
+
+import cv2
+import numpy as np
+
+from monitor.errors import ModelError
+from monitor.models.card import CARD_NAME, BundleFile, ModelCard, ReferenceFile, read_card, write_card
+from monitor.models.novelty import NoveltyDetector
+from monitor.records import Image
+
+_ALLOWED_MODULES = (
+    "keras",
+    "keras.layers",
+    "keras.initializers",
+    "keras.src.models.functional",
+    "keras.models",
+)
+"""Modules whose classes a model file may name; Keras would import any other."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ReferenceImage:
+    """A picture (h, w, 3) uint8 of the network's size, and its score in single precision, 0..1."""
+
+    picture: Image
+    score: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ModelBundle:
+    """A bundle whose files are what its card says they are. The network itself is not loaded yet.
+
+    `references` is empty in bundles written before there were any.
+    """
+
+    path: Path
+    card: ModelCard
+    familiarity: NoveltyDetector | None
+    references: tuple[ReferenceImage, ...] = ()
+
+    def keras_model(self) -> Any:
+        """Load the network (a `keras.Model`); nothing in the file is run. Raises `ModelError`."""
+        path = self.path / self.card.model.file
+        content = _read_verified(self.path, self.card.model)
+        _reject_foreign_code(path, content)
+        import keras  # noqa: PLC0415 (seconds that reading a card should not cost)
+
+        # Keras reads by name; a private copy of the checked bytes cannot change under it.
+        with tempfile.NamedTemporaryFile(suffix=".keras") as private:
+            private.write(content)
+            private.flush()
+            try:
+                model = keras.saving.load_model(private.name, compile=False, safe_mode=True)
+            except Exception as error:  # whatever a broken file makes Keras raise
+                raise ModelError(f"the model file {path} cannot be loaded: {_first_line(error)}") from error
+        return _verify_architecture(model, self.card, path)
+
+
+def load_bundle(path: Path) -> ModelBundle:
+    """Read the bundle in folder `path` and check the hashes of its files; raises `ModelError`."""
+    card = read_card(path)
+    _read_verified(path, card.model)
+    familiarity = None
+    if card.familiarity is not None:
+        familiarity = NoveltyDetector.from_bytes(_read_verified(path, card.familiarity))
+    references = tuple(_reference(path, card, wanted) for wanted in card.references)
+    return ModelBundle(path, card, familiarity, references)
+
+
+def save_bundle(
+    path: Path,
+    model: Any,
+    card: ModelCard,
+    familiarity: NoveltyDetector | None,
+    references: Sequence[ReferenceImage] = (),
+) -> ModelBundle:
+    """Write `model` (a `keras.Model`) as a bundle into folder `path`, made where missing.
+
+    The files' names and hashes in `card` are replaced by those written. An earlier bundle there stays whole
+    until the new one is: files are named by their content and written first, the card replaces the old
+    one last and at once. Raises `ModelError` where the folder cannot be written.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=path, prefix=".writing-") as scratch:
+            staged = Path(scratch) / "model.keras"
+            model.save(staged)
+            model_file = _write_hashed(path, "model", ".keras", staged.read_bytes())
+            familiarity_file = None
+            if familiarity is not None:
+                familiarity_file = _write_hashed(path, "familiarity", ".npz", familiarity.to_bytes())
+            files = _store_references(path, references)
+            card = card.model_copy(
+                update={"model": model_file, "familiarity": familiarity_file, "references": files}
+            )
+            _replace_card(path, card, Path(scratch))
+        _remove_leftovers(path, card)
+    except OSError as error:
+        raise ModelError(f"the model cannot be written to {path}: {error.strerror or error}") from error
+    return ModelBundle(path, card, familiarity, tuple(references))
+
+
+def save_references(bundle: ModelBundle, references: Sequence[ReferenceImage]) -> ModelBundle:
+    """Give the bundle other reference pictures; the network's file stays. Raises `ModelError`."""
+    path = bundle.path
+    try:
+        with tempfile.TemporaryDirectory(dir=path, prefix=".writing-") as scratch:
+            card = bundle.card.model_copy(update={"references": _store_references(path, references)})
+            _replace_card(path, card, Path(scratch))
+        _remove_leftovers(path, card)
+    except OSError as error:
+        raise ModelError(f"the model cannot be written to {path}: {error.strerror or error}") from error
+    return ModelBundle(path, card, bundle.familiarity, tuple(references))
+
+
+def _replace_card(path: Path, card: ModelCard, scratch: Path) -> None:
+    _write(scratch / CARD_NAME, write_card(card).encode())
+    (scratch / CARD_NAME).replace(path / CARD_NAME)
+    _sync_folder(path)
+
+
+def _store_references(path: Path, references: Sequence[ReferenceImage]) -> tuple[ReferenceFile, ...]:
+    files = []
+    for reference in references:
+        picture = reference.picture
+        grey = bool((picture == picture[..., :1]).all())
+        _, encoded = cv2.imencode(".png", picture[..., 0] if grey else picture)
+        stored = _write_hashed(path, "reference", ".png", encoded.tobytes())
+        files.append(ReferenceFile(file=stored.file, sha256=stored.sha256, score=reference.score))
+    return tuple(files)
+
+
+def _reference(folder: Path, card: ModelCard, wanted: ReferenceFile) -> ReferenceImage:
+    content = np.frombuffer(_read_verified(folder, wanted), np.uint8)
+    picture = cv2.imdecode(content, cv2.IMREAD_COLOR_BGR) if content.size else None
+    if picture is None or picture.shape != (*card.input_size, 3):
+        raise ModelError(
+            f"{folder / wanted.file} is no picture of the network's size, as a reference must be"
+        )
+    return ReferenceImage(np.asarray(picture, np.uint8), wanted.score)
+
+
+def _write_hashed(folder: Path, stem: str, suffix: str, content: bytes) -> BundleFile:
+    digest = hashlib.sha256(content).hexdigest()
+    name = f"{stem}-{digest[:12]}{suffix}"
+    _write(folder / f".{name}", content)
+    (folder / f".{name}").replace(folder / name)
+    return BundleFile(file=name, sha256=digest)
+
+
+def _write(path: Path, content: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _remove_leftovers(folder: Path, card: ModelCard) -> None:
+    """Delete the files of earlier bundles, and those of a write that was cut short."""
+    kept = {card.model.file, card.familiarity.file if card.familiarity else None}
+    kept |= {reference.file for reference in card.references}
+    for pattern in ("model-*.keras", "familiarity-*.npz", "reference-*.png"):
+        for path in (*folder.glob(pattern), *folder.glob(f".{pattern}")):
+            if path.name not in kept:
+                path.unlink()
+
+
+def _read_verified(folder: Path, wanted: BundleFile) -> bytes:
+    path = folder / wanted.file
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError as error:
+        raise ModelError(f"the model at {folder} is incomplete: {path} does not exist") from error
+    except OSError as error:
+        raise ModelError(f"the model file {path} cannot be read: {error.strerror}") from error
+    if hashlib.sha256(content).hexdigest() != wanted.sha256:
+        raise ModelError(f"{path} is not the file its card names (SHA-256 differs): altered or damaged")
+    return content
+
+
+def _reject_foreign_code(path: Path, content: bytes) -> None:
+    """Raise unless the network in `content` is made of Keras' own layers alone, without code inside."""
+    try:
+        with ZipFile(io.BytesIO(content)) as archive:
+            config = json.loads(archive.read("config.json"))
+    except (
+        BadZipFile,
+        KeyError,
+        ValueError,
+        OSError,
+        EOFError,
+        NotImplementedError,
+        RecursionError,
+    ) as error:
+        raise ModelError(f"{path} is not a Keras model file: {_first_line(error)}") from error
+    pending = [config]
+    while pending:
+        part = pending.pop()
+        if isinstance(part, list):
+            pending += part
+        elif isinstance(part, dict):
+            pending += part.values()
+            module = part.get("module")
+            if part.get("class_name") == "Lambda" or (
+                "module" in part and module not in (*_ALLOWED_MODULES, None)
+            ):
+                named = f"{module}.{part.get('class_name')}"
+                raise ModelError(f"{path} is refused: it asks to run code of its own ({named})")
+
+
+def _verify_architecture(model: Any, card: ModelCard, path: Path) -> Any:
+    """`model`, if it has the input, the outputs and the layer that its card tells of."""
+    wanted = (None, card.input_height, card.input_width, 3), (None, len(card.classes))
+    if (model.input_shape, model.output_shape) != wanted:
+        raise ModelError(
+            f"{path} does not fit its card: it maps {model.input_shape} to {model.output_shape}, "
+            f"the card says {wanted[0]} to {wanted[1]}"
+        )
+    if card.cam_layer not in {layer.name for layer in model.layers}:
+        raise ModelError(f"{path} does not fit its card: it has no layer {card.cam_layer}")
+    return model
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -1,0 +1,139 @@
+"""A model's card: what one must know to run it, judge it and train it again."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from monitor.errors import ModelError
+
+CARD_NAME = "card.json"
+
+
+CARD_FORMAT = 1
+
+
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+
+
+FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+
+
+class _CardSection(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Preprocessing(_CardSection):
+    """How a uint8 picture becomes the network's input: `(value * scale - mean) / deviation`."""
+
+    resize: Literal["area"] = Field(
+        default="area", description="how a larger picture is shrunk to the input's size"
+    )
+    channel_order: Literal["bgr", "rgb"] = Field(description="the order that `mean` and the network expect")
+    scale: float = Field(default=1.0, gt=0, description="multiplied first")
+    mean: tuple[float, float, float] = Field(description="subtracted after scaling, per channel")
+    deviation: tuple[float, float, float] = Field(
+        default=(1.0, 1.0, 1.0), description="divided by last, per channel"
+    )
+
+
+class RegionDefaults(_CardSection):
+    """How heat becomes regions unless the settings say otherwise: what measured best for this model."""
+
+    scoring: Literal["seed", "paper"] = "seed"
+    max_n: int = Field(default=10, ge=1, description="how many maps are weighed")
+    threshold: Share = Field(
+        default=0.5, description="heat from which a place counts, as a share of the peak"
+    )
+
+
+class TrainingInfo(_CardSection):
+    """What the model learnt from, and the command that does it again."""
+
+    command: str
+    recipe: str
+    init: str = Field(description="where the weights came from at the start")
+    seed: int
+    data: tuple[str, ...] = Field(description="each class of pictures: where from and how many")
+    epochs: int
+    kept_epoch: int = Field(description="the epoch, counted from 1, whose weights these are")
+    versions: dict[str, str] = Field(description="of the packages that decide the result")
+
+
+class BundleFile(_CardSection):
+    """A file of the bundle, and what it must hash to."""
+
+    file: FileName
+    sha256: Sha256
+
+
+class ReferenceFile(BundleFile):
+    """A picture of the network's own size, and what the network says of it in single precision."""
+
+    score: Share
+
+
+class ModelCard(_CardSection):
+    """The card, version 1."""
+
+    format: Literal[1] = 1
+    name: str = Field(min_length=1)
+    classes: tuple[str, ...] = Field(min_length=2, description="in the order of the network's outputs")
+    defect_class: int = Field(ge=0, description="index in `classes` of the one whose score is judged")
+    input_height: int = Field(gt=0)
+    input_width: int = Field(gt=0)
+    preprocessing: Preprocessing
+    cam_layer: str = Field(description="the layer that explanations look at")
+    cell_offset: tuple[float, float] = Field(
+        description="(x, y) of the input pixel that cell (0, 0) of `cam_layer` looks at"
+    )
+    threshold: Share = Field(description="the score from which a picture counts as defective")
+    threshold_origin: str = Field(description="how the threshold was set")
+    localisation: RegionDefaults = RegionDefaults()
+    training: TrainingInfo
+    figures: dict[str, float] = Field(description="what was measured, by name")
+    model: BundleFile
+    familiarity: BundleFile | None = None
+    references: tuple[ReferenceFile, ...] = Field(
+        default=(), description="by which a machine's arithmetic is checked before it is trusted"
+    )
+
+    @property
+    def input_size(self) -> tuple[int, int]:
+        """(height, width) of the network's input in pixels."""
+        return self.input_height, self.input_width
+
+
+def read_card(folder: Path) -> ModelCard:
+    """Read and check the card of the bundle in `folder`; raises `ModelError`."""
+    path = folder / CARD_NAME
+    try:
+        content = json.loads(path.read_bytes())
+    except FileNotFoundError as error:
+        raise ModelError(f"no model at {folder}: {path} does not exist") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise ModelError(f"the model's card {path} cannot be read: {error}") from error
+    version = content.get("format") if isinstance(content, dict) else None
+    if isinstance(version, int) and version > CARD_FORMAT:
+        raise ModelError(
+            f"the model at {folder} is of format {version}, this program knows formats up to {CARD_FORMAT}: "
+            "install a newer defect-monitor"
+        )
+    try:
+        card = ModelCard.model_validate_json(json.dumps(content))
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"]) or "document"
+        raise ModelError(f"the model's card {path} is not valid: {place}: {first['msg']}") from error
+    if card.defect_class >= len(card.classes):
+        raise ModelError(f"the model's card {path} is not valid: defect_class names none of the classes")
+    return card
+
+
+def write_card(card: ModelCard) -> str:
+    """The card as the text of its file."""
+    return card.model_dump_json(indent=2) + "\n"

@@ -1,0 +1,187 @@
+"""From captured frames to verdicts: one loop over all cameras, batch by batch."""
+
+import logging
+import math
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+import numpy as np
+
+from monitor.inference.handle import ModelSpec
+from monitor.models.novelty import NoveltyScore
+from monitor.pipeline.interfaces import FlaggedFrame, FlaggedTile, FrameProvider, PipelineObserver
+from monitor.records import Frame, Gap, Stage, Verdict
+
+log = logging.getLogger(__name__)
+
+
+class InferenceStage:
+    """Takes waiting frames of all cameras in turn and judges them together.
+
+    Flagged frames go to `pass_on`; frames that the network has no answer to go to `report` as gaps.
+    """
+
+    def __init__(
+        self,
+        cameras: Iterable[FrameProvider],
+        judgement: ModelSpec,
+        *,
+        on_flagged: Callable[[FlaggedFrame], None],
+        report: Callable[[Gap], None],
+        observer: PipelineObserver,
+    ) -> None:
+        self._cameras = deque(cameras)
+        self._judgement = judgement
+        self._pass_on = on_flagged
+        self._report = report
+        self._observer = observer
+        self._work = threading.Event()
+        self._lock = threading.Lock()  # guards the cameras
+        self.progressed_at = time.monotonic()
+        self._idle = self._over = False
+
+    @property
+    def idle(self) -> bool:
+        """Whether no frame waits for its verdict or is on its way to it."""
+        return self._idle or self._over
+
+    def notify(self) -> None:
+        """Say that a frame is waiting, or that a camera has ended."""
+        self._idle = False
+        self._work.set()
+
+    def watch(self, camera: FrameProvider) -> None:
+        """From now on judge the frames of this camera, too."""
+        with self._lock:
+            self._cameras.append(camera)
+
+    def run(self) -> None:
+        """Judge until every camera has ended and no frame waits."""
+        try:
+            while self._cameras:
+                self._run_once()
+                self.progressed_at = time.monotonic()
+        finally:
+            self._over = True  # or explanations would give way for ever to frames that will not come
+
+    def _run_once(self) -> None:
+        """Judge what waits, or wait for it."""
+        self._work.clear()
+        with self._lock:
+            ended = [camera for camera in self._cameras if camera.ended]  # before taking: none slips in
+            cameras = list(self._cameras)
+        frames = self._collect_batch(cameras)
+        if frames:
+            self.process(frames)
+        elif ended:
+            with self._lock:
+                for camera in ended:
+                    self._cameras.remove(camera)
+        else:
+            self._idle = True
+            self._work.wait(0.25)
+            self._idle = False
+
+    def _collect_batch(self, cameras: list[FrameProvider]) -> list[Frame]:
+        """One frame of each camera in turn, until a batch is full or none waits.
+
+        It does not wait for more to come: while a batch is judged, the frames of all cameras gather for the
+        next one.
+        """
+        gathered: list[Frame] = []
+        inputs = 0
+        last = None
+        waiting = list(cameras)
+        while waiting and inputs < self._judgement.batch:
+            for camera in list(waiting):
+                if inputs >= self._judgement.batch:
+                    break
+                taken = camera.take(1)
+                if not taken:
+                    waiting.remove(camera)
+                    continue
+                last = camera
+                gathered += taken
+                inputs += len(taken[0].tile_boxes)
+        if last is not None:
+            with self._lock:
+                self._cameras.rotate(-1 - self._cameras.index(last))  # the one after it is first next time
+        return gathered
+
+    def _reject(self, frame: Frame, why: str) -> None:
+        """Say of a frame that it could not be judged."""
+        self._report(
+            Gap(
+                camera=frame.camera,
+                first=frame.number,
+                last=frame.number,
+                started_at=frame.captured_at,
+                ended_at=frame.captured_at,
+                frames=1,
+                cause="unusable",
+                detail=why,
+            )
+        )
+
+    def process(self, frames: Sequence[Frame]) -> None:
+        """Judge frames together."""
+        rules = self._judgement
+        started = time.monotonic()
+        pictures = np.concatenate([frame.tile_inputs for frame in frames])
+        answer = rules.classify(pictures)
+        distances = None if rules.distance is None else rules.distance(answer.features)
+        finished = time.monotonic()
+        for frame, span in zip(frames, _tile_slices(frames), strict=True):
+            score = float(answer.scores[span].max())
+            if not math.isfinite(score):  # it compares with no threshold: "clean" would be a guess
+                self._reject(frame, "the network's score is not a number")
+                continue
+            clean, defect = rules.labels
+            label = defect if score >= rules.threshold else clean
+            verdict = Verdict(label=label, score=score, threshold=rules.threshold)
+            novelty = None if distances is None else NoveltyScore(_finite(distances[span].max()), rules.limit)
+            latency: dict[Stage, float] = {
+                "queue": started - frame.monotonic,
+                "classify": finished - started,
+            }
+            self._observe(frame, verdict, novelty, latency, finished)
+            if verdict.defective:
+                views = tuple(
+                    FlaggedTile(box, pictures[index], float(answer.scores[index]), answer.activations[index])
+                    for box, index in zip(frame.tile_boxes, range(span.start, span.stop), strict=True)
+                    if answer.scores[index] >= rules.threshold
+                )
+                self._pass_on(FlaggedFrame(frame, verdict, views, novelty, latency))
+
+    def _observe(
+        self,
+        frame: Frame,
+        verdict: Verdict,
+        novelty: NoveltyScore | None,
+        latency: Mapping[Stage, float],
+        now: float,
+    ) -> None:
+        camera = frame.camera
+        self._observer.on_frame(camera, frame.captured_at.timestamp())
+        for stage, seconds in latency.items():
+            self._observer.on_stage(camera, stage, seconds)
+        self._observer.on_verdict(camera, verdict.score, now - frame.monotonic)
+        if not verdict.defective:  # a flagged frame counts as one once its event is kept
+            self._observer.on_outcome(camera, "clean")
+        if novelty is not None:
+            self._observer.on_novelty(camera, novelty.distance, novelty.limit)
+
+
+def _finite(distance: np.float32) -> float:
+    """Beyond all measure, or no number at all: farther than anything."""
+    return float(distance) if np.isfinite(distance) else 1e9
+
+
+def _tile_slices(frames: Sequence[Frame]) -> Iterator[slice]:
+    """Which of the batch's pictures belong to each frame."""
+    start = 0
+    for frame in frames:
+        yield slice(start, start + len(frame.tile_boxes))
+        start += len(frame.tile_boxes)

@@ -1,0 +1,1 @@
+"""The Redis side of writers and readers: connection, keys, leases, subscribers."""

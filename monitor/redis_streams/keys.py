@@ -1,0 +1,70 @@
+"""The names of everything in Redis, made in one place from one prefix."""
+
+import re
+from dataclasses import dataclass
+
+from monitor.errors import UsageError
+
+_HASH_TAG = re.compile(r"^[^{]*\{[^}]+\}")
+
+
+@dataclass(frozen=True, slots=True)
+class RedisKeys:
+    """Key and channel names below `prefix` (printable ASCII without blanks, at most 64 characters).
+
+    Raises UsageError for a prefix that cannot be one.
+    """
+
+    prefix: str = "defects"
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[!-~]{1,64}", self.prefix):
+            raise UsageError(
+                f"the prefix {self.prefix!r} cannot begin a key: "
+                "it is 1 to 64 printable ASCII characters without blanks"
+            )
+
+    @property
+    def has_hash_tag(self) -> bool:
+        """Whether the prefix has a hash tag, such as `{line1}`, so that a cluster keeps all keys together."""
+        return _HASH_TAG.match(self.prefix) is not None
+
+    @property
+    def events(self) -> str:
+        """The stream of events."""
+        return f"{self.prefix}:events"
+
+    @property
+    def coverage(self) -> str:
+        """The stream of what was not inspected."""
+        return f"{self.prefix}:coverage"
+
+    @property
+    def incidents(self) -> str:
+        """The stream of incidents: their beginnings and ends."""
+        return f"{self.prefix}:incidents"
+
+    def frame(self, event_id: str) -> str:
+        """The annotated picture of an event, JPEG."""
+        return f"{self.prefix}:frame:{event_id}"
+
+    def raw(self, event_id: str) -> str:
+        """The picture of an event as the camera gave it, JPEG."""
+        return f"{self.prefix}:raw:{event_id}"
+
+    @property
+    def image_ledger(self) -> str:
+        """The ledger of pictures that are kept, by which the oldest give way."""
+        return f"{self.prefix}:pictures"
+
+    def high_water_mark(self, parcel_id: str) -> str:
+        """The mark that a parcel has been delivered, so that a second delivery does nothing."""
+        return f"{self.prefix}:sent:{parcel_id}"
+
+    def lease(self, camera: str) -> str:
+        """The claim of the daemon that watches a camera of this name."""
+        return f"{self.prefix}:holder:{camera}"
+
+    def live(self, camera: str) -> str:
+        """The channel on which a camera's events are called out."""
+        return f"{self.prefix}:live:{camera}"

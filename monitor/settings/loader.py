@@ -1,0 +1,206 @@
+"""From a TOML file to settings, or to every mistake in it with its place."""
+
+import difflib
+import json
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from types import UnionType
+from typing import Any, get_args, get_origin
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from monitor.errors import SettingsError
+from monitor.settings.schema import Settings
+
+KeyPath = tuple[str | int, ...]
+"""Where a key stands: names of tables and keys, and indices of arrays."""
+
+
+VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_.-]*)\}")
+"""How a text refers to an environment variable or a credential: `${NAME}`."""
+
+
+def load_settings(path: Path, environment: Mapping[str, str] = os.environ) -> Settings:
+    """Settings of the file at `path`.
+
+    `${NAME}` inside a string stands for the environment variable of that name or, where there is none,
+    for the text of the file NAME in `$CREDENTIALS_DIRECTORY`.
+    Raises SettingsError with every mistake, one sentence each.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise SettingsError(f"{path}: there is no such file") from error
+    except IsADirectoryError as error:
+        raise SettingsError(f"{path}: this is a folder, not a settings file") from error
+    except UnicodeDecodeError as error:
+        raise SettingsError(f"{path}: this is not UTF-8 text") from error
+    except OSError as error:
+        raise SettingsError(f"{path}: cannot be read: {error.strerror}") from error
+    return parse_settings(text, str(path), environment)
+
+
+def parse_settings(text: str, place: str, environment: Mapping[str, str]) -> Settings:
+    """As `read_settings`, from the text itself; `place` names it in mistakes."""
+    try:
+        content = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(f"{place}: not valid TOML: {error}") from error
+    lines = key_lines(text)
+
+    mistakes: list[tuple[KeyPath, str]] = []
+
+    def expand(value: Any, path: KeyPath) -> Any:
+        if isinstance(value, dict):
+            return {key: expand(inner, (*path, key)) for key, inner in value.items()}
+        if isinstance(value, list):
+            return [expand(inner, (*path, index)) for index, inner in enumerate(value)]
+        if isinstance(value, str):
+            return VARIABLE.sub(lambda match: lookup(match[1], path), value)
+        return value
+
+    def lookup(name: str, path: KeyPath) -> str:
+        if name in environment:
+            return environment[name]
+        folder = environment.get("CREDENTIALS_DIRECTORY")
+        if folder:
+            try:
+                return (Path(folder) / name).read_text(encoding="utf-8").rstrip("\n")
+            except (OSError, UnicodeDecodeError):
+                pass
+        mistakes.append(
+            (path, f"${{{name}}} is neither an environment variable nor in $CREDENTIALS_DIRECTORY")
+        )
+        return "unresolved"
+
+    expanded = expand(content, ())
+    settings = None
+    try:
+        # Strict, by way of JSON: there "yes" is no truth value and a list is still a tuple.
+        settings = Settings.model_validate_json(json.dumps(expanded, default=repr), strict=True)
+    except ValidationError as error:
+        mistakes += _sentences(error.errors(include_url=False))
+    if settings is None or mistakes:
+        lines = key_lines(text)
+        told = [(nearest_line(lines, path) or 0, _dotted(path) + sentence) for path, sentence in mistakes]
+        # No cause: it would carry the values, secrets too.
+        raise SettingsError(*(_placed(place, line, sentence) for line, sentence in sorted(told))) from None
+    return settings
+
+
+def _placed(place: str, line: int, sentence: str) -> str:
+    return f"{place}:{line}: {sentence}" if line else f"{place}: {sentence}"
+
+
+def _dotted(path: KeyPath) -> str:
+    text = ""
+    for part in path:
+        text += f"[{part + 1}]" if isinstance(part, int) else f".{part}" if text else part
+    return f"{text}: " if text else ""
+
+
+def _sentences(details: list[ErrorDetails]) -> list[tuple[KeyPath, str]]:
+    told = [_sentence(detail) for detail in details]
+    # One bad camera makes pydantic count too few cameras as well: say the first only.
+    return [(path, what) for path, what in told if path != ("camera",) or len(told) == 1]
+
+
+def _sentence(detail: ErrorDetails) -> tuple[KeyPath, str]:
+    """Where a mistake is and what it is; never the value itself, which may be a secret."""
+    path = detail["loc"]
+    match detail["type"]:
+        case "extra_forbidden":
+            key, known = str(path[-1]), _keys_at(path[:-1])
+            near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+            return path, "unknown key; " + (
+                f"did you mean '{near[0]}'?" if near else f"known are: {', '.join(known)}"
+            )
+        case "missing" | "too_short" if path == ("camera",):
+            return path, "no camera is configured; add a [[camera]] table with name and source"
+        case "missing":
+            return path, "this key is required"
+        case "value_error":
+            return path, str(detail["ctx"]["error"])
+        case "name_twice":
+            return ("camera", detail["ctx"]["index"], "name"), detail["msg"]
+        case "string_pattern_mismatch" if path[-1] == "name":
+            return path, "must be 1 to 64 letters, digits, '_', '.' or '-', and begin with a letter or digit"
+        case _:
+            message = detail["msg"]
+            return path, message[0].lower() + message[1:]
+
+
+def _keys_at(path: KeyPath) -> list[str]:
+    """Names of the keys that the table at `path` may have."""
+    model: Any = Settings
+    for part in path:
+        if isinstance(part, int):
+            continue
+        model = _table_in(model.model_fields[part].annotation)
+    return sorted(model.model_fields)
+
+
+def _table_in(annotation: Any) -> Any:
+    if isinstance(annotation, type) and not get_origin(annotation) and issubclass(annotation, BaseModel):
+        return annotation
+    inner = [found for part in get_args(annotation) if (found := _table_in(part)) is not None]
+    if isinstance(annotation, UnionType) or inner:
+        return inner[0] if inner else None
+    return None
+
+
+_HEADER = re.compile(r"^\s*(\[\[?)\s*([^\]]+?)\s*\]\]?\s*(#.*)?$")
+
+
+_KEY = re.compile(
+    r"""^\s*((?:[A-Za-z0-9_-]+|"[^"]*"|'[^']*')(?:\s*\.\s*(?:[A-Za-z0-9_-]+|"[^"]*"|'[^']*'))*)\s*="""
+)
+
+
+_FENCE = re.compile(r'"""|\'\'\'')
+
+
+def key_lines(text: str) -> dict[KeyPath, int]:
+    """Line, from 1, of every table header and key of a valid TOML text, without those of inline tables."""
+    lines: dict[KeyPath, int] = {}
+    arrays: dict[KeyPath, int] = {}
+    table: KeyPath = ()
+    inside_string = False
+    for number, line in enumerate(text.splitlines(), start=1):
+        if not inside_string:
+            if header := _HEADER.match(line):
+                table = _parts(header[2])
+                if header[1] == "[[":
+                    arrays[table] = arrays.get(table, -1) + 1
+                table = _indexed(table, arrays)
+                lines.setdefault(table, number)
+            elif key := _KEY.match(line):
+                lines.setdefault(table + _parts(key[1]), number)
+        inside_string ^= len(_FENCE.findall(line)) % 2 == 1
+    return lines
+
+
+def nearest_line(lines: dict[KeyPath, int], path: KeyPath) -> int | None:
+    """Line of the key at `path`, else of the nearest table around it."""
+    for length in range(len(path), 0, -1):
+        if path[:length] in lines:
+            return lines[path[:length]]
+    return None
+
+
+def _parts(dotted: str) -> KeyPath:
+    return tuple(part.strip().strip("\"'") for part in dotted.split("."))
+
+
+def _indexed(table: KeyPath, arrays: dict[KeyPath, int]) -> KeyPath:
+    path: KeyPath = ()
+    plain: KeyPath = ()
+    for part in table:
+        path, plain = (*path, part), (*plain, part)
+        if plain in arrays:
+            path = (*path, arrays[plain])
+    return path

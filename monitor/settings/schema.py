@@ -1,0 +1,194 @@
+"""The settings: every key with its default, its description and its check, in one place.
+
+Only the composition root reads these; plain values go inward from there.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, SecretStr, model_validator
+from pydantic_core import PydanticCustomError
+
+from monitor.settings.base import Seconds, SettingsTable, Share
+from monitor.settings.camera import CameraSettings, SanitySettings
+
+
+class ModelSettings(SettingsTable):
+    """The network."""
+
+    path: str = "dagm-class1"
+    """Folder of a model bundle, or the name of a shipped one."""
+    threshold: Share | None = None
+    """Score from which a frame is flagged. Default: the bundle's own, set on its validation data."""
+
+
+class InferenceSettings(SettingsTable):
+    """Where and how the network runs."""
+
+    device: Literal["auto", "gpu", "cpu"] = "auto"
+    """`gpu` refuses to start without one; `auto` takes one if there is one and says what it took."""
+    runtime: Literal["auto", "tensorflow", "openvino", "onnxruntime"] = "auto"
+    """What runs the network on a CPU. `auto`: the fastest one installed; a GPU runs TensorFlow."""
+    precision: Literal["auto", "fp32", "bf16", "mixed-float16"] = "auto"
+    """Arithmetic of the network. `auto`: `bf16` on a CPU that is faster by it, `mixed-float16` on a GPU, if
+    the model's reference pictures are judged as in `fp32`. In both, a frame whose score is not near 0 or 1 is
+    judged again in `fp32`."""
+    batch: Annotated[int, Field(ge=1, le=256)] = 8
+    """Most network inputs in one pass."""
+    threads: Annotated[int, Field(ge=0, le=1024)] = 0
+    """Threads for the network on the CPU; 0: as many as there are cores."""
+
+
+class ExplainSettings(SettingsTable):
+    """Where on a flagged frame the evidence lies (Faster-Score-CAM)."""
+
+    enabled: bool = True
+    """Without it, events carry no regions and say so."""
+    max_n: Annotated[int, Field(ge=1, le=4096)] = 10
+    """Feature maps used at most: those of highest standard deviation."""
+    budget: Annotated[float, Field(gt=0, le=1)] = 0.3
+    """Share of the time that explanations may take, so that a burst of defects does not hold up verdicts.
+    When it is used up, fewer maps are weighed, then none, and the event says so. 1: no limit."""
+    deadline: Seconds = 2.0
+    """Seconds after its capture until which a frame is explained; then the event goes with what there is."""
+    scoring: Literal["card", "seed", "paper"] = "card"
+    """Weighing of the maps: `seed` (the article), `paper` (Wang et al. 2020), `card`: as the bundle says."""
+    threshold: Share | None = None
+    """Heat from which a pixel belongs to a region, as a share of the frame's peak. Default: the bundle's."""
+    minimum_area: Annotated[float, Field(ge=0, le=1)] = 0.0005
+    """Smallest region, as a share of the inspected picture."""
+    queue: Annotated[int, Field(ge=1, le=10000)] = 32
+    """Flagged frames that may wait for an explanation; the next one goes out without heat, and says so."""
+
+
+class RedisSettings(SettingsTable):
+    """Where events go."""
+
+    url: SecretStr = SecretStr("redis://127.0.0.1:6379/0")
+    """`redis://[user:password@]host:port/db`, `rediss://…` (TLS), `unix://…`, `redis+cluster://…` (one of its
+    nodes) or `redis+sentinel://[user:password@]host:port,host:port/service/db` (the Sentinels)."""
+    username: str | None = None
+    """ACL user, if not in the URL."""
+    password: SecretStr | None = None
+    """Password, if not in the URL; best as `${NAME}`."""
+    sentinel_password: SecretStr | None = None
+    """Password of the Sentinels themselves."""
+    tls_ca: str | None = None
+    """PEM file of the authority that the server's certificate must be from. Default: those of the system."""
+    tls_certificate: str | None = None
+    """PEM file of our own certificate, where the server asks for one."""
+    tls_key: str | None = None
+    """PEM file of its key."""
+    replicas: Annotated[int, Field(ge=0, le=100)] = 0
+    """Replicas that must have an event before it counts as delivered; with Sentinels or a cluster 1 or more,
+    since a failover forgets what no replica had."""
+    prefix: Annotated[str, Field(pattern=r"^[!-~]{1,64}$")] = "defects"
+    """Prefix of all keys; on a cluster a hash tag, such as `{line1}`."""
+    stream_maxlen: Annotated[int, Field(ge=1)] = 10_000
+    """Entries that the event stream keeps, about."""
+    frame_ttl: Annotated[int, Field(ge=1)] = 86_400
+    """Seconds that pictures are kept."""
+    picture_bytes: Annotated[int, Field(ge=1_000_000)] = 100_000_000
+    """Bytes that all pictures in Redis below the prefix may take: the oldest are removed for the newest.
+    Events, and what Redis needs for itself, come on top."""
+    raw_frames: bool = False
+    """Also keep the frame as it came, as JPEG."""
+    timeout: Seconds = 2.0
+    """Seconds to wait for a connection or an answer."""
+
+
+class OutboxSettings(SettingsTable):
+    """What waits for Redis while it is away."""
+
+    path: str = ""
+    """SQLite file in which what waits outlives a crash of the daemon; each daemon needs its own. Empty:
+    `outbox.db` in `$STATE_DIRECTORY`, which systemd sets, and without that memory, which outlives nothing."""
+    sync: Literal["power", "process"] = "power"
+    """What the file outlives: `power` also a power cut, by an fsync for each event; `process` a crash of the
+    daemon only, which spares a slow disk."""
+    max_age: Seconds = 7 * 86_400
+    """Seconds that an event may wait; older ones are given up, counted and said."""
+    max_events: Annotated[int, Field(ge=1)] = 10_000
+    """Events that may wait."""
+    max_bytes: Annotated[int, Field(ge=1_000_000)] = 256_000_000
+    """Bytes that may wait: the oldest pictures give way first, then the oldest events, counted and said."""
+
+
+class IncidentSettings(SettingsTable):
+    """Which flagged frames of a camera show one and the same defect."""
+
+    seconds: Seconds = 2.0
+    """A frame that comes later than this after the last one begins a new incident, and the old one ends."""
+    frames: Annotated[int, Field(ge=1)] | None = None
+    """The same by frame numbers. Default: by time alone."""
+    shift: dict[str, tuple[float, float]] = Field(default={})
+    """By how many pixels, [x, y], the surface moves from one frame to the next, by camera. Default: 0, 0."""
+
+
+class AnnotateSettings(SettingsTable):
+    """The picture that goes with an event."""
+
+    jpeg_quality: Annotated[int, Field(ge=10, le=100)] = 85
+    """JPEG quality."""
+
+
+class MetricsSettings(SettingsTable):
+    """Prometheus metrics, `/healthz` and `/readyz`."""
+
+    host: str = "127.0.0.1"
+    """Address to listen on."""
+    port: Annotated[int, Field(ge=0, le=65535)] = 9464
+    """Port; 0 takes a free one."""
+
+
+class LogSettings(SettingsTable):
+    """The log, on standard error."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    """Least level that is written."""
+    format: Literal["text", "json"] = "text"
+    """`json`: one object a line."""
+
+
+class Settings(SettingsTable):
+    """The settings of a daemon: one TOML file."""
+
+    camera: Annotated[tuple[CameraSettings, ...], Field(min_length=1)]
+    """The cameras, one `[[camera]]` table each."""
+    model: ModelSettings = ModelSettings()
+    """The network."""
+    inference: InferenceSettings = InferenceSettings()
+    """Where and how the network runs."""
+    sanity: SanitySettings = SanitySettings()
+    """What a picture must be before it is judged."""
+    explain: ExplainSettings = ExplainSettings()
+    """Where on a flagged frame the evidence lies."""
+    redis: RedisSettings = RedisSettings()
+    """Where events go."""
+    outbox: OutboxSettings = OutboxSettings()
+    """What waits for Redis while it is away."""
+    incidents: IncidentSettings = IncidentSettings()
+    """Which flagged frames show one and the same defect."""
+    annotate: AnnotateSettings = AnnotateSettings()
+    """The picture that goes with an event."""
+    metrics: MetricsSettings = MetricsSettings()
+    """Prometheus metrics and health."""
+    log: LogSettings = LogSettings()
+    """The log."""
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> "Settings":
+        names = [camera.name for camera in self.camera]
+        for index, name in enumerate(names):
+            if name in names[:index]:
+                raise PydanticCustomError(
+                    "name_twice", "another camera is named '{name}' already", {"name": name, "index": index}
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _shifts_are_of_cameras(self) -> "Settings":
+        names = {camera.name for camera in self.camera}
+        for name in self.incidents.shift:
+            if name not in names:
+                raise ValueError(f"incidents.shift: there is no camera named '{name}'")
+        return self

@@ -1,0 +1,1 @@
+"""What a process reports of itself: metrics, logs, health, heartbeat, thread dumps."""

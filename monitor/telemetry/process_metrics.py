@@ -1,0 +1,58 @@
+"""What the capture processes take of the machine, asked of the kernel at each scrape."""
+
+import os
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+_PROC = Path("/proc")
+
+
+_PAGE, _TICKS = os.sysconf("SC_PAGE_SIZE"), os.sysconf("SC_CLK_TCK")
+
+
+class WorkerProcessCollector(Collector):
+    """Memory and processor time of each camera's process; `pids` has the processes that run just now.
+
+    A process that ends meanwhile is left out. The time starts at zero with each new process.
+    """
+
+    def __init__(self, registry: CollectorRegistry, pids: Callable[[], Mapping[str, int]]) -> None:
+        self._pids = pids
+        registry.register(self)
+
+    def describe(self) -> Iterable[Metric]:
+        """The metrics, without series."""
+        return self._families()
+
+    def collect(self) -> Iterable[Metric]:
+        """The metrics as they stand."""
+        memory, time = families = self._families()
+        for camera, pid in self._pids().items():
+            try:
+                # Behind the program's name, which may hold anything and ends with the last bracket.
+                fields = (_PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
+            except OSError:
+                continue
+            memory.add_metric([camera], int(fields[21]) * _PAGE)
+            time.add_metric([camera], (int(fields[11]) + int(fields[12])) / _TICKS)
+        return families
+
+    @staticmethod
+    def _families() -> tuple[GaugeMetricFamily, CounterMetricFamily]:
+        prefix = "defect_monitor_camera_process"
+        return (
+            GaugeMetricFamily(
+                f"{prefix}_resident_memory_bytes",
+                "Resident memory of the camera's capture process.",
+                labels=["camera"],
+            ),
+            CounterMetricFamily(
+                f"{prefix}_cpu_seconds_total",
+                "Processor time that the camera's capture process has taken.",
+                labels=["camera"],
+            ),
+        )

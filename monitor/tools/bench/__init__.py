@@ -1,0 +1,1 @@
+"""The measurements of `defect-monitor bench`."""

@@ -1,0 +1,1 @@
+"""The daemon on simulated cameras, scored against the known defects."""

@@ -1,0 +1,1 @@
+"""The archive of `defect-monitor support-bundle`."""

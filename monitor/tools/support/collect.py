@@ -1,0 +1,141 @@
+"""Collecting the parts of the archive; what cannot be had is said in its place."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from monitor.errors import SettingsError
+from monitor.settings import Settings, load_settings
+from monitor.settings.secrecy import find_secrets, redacted
+from monitor.tools.doctor.metrics_port import fetch_page
+from monitor.tools.support.archive import SupportFile
+from monitor.tools.support.machine import versions
+from monitor.tools.support.redaction import Redactor
+
+_UNIT = "defect-monitor*"
+
+
+_LINES = 20_000
+
+
+_LOG_BYTES = 8_000_000
+
+
+_DOCTOR_PATIENCE = 180.0
+
+
+_NO_FILE = "no settings file was given; name it with -c"
+
+
+def collect_files(
+    config: Path | None, log: Path | None, environment: Mapping[str, str] = os.environ
+) -> Iterator[SupportFile]:
+    """Versions, settings, log, metrics and what the doctor says, each without secrets.
+
+    `config` is the settings file, `log` a file to take instead of the journal.
+    """
+    settings, written, wrong = _read(config, environment)
+    hide = Redactor(find_secrets(settings, written, environment))
+    yield _hidden(hide, SupportFile("versions.json", "what it runs on", _as_json(versions())))
+    shown = None if settings is None else _as_json(redacted(settings))
+    yield _hidden(hide, SupportFile("settings.json", "settings in force", shown, wrong))
+    yield _hidden(hide, _log(log))
+    for part in _pages(settings):
+        yield _hidden(hide, part)
+    yield _hidden(hide, _doctor(config, environment))
+
+
+def _hidden(redactor: Redactor, part: SupportFile) -> SupportFile:
+    return SupportFile(
+        part.name, part.what, None if part.text is None else redactor(part.text), redactor(part.missing)
+    )
+
+
+def _as_json(document: object) -> str:
+    return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+
+
+def _read(config: Path | None, environment: Mapping[str, str]) -> tuple[Settings | None, str, str]:
+    """The settings, if they can be read; their file's text; and what is wrong with them."""
+    if config is None:
+        return None, "", _NO_FILE
+    try:
+        text = config.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        text = ""
+    try:
+        return load_settings(config, environment), text, ""
+    except SettingsError as error:
+        return None, text, str(error)
+
+
+def _log(log: Path | None) -> SupportFile:
+    if log is not None:
+        name, what = "log.txt", f"the end of {log}"
+        try:
+            with log.open("rb") as file:
+                file.seek(max(0, log.stat().st_size - _LOG_BYTES))
+                return SupportFile(name, what, file.read(_LOG_BYTES).decode(errors="replace"))
+        except OSError as error:
+            return SupportFile(name, what, None, f"{log} cannot be read: {error.strerror}")
+    what = f"the journal of {_UNIT}"
+    program = shutil.which("journalctl")
+    advice = "--log FILE takes a file instead"
+    if program is None:
+        return SupportFile("log.txt", what, None, f"there is no journalctl; {advice}")
+    asked = [program, "--no-pager", "--quiet", "--output=short-iso", f"--lines={_LINES}", f"--unit={_UNIT}"]
+    done = _run(asked, 30.0)
+    if isinstance(done, str) or done.returncode or not done.stdout.strip():
+        why = done if isinstance(done, str) else _last_line(done.stderr) or "it has no line of the service"
+        return SupportFile("log.txt", what, None, f"journalctl: {why}; {advice}")
+    return SupportFile("log.txt", what, done.stdout)
+
+
+def _pages(settings: Settings | None) -> Iterator[SupportFile]:
+    """What a running daemon says of itself over HTTP."""
+    host, port = (settings.metrics.host, settings.metrics.port) if settings else ("127.0.0.1", 9464)
+    running = port and fetch_page(host, port, "/metrics")
+    for name, path in (("metrics.txt", "/metrics"), ("healthz.json", "/healthz"), ("readyz.json", "/readyz")):
+        text = fetch_page(host, port, path) if running else None
+        why = f"nothing answers at port {port} of {host}: is the daemon running?"
+        yield SupportFile(name, f"the running daemon's {path}", text, why)
+
+
+def _doctor(config: Path | None, environment: Mapping[str, str]) -> SupportFile:
+    """The doctor's word, from a process of its own: a driver that crashes must not take this one along."""
+    name, what = "doctor.json", "what the doctor says"
+    command = [sys.executable, "-m", "monitor", "doctor", "--json", *(["-c", str(config)] if config else [])]
+    done = _run(command, _DOCTOR_PATIENCE, environment)
+    if isinstance(done, str):
+        return SupportFile(name, what, None, f"the doctor {done}")
+    if not done.stdout.startswith("{"):
+        return SupportFile(name, what, None, f"exit code {done.returncode}: {_last_line(done.stderr)}")
+    return SupportFile(name, what, done.stdout)
+
+
+def _run(
+    command: list[str], timeout: float, environment: Mapping[str, str] | None = None
+) -> "subprocess.CompletedProcess[str] | str":
+    """What came of it, or why nothing did."""
+    try:
+        return subprocess.run(  # noqa: S603 (our own command)
+            command,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=timeout,
+            check=False,
+            env=environment,
+        )
+    except subprocess.TimeoutExpired:
+        return f"did not end within {timeout:g} s"
+    except OSError as error:
+        return f"cannot be run: {error.strerror}"
+
+
+def _last_line(text: str) -> str:
+    return (text.strip().splitlines() or [""])[-1]

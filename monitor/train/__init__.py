@@ -1,1 +1,0 @@
-"""Training: from labelled pictures to a model bundle."""

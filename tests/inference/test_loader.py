@@ -1,0 +1,287 @@
+"""Making a bundle ready: kept for the next start, checked by its reference pictures, never silently worse."""
+
+import logging
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from monitor.errors import DeviceError
+from monitor.inference import candidates as ways_module
+from monitor.inference.candidates import InferenceOptions, candidate_backends, detect_device
+from monitor.inference.loader import load_classifier
+from monitor.inference.local import LocalModel
+from monitor.models.bundle import ModelBundle, ReferenceImage, save_bundle
+from tests.support.tiny_models import NEEDS_BF16, card_of
+
+# Keras hands its variables to NumPy 2 in a way that NumPy has deprecated.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+
+
+BF16 = "flags : fpu avx512_bf16"
+
+
+@pytest.fixture(scope="module")
+def bundle(network: Any, tmp_path_factory: pytest.TempPathFactory) -> ModelBundle:
+    """A bundle with references of either verdict, scored by the network itself."""
+    from monitor.models.preprocessing import preprocess
+
+    random = np.random.default_rng(2)
+    pictures = random.integers(0, 256, (12, 32, 32, 3), np.uint8)
+    card = card_of()
+    scores = np.asarray(network.predict(preprocess(card, pictures), verbose=0))[:, 1]
+    card = card.model_copy(update={"threshold": float(np.median(scores))})
+    references = [
+        ReferenceImage(picture, float(score)) for picture, score in zip(pictures, scores, strict=True)
+    ]
+    return save_bundle(tmp_path_factory.mktemp("ready") / "toy", network, card, None, references)
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """One cache for this file's tests, beside nothing that is shipped."""
+    monkeypatch.setenv("CACHE_DIRECTORY", str(tmp_path_factory.getbasetemp() / "ready-cache"))
+
+
+PLAIN = InferenceOptions(device="cpu", runtime="tensorflow", precision="fp32", batch=2, max_n=3)
+
+
+def test_the_second_start_does_not_build_the_network(
+    bundle: ModelBundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pictures = np.stack([reference.picture for reference in bundle.references])
+    first = load_classifier(bundle, PLAIN).classify(pictures).scores
+
+    def never(_: ModelBundle) -> Any:
+        raise AssertionError("built again")
+
+    monkeypatch.setattr(ModelBundle, "keras_model", never)
+    np.testing.assert_array_equal(load_classifier(bundle, PLAIN).classify(pictures).scores, first)
+    np.testing.assert_allclose(first, [reference.score for reference in bundle.references], atol=1e-5)
+
+
+def test_what_is_kept_and_damaged_is_made_again(
+    bundle: ModelBundle, caplog: pytest.LogCaptureFixture
+) -> None:
+    load_classifier(bundle, PLAIN)
+    for path in Path(os.environ["CACHE_DIRECTORY"]).glob("*/classify.pb"):
+        path.write_bytes(path.read_bytes()[:1000])
+    with caplog.at_level(logging.WARNING):
+        load_classifier(bundle, PLAIN)
+    assert "damaged" in caplog.text
+
+
+def test_a_way_that_judges_otherwise_is_not_taken_by_itself(
+    bundle: ModelBundle, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    pytest.importorskip("openvino", reason="no other runtime than TensorFlow is installed")
+    monkeypatch.setattr(ways_module, "is_installed", lambda name: name != "onnxruntime")
+    honest = load_classifier.__globals__["difference"]
+
+    def spoilt(classifier: Any, *rest: Any) -> str | None:
+        return "it lies" if classifier.device.runtime == "openvino" else honest(classifier, *rest)
+
+    monkeypatch.setitem(load_classifier.__globals__, "difference", spoilt)
+    with caplog.at_level(logging.WARNING):
+        taken = load_classifier(bundle, InferenceOptions(device="cpu", precision="fp32", batch=2, max_n=3))
+    assert (taken.device.runtime, taken.device.precision) == ("tensorflow", "fp32")
+    assert "openvino in fp32 is not taken: it lies" in caplog.text
+
+
+@NEEDS_BF16
+def test_a_precision_that_judges_otherwise_is_not_taken_by_itself(
+    bundle: ModelBundle, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(ways_module, "is_installed", lambda name: name == "tensorflow")
+    honest = load_classifier.__globals__["difference"]
+
+    def spoilt(classifier: Any, *rest: Any) -> str | None:
+        return "it lies" if classifier.device.precision == "bf16" else honest(classifier, *rest)
+
+    wanted = InferenceOptions(device="cpu", batch=2, max_n=3)
+    monkeypatch.setattr(LocalModel, "speedup", lambda _: 1.5)
+    assert load_classifier(bundle, wanted).device.precision == "bf16"
+    monkeypatch.setitem(load_classifier.__globals__, "difference", spoilt)
+    with caplog.at_level(logging.WARNING):
+        assert load_classifier(bundle, wanted).device.precision == "fp32"
+    assert "tensorflow in bf16 is not taken: it lies" in caplog.text
+
+
+@NEEDS_BF16
+@pytest.mark.parametrize("precision", ["auto", "bf16"])
+def test_a_precision_that_is_slower_here_is_only_taken_if_asked_for(
+    bundle: ModelBundle, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, precision: Any
+) -> None:
+    monkeypatch.setattr(ways_module, "is_installed", lambda name: name == "tensorflow")
+    monkeypatch.setattr(LocalModel, "speedup", lambda self: None if self.device.precision == "fp32" else 0.6)
+    with caplog.at_level(logging.INFO):
+        taken = load_classifier(bundle, InferenceOptions(device="cpu", batch=2, max_n=3, precision=precision))
+    assert taken.device.precision == ("fp32" if precision == "auto" else "bf16")
+    assert ("it is 0.60 times as fast as fp32 here" in caplog.text) is (precision == "auto")
+
+
+@NEEDS_BF16
+def test_a_precision_that_is_asked_for_is_not_weighed_even_where_another_runtime_has_it(
+    bundle: ModelBundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("openvino", reason="no other runtime than TensorFlow is installed")
+    monkeypatch.setattr(LocalModel, "speedup", lambda _: 0.6)
+    monkeypatch.setitem(load_classifier.__globals__, "difference", lambda *_: None)
+    taken = load_classifier(bundle, InferenceOptions(device="cpu", batch=2, max_n=3, precision="bf16"))
+    assert (taken.device.runtime, taken.device.precision) == ("openvino", "bf16")
+
+
+@pytest.mark.parametrize("precision", ["fp32", pytest.param("bf16", marks=NEEDS_BF16)])
+def test_on_a_cpu_verdicts_can_go_between_any_two_maps(bundle: ModelBundle, precision: Any) -> None:
+    wanted = InferenceOptions(device="cpu", runtime="tensorflow", precision=precision, batch=2, max_n=3)
+    classifier = load_classifier(bundle, wanted)
+    picture = bundle.references[0].picture
+    told: list[int] = []
+
+    def go_on(maps: int, _: float) -> bool:
+        told.append(maps)
+        return True
+
+    classifier.explain(picture, classifier.classify(picture[None]).activations[0], go_on)
+    assert told == [0, 1, 2, 3]
+
+
+def test_a_precision_that_is_asked_for_is_taken_with_a_warning(
+    bundle: ModelBundle, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setitem(load_classifier.__globals__, "difference", lambda *_: "it lies")
+    with caplog.at_level(logging.WARNING):
+        assert load_classifier(bundle, PLAIN).device.precision == "fp32"
+    assert "differs from what the bundle expects: it lies" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ((0.03, None), "scores"),
+        ((0.0, "verdict"), "another verdict"),
+        ((float("nan"), None), "instead of nan"),
+    ],
+)
+def test_a_score_or_verdict_that_moved_is_noticed(
+    bundle: ModelBundle, change: tuple[float, str | None], said: str
+) -> None:
+    from monitor.inference.loader import reference_mismatch, score_references
+
+    classifier, threshold = load_classifier(bundle, PLAIN), bundle.card.threshold
+    expected = list(score_references(classifier, bundle, threshold))
+    assert reference_mismatch(classifier, bundle, expected, threshold) is None
+    score, peak = expected[0]
+    if change[1] is None:
+        expected[0] = (score + change[0], peak)
+    else:  # the expectation lies barely beyond the threshold, on its other side
+        threshold = score + 0.001
+        expected = list(score_references(classifier, bundle, threshold))
+        expected[0] = (threshold + 0.001, expected[0][1])
+    assert said in (reference_mismatch(classifier, bundle, expected, threshold) or "")
+
+
+def test_heat_whose_warmest_place_moved_is_noticed(bundle: ModelBundle) -> None:
+    from monitor.inference.loader import reference_mismatch, score_references
+
+    classifier = load_classifier(bundle, PLAIN)
+    expected = list(score_references(classifier, bundle, 0.0))  # every picture counts as flagged
+    number, (score, peak) = next((at, each) for at, each in enumerate(expected) if each[1] is not None)
+    row, column = peak or (0, 0)
+    expected[number] = score, (row + 1 if row < 2 else row - 1, column)
+    assert reference_mismatch(classifier, bundle, expected, 0.0) is None
+    expected[number] = score, (row + 2 if row < 2 else row - 2, column)
+    assert "warmest place" in (reference_mismatch(classifier, bundle, expected, 0.0) or "")
+
+
+def possible(wanted: InferenceOptions, *, referenced: bool = True) -> list[tuple[str, str]]:
+    return list(candidate_backends(wanted, detect_device(wanted), has_references=referenced))
+
+
+@pytest.fixture
+def everything(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine without a GPU that has all runtimes and bfloat16."""
+    monkeypatch.setattr(ways_module, "_cpuinfo", lambda: BF16)
+    monkeypatch.setattr(ways_module, "is_installed", lambda name: True)
+    monkeypatch.setattr(ways_module, "a_gpu_is_possible", lambda: False)
+
+
+@pytest.mark.usefixtures("everything")
+def test_what_is_asked_for_is_all_that_is_tried() -> None:
+    assert possible(InferenceOptions(runtime="openvino")) == [("openvino", "bf16"), ("openvino", "fp32")]
+    assert possible(InferenceOptions(runtime="openvino", precision="bf16")) == [("openvino", "bf16")]
+    assert possible(InferenceOptions())[0] == ("openvino", "bf16")
+    assert {name for name, _ in possible(InferenceOptions(precision="fp32"))} == {
+        "tensorflow",
+        "openvino",
+        "onnxruntime",
+    }
+    assert possible(InferenceOptions(precision="mixed-float16")) == [("tensorflow", "mixed-float16")]
+    assert possible(InferenceOptions(runtime="onnxruntime", precision="fp32")) == [("onnxruntime", "fp32")]
+
+
+@pytest.mark.usefixtures("everything")
+def test_without_references_nothing_is_taken_that_was_not_asked_for() -> None:
+    assert possible(InferenceOptions(), referenced=False) == [("tensorflow", "fp32")]
+    assert possible(InferenceOptions(precision="bf16"), referenced=False) == [("tensorflow", "bf16")]
+    assert possible(InferenceOptions(runtime="openvino"), referenced=False) == [("openvino", "fp32")]
+
+
+def test_a_processor_without_the_instructions_computes_in_single_precision(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(ways_module, "_cpuinfo", lambda: "flags : fpu avx2")
+    assert {precision for _, precision in possible(InferenceOptions(device="cpu"))} == {"fp32"}
+    with pytest.raises(DeviceError, match="no instructions for it"):
+        possible(InferenceOptions(device="cpu", precision="bf16"))
+
+
+@pytest.mark.usefixtures("everything")
+@pytest.mark.parametrize(
+    ("wanted", "said"),
+    [
+        (InferenceOptions(runtime="onnxruntime", precision="bf16"), "onnxruntime.* does not compute in bf16"),
+        (InferenceOptions(runtime="openvino", precision="mixed-float16"), "TensorFlow's alone"),
+    ],
+)
+def test_what_cannot_be_is_said(wanted: InferenceOptions, said: str) -> None:
+    with pytest.raises(DeviceError, match=said):
+        possible(wanted)
+
+
+def test_a_runtime_that_is_not_installed_is_named_with_what_installs_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(ways_module, "is_installed", lambda name: name == "tensorflow")
+    with pytest.raises(DeviceError, match=r"pip install 'defect-monitor\[openvino\]'"):
+        possible(InferenceOptions(device="cpu", runtime="openvino"))
+
+
+_PROGRAM = """
+import sys
+from pathlib import Path
+from monitor.models.bundle import load_bundle
+from monitor.inference.loader import ready
+from monitor.inference.candidates import Wanted
+
+print(ready(load_bundle(Path(sys.argv[1])), Wanted(device="cpu", batch=1, max_n=1)).device.runtime)
+"""
+
+
+def test_making_a_network_ready_without_tensorflow_in_use_leaves_standard_error_to_the_log(
+    bundle: ModelBundle, tmp_path: Path
+) -> None:
+    pytest.importorskip("openvino", reason="where TensorFlow runs the network it is imported earlier")
+    environment = {**os.environ, "CACHE_DIRECTORY": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", _PROGRAM, str(bundle.path)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.stdout, done.stderr) == ("openvino\n", "")

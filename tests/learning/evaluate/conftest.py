@@ -1,0 +1,90 @@
+"""A small data set whose defects are bright discs, and a network of plain functions that sees brightness."""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import settings
+
+from monitor.learning.datasets import read_samples
+from monitor.learning.evaluate.model_under_test import ModelUnderTest
+
+# How long an example takes says how busy the machine is, and nothing about the code.
+settings.register_profile("patient", deadline=None)
+
+
+settings.load_profile("patient")
+
+
+INPUT, CELLS = 64, 16
+
+
+@dataclass
+class Answer:
+    scores: np.ndarray
+    features: np.ndarray
+    activations: list
+
+
+def classify(pictures):
+    assert pictures.dtype == np.uint8
+    assert 1 <= len(pictures) <= 4
+    bright = pictures.reshape(len(pictures), -1).max(axis=1) / np.float32(255)
+    side = INPUT // CELLS
+    cells = pictures[..., 0].reshape(-1, CELLS, side, CELLS, side).mean(axis=(2, 4)).astype(np.float32)
+    return Answer(bright.astype(np.float32), pictures.mean(axis=(1, 2)).astype(np.float32), list(cells))
+
+
+def explain(picture, cells):
+    heat = np.maximum(cells - 110, 0)
+    strength = float(heat.max())
+    return (heat / strength if strength else heat).astype(np.float32), strength
+
+
+@pytest.fixture(scope="session")
+def network():
+    return ModelUnderTest(
+        name="brightness",
+        sha256="0" * 64,
+        fit=lambda image: cv2.resize(image, (INPUT, INPUT), interpolation=cv2.INTER_AREA),
+        classify=classify,
+        explain=explain,
+        distance=lambda features: np.abs(features[:, 0] - 92) / 10,
+        limit=1.0,
+        threshold=0.6,
+        heat_threshold=0.5,
+        minimum_area=0.0,
+        input_size=(INPUT, INPUT),
+        cell_offset=(1.5, 1.5),
+        batch=4,
+    )
+
+
+@pytest.fixture(scope="session")
+def surface(tmp_path_factory):
+    """A folder with nine good parts, one of them bright, and five defects, one of them dark."""
+    root = tmp_path_factory.mktemp("data") / "plate"
+    random = np.random.default_rng(11)
+    for number in range(14):
+        image = random.integers(80, 100, (160, 200)).astype(np.uint8)
+        mask = np.zeros((160, 200), np.uint8)
+        kind = "good" if number < 9 else "spot"
+        if kind == "spot":
+            x, y = (int(v) for v in random.integers(40, 120, 2))
+            cv2.circle(mask, (x, y), 18, 255, -1)
+            image[mask > 0] = 120 if number == 13 else 240
+            path = root / "masks" / kind / f"{number:02}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            assert cv2.imwrite(str(path), mask)
+        elif number == 0:
+            image[60:76, 90:106] = 200
+        path = root / kind / f"{number:02}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        assert cv2.imwrite(str(path), image)
+    return root
+
+
+@pytest.fixture(scope="session")
+def samples(surface):
+    return read_samples([surface])

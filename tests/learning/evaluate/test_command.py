@@ -1,0 +1,95 @@
+""""""
+
+import json
+import os
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from monitor.cli.evaluate import evaluate
+from monitor.errors import DataError, ModelError, UsageError
+
+APP = typer.Typer()
+
+
+APP.command()(evaluate)
+
+
+def run(*arguments):
+    return CliRunner().invoke(APP, [str(argument) for argument in arguments], catch_exceptions=True)
+
+
+@pytest.fixture
+def bundle(shipped_bundle):
+    if not (shipped_bundle / "card.json").is_file():
+        pytest.skip(f"no model ships yet: {shipped_bundle} is missing")
+    return shipped_bundle
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "words"),
+    [
+        (["--data", "nowhere"], DataError, "nowhere does not exist"),
+        (["--data", "{surface}"], DataError, "--test-share"),
+        (["--data", "{surface}", "--classes", "steel"], DataError, "no class steel"),
+        (["--data", "{surface}", "--split", "all", "--model", "none-such"], ModelError, "none-such"),
+        (["--data", "{surface}", "--split", "all", "--others", "no/*.jpg"], DataError, "no pictures at no/"),
+        (["--data", "{surface}", "--report", "no/report.html"], UsageError, "there is no folder no"),
+        (["--data", "{surface}", "--report", "{surface}"], UsageError, "it is a folder"),
+        (["--data", "{surface}", "--json", "--markdown"], UsageError, "--json and --markdown"),
+    ],
+)
+def test_a_mistake_is_one_sentence(surface, arguments, error, words):
+    result = run(*(argument.format(surface=surface) for argument in arguments))
+    assert isinstance(result.exception, error)
+    assert words in str(result.exception)
+    assert "\n" not in str(result.exception)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_report_that_may_not_be_written_is_refused_before_the_work(surface, tmp_path):
+    tmp_path.chmod(0o500)
+    result = run("--data", surface, "--split", "all", "--report", tmp_path / "report.html")
+    assert isinstance(result.exception, UsageError)
+    assert "permission denied" in str(result.exception)
+
+
+@pytest.mark.parametrize("arguments", [["--data", ".", "--split", "Validation"], []])
+def test_wrong_usage_has_its_own_exit_code(arguments):
+    assert run(*arguments).exit_code == 2
+
+
+def test_the_shipped_model_is_judged_in_json_and_in_a_report(bundle, surface, tmp_path, monkeypatch):
+    from monitor.learning.evaluate.cam_comparison import CamVariant
+
+    # All of them take minutes.
+    monkeypatch.setattr(
+        "monitor.learning.evaluate.cam_comparison.every_method", lambda: [CamVariant("grad-cam")]
+    )
+    report = tmp_path / "report.html"
+    result = run(
+        *("--data", surface, "--model", bundle, "--split", "all", "--no-robustness", "--json"),
+        *("--others", surface / "good", "--explanations", "--report", report),
+    )
+    assert result.exit_code == 0, result.output
+    document = json.loads(result.stdout)
+    assert document["as_recorded"]["classification"]["defects"] == 5
+    assert document["as_recorded"]["localisation"]["defects"] == 5
+    assert document["other_surfaces"]["pictures"] == 9
+    assert document["robustness"] == []
+    assert [one["asked"]["method"] for one in document["explanations"]] == ["grad-cam"]
+    assert all(0 <= one["score"] <= 1 for one in document["pictures"])
+    page = report.read_text("utf-8")
+    assert "plate, all: 14 pictures" in page
+    assert "grad-cam" in page
+
+
+def test_the_tables_name_every_measure(bundle, surface, network, monkeypatch):
+    monkeypatch.setattr(
+        "monitor.learning.evaluate.model_under_test.network_of", lambda bundle, device: network
+    )
+    result = run("--data", surface, "--model", bundle, "--test-share", "0.4", "--robustness")
+    assert result.exit_code == 0, result.output
+    for words in ("AUC", "95 % Wilson", "IoU 0.3", "marked unfamiliar", "H.264", "rotation 5°"):
+        assert words in result.stdout

@@ -1,0 +1,350 @@
+"""Every way into a server, and the least rights that are enough."""
+
+import json
+import shutil
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+from typer.testing import CliRunner
+
+from monitor.cli.events import app
+from monitor.delivery.sinks.redis import RedisSink
+from monitor.errors import DeliveryError, MonitorError, UsageError
+from monitor.events.messages import NoticeMessage
+from monitor.records import CameraStateChange
+from monitor.redis_streams.address import RedisCredentials
+from monitor.redis_streams.consumer_group import GroupConsumer
+from monitor.redis_streams.lease import CameraLeases
+from monitor.redis_streams.subscriber import Subscriber
+from tests.support import ROOT
+from tests.support.events import BEGIN, make_event, make_parcel
+from tests.support.redis_servers import DEBIANS, SentinelProcess, ServerProcess, server_program, wait_until
+
+DEPLOY = ROOT / "deploy" / "redis"
+
+
+def test_a_unix_socket(make_server: Callable[..., Any], tmp_path: Path) -> None:
+    make_server("--unixsocket", f"{tmp_path}/s")
+    sink = RedisSink(f"unix://{tmp_path}/s")
+    assert sink.deliver([make_parcel()]) == 1
+    sink.close()
+
+
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An authority, a server's and a client's certificate from it, and one from another authority."""
+    if shutil.which("openssl") is None:
+        pytest.skip("making certificates needs openssl")
+    folder = tmp_path_factory.mktemp("tls")
+
+    def openssl(*arguments: str) -> None:
+        subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True)
+
+    for authority in ("ca", "other-ca"):
+        names = ("-keyout", f"{authority}.key", "-out", f"{authority}.pem", "-subj", f"/CN={authority}")
+        openssl("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", *names)
+    (folder / "names").write_text("subjectAltName=IP:127.0.0.1\n")
+    for name, authority in (("server", "ca"), ("client", "ca"), ("stranger", "other-ca")):
+        openssl(
+            "req",
+            "-newkey",
+            "rsa:2048",
+            "-nodes",
+            "-keyout",
+            f"{name}.key",
+            "-out",
+            "r",
+            "-subj",
+            f"/CN={name}",
+        )
+        signed = ("-CA", f"{authority}.pem", "-CAkey", f"{authority}.key", "-CAcreateserial", "-days", "2")
+        openssl("x509", "-req", "-in", "r", "-out", f"{name}.pem", "-extfile", "names", *signed)
+    return folder
+
+
+class TlsServer(ServerProcess):
+    """A server that speaks TLS alone, on its port."""
+
+    folder_of_certificates: Path
+
+    def start(self) -> None:
+        tls = self.folder_of_certificates
+        files = [
+            f"{tls}/server.pem",
+            "--tls-key-file",
+            f"{tls}/server.key",
+            "--tls-ca-cert-file",
+            f"{tls}/ca.pem",
+        ]
+        command = [str(self.program), "--port", "0", "--tls-port", str(self.port), "--save", ""]
+        command += ["--dir", str(self.folder), "--tls-cert-file", *files]
+        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        time.sleep(0.1)
+        if self.process.poll() is not None:
+            pytest.skip("this redis-server is built without TLS")
+        wait_until(self._answers)
+
+    def client(self, **options: Any) -> Any:
+        tls = self.folder_of_certificates
+        files = {
+            "ssl_ca_certs": f"{tls}/ca.pem",
+            "ssl_certfile": f"{tls}/client.pem",
+            "ssl_keyfile": f"{tls}/client.key",
+        }
+        return redis.Redis(port=self.port, host="127.0.0.1", protocol=2, ssl=True, **files, **options)
+
+
+@pytest.fixture
+def tls_server(tmp_path: Path, certificates: Path) -> Any:
+    program = server_program(DEBIANS)  # the Valkey of the wheel is built without TLS
+    server = TlsServer(tmp_path, program)
+    server.folder_of_certificates = certificates
+    server.start()
+    yield server
+    server.stop()
+
+
+def test_tls_with_an_authority_and_a_client_certificate(tls_server: Any, certificates: Path) -> None:
+    def sink(**paths: str) -> RedisSink:
+        access = RedisCredentials(**{name: str(certificates / path) for name, path in paths.items()})  # type: ignore[arg-type]  # paths alone
+        return RedisSink(f"rediss://127.0.0.1:{tls_server.port}/0", access=access)
+
+    good = sink(ca="ca.pem", certificate="client.pem", key="client.key")
+    assert good.deliver([make_parcel()]) == 1
+    good.close()
+    with Subscriber(
+        f"rediss://127.0.0.1:{tls_server.port}/0?ssl_ca_certs={certificates}/ca.pem"
+        f"&ssl_certfile={certificates}/client.pem&ssl_keyfile={certificates}/client.key"
+    ) as subscriber:
+        assert [event.id for event in subscriber.stored()] == [make_parcel().id]
+    url = f"rediss://127.0.0.1:{tls_server.port}/0?ssl_ca_certs={certificates}"
+    files = f"&ssl_certfile={certificates}/client.pem&ssl_keyfile={certificates}/client.key"
+    shown = CliRunner().invoke(app, ["show", make_parcel().id, "--url", f"{url}/ca.pem{files}"])
+    assert (shown.exit_code, json.loads(shown.stdout)["id"]) == (0, make_parcel().id)
+    with pytest.raises(DeliveryError, match="certificate verify failed"):
+        CliRunner().invoke(
+            app, ["tail", "--stored", "--url", f"{url}/other-ca.pem{files}"], catch_exceptions=False
+        )
+    for wrong in (
+        sink(ca="other-ca.pem", certificate="client.pem", key="client.key"),
+        sink(ca="ca.pem", certificate="stranger.pem", key="stranger.key"),
+        sink(ca="ca.pem"),
+    ):
+        with pytest.raises(DeliveryError):
+            wrong.check()
+        wrong.close()
+
+
+def test_certificates_without_tls_are_refused() -> None:
+    with pytest.raises(UsageError, match="must begin with rediss"):
+        RedisSink("redis://localhost", access=RedisCredentials(ca="/some/ca.pem"))
+
+
+@pytest.fixture
+def sentinel(make_server: Callable[..., Any], tmp_path: Path, program: Path) -> Any:
+    """Primary, replica, and a Sentinel that knows both."""
+    primary = make_server()
+    replica = make_server("--replicaof", f"127.0.0.1 {primary.port}")
+    watcher = SentinelProcess(tmp_path, program, primary.port)
+    watcher.start()
+    with watcher.client(decode_responses=True) as client:
+        wait_until(lambda: client.execute_command("SENTINEL", "REPLICAS", "line"))
+    with replica.client() as client:
+        wait_until(lambda: client.info("replication")["master_link_status"] == "up")
+    yield watcher, primary, replica
+    watcher.stop()
+
+
+def test_sentinels_lead_to_the_primary_also_after_a_failover(sentinel: Any) -> None:
+    watcher, primary, replica = sentinel
+    url = f"redis+sentinel://127.0.0.1:1,127.0.0.1:{watcher.port}/line/0"
+    sink = RedisSink(url, replicas=1, timeout=2.0)
+    assert sink.deliver([make_parcel(0)]) == 1
+    primary.stop()
+    delivered = 0
+
+    def goes_through() -> bool:
+        nonlocal delivered
+        try:
+            delivered = sink.deliver([make_parcel(0), make_parcel(1)])
+        except DeliveryError:
+            # The new primary takes it, but has no replica left to wait for.
+            with replica.client() as client:
+                return bool(client.role()[0] == b"master" and client.xlen("defects:events") == 2)
+        return True
+
+    wait_until(goes_through, 30)
+    with Subscriber(url) as subscriber:
+        assert [event.id for event in subscriber.stored()] == [make_parcel(0).id, make_parcel(1).id]
+    for arguments in (("--stored",), ("--stored", "--group", "g")):
+        seen = CliRunner().invoke(app, ["tail", *arguments, "--count", "2", "--url", url])
+        assert (seen.exit_code, len(seen.stdout.splitlines())) == (0, 2)
+    sink.close()
+
+
+def test_an_item_counts_as_delivered_only_once_the_replicas_have_it(make_server: Callable[..., Any]) -> None:
+    primary = make_server()
+    sink = RedisSink(primary.url, replicas=1, timeout=0.5)
+    with pytest.raises(DeliveryError, match="0 replicas in step of 1"):
+        sink.deliver([make_parcel()])
+    replica = make_server("--replicaof", f"127.0.0.1 {primary.port}")
+    with replica.client() as client:
+        wait_until(lambda: client.info("replication")["master_link_status"] == "up")
+    assert sink.deliver([make_parcel()]) == 1
+    with primary.client() as client:
+        assert client.xlen("defects:events") == 1
+    sink.close()
+
+
+def test_a_repetition_on_a_new_connection_waits_for_the_replicas_as_well(
+    make_server: Callable[..., Any],
+) -> None:
+    primary = make_server()
+    replica = make_server("--replicaof", f"127.0.0.1 {primary.port}")
+    with replica.client() as client:
+        wait_until(lambda: client.info("replication")["master_link_status"] == "up")
+    with primary.client() as client:
+        wait_until(lambda: client.execute_command("WAIT", 1, 1000) == 1)
+    replica.signal(signal.SIGSTOP)
+    for _ in range(2):  # a lost answer ends the first connection; the replica has nothing yet
+        sink = RedisSink(primary.url, replicas=1, timeout=0.5)
+        with pytest.raises(DeliveryError, match="0 replicas in step of 1"):
+            sink.deliver([make_parcel()])
+        sink.close()
+    replica.signal(signal.SIGCONT)
+    sink = RedisSink(primary.url, replicas=1, timeout=2.0)
+    assert sink.deliver([make_parcel()]) == 1
+    with replica.client() as client:
+        assert client.xlen("defects:events") == 1
+    sink.close()
+
+
+def rules_of(name: str) -> list[str]:
+    (line,) = [line for line in (DEPLOY / name).read_text().splitlines() if line.startswith("user ")]
+    return line.split()[1:]
+
+
+def parts_that_may_go(name: str) -> list[str]:
+    return [rule for rule in rules_of(name) if rule[0] in "~&+"]
+
+
+def write_everything(url: str) -> str:
+    """All that the daemon does; what came of it, for the live channel is not said to fail."""
+    heard = []
+    one = make_parcel(0, raw=True)
+    # Room for one: the second has the first one removed.
+    sink = RedisSink(
+        url, access=RedisCredentials("defect-monitor", "change-me"), picture_bytes=one.image_bytes
+    )
+    listener = redis.Redis.from_url(url, protocol=2).pubsub(ignore_subscribe_messages=True)
+    listener.subscribe("defects:live:top")
+    listener.get_message(timeout=5)
+    claims = CameraLeases(
+        url,
+        "defects",
+        "me",
+        ["top"],
+        on_conflict=lambda *_: None,
+        access=RedisCredentials("defect-monitor", "change-me"),
+    )
+    try:
+        sink.check()
+        claims.start(threading.Event())
+        with claims._server.translate_errors("asking"):
+            claims._server.client.get(claims.keys.lease("top"))
+        incident = NoticeMessage("i", "top", (("id", "i"),), "incidents")
+        notice = NoticeMessage.of(CameraStateChange("top", "down", BEGIN))
+        for item in (one, notice, incident, one, make_parcel(1, raw=True)):
+            sink.deliver([item])
+        message = listener.get_message(timeout=0.5)
+        heard = [message["data"]] if message else []
+    except MonitorError as error:
+        return f"refused: {error}"
+    finally:
+        claims.close()
+        sink.close()
+        listener.close()
+        listener.connection_pool.disconnect()
+    return "fine" if heard else "not heard"
+
+
+def read_everything(url: str) -> str:
+    """All that a subscriber does."""
+    access = RedisCredentials("defect-subscriber", "change-me")
+    plain = redis.Redis.from_url(url, username="defect-subscriber", password="change-me", protocol=2)
+    try:
+        with Subscriber(url, access=access, interval=0.02) as subscriber:
+            event = subscriber.find(make_event(0).id)
+            assert len(list(subscriber.stored())) == 2
+            assert subscriber.picture(event)
+            assert subscriber.raw_picture(event)
+            assert next(subscriber.follow("0")).id == event.id
+            assert list(subscriber.incidents("$", stop=lambda: True)) == []
+            list(islice(subscriber.incidents("0", stop=iter([False, True, True]).__next__), 1))
+            for given, acknowledge in subscriber.work("g", "a", start="0", wait=False, takeover=0):
+                assert given.camera == "top"
+                acknowledge()
+            with subscriber._server.translate_errors("taking over"):
+                GroupConsumer(subscriber._server, "defects:events", "g", "b").claim_stale(0)
+        plain.xrange("defects:coverage")
+        with plain.pubsub() as live:
+            live.subscribe("defects:live:top")
+            live.get_message(timeout=1)
+    except (MonitorError, redis.RedisError) as error:
+        return f"refused: {error}"
+    finally:
+        plain.close()
+    return "fine"
+
+
+@pytest.mark.parametrize(
+    ("name", "use"), [("defect-monitor.acl", write_everything), ("subscriber.acl", read_everything)]
+)
+def test_the_rights_are_enough_and_each_is_needed(valkey: str, name: str, use: Callable[[str], str]) -> None:
+    rules = rules_of(name)
+    with redis.Redis.from_url(valkey, protocol=2) as client:
+
+        def fresh() -> None:
+            client.flushall()
+            if use is read_everything:
+                sink = RedisSink(valkey)
+                sink.deliver([make_parcel(0, raw=True), make_parcel(1)])
+                sink.close()
+
+        try:
+            fresh()
+            client.execute_command("ACL", "SETUSER", *rules)
+            assert use(valkey) == "fine"
+            for right in parts_that_may_go(name):
+                fresh()
+                client.execute_command("ACL", "SETUSER", rules[0], "reset")
+                client.execute_command("ACL", "SETUSER", *(rule for rule in rules if rule != right))
+                assert use(valkey) != "fine", f"{right} is not needed"
+        finally:
+            client.execute_command("ACL", "DELUSER", rules[0])
+
+
+def test_the_daemons_user_can_neither_read_streams_nor_delete(valkey: str) -> None:
+    rules = rules_of("defect-monitor.acl")
+    with redis.Redis.from_url(valkey, protocol=2) as client:
+        client.execute_command("ACL", "SETUSER", *rules)
+        with redis.Redis.from_url(
+            valkey, username="defect-monitor", password="change-me", protocol=2
+        ) as user:
+            for command in (
+                ["XRANGE", "defects:events", "-", "+"],
+                ["DEL", "defects:events"],
+                ["FLUSHALL"],
+                ["SET", "x", "y"],
+            ):
+                with pytest.raises(redis.exceptions.NoPermissionError):
+                    user.execute_command(*command)
+        client.execute_command("ACL", "DELUSER", "defect-monitor")
