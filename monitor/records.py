@@ -37,8 +37,9 @@ FailureCause = Literal[
 ]
 """Why a source cannot be opened or read on; `fault` is one of this program."""
 
-Stage = Literal["capture", "queue", "classify", "explain", "locate", "annotate", "publish"]
-"""What a frame goes through; `queue` is the wait between capture and classify."""
+Stage = Literal["capture", "queue", "classify", "wait", "explain", "locate", "annotate", "publish"]
+"""What a frame goes through. From `queue`, which begins when the frame is captured, to `publish`, which ends when
+the event is acknowledged, each stage begins when the one before it ends."""
 
 CameraState = Literal["starting", "up", "stalled", "frozen", "down", "ended"]
 """What a camera is doing: `stalled` fell silent, `frozen` shows one picture, `down` cannot be read."""
