@@ -116,6 +116,9 @@ class Metrics:
             "outbox_durable", "1 while all that waits for Redis outlives a crash of the daemon."
         )
         self._outbox_shed = counter("outbox_shed_total", "Given up by the outbox, by kind.", "kind")
+        self._outbox_set_aside = counter(
+            "outbox_set_aside_total", "Messages set aside because the sink never takes them.", "sink"
+        )
         self._pictures_withheld = counter(
             "pictures_withheld_total", "Events that went to Redis without their pictures, by cause.", "cause"
         )
@@ -135,6 +138,7 @@ class Metrics:
         )
         for kind in ("pictures", "events", "notices"):
             self._outbox_shed.labels(kind)
+        self._outbox_set_aside.labels("redis")
         for cause in ("redis-full", "too-large"):
             self._pictures_withheld.labels(cause)
         self._labels = tuple(labels)
@@ -269,9 +273,13 @@ class Metrics:
         """The outbox gave up so many more of this kind."""
         self._outbox_shed.labels(kind).inc(count)
 
-    def picture_bytes(self, kept: int) -> None:
-        """How many bytes the pictures in Redis take."""
-        self._picture_bytes.set(kept)
+    def outbox_set_aside(self, sink: str, count: int = 1) -> None:
+        """Count messages that were set aside because a sink never takes them."""
+        self._outbox_set_aside.labels(sink).inc(count)
+
+    def picture_bytes(self, stored: int) -> None:
+        """Set how many bytes the images in Redis take."""
+        self._picture_bytes.set(stored)
 
     def pictures_removed(self, count: int) -> None:
         """So many more pictures made room in Redis for newer ones."""
