@@ -13,7 +13,7 @@ from monitor.delivery.sinks.redis import RedisSink
 from monitor.errors import DeliveryError, UsageError
 from monitor.redis_streams.address import RedisCredentials, place_of
 from monitor.redis_streams.subscriber import Subscriber
-from tests.support.events import make_parcel
+from tests.support.events import deliver, make_parcel
 
 SECRET = "tr0ub4dor&3"
 
@@ -26,7 +26,7 @@ def told(error: BaseException) -> str:
 def failure(url: str, **options: Any) -> DeliveryError:
     sink = RedisSink(url, **({"timeout": 0.3} | options))
     with pytest.raises(DeliveryError) as caught:
-        sink.deliver([make_parcel()])
+        deliver(sink, [make_parcel()])
     sink.close()
     assert SECRET not in told(caught.value)
     assert "\n" not in str(caught.value)
