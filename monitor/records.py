@@ -58,7 +58,8 @@ class Frame:
     included. `captured_at` is UTC, taken right after the read. `monotonic` is the same moment on the
     monotonic clock, in seconds. `boxes` are the parts of it that the network is shown, `inputs` (boxes, h,
     w, 3) uint8 those parts at the network's size. The arrays may lie in memory shared with the capture
-    process, read-only, and stay valid as long as they are referred to.
+    process, read-only, and stay valid as long as they are referred to. `source_name` is the name of the file
+    that the frame comes from, of a video with the position.
     """
 
     camera: str
@@ -68,6 +69,7 @@ class Frame:
     image: Image
     tile_boxes: "tuple[Box, ...]"
     tile_inputs: NDArray[np.uint8]
+    source_name: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,11 @@ class SourceOpened:
 
 
 @dataclass(frozen=True, slots=True)
+class SourceIdle:
+    """The source is observed and has nothing new; sent again and again until it has."""
+
+
+@dataclass(frozen=True, slots=True)
 class SourceFailed:
     """The source cannot be opened or read; it is tried again, unless `Ended` follows."""
 
@@ -53,11 +58,12 @@ class FrameReady:
     captured_us: int
     monotonic: float
     took: float
+    source_name: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class FrameLost:
-    """A picture came that is not judged. `since`: when the cause began, for one that builds up (`frozen`)."""
+    """A frame that is not classified. `since_us`: when the cause began, for one that builds up (`frozen`)."""
 
     cause: LostReason
     why: str | None
@@ -65,6 +71,7 @@ class FrameLost:
     monotonic: float
     took: float
     since_us: int | None = None
+    source_name: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,13 +88,29 @@ class SlotReleased:
 
 
 WorkerMessage = (
-    SourceOpened | SourceFailed | BufferMapped | FrameReady | FrameLost | SourceEnded | SlotReleased
+    SourceOpened
+    | SourceIdle
+    | SourceFailed
+    | BufferMapped
+    | FrameReady
+    | FrameLost
+    | SourceEnded
+    | SlotReleased
 )
 
 
 _KINDS: dict[str, type[WorkerMessage]] = {
     kind.__name__: kind
-    for kind in (SourceOpened, SourceFailed, BufferMapped, FrameReady, FrameLost, SourceEnded, SlotReleased)
+    for kind in (
+        SourceOpened,
+        SourceIdle,
+        SourceFailed,
+        BufferMapped,
+        FrameReady,
+        FrameLost,
+        SourceEnded,
+        SlotReleased,
+    )
 }
 
 

@@ -5,9 +5,11 @@ Only the composition root reads these; plain values go inward from there.
 
 from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
+from monitor.errors import UsageError
+from monitor.redis_streams.address import parse_redis_url
 from monitor.settings.base import Seconds, SettingsTable, Share
 from monitor.settings.camera import CameraSettings, SanitySettings
 
@@ -94,6 +96,15 @@ class RedisSettings(SettingsTable):
     """Also keep the frame as it came, as JPEG."""
     timeout: Seconds = 2.0
     """Seconds to wait for a connection or an answer."""
+
+    @field_validator("url")
+    @classmethod
+    def _validate_url(cls, url: SecretStr) -> SecretStr:
+        try:
+            parse_redis_url(url.get_secret_value())
+        except UsageError as error:
+            raise ValueError(str(error)) from None
+        return url
 
 
 class OutboxSettings(SettingsTable):

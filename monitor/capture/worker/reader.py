@@ -14,7 +14,7 @@ from typing import Protocol
 from monitor.capture.backoff import MAX_DELAY, reconnect_delays
 from monitor.capture.config import Tiles
 from monitor.capture.messages import LostReason
-from monitor.capture.sources.base import Source
+from monitor.capture.sources.base import NO_ORIGIN, FileSource, FrameOrigin, NoFrameYet, Source
 from monitor.errors import ImageError, SourceError, UsageError
 from monitor.records import Image
 
@@ -41,11 +41,24 @@ class FrameChannel(Protocol):
     def send_opened(self, live: bool, interval: float | None) -> None:
         """The source is open."""
 
+    def send_idle(self) -> None:
+        """The source has no new frame."""
+
     def send_failed(self, cause: str, detail: str) -> None:
         """The source cannot be opened or read."""
 
-    def send_frame(self, image: Image, views: Tiles, moment: CaptureTime, took: float) -> None:
-        """A picture to be judged; `took` seconds went into reading and preparing it."""
+    def send_frame(
+        self,
+        image: Image,
+        views: Tiles,
+        moment: CaptureTime,
+        took: float,
+        origin: FrameOrigin = NO_ORIGIN,
+    ) -> None:
+        """A picture to be judged; `took` seconds went into reading and preparing it.
+
+        The receipt of `origin` is called when the daemon is done with the frame.
+        """
 
     def send_lost(
         self,
@@ -54,8 +67,10 @@ class FrameChannel(Protocol):
         moment: CaptureTime,
         took: float,
         since: datetime | None = None,
+        *,
+        origin: FrameOrigin = NO_ORIGIN,
     ) -> None:
-        """A picture that is not judged."""
+        """A picture that is not judged; calls the receipt of `origin`."""
 
 
 def _always_usable(_: Image) -> str | None:
@@ -142,6 +157,10 @@ class SourceReader:
             fault = image = None
             try:
                 image = source.read()
+            except NoFrameYet as pause:
+                self.port.send_idle()
+                due = time.monotonic() + pause.seconds
+                continue
             except ImageError as error:
                 fault = str(error)
             except SourceError as error:
@@ -155,18 +174,19 @@ class SourceReader:
                 if source.live:
                     self.port.send_failed("end-of-stream", "the stream ended")
                 break
+            origin = source.origin if isinstance(source, FileSource) else NO_ORIGIN
             taken = arrival if image is None else clock(source.source_time, arrival)
             moment = CaptureTime(wall - timedelta(seconds=arrival - taken), taken)
             if image is None:
-                self.port.send_lost("unreadable", fault, moment, arrival - began)
+                self.port.send_lost("unreadable", fault, moment, arrival - began, origin=origin)
             else:
-                self._check_and_send(image, moment, began)
+                self._check_and_send(image, moment, began, origin)
             last = arrival
             # Keeps the rate over small delays, but never hurries to catch up with large ones.
             due = max(due + (source.frame_interval or 0.0), arrival)
         return last - opened
 
-    def _check_and_send(self, image: Image, moment: CaptureTime, began: float) -> None:
+    def _check_and_send(self, image: Image, moment: CaptureTime, began: float, origin: FrameOrigin) -> None:
         """Looks at a picture and sends it on, or says why not."""
         rules = self.inspection
         why = rules.amiss(image)
@@ -180,12 +200,12 @@ class SourceReader:
                 why = str(error)
         took = time.monotonic() - began
         if why is not None:
-            self.port.send_lost("unusable", why, moment, took)
+            self.port.send_lost("unusable", why, moment, took, origin=origin)
         elif rules.frozen and same >= rules.frozen:
             sentence = f"the last {rules.frozen} pictures or more are the same to the pixel"
-            self.port.send_lost("frozen", sentence, moment, took, self._still_since)
+            self.port.send_lost("frozen", sentence, moment, took, self._still_since, origin=origin)
         else:
-            self.port.send_frame(image, views, moment, took)
+            self.port.send_frame(image, views, moment, took, origin)
 
     def _fail(self, error: Exception) -> None:
         """A fault of the program, not of the camera: said aloud, and treated as any other."""
