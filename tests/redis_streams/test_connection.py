@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from monitor.delivery.sinks.redis import RedisSink
 from monitor.errors import DeliveryError, UsageError
-from monitor.redis_streams.address import RedisCredentials, parse_redis_url
+from monitor.redis_streams.address import RedisAddress, RedisCredentials, parse_redis_url
 from monitor.redis_streams.connection import RedisConnection
 from monitor.redis_streams.consumer_group import UnreadableEntry
 from monitor.redis_streams.keys import RedisKeys
@@ -248,6 +248,13 @@ def test_options_of_tls_that_keep_it_safe_are_taken(option: str) -> None:
     RedisSink(f"rediss://h/0?{option}").close()
 
 
+def parsed(url: str) -> RedisAddress | UsageError:
+    try:
+        return parse_redis_url(url)
+    except UsageError as error:
+        return error
+
+
 @given(st.text(st.characters(codec="utf-8", min_codepoint=32), min_size=4), st.sampled_from("@#/?%:"))
 @pytest.mark.parametrize("kind", ["redis", "rediss", "redis+sentinel"])
 def test_a_password_is_never_shown_whether_encoded_or_not(kind: str, letters: str, special: str) -> None:
@@ -256,10 +263,9 @@ def test_a_password_is_never_shown_whether_encoded_or_not(kind: str, letters: st
     encoded = parse_redis_url(f"{kind}://user:{quote(password, safe='')}@host:1{path}")
     assert password in encoded.passwords
     assert "Zq" not in encoded.place
-    try:
-        raw = parse_redis_url(f"{kind}://user:{password}@host:1{path}")
-    except UsageError as error:
-        assert "Zq" not in told(error)
+    raw = parsed(f"{kind}://user:{password}@host:1{path}")
+    if isinstance(raw, UsageError):
+        assert "Zq" not in told(raw)
     else:
         assert raw.place == encoded.place, "a part of the password was taken for a host"
 
