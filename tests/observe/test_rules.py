@@ -46,7 +46,9 @@ def test_each_alert_has_cases_that_fire_and_cases_that_do_not(alert):
 
 @pytest.mark.parametrize("alert", ALERTS)
 def test_no_alert_fires_over_a_day_without_a_fault_but_with_a_restart(alert):
-    (day,) = (case for case in content("alerts.test.yml")["tests"] if case["name"].startswith("A day without"))
+    (day,) = (
+        case for case in content("alerts.test.yml")["tests"] if case["name"].startswith("A day without")
+    )
     checks = [check for check in day["alert_rule_test"] if check["alertname"] == alert]
     assert len(checks) > 5
     assert {check["eval_time"] for check in checks} >= {"9h", "601m", "23h"}
