@@ -212,7 +212,7 @@ def latency() -> list[Panel]:
                 rate("stage", "stage_seconds_sum"),
                 "{{stage}}",
             ),
-            about="In capture, queue and wait, frames only wait. Each frame of a batch counts its whole time.",
+            about="In capture, queue and wait, frames only wait. Each frame of a batch counts it whole.",
             stacked=True,
         ),
         acknowledged(6, "p50", "p95", "p99"),
