@@ -125,7 +125,7 @@ def test_a_partial_delivery_is_taken_up_where_it_stopped() -> None:
 def test_state_is_told_at_each_change_only(caplog: pytest.LogCaptureFixture) -> None:
     told: list[tuple[bool, str | None]] = []
     sink = MemorySink()
-    with outbox_to(sink, on_state=lambda up, why: told.append((up, why))) as outbox:
+    with outbox_to(sink, on_connection_change=lambda up, why: told.append((up, why))) as outbox:
         assert outbox.stats().connected is None
         for failure in (None, DOWN, None):
             sink.failure = failure
@@ -235,7 +235,7 @@ def test_a_fault_in_a_listener_or_sink_does_not_end_deliveries(caplog: pytest.Lo
         raise ZeroDivisionError("another")
 
     sink = Faulty()
-    with outbox_to(sink, on_delivered=listener, on_state=listener) as outbox:
+    with outbox_to(sink, on_delivered=listener, on_connection_change=listener) as outbox:
         outbox.put(make_parcel(0))
         assert outbox.flush(10) == 0
         outbox.put(make_parcel(1))

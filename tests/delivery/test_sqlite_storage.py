@@ -52,12 +52,12 @@ def test_what_was_delivered_does_not_come_back(path: Path) -> None:
 KILLED = """
 import sys
 from pathlib import Path
-from monitor.delivery.sqlite_storage import DiskShelf
-from monitor.publish.store import Store
+from monitor.delivery.sqlite_storage import SqliteStorage
+from monitor.delivery.outbox_queue import OutboxQueue
 from tests.support.events import make_parcel
-store = Store(10_000, 10**9, DiskShelf(Path(sys.argv[1]), sync=sys.argv[2]))
+store = OutboxQueue(10_000, 10**9, SqliteStorage(Path(sys.argv[1]), sync=sys.argv[2]))
 for number in range(100_000):
-    store.add(make_parcel(number), 0.0, {"state": str(number)})
+    store.append(make_parcel(number), 0.0, {"state": str(number)})
     print(number, flush=True)
 """
 

@@ -96,7 +96,7 @@ def test_a_large_picture_and_its_mask_shrink_together(tmp_path: Path):
 def test_veiled_pictures_are_labelled_by_what_they_show(
     stream: InputPipeline, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("monitor.learning.train.input_pipeline.VEILED", 1.0)
+    monkeypatch.setattr("monitor.learning.train.input_pipeline.CUTOUT_FRACTION", 1.0)
     defects = [sample for sample in stream.samples if sample.defective]
     labels = []
     for seed in range(40):
@@ -110,6 +110,6 @@ def test_veiled_pictures_are_labelled_by_what_they_show(
 
 def test_judging_never_veils(stream: InputPipeline, monkeypatch: pytest.MonkeyPatch):
     before = batches(stream.judging(degraded=True))
-    monkeypatch.setattr("monitor.learning.train.input_pipeline.VEILED", 1.0)
+    monkeypatch.setattr("monitor.learning.train.input_pipeline.CUTOUT_FRACTION", 1.0)
     assert same(before, batches(stream.judging(degraded=True)))
     assert not same(before[:1], batches(stream.training(0, augmented=True))[:1])
