@@ -161,12 +161,17 @@ class Finding:
     latency: Mapping[Stage, float] = field(default_factory=dict)
 
 
+NumberRanges = tuple[tuple[int, int], ...]
+"""Frame numbers as ranges (first, last), both included, ascending and disjoint."""
+
+
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """What of one camera nobody looked at: frames numbered `first`..`last`, both included, and when.
+    """Frames of one camera that were not inspected, and when.
 
-    Where no frame came, `frames` is 0 and there are no numbers. `cause` is one word, such as `overload` or
-    `unreadable`; `detail` may add a sentence.
+    `numbers` are exactly these frames; by default all from `first` to `last`. Where no frame came, `frames`
+    is 0 and there are no numbers. `cause` is one word, such as `overload` or `unreadable`; `detail` may add a
+    sentence.
     """
 
     camera: str
@@ -177,6 +182,11 @@ class Gap:
     frames: int
     cause: str
     detail: str | None = None
+    numbers: NumberRanges = ()
+
+    def __post_init__(self) -> None:
+        if not self.numbers and self.first is not None and self.last is not None:
+            object.__setattr__(self, "numbers", ((self.first, self.last),))
 
 
 @dataclass(frozen=True, slots=True)
