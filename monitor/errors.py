@@ -68,6 +68,10 @@ class ImageError(MonitorError):
     """A file is not an image that this program can read."""
 
 
+class DamagedError(ImageError):
+    """A frame was decoded from incomplete data, or refers to one that was."""
+
+
 class SourceError(MonitorError):
     """A camera cannot be opened or read. `cause` is one of `capture.sources.base.FAILURE_CAUSES`."""
 

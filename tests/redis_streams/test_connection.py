@@ -57,7 +57,7 @@ def test_no_such_host() -> None:
 
 
 def test_no_such_socket() -> None:
-    error = failure(f"unix:///no/such/socket?password={SECRET}")
+    error = failure(f"unix:///no/such/socket?password={quote(SECRET)}")
     assert str(error) == "Redis at /no/such/socket cannot be reached: No such file or directory"
 
 

@@ -48,26 +48,30 @@ class FileSource(Protocol):
 
 
 class Source(Protocol):
-    """Gives pictures one after the other. Used by one thread."""
+    """Gives frames one after the other. Used by one thread."""
 
     @property
     def live(self) -> bool:
-        """Whether an end is a fault, after which it is opened anew: cameras, streams, and all that loops."""
+        """Whether an end is a failure, after which it is opened again: cameras, streams, and loops."""
 
     @property
     def frame_interval(self) -> float | None:
-        """Seconds from one picture to the next that the reader should keep; None: as they come."""
+        """Seconds between frames that the reader should keep; None: as they come."""
 
     @property
     def source_time(self) -> float | None:
-        """Seconds of the latest picture on the source's own clock, where it has one."""
+        """Seconds of the latest frame on the source's own clock, where it has one."""
+
+    @property
+    def stream_time(self) -> float | None:
+        """Time stamp of the latest frame in seconds, in a recording too; None where frames have none."""
 
     def read(self) -> Image | None:
-        """The next picture, None at the end.
+        """Return the next frame, None at the end.
 
-        Raises ImageError for one damaged frame, after which reading goes on, NoFrameYet where a watched
-        folder has no new file, and SourceError when reading cannot go on.
+        Raises ImageError for one bad frame (DamagedError: decoded from incomplete data), after which reading
+        goes on, NoFrameYet where a watched folder has no new file, and SourceError when reading cannot go on.
         """
 
     def close(self) -> None:
-        """Gives back what is held open; may be called twice."""
+        """Release what is held open; may be called twice."""

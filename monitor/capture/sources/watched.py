@@ -38,7 +38,7 @@ class WatchedFolderSource:
     """
 
     live = True
-    source_time = None
+    source_time = stream_time = None
 
     def __init__(
         self,

@@ -131,12 +131,13 @@ class DaemonChannel:
         took: float,
         since: datetime | None = None,
         *,
+        frames: int = 1,
         origin: FrameOrigin = NO_ORIGIN,
     ) -> None:
-        """A picture that is not judged."""
-        began = None if since is None else _microseconds(since)
-        at = _microseconds(moment.at)
-        self._send(FrameLost(cause, why, at, moment.monotonic, took, began, origin.name))
+        """Report frames that are not inspected, and call the receipt of `origin`."""
+        since_us = None if since is None else _microseconds(since)
+        at_us = _microseconds(moment.at)
+        self._send(FrameLost(cause, why, at_us, moment.monotonic, took, since_us, frames, origin.name))
         if origin.receipt is not None:
             origin.receipt()
 
