@@ -119,9 +119,7 @@ class Daemon:
             wanted, self._bundle, gate=build_inference.build_scheduler(wanted, arrivals.forecast)
         )
         device = classifier.device
-        self._metrics.model(
-            name=card.name, sha256=card.model.sha256, device=device.description, precision=device.precision
-        )
+        self._metrics.models([(card.name, card.model.sha256, device.description, device.precision)])
         self._reporter = ExplanationStage(
             build_inference.explanation_config(wanted, card, classifier.explain),
             self._delivery.publish,
