@@ -90,7 +90,7 @@ pictures: ## the README's pictures of them: six minutes of the demo, on a machin
 
 lock: ## bring the lock files up to date with pyproject.toml
 	@$(BIN)/python -m pip install --quiet uv
-	@$(BIN)/uv pip compile --quiet --python-version 3.11 --generate-hashes --extra demo --extra onnxruntime --extra openvino --group dev \
+	@$(BIN)/uv pip compile --quiet --python-version 3.11 --generate-hashes --extra demo --extra openvino --group dev \
 		--custom-compile-command 'make lock' --output-file requirements.lock pyproject.toml
 	@$(BIN)/uv pip compile --quiet --python-version 3.11 --generate-hashes --constraint requirements.lock \
 		--no-annotate --extra openvino --custom-compile-command 'make lock' --output-file deploy/runtime.lock pyproject.toml

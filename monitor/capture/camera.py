@@ -205,6 +205,7 @@ class Camera:
                 memory[: message.height * message.width * 3].reshape(message.height, message.width, 3),
                 boxes,
                 inputs.reshape(len(boxes), height, width, 3),
+                source_waits=self._every,
             )
             self._captured += 1
             self._waiting.append(frame)
