@@ -53,6 +53,10 @@ class ImageError(MonitorError):
     """A file is not a picture this program can read."""
 
 
+class DamagedError(ImageError):
+    """A frame was decoded from incomplete data, or refers to one that was."""
+
+
 class SourceError(MonitorError):
     """A camera cannot be opened or read. `cause` is a word of `monitor.capture.source.CAUSES`."""
 

@@ -37,8 +37,9 @@ FailureCause = Literal[
 ]
 """Why a source cannot be opened or read on; `fault` is one of this program."""
 
-Stage = Literal["capture", "queue", "classify", "explain", "locate", "annotate", "publish"]
-"""What a frame goes through; `queue` is the wait between capture and classify."""
+Stage = Literal["capture", "queue", "classify", "wait", "explain", "locate", "annotate", "publish"]
+"""What a frame goes through. From `queue`, which begins when the frame is captured, to `publish`, which ends when
+the event is acknowledged, each stage begins when the one before it ends."""
 
 CameraState = Literal["starting", "up", "stalled", "frozen", "down", "ended"]
 """What a camera is doing: `stalled` fell silent, `frozen` shows one picture, `down` cannot be read."""
@@ -163,12 +164,17 @@ class Finding:
     latency: Mapping[Stage, float] = field(default_factory=dict)
 
 
+NumberRanges = tuple[tuple[int, int], ...]
+"""Frame numbers as ranges (first, last), both included, ascending and disjoint."""
+
+
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """What of one camera nobody looked at: frames numbered `first`..`last`, both included, and when.
+    """Frames of one camera that were not inspected, and when.
 
-    Where no frame came, `frames` is 0 and there are no numbers. `cause` is one word, such as `overload` or
-    `unreadable`; `detail` may add a sentence.
+    `numbers` are exactly these frames; by default all from `first` to `last`. Where no frame came, `frames`
+    is 0 and there are no numbers. `cause` is one word, such as `overload` or `unreadable`; `detail` may add a
+    sentence.
     """
 
     camera: str
@@ -179,6 +185,11 @@ class Gap:
     frames: int
     cause: str
     detail: str | None = None
+    numbers: NumberRanges = ()
+
+    def __post_init__(self) -> None:
+        if not self.numbers and self.first is not None and self.last is not None:
+            object.__setattr__(self, "numbers", ((self.first, self.last),))
 
 
 @dataclass(frozen=True, slots=True)

@@ -229,14 +229,20 @@ class Camera:
             if self._stopped:
                 return
             self._gaps.record_lost(
-                message.cause, self._captured, began, message.monotonic, detail=message.why, until=at
+                message.cause,
+                self._captured,
+                began,
+                message.monotonic,
+                frames=message.frames,
+                detail=message.why,
+                until=at,
             )
-            self._captured += 1
+            self._captured += message.frames
             gaps = self._gaps.pop_due(message.monotonic)
         match message.cause:
             case "frozen":
                 self._condition.frame_frozen(at, message.why)
-            case "unreadable":  # alone no sign that the camera is well
+            case "unreadable" | "damaged" | "lost-upstream":  # no proof that the camera works
                 self._condition.frame_accounted(at)
             case _:
                 self._condition.frame_arrived(at, message.monotonic)

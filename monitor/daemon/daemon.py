@@ -116,11 +116,12 @@ class Daemon:
     def _assemble(self) -> None:
         wanted, arrivals = self._settings, self._arrivals
         self._router.load()
-        for handle in self._router.handles:
-            spec, device = handle.spec, handle.device
-            self._metrics.model(
-                name=spec.name, sha256=spec.sha256, device=device.description, precision=device.precision
-            )
+        self._metrics.models(
+            [
+                (handle.spec.name, handle.spec.sha256, handle.device.description, handle.device.precision)
+                for handle in self._router.handles
+            ]
+        )
         self._reporter = ExplanationStage(
             build_inference.explanation_config(wanted),
             self._delivery.publish,

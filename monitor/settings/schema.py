@@ -46,9 +46,9 @@ class ExplainSettings(SettingsTable):
     max_n: Annotated[int, Field(ge=1, le=4096)] | None = None
     """Feature maps scored at most: those of highest standard deviation. Default: the bundle's."""
     budget: Annotated[float, Field(gt=0, le=1)] = 0.3
-    """Fraction of the time that Faster-Score-CAM may take, so that a burst of defects does not delay verdicts.
+    """Fraction of the time that Faster-Score-CAM may take, so that a burst of defects delays no verdicts.
     When it is used up, fewer maps are scored, then none: regions then come from the activations of the
-    classification, and the event says so. 1: no limit. No limit holds where the source waits (`every`)."""
+    classification, and the event says so. 1: no limit. Where the source waits (`every`) there is none."""
     deadline: Seconds = 2.0
     """Seconds after its capture until which Faster-Score-CAM works on a frame."""
     scoring: Literal["card", "seed", "paper"] = "card"

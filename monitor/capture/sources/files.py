@@ -37,6 +37,7 @@ class ImageFolderSource:
     """The pictures of a folder or glob in turn; with `loop`, from the start again, newly listed."""
 
     source_time = None
+    stream_time = None
 
     def __init__(self, location: str, *, interval: float | None, loop: bool) -> None:
         self.live = loop
@@ -89,6 +90,11 @@ class VideoFileSource:
         self._found = False
         rate = self._video.rate if own_rate else None
         self.frame_interval = interval or (1 / rate if rate else None)
+
+    @property
+    def stream_time(self) -> float | None:
+        """Time stamp of the latest frame, in seconds."""
+        return self._video.source_time
 
     @property
     def codec(self) -> str:

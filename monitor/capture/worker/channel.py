@@ -112,10 +112,11 @@ class DaemonChannel:
         moment: CaptureTime,
         took: float,
         since: datetime | None = None,
+        frames: int = 1,
     ) -> None:
-        """A picture that is not judged."""
-        began = None if since is None else _microseconds(since)
-        self._send(FrameLost(cause, why, _microseconds(moment.at), moment.monotonic, took, began))
+        """Report frames that are not inspected."""
+        since_us = None if since is None else _microseconds(since)
+        self._send(FrameLost(cause, why, _microseconds(moment.at), moment.monotonic, took, since_us, frames))
 
     def _buffer_for(self, size: int) -> SharedBufferWriter:
         """Memory whose slots hold `size` bytes; a larger picture than before gets new memory."""
