@@ -18,7 +18,7 @@ UNOBSERVED_STATES = ("down", "stalled", "frozen")
 """States in which nobody looks at what passes a camera."""
 
 
-UNUSABLE_CAUSES = ("unreadable", "unusable", "frozen")
+UNUSABLE_CAUSES = ("unreadable", "damaged", "unusable", "frozen")
 """Causes for which a frame counts as `unusable`: it came, but shows nothing that could be judged."""
 
 
