@@ -16,6 +16,7 @@ from monitor.errors import DeliveryError, MonitorError
 from monitor.redis_streams.address import NO_CREDENTIALS, RedisCredentials
 from monitor.redis_streams.connection import RedisConnection
 from monitor.redis_streams.keys import RedisKeys
+from monitor.telemetry.supervised_thread import SupervisedThread
 
 logger = logging.getLogger(__name__)
 
@@ -54,7 +55,8 @@ class CameraLeases:
         self._others: dict[str, str] = {}
         self._script = Path(__file__).with_name("lease.lua").read_text(encoding="utf-8")
         self._end = threading.Event()
-        self._thread = threading.Thread(target=self._renew_loop, name="claims", daemon=True)
+        self.last_heartbeat = time.monotonic()
+        self.thread = SupervisedThread("claims", self, restart_after=1.0)
 
     def start(self, stop: threading.Event) -> None:
         """Claim the names, then renew the claims until `close`.
@@ -73,7 +75,7 @@ class CameraLeases:
             logger.info("waiting whether the daemon that had these names still runs", extra={"names": others})
             if stop.wait(self._life / 5):
                 break
-        self._thread.start()
+        self.thread.start()
 
     @property
     def trouble(self) -> str | None:
@@ -90,14 +92,16 @@ class CameraLeases:
     def close(self) -> None:
         """Give the names back."""
         self._end.set()
-        if self._thread.is_alive():
-            self._thread.join(self._timeout)
-        if self._answers and not self._thread.is_alive():  # else they run out by themselves
+        if self.thread.is_alive():
+            self.thread.join(self._timeout)
+        if self._answers and not self.thread.is_alive():  # else they run out by themselves
             self._execute("release", self._cameras)
             self._server.close()
 
-    def _renew_loop(self) -> None:
+    def run(self) -> None:
+        """Renew the leases until `close`; runs in `thread`."""
         while not self._end.wait(self._life / 3):
+            self.last_heartbeat = time.monotonic()
             others = self._conflicts("renew")
             if others is None:
                 continue
