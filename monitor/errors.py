@@ -3,6 +3,8 @@
 Each says in one sentence what is wrong and, where it can, what mends it.
 """
 
+from typing import Literal
+
 
 class MonitorError(Exception):
     """The root: a failure that is said in one line, exit code 1."""
@@ -42,7 +44,14 @@ class DataError(MonitorError):
 
 
 class ImageError(MonitorError):
-    """A file is not a picture this program can read."""
+    """A frame or an image file cannot be read, or cannot be used.
+
+    `cause` is `unreadable`, or `unusable` for one that can be read but not be classified.
+    """
+
+    def __init__(self, message: str, cause: Literal["unreadable", "unusable"] = "unreadable") -> None:
+        super().__init__(message)
+        self.cause = cause
 
 
 class SourceError(MonitorError):

@@ -40,8 +40,12 @@ FailureCause = Literal[
 Stage = Literal["capture", "queue", "classify", "explain", "locate", "annotate", "publish"]
 """What a frame goes through; `queue` is the wait between capture and classify."""
 
-CameraState = Literal["starting", "up", "stalled", "frozen", "down", "ended"]
-"""What a camera is doing: `stalled` fell silent, `frozen` shows one picture, `down` cannot be read."""
+CameraState = Literal["starting", "up", "stalled", "frozen", "misconfigured", "down", "ended"]
+"""What a camera is doing: `stalled` is silent, `frozen` repeats one frame, `down` cannot be read, and the frames
+of one that is `misconfigured` do not fit `expected_size`, `roi` or `tiles`."""
+
+CaptureClock = Literal["camera", "arrival"]
+"""By which clock a time of capture is known: the camera's stamps, or the arrival of the frame."""
 
 FrameOutcome = Literal["clean", "defect", "unusable"]
 """What became of a frame that was taken up. Those that were not are `dropped`."""
@@ -55,8 +59,8 @@ class Frame:
     """One picture of one camera.
 
     `number` counts from 0 the frames that the camera delivered since the daemon started, lost ones
-    included. `captured_at` is UTC, taken right after the read. `monotonic` is the same moment on the
-    monotonic clock, in seconds. `boxes` are the parts of it that the network is shown, `inputs` (boxes, h,
+    included. `captured_at` is UTC, when the frame was captured, as `captured_by` knows it. `monotonic` is the
+    same moment on the monotonic clock, in seconds. `boxes` are the parts of it that the network is shown, `inputs` (boxes, h,
     w, 3) uint8 those parts at the network's size. The arrays may lie in memory shared with the capture
     process, read-only, and stay valid as long as they are referred to.
     """
@@ -68,6 +72,7 @@ class Frame:
     image: Image
     tile_boxes: "tuple[Box, ...]"
     tile_inputs: NDArray[np.uint8]
+    captured_by: CaptureClock = "arrival"
 
 
 @dataclass(frozen=True, slots=True)

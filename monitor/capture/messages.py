@@ -8,7 +8,9 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Literal
 
-LostReason = Literal["unreadable", "unusable", "frozen", "overload"]
+from monitor.records import CaptureClock
+
+LostReason = Literal["unreadable", "unusable", "misconfigured", "frozen", "overload"]
 """Why a picture is not judged: it cannot be decoded, shows nothing, stands still, or found no room."""
 
 
@@ -53,6 +55,7 @@ class FrameReady:
     captured_us: int
     monotonic: float
     took: float
+    captured_by: CaptureClock = "arrival"
 
 
 @dataclass(frozen=True, slots=True)

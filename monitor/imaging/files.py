@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 
 from monitor.errors import ImageError
+from monitor.imaging.bit_depth import declared_maximum, scale_to_8_bits
 from monitor.records import Image
 
 MIN_SIDE = 8
@@ -16,12 +17,14 @@ IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".
 """Endings, in lower case, by which a folder's pictures are told from its other files."""
 
 
-def read_image(path: Path | str) -> Image:
+def read_image(path: Path | str, bit_depth: int | None = None) -> Image:
     """The picture in `path`: (height, width, 3) uint8, blue, green, red.
 
     Grey becomes three equal channels, 16 bits are scaled to 8, transparency is dropped, and a turned
     photograph (Exif) is set upright. Raises ImageError, with the file's name, for anything else than a whole
     picture.
+
+    `bit_depth` (8..16) is how many bits the values of a file of 16 bits use, where the file does not say it.
     """
     path = Path(path)
     try:
@@ -41,7 +44,10 @@ def read_image(path: Path | str) -> Image:
     if min(height, width) < MIN_SIDE:
         raise ImageError(f"{path}: {width}x{height} pixels are too few; {MIN_SIDE}x{MIN_SIDE} at least")
     if picture.dtype == np.uint16:
-        return np.asarray(np.rint(picture / np.float32(257)), np.uint8)
+        try:
+            return scale_to_8_bits(np.asarray(picture, np.uint16), declared_maximum(data), bit_depth)
+        except ImageError as error:
+            raise ImageError(f"{path}: {error}", error.cause) from error
     if picture.dtype != np.uint8:
         raise ImageError(f"{path}: pixels of type {picture.dtype} are not supported; 8 or 16 bits are")
     return np.asarray(picture, np.uint8)

@@ -3,17 +3,45 @@
 import errno
 import functools
 import logging
+import math
 import time
 from collections import deque
-from typing import Literal
+from collections.abc import Iterator
+from typing import Any, Literal, NamedTuple
 
 import av
 import av.error
-import numpy as np
 from av.codec.hwaccel import HWAccel, hwdevices_available
+from av.packet import Packet
 
+from monitor.capture.frame_period import FramePeriod
+from monitor.capture.sources.base import FrameStamp
+from monitor.capture.sources.camera_clock import SenderReportClock
+from monitor.capture.sources.frame_conversion import Deinterlacer, to_image
 from monitor.errors import ImageError, SourceError
 from monitor.records import Image
+
+
+_TRIGGER_POLL = 0.5
+"""Seconds after which the frame is taken out that FFmpeg holds back until the next one begins."""
+
+
+_SECOND_FRAME_TIMEOUT = 60.0
+"""Seconds that the second frame may take: until it comes, the period is not known."""
+
+
+class DecoderOptions(NamedTuple):
+    """How a stream or file is read and decoded.
+
+    `read_timeout` (seconds) and three frame periods limit a read, unless the source is `triggered`: then it
+    may be silent for ever. Without `has_clock` its time stamps mean nothing. `bit_depth` (8..16) is how many
+    bits the values of a format of 16 bits use.
+    """
+
+    read_timeout: float = 60.0
+    triggered: bool = False
+    has_clock: bool = True
+    bit_depth: int | None = None
 
 
 class VideoDecoder:
@@ -24,16 +52,23 @@ class VideoDecoder:
         url: str,
         shown: str,
         options: dict[str, str],
-        timeouts: tuple[float, float],
+        open_timeout: float = 60.0,
+        decoding: DecoderOptions = DecoderOptions(),
         hardware: HWAccel | None = None,
     ) -> None:
         self._shown = shown
+        self._decoding = decoding
+        self._deinterlacer = Deinterlacer()
+        self._shared_clock = SenderReportClock(time.monotonic())
+        self.stamp: FrameStamp | None = None
+        # Longer ones for cameras that are never silent: an interrupted read may cut a frame in two.
+        self._poll = _TRIGGER_POLL if decoding.triggered else decoding.read_timeout
         self._decoded: deque[av.VideoFrame] = deque()
         self._container = av.open(
             url,
             mode="r",
             options=options,
-            timeout=timeouts,
+            timeout=(open_timeout, self._poll),
             hwaccel=hardware,
             metadata_errors="replace",  # a title in another encoding is no reason not to look
         )
@@ -48,10 +83,12 @@ class VideoDecoder:
         # Decoding frames on several threads would hold back as many frames as there are threads.
         self._stream.thread_type = "SLICE"
         self._packets = self._container.demux(self._stream)
-        self._patience = timeouts[1]
-        self._overdue = False
         self._seen_keyframe = False
-        self.source_time: float | None = None
+        self._period = FramePeriod()
+        self._silent_since = time.monotonic()
+        # FFmpeg gives out a frame when the next one begins, but for MJPEG, whose frames say how long they are.
+        self._is_held_back = url.startswith("rtsp") and self.codec != "mjpeg"
+        self._next_arrival: tuple[float, float] | None = None
 
     @property
     def in_hardware(self) -> bool:
@@ -71,16 +108,14 @@ class VideoDecoder:
     def read(self) -> Image | None:
         """The next picture, None at the end. Raises ImageError for a broken one, and FFmpeg's errors."""
         while not self._decoded:
-            if self._overdue:
-                raise av.error.TimeoutError(errno.ETIMEDOUT, "no packet in time")
-            began = time.monotonic()
-            packet = next(self._packets, None)
-            # FFmpeg holds one picture back, gives it out when it has waited in vain, and would wait again.
-            self._overdue = time.monotonic() - began >= self._patience * 0.99
+            packet = self._next_packet()
             if packet is None:
-                return None
+                self._decoded.extend(self._deinterlacer.flush())
+                if not self._decoded:
+                    return None
+                break
             try:
-                self._decoded.extend(packet.decode())
+                self._decoded.extend(self._deinterlace(packet.decode()))
             except av.error.EOFError:
                 return None
             except av.error.InvalidDataError as error:
@@ -89,32 +124,60 @@ class VideoDecoder:
                 raise ImageError(f"{self._shown}: a picture of it cannot be decoded") from error
         self._seen_keyframe = True
         frame = self._decoded.popleft()
-        self.source_time = frame.time
+        if self.stamp is not None and self._decoding.has_clock:
+            shared = self._shared_clock.capture_time(frame.time, self.stamp.arrived)
+            self.stamp = self.stamp._replace(source_time=frame.time, capture_time=shared)
         if frame.is_corrupt:
             raise ImageError(f"{self._shown}: a picture of it is damaged")
-        return np.ascontiguousarray(frame.to_ndarray(format="bgr24"), np.uint8)
+        return to_image(frame, self._decoding.bit_depth)
+
+    def _next_packet(self) -> "Packet[Any] | None":
+        """Return the next packet, None at the end. Raises FFmpeg's errors, at the time limit, too."""
+        while True:
+            limit = self._max_silence()
+            if time.monotonic() - self._silent_since >= limit * 0.99:
+                raise av.error.TimeoutError(errno.ETIMEDOUT, "no packet in time")
+            started_at = time.monotonic()
+            try:
+                packet = next(self._packets, None)
+            except av.error.FFmpegError:
+                now = time.monotonic()
+                was_interrupted = now - started_at >= self._poll * 0.99
+                if not was_interrupted or now - self._silent_since >= limit * 0.99:
+                    raise
+                self._packets = self._container.demux(self._stream)
+                continue
+            self._note_arrival(packet, started_at, time.monotonic())
+            return packet
+
+    def _max_silence(self) -> float:
+        if self._decoding.triggered:
+            return math.inf
+        timeout = self._decoding.read_timeout
+        return self._period.max_silence(timeout, timeout if self.stamp is None else _SECOND_FRAME_TIMEOUT)
+
+    def _note_arrival(self, packet: "Packet[Any] | None", started_at: float, now: float) -> None:
+        """Record when the packet came, and how long it was waited for."""
+        if packet is None or not packet.size:
+            return
+        arrival = now, now - started_at
+        # An interrupted read gives out what FFmpeg held back; nothing has arrived by then.
+        was_interrupted = now - started_at >= self._poll * 0.99
+        if self._is_held_back:
+            arrival, self._next_arrival = self._next_arrival or arrival, None if was_interrupted else arrival
+        self.stamp = FrameStamp(*arrival)
+        self._shared_clock.observe(packet)
+        if not was_interrupted:
+            self._silent_since = now
+        self._period.frame_arrived(arrival[0])
+
+    def _deinterlace(self, frames: list[av.VideoFrame]) -> Iterator[av.VideoFrame]:
+        for frame in frames:
+            yield from self._deinterlacer.push(frame)
 
     def close(self) -> None:
         """Close the container."""
         self._container.close()
-
-
-def _describe_error(error: av.error.FFmpegError) -> tuple[str, str]:
-    match error:
-        case av.error.HTTPUnauthorizedError() | av.error.HTTPForbiddenError():
-            return "authentication", "the camera refuses this user and password"
-        case av.error.HTTPNotFoundError():
-            return "not-found", "the camera knows no such stream"
-        case av.error.ExitError() | av.error.TimeoutError():
-            return "timeout", "the camera stopped answering"
-        case av.error.InvalidDataError():
-            return "gone", "the camera closed the connection or sent no valid answer"
-        case av.error.DecoderNotFoundError() | av.error.PatchWelcomeError():
-            return "codec", f"the video cannot be decoded: {error.strerror}"
-        case av.error.HTTPClientError() | av.error.HTTPError():
-            return "refused", f"the camera refused: {error.strerror}"
-        case _:
-            return "gone", f"the connection broke: {error.strerror}"
 
 
 log = logging.getLogger(__name__)

@@ -9,7 +9,7 @@ from pathlib import Path
 import av
 import av.error
 
-from monitor.capture.sources.decoder import VideoDecoder
+from monitor.capture.sources.decoder import DecoderOptions, VideoDecoder
 from monitor.errors import SourceError
 from monitor.imaging.files import IMAGE_SUFFIXES, read_image
 from monitor.records import Image
@@ -36,12 +36,13 @@ def list_images(location: str) -> list[Path]:
 class ImageFolderSource:
     """The pictures of a folder or glob in turn; with `loop`, from the start again, newly listed."""
 
-    source_time = None
-
-    def __init__(self, location: str, *, interval: float | None, loop: bool) -> None:
+    def __init__(
+        self, location: str, *, interval: float | None, loop: bool, bit_depth: int | None = None
+    ) -> None:
         self.live = loop
         self.frame_interval = interval
         self._location = location
+        self._bit_depth = bit_depth
         self._waiting = self._list()
         self._found = False
 
@@ -56,7 +57,7 @@ class ImageFolderSource:
             if not self._found:
                 raise SourceError("codec", f"{self._location}: none of its files is a picture")
             self._waiting, self._found = self._list(), False
-        image = read_image(self._waiting.pop())
+        image = read_image(self._waiting.pop(), self._bit_depth)
         self._found = True
         return image
 
@@ -80,11 +81,18 @@ class VideoFileSource:
     own.
     """
 
-    source_time = None
-
-    def __init__(self, path: Path, *, interval: float | None, own_rate: bool, loop: bool) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        interval: float | None,
+        own_rate: bool,
+        loop: bool,
+        bit_depth: int | None = None,
+    ) -> None:
         self.live = loop
         self._path = path
+        self._decoding = DecoderOptions(bit_depth=bit_depth)
         self._video = self._open()
         self._found = False
         rate = self._video.rate if own_rate else None
@@ -117,7 +125,7 @@ class VideoFileSource:
             if self._path.stat().st_size == 0:
                 raise SourceError("no-video", f"{self._path}: the file is empty (0 bytes)")
             # With "file:" no name of a file is taken for a protocol of FFmpeg's.
-            return VideoDecoder(f"file:{self._path}", str(self._path), {}, (60.0, 60.0))
+            return VideoDecoder(f"file:{self._path}", str(self._path), {}, decoding=self._decoding)
 
     @contextlib.contextmanager
     def _translate_errors(self) -> Iterator[None]:

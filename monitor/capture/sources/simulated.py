@@ -7,10 +7,9 @@ from monitor.simulate.surface import SurfaceGenerator
 
 
 class SimulatedSource:
-    """Pictures 0, 1, 2 … of a simulated line, without end. Raises SourceError (`invalid`) for bad options."""
+    """Frames 0, 1, 2 … of a simulated line, without end. Raises SourceError (`invalid`) for bad options."""
 
     live = True
-    source_time = None
 
     def __init__(self, options: SimulationOptions, *, interval: float) -> None:
         self.frame_interval = interval
@@ -21,9 +20,9 @@ class SimulatedSource:
             raise SourceError("invalid", f"simulate: {error}") from error
 
     def read(self) -> Image | None:
-        """The next picture."""
+        """Return the next frame."""
         self._next += 1
         return self._line.picture(self._next - 1)
 
     def close(self) -> None:
-        """Nothing is held open."""
+        """Do nothing: no resource is open."""

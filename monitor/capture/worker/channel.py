@@ -102,6 +102,7 @@ class DaemonChannel:
                 captured_us=_microseconds(moment.at),
                 monotonic=moment.monotonic,
                 took=took,
+                captured_by=moment.by,
             )
         )
 

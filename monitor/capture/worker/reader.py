@@ -14,19 +14,21 @@ from typing import Protocol
 from monitor.capture.backoff import MAX_DELAY, reconnect_delays
 from monitor.capture.config import Tiles
 from monitor.capture.messages import LostReason
-from monitor.capture.sources.base import Source
+from monitor.capture.sources.base import FrameStamp, Source, StampedSource
+from monitor.capture.worker.timestamps import CaptureEstimate
 from monitor.errors import ImageError, SourceError, UsageError
-from monitor.records import Image
+from monitor.records import CaptureClock, Image
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class CaptureTime:
-    """When a picture was taken, on both clocks."""
+    """When a frame was captured, on both clocks, and by which clock that is known."""
 
     at: datetime
     monotonic: float
+    by: CaptureClock = "arrival"
 
 
 class FrameChannel(Protocol):
@@ -67,8 +69,8 @@ def no_frozen_check(_: Image) -> int:
     return 1
 
 
-def _arrival_time(_: float | None, arrival: float) -> float:
-    return arrival
+def _arrival_time(_: FrameStamp | None, arrival: float) -> CaptureEstimate:
+    return CaptureEstimate(arrival, "arrival")
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +97,8 @@ class SourceReader:
     from its start again, it would repeat what was inspected. With `every` a picture is only read when there
     is room for it.
 
-    `clock` makes a fresh function from a source's own time of a picture (or None) and its arrival to the
-    time it was taken, all on monotonic clocks in seconds.
+    `clock` makes a new function for each opening; the function estimates when a frame was captured, from what
+    the source knows of its time (or None) and when it was read, in seconds of the monotonic clock.
     """
 
     open_source: Callable[[], Source]
@@ -105,7 +107,7 @@ class SourceReader:
     every: bool
     reopen: bool = True
     delays: Callable[[], Iterator[float]] = reconnect_delays
-    clock: Callable[[], Callable[[float | None, float], float]] = lambda: _arrival_time
+    clock: Callable[[], Callable[[FrameStamp | None, float], CaptureEstimate]] = lambda: _arrival_time
     _still_since: datetime | None = field(default=None, init=False)
 
     def run(self) -> None:
@@ -139,11 +141,12 @@ class SourceReader:
             due - time.monotonic()
         ):
             began = time.monotonic()
-            fault = image = None
+            image = None
+            fault: ImageError | None = None
             try:
                 image = source.read()
             except ImageError as error:
-                fault = str(error)
+                fault = error
             except SourceError as error:
                 self.port.send_failed(error.cause, str(error))
                 break
@@ -155,11 +158,11 @@ class SourceReader:
                 if source.live:
                     self.port.send_failed("end-of-stream", "the stream ended")
                 break
-            taken = arrival if image is None else clock(source.source_time, arrival)
-            moment = CaptureTime(wall - timedelta(seconds=arrival - taken), taken)
-            if image is None:
-                self.port.send_lost("unreadable", fault, moment, arrival - began)
-            else:
+            taken, by = clock(source.stamp if isinstance(source, StampedSource) else None, arrival)
+            moment = CaptureTime(wall - timedelta(seconds=arrival - taken), taken, by)
+            if fault is not None:
+                self.port.send_lost(fault.cause, str(fault), moment, arrival - began)
+            elif image is not None:
                 self._check_and_send(image, moment, began)
             last = arrival
             # Keeps the rate over small delays, but never hurries to catch up with large ones.
@@ -173,13 +176,15 @@ class SourceReader:
         same = rules.repeat_count(image)
         if same <= 1:
             self._still_since = moment.at
-        if why is None:
-            try:
-                views = rules.views(image)
-            except UsageError as error:
-                why = str(error)
+        misfit = None
+        try:
+            views = rules.views(image)
+        except UsageError as error:
+            misfit = str(error)
         took = time.monotonic() - began
-        if why is not None:
+        if misfit is not None:
+            self.port.send_lost("misconfigured", misfit, moment, took)
+        elif why is not None:
             self.port.send_lost("unusable", why, moment, took)
         elif rules.frozen and same >= rules.frozen:
             sentence = f"the last {rules.frozen} pictures or more are the same to the pixel"
