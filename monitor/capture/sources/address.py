@@ -100,6 +100,8 @@ def with_login(url: str, username: str, password: str) -> str:
     scheme, _, rest = url.partition("://")
     if urlsplit(url).username is not None:
         raise SourceError("invalid", f"{redact_url(url)}: a user is given twice, in source and as username")
+    if ":" in username:
+        raise SourceError("invalid", f"{redact_url(url)}: a username must not contain ':'")
     # The unreserved characters and those that end no part of a URL stay as they are, to save room.
     login = f"{quote(username, safe=_SAFE)}:{quote(password, safe=_SAFE)}"
     if len(login) > _MAX_LOGIN:

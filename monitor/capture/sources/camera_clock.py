@@ -6,6 +6,7 @@ from typing import Any
 
 from av.packet import Packet
 
+
 class SenderReportClock:
     """Turns a camera's time stamps into times of this machine's monotonic clock.
 

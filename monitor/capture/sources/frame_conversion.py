@@ -12,6 +12,7 @@ from av.video.frame import VideoFrame
 from monitor.imaging.bit_depth import scale_to_8_bits
 from monitor.records import Image
 
+
 def to_image(frame: VideoFrame, bit_depth: int | None) -> Image:
     """Return a decoded frame as (height, width, 3) uint8, set upright.
 

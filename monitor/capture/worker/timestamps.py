@@ -103,13 +103,13 @@ class CaptureTimestamper:
         return self._answer(arrived, delay, period)
 
     def _answer(self, arrived: float, delay: float | None, period: float) -> CaptureEstimate:
-        at = arrived if delay is None else max(self._last, arrived - delay)
-        # Held up by an earlier frame whose own time was that of its arrival: the camera's clock is not used.
-        is_clamped = delay is not None and at - (arrived - delay) > period
-        if is_clamped:
-            at = arrived
-        self._last = max(self._last, at)
-        return CaptureEstimate(self._last, "arrival" if delay is None or is_clamped else "camera")
+        if delay is None:
+            self._last = max(self._last, arrived)
+            return CaptureEstimate(self._last, "arrival")
+        # Times do not go back: after times of arrival, those of the camera must catch up first.
+        is_known = self._last - (arrived - delay) <= period
+        self._last = max(self._last, arrived - delay)
+        return CaptureEstimate(self._last, "camera" if is_known else "arrival")
 
     def _delay(self, offset: float, arrived: float, step: float, waited: bool, period: float) -> float | None:
         """Return by how much a frame was delayed; None where its clock is not to be believed."""
@@ -125,7 +125,8 @@ class CaptureTimestamper:
         if growth > self._max_delay:
             self._restart(self._probation_seconds)
             return None
-        if waited and growth > max(period, 0.0) and step < growth:
+        # A pause as long as the delay explains it; a frame that came as usual was not delayed.
+        if waited and growth > period and growth > step - period / 2:
             self._contradictions += 1
             if self._contradictions >= _CONTRADICTIONS:
                 self._restart(min(2 * self._probation_seconds, MAX_PROBATION))

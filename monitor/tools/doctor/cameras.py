@@ -49,6 +49,8 @@ _REMEDIES: Mapping[str, str] = {
     "busy": "stop the program that uses the camera",
     "gone": "check cable, power and network, then try again",
     "invalid": "write the source as the README says",
+    "unreadable": "replace the files that are damaged, or set the camera to H.264, H.265 or MJPEG",
+    "unusable": "set bit_depth of this camera to the bits that it delivers",
     "fault": "report this, with the support bundle",
 }
 
@@ -179,17 +181,18 @@ def _named(camera: CameraTarget) -> str:
 
 
 def _first_frame(source: Source, camera: CameraTarget) -> Image:
-    for left in reversed(range(_MAX_BAD_FRAMES)):
+    """Return the first good frame. Raises what was wrong with the last bad one, if there is none."""
+    problem: SourceError | ImageError = SourceError("no-video", f"{camera.name}: the source holds no frame")
+    for _ in range(_MAX_BAD_FRAMES):
         try:
             image = source.read()
-        except ImageError:
-            if not left:
-                raise
+        except ImageError as error:
+            problem = error
             continue
         if image is None:
             break
         return image
-    raise SourceError("no-video", f"{camera.name}: it ended before the first good frame")
+    raise problem
 
 
 def _rate(source: Source) -> float | None:
@@ -228,7 +231,7 @@ def _offered_formats(camera: CameraTarget) -> list[str]:
 
 def _failed(camera: CameraTarget, error: SourceError | ImageError) -> CheckResult:
     name = _named(camera)
-    cause = error.cause if isinstance(error, SourceError) else "codec"
+    cause = error.cause
     address = parse_address(camera.source)
     if cause == "invalid" and (offered := _offered_formats(camera)):
         remedy = f"choose what the device offers: {', '.join(offered[:_MAX_FORMATS])}"
