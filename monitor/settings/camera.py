@@ -106,7 +106,7 @@ class CameraSettings(SettingsTable):
     """Frames per second that a live camera should deliver. The camera is reported as `slow` or `fast` when its
     rate is off by more than 30 %."""
     open_timeout: Seconds = 5.0
-    """Seconds that opening a stream may take."""
+    """Seconds that opening a stream may take, up to its second frame. Raise it for a triggered stream."""
     read_timeout: Seconds = 5.0
     """Seconds that a stream's next frame may take; never less than three frame periods. Without effect with
     `silence = 0`."""

@@ -53,9 +53,7 @@ def test_a_camera_that_takes_one_client_is_not_knocked_at():
         assert "REFUSED" not in camera.log
 
 
-@pytest.mark.parametrize(
-    "refusal", ["461 Unsupported Transport", "400 Bad Request", "551 Option not supported"]
-)
+@pytest.mark.parametrize("refusal", ["461 Unsupported Transport", "400 Bad Request", "406 Not Acceptable"])
 @pytest.mark.parametrize("allowed", ["tcp", "udp"])
 def test_auto_takes_the_transport_that_the_camera_allows(allowed: str, refusal: str):
     with RtspCamera(Habits(transports=(allowed,), refusal=refusal), FILM) as camera:
@@ -109,6 +107,35 @@ def test_a_slow_camera_gets_the_advice_to_raise_the_limit():
     ):
         open_source(camera.url, open_timeout=0.5)
     assert caught.value.cause == "timeout"
+
+
+def claimed_delays(camera: RtspCamera, count: int = 25) -> list[float | None]:
+    """By how much each frame was delayed, as the camera's sender reports say."""
+    source = open_source(camera.url)
+    found: list[float | None] = []
+    for _ in range(count):
+        assert source.read() is not None
+        stamp = source.stamp
+        found.append(None if stamp.capture_time is None else stamp.arrived - stamp.capture_time)
+    source.close()
+    return found
+
+
+@pytest.mark.parametrize("lag", [0.0, 1.5])
+def test_sender_reports_tell_a_delay_that_all_frames_have(lag: float):
+    habits = Habits(
+        clock_error=-lag, is_due=lambda number: lag + number / 10, stamp_of=lambda _, at: at + 777
+    )
+    with RtspCamera(habits, FILM) as camera:
+        delays = claimed_delays(camera)[5:]
+    assert None not in delays
+    assert delays == pytest.approx([lag] * len(delays), abs=0.1)
+
+
+@pytest.mark.parametrize("error", [-1_000_000.0, -5.0, 3.0, 1_000_000.0])
+def test_sender_reports_of_a_wrong_clock_are_not_believed(error: float):
+    with RtspCamera(Habits(clock_error=error), FILM) as camera:
+        assert set(claimed_delays(camera)) == {None}
 
 
 class _MjpegHandler(BaseHTTPRequestHandler):

@@ -59,8 +59,8 @@ class Habits:
     fps: float = 10.0
     stamp_of: Callable[[int, float], float] = lambda _number, seconds: seconds
     """From the number of a frame and the seconds since PLAY to the RTP time stamp in seconds."""
-    report_from: float | None = None
-    """Unix time that sender reports say at PLAY."""
+    clock_error: float | None = None
+    """Seconds by which the clock of its sender reports is wrong; None: it sends none."""
     is_due: Callable[[int], float] | None = None
     """From the number of a frame to the seconds since PLAY at which it is sent; default: at the rate."""
     frames: int = 1_000_000
@@ -270,8 +270,9 @@ class _Session:
                         )
                         self._send(header + payload, 0)
                         sequence += 1
-                if habits.report_from is not None and number % 10 == 0:
-                    ntp = int((habits.report_from + due + _NTP_EPOCH) * 2**32)
+                if habits.clock_error is not None and number % 10 == 0:
+                    sent_at = time.time() + started_at + due - time.monotonic()
+                    ntp = int((sent_at + habits.clock_error + _NTP_EPOCH) * 2**32)
                     self._send(struct.pack("!BBHIQIII", 0x80, 200, 6, 0xCAFE, ntp, stamp, sequence, 0), 1)
             except OSError:
                 return

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import av
 import numpy as np
 from av.filter import Graph
-from av.sidedata.sidedata import Type
+from av.sidedata.sidedata import SideDataContainer, Type
 from av.video.frame import VideoFrame
 
 from monitor.imaging.bit_depth import scale_to_8_bits
@@ -61,7 +61,8 @@ def _is_quarter_turn(a: float, b: float, c: float, d: float) -> bool:
 
 def _display_matrix(frame: VideoFrame) -> tuple[int, int, int, int]:
     try:
-        data = bytes(frame.side_data[Type.DISPLAYMATRIX])
+        # Not frame.side_data: with it, frame and container refer to each other, and stay until a collection.
+        data = bytes(SideDataContainer(frame)[Type.DISPLAYMATRIX])
     except KeyError:
         return 65536, 0, 0, 65536
     a, b, _, c, d, *_ = struct.unpack("=9i", data)

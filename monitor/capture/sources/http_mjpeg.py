@@ -8,6 +8,7 @@ _OPTIONS = {
     "format_whitelist": "mpjpeg,mjpeg,jpeg_pipe",
     "protocol_whitelist": "http,https,tcp,tls,crypto,httpproxy",
     "fpsprobesize": "0",
+    "probesize": "2048",  # bytes: the head of the first frame is enough
     "analyzeduration": "1",  # microseconds; 0 would mean the default
     "multiple_requests": "0",
 }

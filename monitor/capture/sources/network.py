@@ -23,7 +23,7 @@ class NetworkSource:
     """A stream that FFmpeg opens by its URL. Timeouts in seconds.
 
     The first connection to the camera is the one that frames come over: many cameras take one client. A
-    subclass gives FFmpeg's options, one set for each attempt to open.
+    subclass gives FFmpeg's options, one set for each attempt; the next one follows where the camera refuses.
     """
 
     live = True
@@ -49,12 +49,8 @@ class NetworkSource:
                         url, self._display_url, options, open_timeout, decoding, hardware
                     )
                 break
-            except SourceError as error:
-                if (
-                    error.cause != "refused"
-                    or isinstance(error, _NotListeningError)
-                    or number == len(attempts)
-                ):
+            except _RequestRefusedError:
+                if number == len(attempts):
                     raise
         if decode == "hardware" and not self._video.in_hardware:
             self._video.close()
@@ -107,9 +103,7 @@ class NetworkSource:
             return SourceError("tls", f"{shown}: no TLS connection; does the camera use TLS on this port?")
         match error:
             case av.error.ConnectionRefusedError():
-                return _NotListeningError(
-                    "refused", f"{shown}: connection refused; nothing listens on the port"
-                )
+                return SourceError("refused", f"{shown}: connection refused; nothing listens on the port")
             case av.error.HTTPUnauthorizedError() | av.error.HTTPForbiddenError():
                 cause, reason = "authentication", "the camera refuses this user and password"
             case av.error.HTTPNotFoundError():
@@ -120,10 +114,13 @@ class NetworkSource:
                 cause, reason = "gone", "the camera closed the connection or sent no valid answer"
             case av.error.DecoderNotFoundError() | av.error.PatchWelcomeError():
                 cause, reason = "codec", f"the video cannot be decoded: {error.strerror}"
-            case av.error.HTTPClientError() | av.error.HTTPError():
+            case av.error.HTTPClientError():
+                return _RequestRefusedError("refused", f"{shown}: the camera refused: {error.strerror}")
+            case av.error.HTTPError():
                 cause, reason = "refused", f"the camera refused: {error.strerror}"
             case _ if error.errno == errno.EPROTONOSUPPORT:
-                cause, reason = "refused", "the camera refuses this transport; set transport = 'auto'"
+                reason = "the camera refuses this transport; set transport = 'auto'"
+                return _RequestRefusedError("refused", f"{shown}: {reason}")
             case _ if error.errno in _UNREACHABLE:
                 cause, reason = "timeout", f"no connection: {error.strerror}"
             case _:
@@ -131,8 +128,8 @@ class NetworkSource:
         return SourceError(cause, f"{shown}: {reason} ({action} the stream)")
 
 
-class _NotListeningError(SourceError):
-    """The camera took no connection: another transport does not help."""
+class _RequestRefusedError(SourceError):
+    """The camera answered, and refused what it was asked for: another request may help."""
 
 
 def _resolves(host: str) -> bool:

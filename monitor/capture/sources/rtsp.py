@@ -17,6 +17,7 @@ _OPTIONS = {
     # old when they come. ("nobuffer" does not help: it drops the frames seen while opening, the key frame
     # first; the next ones cannot be decoded.)
     "fpsprobesize": "0",
+    "probesize": "32",  # bytes: the first frame is enough
     "analyzeduration": "1",  # microseconds; 0 would mean the default
 }
 
@@ -34,6 +35,9 @@ _TRANSPORTS: dict[Transport, list[dict[str, str]]] = {
     "tcp": [{"rtsp_transport": "tcp"}],
     "udp": [_UDP],
 }
+
+
+_SOUND = {"allowed_media_types": "video+audio"}
 
 
 class RtspSource(NetworkSource):
@@ -54,5 +58,9 @@ class RtspSource(NetworkSource):
     ) -> None:
         # Microseconds, for each operation of a socket; 0 is without limit.
         limit = 0 if decoding.triggered else int(max(open_timeout, decoding.read_timeout) * 1e6)
-        attempts = [{**_OPTIONS, "timeout": str(limit), **options} for options in _TRANSPORTS[transport]]
+        ways = _TRANSPORTS[transport]
+        # Of a stream without video nothing is asked for, and the camera refuses to play: ask it for its sound.
+        attempts = [
+            {**_OPTIONS, "timeout": str(limit), **options} for options in (*ways, {**ways[0], **_SOUND})
+        ]
         super().__init__(url, attempts, open_timeout=open_timeout, decoding=decoding, decode=decode)
