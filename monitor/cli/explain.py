@@ -14,16 +14,18 @@ def explain(
     images: Annotated[list[Path], typer.Argument(help="Images, folders of images, or patterns in quotes.")],
     *,
     out: Annotated[
-        Path, typer.Option(help="A .png or .jpg for one image; else a folder, with a folder for each class in it.")
+        Path,
+        typer.Option(help="A .png or .jpg for one image; else a folder, which gets a folder for each class."),
     ],
     model: Annotated[
         str,
         typer.Option(
-            help="A shipped model, a bundle's folder, a .keras or .h5 file, or keras:NAME, such as keras:VGG16."
+            help="A shipped model, a bundle's folder, a .keras or .h5 file, or keras:NAME (keras:VGG16)."
         ),
     ] = "dagm-class1",
     layer: Annotated[
-        str | None, typer.Option(help="Layer to explain (default: the card's, or the last with rows and columns).")
+        str | None,
+        typer.Option(help="Layer to explain (default: the card's, or the last with rows and columns)."),
     ] = None,
     method: Annotated[
         str, typer.Option(help="Method, such as grad-cam, score-cam, guided-backprop, edges-grad-cam++.")
@@ -36,7 +38,9 @@ def explain(
     ] = "seed",
     choice: Annotated[
         Literal["deviation", "gradient"],
-        typer.Option(help="What ranks Faster-Score-CAM's maps: deviation, or gradient (deviation times gradient)."),
+        typer.Option(
+            help="What ranks Faster-Score-CAM's maps: deviation, or gradient (deviation times gradient)."
+        ),
     ] = "deviation",
     target: Annotated[
         int | None, typer.Option(help="Class to explain, counted from 0 (default: the predicted one).")
@@ -48,7 +52,9 @@ def explain(
     weights: Annotated[Path | None, typer.Option(help="Weights file for keras:NAME.")] = None,
     preprocess: Annotated[
         Literal["none", "unit", "tf", "torch", "caffe"] | None,
-        typer.Option(help="Input of a .keras or .h5 file: RGB 0..255, RGB 0..1, or one of Keras' ImageNet modes."),
+        typer.Option(
+            help="Input of a .keras or .h5 file: RGB 0..255, RGB 0..1, or one of Keras' ImageNet modes."
+        ),
     ] = None,
     head: Annotated[
         Literal["softmax", "sigmoid", "logits"] | None,
@@ -77,7 +83,14 @@ def explain(
         image = read_image(path)
         if grid:
             drawn = render_comparison(
-                explainer, subject, image, printable(path.name), target, max_n=max_n, scoring=scoring, choice=choice
+                explainer,
+                subject,
+                image,
+                printable(path.name),
+                target,
+                max_n=max_n,
+                scoring=scoring,
+                choice=choice,
             )
         else:
             drawn = render_method(
