@@ -60,6 +60,14 @@ class DeviceError(MonitorError):
     """The requested device does not exist."""
 
 
+class InferenceError(MonitorError):
+    """A model that runs elsewhere is out of reach. `cause` is that of the gap that reports its frames."""
+
+    def __init__(self, cause: str, message: str) -> None:
+        super().__init__(message)
+        self.cause = cause
+
+
 class DataError(MonitorError):
     """Training or evaluation data cannot be used as they are."""
 

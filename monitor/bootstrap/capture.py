@@ -13,6 +13,7 @@ from monitor.capture.config import CaptureConfig
 from monitor.capture.image_checks import QualityLimits
 from monitor.capture.sources.address import parse_address
 from monitor.capture.supervisor import spawn_worker
+from monitor.inference.router import ModelRouter
 from monitor.pipeline.explanation_stage import MAX_PINNED_FRAMES
 from monitor.settings import CameraSettings, Settings
 
@@ -23,14 +24,14 @@ _LEEWAY = 5.0
 """Seconds that a capture process may need beyond its own time limits, on a busy machine."""
 
 
-def camera_factory(settings: Settings, input_size: tuple[int, int]) -> Callable[..., Camera]:
+def camera_factory(settings: Settings, router: ModelRouter) -> Callable[..., Camera]:
     """Makes a camera, not started, from its settings and the callbacks of `Camera`.
 
-    Its capture process brings pictures to `input_size` (height, width).
+    Its capture process brings images to the input size of the model that `router` gives it.
     """
 
     def make(wanted: CameraSettings, **callbacks: Any) -> Camera:
-        what = capture_config(settings, wanted, input_size)
+        what = capture_config(settings, wanted, router.handle_for(wanted.name).spec.input_size)
         return Camera(
             wanted.name,
             partial(spawn_worker, wanted.name, what),

@@ -214,7 +214,8 @@ class Camera:
                 memory[: message.height * message.width * 3].reshape(message.height, message.width, 3),
                 boxes,
                 inputs.reshape(len(boxes), height, width, 3),
-                message.source_name,
+                source_name=message.source_name,
+                source_waits=self._every,
             )
             self._captured += 1
             self._waiting.append(frame)
