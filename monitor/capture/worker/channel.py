@@ -130,6 +130,7 @@ class DaemonChannel:
         why: str | None,
         moment: CaptureTime,
         took: float,
+        *,
         since: datetime | None = None,
         *,
         frames: int = 1,
