@@ -141,6 +141,9 @@ class IncidentSettings(SettingsTable):
 class AnnotateSettings(SettingsTable):
     """The annotated image of an event."""
 
+    heat: Literal["outline", "overlay", "none"] = "overlay"
+    """What is drawn besides boxes: `outline`, the contours of regions; `overlay`, also the heat as a light
+    tint; `none`, nothing."""
     jpeg_quality: Annotated[int, Field(ge=10, le=100)] = 85
     """JPEG quality."""
 

@@ -132,7 +132,6 @@ class DaemonChannel:
         took: float,
         *,
         since: datetime | None = None,
-        *,
         frames: int = 1,
         origin: FrameOrigin = NO_ORIGIN,
     ) -> None:
