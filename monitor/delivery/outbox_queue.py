@@ -33,9 +33,9 @@ class OutboxQueue:
     """Holds at most `max_items` messages of `max_bytes`, each until every one of `sinks` has taken it.
 
     Over that, the oldest images are dropped first, then the oldest messages. What is being delivered stays,
-    so with everything else dropped the newest goes. Messages older than `max_age` seconds are dropped once the
-    wall clock is known to be synchronised. A sink that is new starts at the end; the cursor of one that is
-    not among `sinks` is deleted. Raises MonitorError if another process uses the file of `storage`.
+    so with everything else dropped the newest goes. Messages older than `max_age` seconds are dropped once
+    the wall clock is known to be synchronised. A sink that is new starts at the end; the cursor of
+    one that is not among `sinks` is deleted. Raises MonitorError if another process uses the file of `storage`.
 
     Every method may be called from any thread. None waits for the disk but `next_batch` and `commit`, which
     hold no lock meanwhile. `clock` is monotonic seconds.
