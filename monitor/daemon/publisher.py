@@ -15,7 +15,6 @@ from monitor.errors import DeliveryError
 from monitor.events import event as document
 from monitor.events.coverage import NameConflict
 from monitor.events.messages import EventMessage, NoticeMessage, OutboxMessage
-from monitor.models.card import ModelCard
 from monitor.pipeline.interfaces import FlaggedFrame
 from monitor.records import CameraStateChange, Finding, Gap
 from monitor.settings import Settings
@@ -38,9 +37,8 @@ class EventPublisher:
     Making one opens the outbox's file and touches no network. Raises MonitorError.
     """
 
-    def __init__(self, settings: Settings, card: ModelCard, metrics: Metrics) -> None:
+    def __init__(self, settings: Settings, metrics: Metrics) -> None:
         self._settings = settings
-        self._card = card
         self._metrics = metrics
         self._daemon = build_delivery.daemon_id(settings)
         sink = build_delivery.build_redis_sink(settings, self._daemon, metrics)
@@ -68,8 +66,8 @@ class EventPublisher:
         novelty = flagged.novelty
         event = document.build_event(
             finding,
-            model_name=self._card.name,
-            model_sha256=self._card.model.sha256,
+            model_name=flagged.handle.spec.name,
+            model_sha256=flagged.handle.spec.sha256,
             familiarity=None
             if novelty is None
             else document.EventFamiliarity(
@@ -203,7 +201,8 @@ class EventPublisher:
         """Measure the delivery of an event."""
         if sink == "redis" and isinstance(message, EventMessage):
             self._metrics.on_stage(message.camera, "publish", max(0.0, seconds - message.processing_seconds))
-            self._metrics.event(message.camera, self._card.classes[self._card.defect_class], seconds)
+            label = document.Event.from_json(message.document).label
+            self._metrics.event(message.camera, label, seconds)
 
     def on_set_aside(self, sink: str, message: OutboxMessage, reason: str) -> None:
         """Count a message that a sink never takes."""

@@ -127,6 +127,8 @@ class SinkSender:
         if not batch:
             if self._suspects:
                 return self._retry_suspects()
+            if not self.connected:  # a wrong password is noticed before the first event
+                return self._check()
             self._wait_for_messages()
             return None
         try:
@@ -179,7 +181,7 @@ class SinkSender:
         self._rounds += 1
         reason = self._suspects[0][1]
         several = len(self._suspects) > _MAX_SUSPECTS
-        if self._rounds >= _ROUNDS and not several and self._alone < _MAX_ALONE and self._is_healthy():
+        if self._rounds >= _ROUNDS and not several and self._alone < _MAX_ALONE and self._check() is None:
             self._set_aside(1)
             self._alone, self._rounds = self._alone + 1, 0
         if several:
@@ -188,13 +190,19 @@ class SinkSender:
         self._limit = 1
         return DeliveryError(reason)
 
-    def _is_healthy(self) -> bool:
+    def _check(self) -> DeliveryError | None:
+        """Return why the sink would take nothing now; None if it would."""
         try:
             self.sink.check()
+        except DeliveryError as error:
+            failure = error
         except Exception as error:
-            self._set_state(False, _describe(error))
-            return False
-        return True
+            failure = DeliveryError(_describe(error))
+        else:
+            self._set_state(True, None)
+            return None
+        self._set_state(False, str(failure))
+        return failure
 
     def _set_aside(self, count: int) -> None:
         refused, self._suspects = self._suspects[:count], self._suspects[count:]

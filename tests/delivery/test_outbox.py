@@ -163,7 +163,6 @@ def test_a_partial_delivery_is_continued_where_it_stopped() -> None:
 def test_the_connection_state_is_reported_at_each_change_only(caplog: pytest.LogCaptureFixture) -> None:
     observer, sink = Observer(), MemorySink()
     with outbox_to(sink, observer=observer) as outbox:
-        assert outbox.stats().connected is None
         for failure in (None, DOWN, None):
             sink.failure = failure
             outbox.put(make_parcel(len(observer.states)))
@@ -172,6 +171,20 @@ def test_the_connection_state_is_reported_at_each_change_only(caplog: pytest.Log
             assert outbox.problems() == ([] if failure is None else ["away for the test"])
     assert observer.states == [(True, None), (False, "away for the test"), (True, None)]
     assert sum("away for the test" in message for message in caplog.messages) == 1
+
+
+def test_a_sink_that_refuses_everyone_is_noticed_before_the_first_message(
+    make_server: Callable[..., Any],
+) -> None:
+    server = make_server("--requirepass", "right")
+    sink = RedisSink(server.url.replace("://", "://:wrong@"), timeout=1.0)
+    with outbox_to(sink) as outbox:
+        wait_until(lambda: outbox.stats().connected is False)
+        assert "refuses the user or password" in outbox.problems()[0]
+        outbox.put(make_parcel(0))
+        with server.client(password="right") as client:
+            client.config_set("requirepass", "wrong")
+        assert outbox.flush(10) == 0
 
 
 def test_the_backoff_doubles_to_its_maximum_which_a_permanent_failure_has_at_once() -> None:

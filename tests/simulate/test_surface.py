@@ -33,9 +33,9 @@ def test_a_picture_depends_on_settings_and_number_alone_in_another_process_too()
     settings = "seed=9, width=160, height=128, defect_rate=0.5, textures=3"
     line = SurfaceGenerator(seed=9, width=160, height=128, defect_rate=0.5, textures=3)
     program = (
-        "import hashlib; from monitor.simulate.surface import SurfaceLine\n"
-        f"line = SurfaceLine({settings})\n"
-        "for n in (7, 0, 3): print(hashlib.sha256(line.picture(n).tobytes()).hexdigest(), line.truth(n))"
+        "import hashlib; from monitor.simulate.surface import SurfaceGenerator\n"
+        f"line = SurfaceGenerator({settings})\n"
+        "for n in (7, 0, 3): print(hashlib.sha256(line.picture(n).tobytes()).hexdigest(), line.defect_at(n))"
     )
     root = ROOT
     output = subprocess.run(

@@ -20,7 +20,7 @@ class PlannedDefects(SurfaceGenerator):
         super().__init__(seed, side, side, defect_rate=1, textures=4)
         self._defective = defective
 
-    def truth(self, number: int) -> Ellipse | None:
+    def defect_at(self, number: int) -> Ellipse | None:
         """The ellipse around the defect of picture `number`, None where it has none."""
         return super().defect_at(number) if self._defective(number) else None
 

@@ -65,7 +65,7 @@ def test_the_shipped_model_is_judged_in_json_and_in_a_report(bundle, surface, tm
 
     # All of them take minutes.
     monkeypatch.setattr(
-        "monitor.learning.evaluate.cam_comparison.every_method", lambda: [CamVariant("grad-cam")]
+        "monitor.learning.evaluate.cam_comparison.cam_variants", lambda: [CamVariant("grad-cam")]
     )
     report = tmp_path / "report.html"
     result = run(
@@ -87,7 +87,7 @@ def test_the_shipped_model_is_judged_in_json_and_in_a_report(bundle, surface, tm
 
 def test_the_tables_name_every_measure(bundle, surface, network, monkeypatch):
     monkeypatch.setattr(
-        "monitor.learning.evaluate.model_under_test.network_of", lambda bundle, device: network
+        "monitor.learning.evaluate.model_under_test.load_model_under_test", lambda bundle, device: network
     )
     result = run("--data", surface, "--model", bundle, "--test-share", "0.4", "--robustness")
     assert result.exit_code == 0, result.output

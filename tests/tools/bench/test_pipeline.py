@@ -20,8 +20,8 @@ def test_a_planned_line_has_its_defects_where_they_are_wanted_and_nowhere_else()
     line = PlannedDefects(every_nth(5), side=128)
     clean = PlannedDefects(every_nth(0), side=128)
     for number in range(10):
-        assert (line.truth(number) is not None) == (number % 5 == 2)
-        assert clean.truth(number) is None
+        assert (line.defect_at(number) is not None) == (number % 5 == 2)
+        assert clean.defect_at(number) is None
         same = np.array_equal(line.picture(number), clean.picture(number))
         assert same == (number % 5 != 2)
 
