@@ -77,7 +77,7 @@ build_release() {
     cp README.md "$release"
     cp deploy/README.md "$release/deploy"
     chmod -R go+rX "$release" # the sources may have come with narrower rights
-    "$release/bin/defect-monitor" --version >/dev/null || fail "the new release does not run"
+    as_user "$release/bin/defect-monitor" --version >/dev/null || fail "the user $user cannot run the new release"
     touch "$release/complete"
 }
 
@@ -109,6 +109,15 @@ make_user() {
     fi
 }
 
+as_user() { # run a command with the rights of the service's user
+    setpriv --reuid "$user" --regid "$user" --clear-groups "$@"
+}
+
+check_interpreter() { # root's own Python may lie in a folder that only root can enter
+    as_user "$python" -c "" 2>/dev/null ||
+        fail "the user $user cannot run $(command -v "$python"); set PYTHON to another interpreter, such as /usr/bin/python3"
+}
+
 make_settings() { # existing files stay
     install -d -m 750 -g "$user" "$settings"
     install -d -m 700 "$settings/secrets"
@@ -129,10 +138,11 @@ remove_old() { # all releases except the current one, the previous one and those
 case ${1:-} in
 install)
     check_machine
+    make_user
+    check_interpreter
     name=$(release_name)
     release=$root/releases/$name
     build_release
-    make_user
     make_settings
     activate "releases/$name"
     remove_old

@@ -47,7 +47,6 @@ Install = Callable[..., subprocess.CompletedProcess[str]]
 @pytest.fixture
 def machine(tmp_path: Path) -> Path:
     """Make the folders that the script sees as /opt, /etc and /usr/local."""
-    tmp_path.chmod(0o755)
     root = tmp_path / "root"
     for folder in ("opt", "usr/local"):
         (root / folder).mkdir(parents=True)
@@ -57,7 +56,7 @@ def machine(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def install(machine: Path, tmp_path: Path) -> Install:
-    interpreter = tmp_path / "python"
+    interpreter = machine / "usr/local/python"
     interpreter.write_text(_INTERPRETER)
     interpreter.chmod(0o755)
 
@@ -66,7 +65,7 @@ def install(machine: Path, tmp_path: Path) -> Install:
             ["unshare", "--mount", "sh", "-c", _NAMESPACE, "sh", machine, ROOT / "deploy/install.sh", action],
             env={
                 **os.environ,
-                "PYTHON": str(interpreter),
+                "PYTHON": "/usr/local/python",
                 "CALLS": str(tmp_path / "calls"),
                 "TAG": "cpython-311",
                 **environment,
@@ -135,6 +134,19 @@ def test_there_is_no_return_to_a_release_that_does_not_run(install, machine):
     (first / "bin/defect-monitor").write_text("#!/bin/sh\nexit 0\n")
     assert install("rollback").returncode == 0
     assert current(machine) == first
+
+
+def test_an_interpreter_that_the_services_user_cannot_run_is_refused_before_anything_is_fetched(
+    install, machine, tmp_path
+):
+    private = machine / "usr/local/private"
+    private.mkdir(mode=0o700)
+    (private / "python").write_text(_INTERPRETER)
+    (private / "python").chmod(0o755)
+    done = install(PYTHON="/usr/local/private/python")
+    assert (done.returncode, "set PYTHON to another interpreter" in done.stderr) == (1, True)
+    assert not (tmp_path / "calls").exists()
+    assert not (machine / "opt/defect-monitor").exists()
 
 
 def test_gpu_installs_from_a_lock_file_of_its_own(install, machine, tmp_path):
