@@ -58,8 +58,10 @@ class Frame:
     `number` counts from 0 the frames that the camera delivered since the daemon started, lost ones
     included. `captured_at` is UTC, taken right after the read. `monotonic` is the same moment on the
     monotonic clock, in seconds. `boxes` are the parts of it that the network is shown, `inputs` (boxes, h,
-    w, 3) uint8 those parts at the network's size. The arrays may lie in memory shared with the capture
-    process, read-only, and stay valid as long as they are referred to.
+    w, 3) uint8 those parts at the network's size. `source_waits`: the source, such as a file, waits until its
+    frames are processed, so that none is ever late. `source_name` is the name of the file that the frame
+    comes from; of a video with the position. The arrays may lie in memory shared with the capture process,
+    read-only, and stay valid as long as they are referred to.
     """
 
     camera: str
@@ -69,6 +71,8 @@ class Frame:
     image: Image
     tile_boxes: "tuple[Box, ...]"
     tile_inputs: NDArray[np.uint8]
+    source_name: str | None = None
+    source_waits: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,13 +134,14 @@ class Verdict:
 class TileHeatmap:
     """Heat of one network input, with the part of the frame that input showed.
 
-    `heat` is (rows, columns); `box` is the part of the frame, in the frame's pixels.
-    `strength` is the heat's highest value before it was scaled to one.
+    `heatmap` is (rows, columns); `box` is the part of the frame, in the frame's pixels. `raw_peak` is the
+    heat's highest value before it was scaled to one, `score` the input's probability of a defect, 0..1.
     """
 
     heatmap: Heatmap
     box: Box
-    strength: float
+    raw_peak: float
+    score: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -22,6 +22,11 @@ class SourceOpened:
 
 
 @dataclass(frozen=True, slots=True)
+class SourceIdle:
+    """The source is observed and has nothing new; sent again and again until it has."""
+
+
+@dataclass(frozen=True, slots=True)
 class SourceFailed:
     """The source cannot be opened or read; the process tries again, unless `SourceEnded` follows."""
 
@@ -54,6 +59,7 @@ class FrameReady:
     captured_us: int
     monotonic: float
     took: float
+    source_name: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +76,7 @@ class FrameLost:
     took: float
     since_us: int | None = None
     frames: int = 1
+    source_name: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,13 +93,29 @@ class SlotReleased:
 
 
 WorkerMessage = (
-    SourceOpened | SourceFailed | BufferMapped | FrameReady | FrameLost | SourceEnded | SlotReleased
+    SourceOpened
+    | SourceIdle
+    | SourceFailed
+    | BufferMapped
+    | FrameReady
+    | FrameLost
+    | SourceEnded
+    | SlotReleased
 )
 
 
 _KINDS: dict[str, type[WorkerMessage]] = {
     kind.__name__: kind
-    for kind in (SourceOpened, SourceFailed, BufferMapped, FrameReady, FrameLost, SourceEnded, SlotReleased)
+    for kind in (
+        SourceOpened,
+        SourceIdle,
+        SourceFailed,
+        BufferMapped,
+        FrameReady,
+        FrameLost,
+        SourceEnded,
+        SlotReleased,
+    )
 }
 
 
