@@ -216,6 +216,7 @@ class Camera:
                 inputs.reshape(len(boxes), height, width, 3),
                 source_name=message.source_name,
                 source_waits=self._every,
+                receipt=ring.receipt(message.receipt),
             )
             self._captured += 1
             self._waiting.append(frame)

@@ -156,6 +156,20 @@ def test_gpu_installs_from_a_lock_file_of_its_own(install, machine, tmp_path):
     assert install(GPU="yes").returncode == 2
 
 
+def test_the_settings_of_redis_are_changed_once_and_on_request_only(install, machine):
+    settings = machine / "etc/redis/redis.conf"
+    settings.parent.mkdir(exist_ok=True)
+    settings.write_text("appendonly no\n")
+    assert "make install REDIS=1" in install().stdout
+    assert settings.read_text() == "appendonly no\n"
+    assert "systemctl restart redis-server" in install(REDIS="1").stdout
+    changed = settings.read_text()
+    assert changed == "appendonly no\n\ninclude /etc/redis/defect-monitor.conf\n"
+    assert "appendonly yes" in (machine / "etc/redis/defect-monitor.conf").read_text()
+    assert "redis" not in install(REDIS="1").stdout
+    assert settings.read_text() == changed
+
+
 def test_nothing_is_fetched_without_a_hash(install, tmp_path):
     install()
     for call in (tmp_path / "calls").read_text().splitlines():
