@@ -37,12 +37,13 @@ FailureCause = Literal[
 ]
 """Why a source cannot be opened or read on; `fault` is one of this program."""
 
-Stage = Literal["capture", "queue", "classify", "explain", "locate", "annotate", "publish"]
-"""What a frame goes through; `queue` is the wait between capture and classify."""
+Stage = Literal["capture", "queue", "classify", "wait", "explain", "locate", "annotate", "publish"]
+"""What a frame goes through. From `queue`, which begins when the frame is captured, to `publish`, which ends when
+the event is acknowledged, each stage begins when the one before it ends."""
 
 CameraState = Literal["starting", "up", "stalled", "frozen", "misconfigured", "down", "ended"]
-"""What a camera is doing: `stalled` is silent, `frozen` repeats one frame, `down` cannot be read, and the frames
-of one that is `misconfigured` do not fit `expected_size`, `roi` or `tiles`."""
+"""What a camera is doing: `stalled` is silent, `frozen` repeats one frame, `down` cannot be read, and the
+frames of one that is `misconfigured` do not fit `expected_size`, `roi` or `tiles`."""
 
 CaptureClock = Literal["camera", "arrival"]
 """By which clock a time of capture is known: the camera's stamps, or the arrival of the frame."""
@@ -61,8 +62,12 @@ class Frame:
     `number` counts from 0 the frames that the camera delivered since the daemon started, lost ones
     included. `captured_at` is UTC, when the frame was captured, as `captured_by` knows it. `monotonic` is the
     same moment on the monotonic clock, in seconds. `boxes` are the parts of it that the network is shown, `inputs` (boxes, h,
-    w, 3) uint8 those parts at the network's size. The arrays may lie in memory shared with the capture
-    process, read-only, and stay valid as long as they are referred to.
+    w, 3) uint8 those parts at the network's size. `source_waits`: the source, such as a file, waits until its
+    frames are processed, so that none is ever late. `source_name` is the name of the file that the frame
+    comes from; of a video with the position. `receipt` is only held: when the last copy of the frame is gone,
+    its verdict reached and its event stored, the capture process records the file as inspected. The arrays
+    may lie in memory shared with the capture process, read-only, and stay valid as long as they are referred
+    to.
     """
 
     camera: str
@@ -72,6 +77,9 @@ class Frame:
     image: Image
     tile_boxes: "tuple[Box, ...]"
     tile_inputs: NDArray[np.uint8]
+    source_name: str | None = None
+    source_waits: bool = False
+    receipt: object = None
     captured_by: CaptureClock = "arrival"
 
 
@@ -134,13 +142,14 @@ class Verdict:
 class TileHeatmap:
     """Heat of one network input, with the part of the frame that input showed.
 
-    `heat` is (rows, columns); `box` is the part of the frame, in the frame's pixels.
-    `strength` is the heat's highest value before it was scaled to one.
+    `heatmap` is (rows, columns); `box` is the part of the frame, in the frame's pixels. `raw_peak` is the
+    heat's highest value before it was scaled to one, `score` the input's probability of a defect, 0..1.
     """
 
     heatmap: Heatmap
     box: Box
-    strength: float
+    raw_peak: float
+    score: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -165,12 +174,17 @@ class Finding:
     latency: Mapping[Stage, float] = field(default_factory=dict)
 
 
+NumberRanges = tuple[tuple[int, int], ...]
+"""Frame numbers as ranges (first, last), both included, ascending and disjoint."""
+
+
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """What of one camera nobody looked at: frames numbered `first`..`last`, both included, and when.
+    """Frames of one camera that were not inspected, and when.
 
-    Where no frame came, `frames` is 0 and there are no numbers. `cause` is one word, such as `overload` or
-    `unreadable`; `detail` may add a sentence.
+    `numbers` are exactly these frames; by default all from `first` to `last`. Where no frame came, `frames`
+    is 0 and there are no numbers. `cause` is one word, such as `overload` or `unreadable`; `detail` may add a
+    sentence.
     """
 
     camera: str
@@ -181,6 +195,11 @@ class Gap:
     frames: int
     cause: str
     detail: str | None = None
+    numbers: NumberRanges = ()
+
+    def __post_init__(self) -> None:
+        if not self.numbers and self.first is not None and self.last is not None:
+            object.__setattr__(self, "numbers", ((self.first, self.last),))
 
 
 @dataclass(frozen=True, slots=True)

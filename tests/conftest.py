@@ -9,8 +9,9 @@ import hypothesis
 import pytest
 
 from tests.support import ROOT
+from tests.support.daemon_process import free_port
 
-pytest_plugins = ["tests.support.redis_servers", "tests.support.tiny_models"]
+pytest_plugins = ["tests.support.no_skips", "tests.support.redis_servers", "tests.support.tiny_models"]
 
 # A loaded machine is no failure: how long an example takes says nothing here.
 hypothesis.settings.register_profile("unhurried", deadline=None)
@@ -51,3 +52,9 @@ def valkey(valkey_server: str) -> str:
 def shipped_bundle() -> Path:
     """The folder of the model that ships with the package."""
     return ROOT / "monitor" / "models" / "shipped" / "dagm-class1"
+
+
+@pytest.fixture
+def port() -> int:
+    """A port free right now."""
+    return free_port()

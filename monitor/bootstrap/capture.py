@@ -1,35 +1,44 @@
 """Build cameras from their settings."""
 
+import hashlib
+import os
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
+from monitor.bootstrap.delivery import outbox_path
 from monitor.capture.camera import Camera
 from monitor.capture.config import CaptureConfig
 from monitor.capture.image_checks import QualityLimits
 from monitor.capture.sources.address import parse_address
 from monitor.capture.supervisor import spawn_worker
+from monitor.inference.router import ModelRouter
 from monitor.pipeline.explanation_stage import MAX_PINNED_FRAMES
 from monitor.settings import CameraSettings, Settings
+
+_LONGEST_LISTING = 30.0
+"""Seconds without a message of a watched folder's capture process after which it is replaced."""
 
 _LEEWAY = 5.0
 """Seconds that a capture process may need beyond its own time limits, on a busy machine."""
 
 
-def camera_factory(settings: Settings, input_size: tuple[int, int]) -> Callable[..., Camera]:
+def camera_factory(settings: Settings, router: ModelRouter) -> Callable[..., Camera]:
     """Return a function that builds a camera, not started, from its settings and the callbacks of `Camera`.
 
-    Its capture process resizes frames to `input_size` (height, width).
+    Its capture process resizes frames to the input size of the model that `router` gives it.
     """
 
     def make(camera: CameraSettings, **callbacks: Any) -> Camera:
-        what = capture_config(settings, camera, input_size)
+        what = capture_config(settings, camera, router.handle_for(camera.name).spec.input_size)
         return Camera(
             camera.name,
             partial(spawn_worker, camera.name, what),
             keep_every_frame=what.every,
             buffer=camera.buffer,
-            stall_timeout=camera.silence,
+            # A watched folder that is idle reports so after each listing, which may take long.
+            stall_timeout=max(camera.silence, _LONGEST_LISTING) if camera.watch else camera.silence,
             startup_timeout=camera.open_timeout + camera.read_timeout + _LEEWAY,
             max_age=camera.max_age,
             expected_fps=camera.expected_fps,
@@ -49,8 +58,8 @@ def capture_config(settings: Settings, camera: CameraSettings, input_size: tuple
     return CaptureConfig(
         source=camera.address,
         every=camera.inspects_every_frame,
-        # A camera comes back by itself; a folder or file that is not there is a mistake that someone must fix.
-        reopen=camera.loop or parse_address(camera.source).kind != "files",
+        # A camera comes back by itself; a missing folder or file is a mistake that someone must fix.
+        reopen=camera.loop or camera.watch or parse_address(camera.source).kind != "files",
         input_size=input_size,
         # Queued, in a batch, queued for an explanation, and being written.
         buffer_slots=camera.buffer + settings.inference.batch + MAX_PINNED_FRAMES + 2,
@@ -74,7 +83,23 @@ def capture_config(settings: Settings, camera: CameraSettings, input_size: tuple
         frozen_after=camera.frozen_after,
         decode=camera.decode,
         limits=quality_limits(settings, camera),
+        watch=camera.watch,
+        inspected_files=str(inspected_files_path(settings, camera)) if camera.watch else None,
     )
+
+
+def inspected_files_path(settings: Settings, camera: CameraSettings) -> Path:
+    """Return the file that stores what a watched folder's camera has inspected.
+
+    Beside the outbox. Without an outbox file, in `$XDG_STATE_HOME/defect-monitor`, by default
+    `~/.local/state/defect-monitor`, with a digest of the folder in its name.
+    """
+    outbox = outbox_path(settings)
+    if outbox is not None:
+        return outbox.with_name(f"{outbox.name}.inspected-{camera.name}.db")
+    folder = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+    place = hashlib.blake2s(os.fsencode(Path(camera.source).absolute()), digest_size=6).hexdigest()
+    return Path(folder) / "defect-monitor" / f"inspected-{camera.name}-{place}.db"
 
 
 def quality_limits(settings: Settings, camera: CameraSettings) -> QualityLimits | None:

@@ -13,7 +13,14 @@ from monitor.capture.backoff import reconnect_delays
 from monitor.capture.camera_state import CameraStateMachine
 from monitor.capture.frame_period import MIN_PERIODS, FramePeriod
 from monitor.capture.gaps import GapAggregator
-from monitor.capture.messages import FrameLost, FrameReady, SourceFailed, SourceOpened, WorkerMessage
+from monitor.capture.messages import (
+    FrameLost,
+    FrameReady,
+    SourceFailed,
+    SourceIdle,
+    SourceOpened,
+    WorkerMessage,
+)
 from monitor.capture.shared_memory import SharedBufferReader
 from monitor.capture.supervisor import ProcessSupervisor, WorkerProcess
 from monitor.records import Box, CameraStateChange, Frame, Gap
@@ -166,6 +173,8 @@ class Camera:
                 self._period.restart()
                 if self._silence == 0:  # it delivers when it is triggered: nothing is missed until then
                     self._condition.frame_arrived(datetime.now(UTC), time.monotonic())
+            case SourceIdle():
+                self._condition.source_idle(datetime.now(UTC))
             case SourceFailed():
                 self._opened = False
                 self._fail(message.cause, message.detail)
@@ -222,7 +231,10 @@ class Camera:
                 memory[: message.height * message.width * 3].reshape(message.height, message.width, 3),
                 boxes,
                 inputs.reshape(len(boxes), height, width, 3),
-                message.captured_by,
+                source_name=message.source_name,
+                source_waits=self._every,
+                receipt=ring.receipt(message.receipt),
+                captured_by=message.captured_by,
             )
             self._captured += 1
             self._waiting.append(frame)
@@ -247,14 +259,23 @@ class Camera:
             if self._stopped:
                 return
             self._gaps.record_lost(
-                message.cause, self._captured, began, message.monotonic, detail=message.why, until=at
+                message.cause,
+                self._captured,
+                began,
+                message.monotonic,
+                frames=message.frames,
+                detail=message.why,
+                until=at,
             )
-            self._captured += 1
+            self._captured += message.frames
             gaps = self._gaps.pop_due(message.monotonic)
-        self._period.frame_arrived(time.monotonic())
+        if message.cause != "lost-upstream":
+            self._period.frame_arrived(time.monotonic())
         match message.cause:
             case "frozen" | "misconfigured":
                 self._condition.frame_refused(at, message.cause, message.why)
+            case "lost-upstream":  # found missing when another frame came
+                self._condition.frame_accounted(at)
             case _:  # the camera delivers, whatever its frames show
                 self._condition.frame_arrived(at, message.monotonic)
         self._report_all(gaps)

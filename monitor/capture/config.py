@@ -1,6 +1,7 @@
 """What to read of a camera and how to check and cut its frames, for its capture process and the doctor."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,6 +53,8 @@ class CaptureConfig:
     frozen_after: int = 0
     decode: DecodeMode = "software"
     limits: QualityLimits | None = None
+    watch: bool = False
+    inspected_files: str | None = None
 
     def open_source(self) -> Source:
         """Open the source. Raises SourceError."""
@@ -71,6 +74,8 @@ class CaptureConfig:
             pixel_format=self.pixel_format,
             exposure=self.exposure,
             gain=self.gain,
+            watch=self.watch,
+            inspected_files=None if self.inspected_files is None else Path(self.inspected_files),
         )
 
     def tile_boxes(self, width: int, height: int) -> tuple[Box, ...]:

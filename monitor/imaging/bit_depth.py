@@ -11,7 +11,7 @@ import struct
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor.errors import ImageError
+from monitor.errors import UnusableError
 
 _USUAL_DEPTHS = (8, 10, 12, 14, 16)
 
@@ -44,24 +44,21 @@ def scale_to_8_bits(
     """Return `values`, of any shape, as 0..255.
 
     `maximum` is what the container declares, `bit_depth` (8..16) what the settings say; the settings win.
-    Raises ImageError (`unusable`) where neither is known and the values use too few bits.
+    Raises UnusableError  where neither is known and the values use too few bits.
     """
     highest = int(values.max(initial=0))
     if bit_depth is not None:
         maximum = (1 << bit_depth) - 1
         if highest > maximum:
-            raise ImageError(
-                f"values use {highest.bit_length()} bits, more than bit_depth = {bit_depth}", "unusable"
-            )
+            raise UnusableError(f"values use {highest.bit_length()} bits, more than bit_depth = {bit_depth}")
     elif maximum is None:
         maximum = 0xFFFF
         used = highest.bit_length()
         if used <= _SUSPICIOUS_BITS:
             depth = next(usual for usual in _USUAL_DEPTHS if used <= usual)
-            raise ImageError(
+            raise UnusableError(
                 f"values use {used} of 16 bits: set bit_depth = {depth} where the camera delivers {depth} bits, "
-                "or bit_depth = 16 where the image is dark",
-                "unusable",
+                "or bit_depth = 16 where the image is dark"
             )
     elif highest > maximum:
         # The PNG standard wants values spread over all 16 bits, whatever sBIT says; some writers do so.

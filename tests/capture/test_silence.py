@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from monitor.capture.frame_period import FramePeriod
 from monitor.capture.sources.opening import open_source
 from monitor.capture.worker.reader import FrameChecks
-from monitor.errors import ImageError, SourceError, UsageError
+from monitor.errors import ImageError, SourceError, UnusableError, UsageError
 from monitor.records import Image
 from tests.support.rtsp_camera import Habits, RtspCamera, encode_film
 from tests.support.scripted_camera import PICTURE, ScriptedSource, make, wait_for, whole
@@ -106,7 +106,7 @@ def test_a_camera_that_delivers_only_unreadable_frames_is_no_longer_starting():
 
 
 def test_an_image_that_needs_a_setting_is_unusable_and_says_which():
-    steps = [ImageError("values use 12 of 16 bits: set bit_depth = 12", "unusable"), PICTURE]
+    steps = [UnusableError("values use 12 of 16 bits: set bit_depth = 12"), PICTURE]
     camera, listener = make(lambda: ScriptedSource(steps))
     camera.start()
     listener.consume(camera)

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from monitor.capture.sources.base import Source, StampedSource
-from monitor.capture.sources.files import natural_sort_key
 from monitor.capture.sources.opening import open_source
 from monitor.errors import ImageError, SourceError
+from monitor.imaging.folders import natural_sort_key
 from monitor.records import Image
 from tests.capture.conftest import COUNT, write_video
 from tests.support.scripted_camera import make

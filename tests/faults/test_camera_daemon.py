@@ -13,15 +13,13 @@ import pytest
 
 from monitor.records import Gap
 from tests.support.camera_faults import FULL_RUN, RECOVERY_LIMIT, STEADY, Fault, FaultResult, check_gaps
-from tests.support.daemon_process import DaemonUnderTest, gaps_of, port, run_daemon, wait_for, write_config
+from tests.support.daemon_process import DaemonUnderTest, gaps_of, run_daemon, wait_for, write_config
 from tests.support.dns_server import NAME, Resolver, python
 from tests.support.dns_server import why_absent as no_resolver
 from tests.support.fault_proxy import FaultProxy
 from tests.support.fault_tables import RecordCamera
 from tests.support.rtsp_server import LiveServer
 from tests.support.rtsp_server import why_absent as no_server
-
-__all__ = ["port"]
 
 FPS, BAD = 4 if FULL_RUN else 2, "camera-0"
 OTHERS = [f"camera-{number}" for number in range(1, 8)]

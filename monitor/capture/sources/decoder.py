@@ -1,4 +1,4 @@
-"""Video files and network streams, through FFmpeg's libraries (PyAV)."""
+"""Video through FFmpeg's libraries (PyAV): whole frames, and which frames are damaged."""
 
 import errno
 import functools
@@ -6,25 +6,40 @@ import logging
 import math
 import time
 from collections import deque
-from collections.abc import Iterator
-from typing import Any, Literal, NamedTuple
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Literal, NamedTuple
 
 import av
 import av.error
+import av.logging
+from av.codec.context import Flags
 from av.codec.hwaccel import HWAccel, hwdevices_available
-from av.packet import Packet
 
 from monitor.capture.frame_period import FramePeriod
 from monitor.capture.sources.base import FrameStamp
+from monitor.capture.sources.bitstream import (
+    AccessUnit,
+    allows_frame_number_gaps,
+    length_size,
+    parse_access_unit,
+)
 from monitor.capture.sources.camera_clock import SenderReportClock
+from monitor.capture.sources.damage import DamageTracker, decoder_evidence, transport_evidence
 from monitor.capture.sources.frame_conversion import Deinterlacer, to_image
-from monitor.errors import ImageError, SourceError
+from monitor.errors import DamagedError, ImageError, SourceError
 from monitor.records import Image
+
+logger = logging.getLogger(__name__)
+
+_MAX_REORDER = 16
+"""Frames that a decoder of H.264 or H.265 may hold back."""
+
+_END_OF_IMAGE = b"\xff\xd9"
 
 
 _TRIGGER_POLL = 0.5
 """Seconds after which the frame is taken out that FFmpeg holds back until the next one begins."""
-
 
 _SECOND_FRAME_TIMEOUT = 60.0
 """Seconds that the second frame may take: until it comes, the period is not known."""
@@ -35,60 +50,107 @@ class DecoderOptions(NamedTuple):
 
     `read_timeout` (seconds) and three frame periods limit a read, unless the source is `triggered`: then it
     may be silent for ever. Without `has_clock` its time stamps mean nothing. `bit_depth` (8..16) is how many
-    bits the values of a format of 16 bits use.
+    bits the values of a format of 16 bits use. With `joins_midway` frames before the first one that can be
+    decoded alone are skipped, as they were sent for others; without it they count as damaged.
     """
 
     read_timeout: float = 60.0
     triggered: bool = False
     has_clock: bool = True
     bit_depth: int | None = None
+    joins_midway: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    """What became of one coded frame: its pixels, or the error to raise instead."""
+
+    shown_at: float | None
+    frame: av.VideoFrame | None
+    error: ImageError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _InFlight:
+    """A frame that went into the decoder: its presentation time, and why it is damaged."""
+
+    shown_at: float | None
+    error: ImageError | None
+
+
+_DEFAULT_OPTIONS = DecoderOptions()
 
 
 class VideoDecoder:
-    """Decodes the first video stream of what FFmpeg opens as `url`; `shown` is its name in messages."""
+    """Decode the first video stream of what FFmpeg opens as `url`.
+
+    `display_name` stands for it in messages, `open_timeout` is in seconds.
+    """
 
     def __init__(
         self,
         url: str,
-        shown: str,
+        display_name: str,
         options: dict[str, str],
+        *,
         open_timeout: float = 60.0,
-        decoding: DecoderOptions = DecoderOptions(),
+        decoding: DecoderOptions = _DEFAULT_OPTIONS,
         hardware: HWAccel | None = None,
     ) -> None:
-        self._shown = shown
+        self._name = display_name
         self._decoding = decoding
-        self._deinterlacer = Deinterlacer()
+        # Short for triggered cameras alone: an interrupted read may cut a frame in two.
+        self._poll = _TRIGGER_POLL if decoding.triggered else decoding.read_timeout
         self._shared_clock = SenderReportClock(time.monotonic())
         self.stamp: FrameStamp | None = None
-        # Longer ones for cameras that are never silent: an interrupted read may cut a frame in two.
-        self._poll = _TRIGGER_POLL if decoding.triggered else decoding.read_timeout
-        self._decoded: deque[av.VideoFrame] = deque()
-        self._container = av.open(
-            url,
-            mode="r",
-            options=options,
-            timeout=(open_timeout, self._poll),
-            hwaccel=hardware,
-            metadata_errors="replace",  # a title in another encoding is no reason not to look
-        )
+        # FFmpeg reports a missing reference frame of H.264 at its level for debugging.
+        av.logging.set_level(av.logging.DEBUG)
+        av.logging.set_skip_repeated(False)
+        logging.getLogger("libav").setLevel(logging.CRITICAL)
+        with av.logging.Capture():
+            self._container = av.open(
+                url,
+                mode="r",
+                options=options,
+                timeout=(open_timeout, self._poll),
+                hwaccel=hardware,
+                metadata_errors="replace",  # a title in another encoding is no reason to reject the video
+            )
         video = self._container.streams.video
         if not video or video[0].codec_context is None:
             self._container.close()
             cause, what = (
                 ("codec", "its video codec is not supported") if video else ("no-video", "holds no video")
             )
-            raise SourceError(cause, f"{shown}: {what}")
+            raise SourceError(cause, f"{display_name}: {what}")
         self._stream = video[0]
-        # Decoding frames on several threads would hold back as many frames as there are threads.
-        self._stream.thread_type = "SLICE"
+        context = self._stream.codec_context
+        # Several threads would hold frames back; FFmpeg conceals errors, and reports them in the thread
+        # whose messages are captured, only with one.
+        context.thread_count = 1
+        # Otherwise H.265 gives no frame at all from a missing reference to the next random access point.
+        context.flags |= Flags.output_corrupt
+        context.copy_opaque = True
+        context.options = {**context.options, "err_detect": "crccheck"}
+        self._intra_only = context.codec.intra_only
+        self._length_size = length_size(self.codec, context.extradata)
+        self._gaps_allowed = bool(allows_frame_number_gaps(context.extradata or b""))
         self._packets = self._container.demux(self._stream)
-        self._seen_keyframe = False
-        self._period = FramePeriod()
         self._silent_since = time.monotonic()
+        self._period = FramePeriod()
         # FFmpeg gives out a frame when the next one begins, but for MJPEG, whose frames say how long they are.
         self._is_held_back = url.startswith("rtsp") and self.codec != "mjpeg"
         self._next_arrival: tuple[float, float] | None = None
+        self._has_joined = not decoding.joins_midway
+        self._has_end_marks = False
+        self._damage = DamageTracker()
+        self._outcomes: deque[_Outcome] = deque()
+        self._ready: deque[_Outcome] = deque()  # of those, the ones that wait for no next frame
+        self._interlaced: deque[_Outcome] = deque()
+        self._deinterlacer = Deinterlacer()
+        self._in_flight: dict[int, _InFlight] = {}
+        self._packet_number = 0
+        self.source_time: float | None = None
 
     @property
     def in_hardware(self) -> bool:
@@ -97,58 +159,66 @@ class VideoDecoder:
 
     @property
     def rate(self) -> float | None:
-        """Pictures a second as the material says, if it does."""
+        """Frames per second as the container states, if it does."""
         return float(self._stream.average_rate) if self._stream.average_rate else None
 
     @property
     def codec(self) -> str:
-        """How the pictures are coded, such as `h264`."""
+        """How the frames are coded, such as `h264`."""
         return str(self._stream.codec_context.name)
 
     def read(self) -> Image | None:
-        """The next picture, None at the end. Raises ImageError for a broken one, and FFmpeg's errors."""
-        while not self._decoded:
-            packet = self._next_packet()
+        """Return the next frame, None at the end.
+
+        Raises DamagedError for a frame decoded from incomplete data, or that refers to one or gave no pixels;
+        ImageError for one that cannot be decoded; and FFmpeg's errors. `source_time` is that of the frame in
+        each case.
+        """
+        while not self._ready:
+            if self._outcomes:
+                self._ready.extend(self._deinterlace(self._outcomes.popleft()))
+                continue
+            packet, loss = self._next_packet()
             if packet is None:
-                self._decoded.extend(self._deinterlacer.flush())
-                if not self._decoded:
+                self._ready.extend(self._finish_interlaced())
+                if not self._ready:
                     return None
                 break
-            try:
-                self._decoded.extend(self._deinterlace(packet.decode()))
-            except av.error.EOFError:
-                return None
-            except av.error.InvalidDataError as error:
-                if not self._seen_keyframe:  # a stream is joined between two key pictures: that is no damage
-                    continue
-                raise ImageError(f"{self._shown}: a picture of it cannot be decoded") from error
-        self._seen_keyframe = True
-        frame = self._decoded.popleft()
+            if loss:
+                self._damage.report_loss(loss)
+            self._decode(packet)
+        outcome = self._ready.popleft()
+        self.source_time = outcome.shown_at
         if self.stamp is not None and self._decoding.has_clock:
-            shared = self._shared_clock.capture_time(frame.time, self.stamp.arrived)
-            self.stamp = self.stamp._replace(source_time=frame.time, capture_time=shared)
-        if frame.is_corrupt:
-            raise ImageError(f"{self._shown}: a picture of it is damaged")
-        return to_image(frame, self._decoding.bit_depth)
+            shared = self._shared_clock.capture_time(outcome.shown_at, self.stamp.arrived)
+            self.stamp = self.stamp._replace(source_time=outcome.shown_at, capture_time=shared)
+        if outcome.error is not None or outcome.frame is None:
+            raise outcome.error or DamagedError(f"{self._name}: the decoder gave no pixels for a frame")
+        return to_image(outcome.frame, self._decoding.bit_depth)
 
-    def _next_packet(self) -> "Packet[Any] | None":
-        """Return the next packet, None at the end. Raises FFmpeg's errors, at the time limit, too."""
+    def _next_packet(self) -> tuple[av.Packet | None, str | None]:
+        """Return the next packet, None at the end, and what was lost before it.
+
+        Raises FFmpeg's errors, also when the source is silent for too long.
+        """
         while True:
-            limit = self._max_silence()
-            if time.monotonic() - self._silent_since >= limit * 0.99:
+            limit = self._max_silence() * 0.99
+            if time.monotonic() - self._silent_since >= limit:
                 raise av.error.TimeoutError(errno.ETIMEDOUT, "no packet in time")
             started_at = time.monotonic()
             try:
-                packet = next(self._packets, None)
+                with av.logging.Capture() as lines:
+                    packet = next(self._packets, None)
             except av.error.FFmpegError:
                 now = time.monotonic()
-                was_interrupted = now - started_at >= self._poll * 0.99
-                if not was_interrupted or now - self._silent_since >= limit * 0.99:
+                if now - started_at < self._poll * 0.99 or now - self._silent_since >= limit:
                     raise
                 self._packets = self._container.demux(self._stream)
                 continue
-            self._note_arrival(packet, started_at, time.monotonic())
-            return packet
+            if packet is not None and packet.size:
+                self._note_arrival(packet, started_at, time.monotonic())
+            # A demuxer drops the whole image of an intra-only codec when a part of it is lost.
+            return packet, None if self._intra_only else transport_evidence(lines)
 
     def _max_silence(self) -> float:
         if self._decoding.triggered:
@@ -156,10 +226,8 @@ class VideoDecoder:
         timeout = self._decoding.read_timeout
         return self._period.max_silence(timeout, timeout if self.stamp is None else _SECOND_FRAME_TIMEOUT)
 
-    def _note_arrival(self, packet: "Packet[Any] | None", started_at: float, now: float) -> None:
+    def _note_arrival(self, packet: av.Packet, started_at: float, now: float) -> None:
         """Record when the packet came, and how long it was waited for."""
-        if packet is None or not packet.size:
-            return
         arrival = now, now - started_at
         # An interrupted read gives out what FFmpeg held back; nothing has arrived by then.
         was_interrupted = now - started_at >= self._poll * 0.99
@@ -167,44 +235,153 @@ class VideoDecoder:
             arrival, self._next_arrival = self._next_arrival or arrival, None if was_interrupted else arrival
         self.stamp = FrameStamp(*arrival)
         self._shared_clock.observe(packet)
+        self._period.frame_arrived(arrival[0])
         if not was_interrupted:
             self._silent_since = now
-        self._period.frame_arrived(arrival[0])
 
-    def _deinterlace(self, frames: list[av.VideoFrame]) -> Iterator[av.VideoFrame]:
-        for frame in frames:
-            yield from self._deinterlacer.push(frame)
+    def _deinterlace(self, outcome: _Outcome) -> Iterator[_Outcome]:
+        """Make interlaced frames whole, each from its neighbours, but never from damaged ones."""
+        if outcome.error is not None or outcome.frame is None:
+            yield from self._finish_interlaced()
+            yield outcome
+            return
+        self._interlaced.append(outcome)
+        for frame in self._deinterlacer.push(outcome.frame):
+            yield replace(self._interlaced.popleft(), frame=frame)
+
+    def _finish_interlaced(self) -> Iterator[_Outcome]:
+        for frame in self._deinterlacer.flush():
+            yield replace(self._interlaced.popleft(), frame=frame)
 
     def close(self) -> None:
         """Close the container."""
-        self._container.close()
+        with av.logging.Capture():
+            self._container.close()
+
+    def _decode(self, packet: av.Packet) -> None:
+        """Decode one packet; an empty one ends the stream."""
+        is_end = packet.size == 0
+        unit = AccessUnit() if is_end else self._describe(packet)
+        self._packet_number += 1
+        packet.opaque = self._packet_number
+        failure: av.error.FFmpegError | None = None
+        frames: list[av.VideoFrame] = []
+        with av.logging.Capture() as lines:
+            try:
+                frames = packet.decode()
+            except av.error.EOFError:
+                pass
+            except av.error.InvalidDataError as error:
+                failure = error
+        if unit.slices:
+            self._track(packet, unit, decoder_evidence(lines, gaps_allowed=self._gaps_allowed), failure)
+        for frame in frames:
+            self._take(frame)
+        if is_end:
+            self._drop_vanished(lambda _number, _entry: True)
+
+    def _track(
+        self, packet: av.Packet, unit: AccessUnit, evidence: str | None, failure: av.error.FFmpegError | None
+    ) -> None:
+        """Record a coded frame, and whether it is damaged."""
+        shown_at = None if packet.pts is None else float(packet.pts * packet.time_base)
+        if packet.is_corrupt:
+            evidence = evidence or "a part of the packet is missing"
+        if failure is not None:
+            evidence = evidence or str(failure.strerror)
+        if self.codec == "mjpeg":
+            evidence = evidence or self._check_end_mark(bytes(packet))
+        damage = self._damage.track(unit, shown_at, evidence)
+        if not self._has_joined:
+            self._has_joined = unit.is_random_access or unit.is_intra or unit.recovery_frames is not None
+        if not self._has_joined:
+            return
+        error: ImageError | None = None
+        if failure is not None:
+            error = ImageError(f"{self._name}: a frame cannot be decoded: {evidence}")
+        elif damage is not None:
+            error = DamagedError(f"{self._name}: the frame is damaged: {damage}")
+        if failure is not None and self._intra_only:
+            self._outcomes.append(_Outcome(shown_at, None, error))
+            return
+        self._in_flight[self._packet_number] = _InFlight(shown_at, error)
+        if len(self._in_flight) > _MAX_REORDER:
+            self._drop_vanished(lambda number, _entry: number <= self._packet_number - _MAX_REORDER)
+
+    def _take(self, frame: av.VideoFrame) -> None:
+        """Take a decoded frame, after those that should have come before it and did not."""
+        number = frame.opaque if isinstance(frame.opaque, int) else min(self._in_flight, default=0)
+        entry = self._in_flight.pop(number, None)
+        if entry is None:  # sent before the stream was joined
+            return
+        shown_at = frame.time if frame.pts is not None else entry.shown_at
+        if not frame.interlaced_frame:  # two packets, one for each field, can give one frame
+            self._drop_vanished(
+                lambda other, waiting: (
+                    other < number - _MAX_REORDER
+                    or (other < number and _is_before(waiting.shown_at, shown_at))
+                )
+            )
+        error = entry.error
+        if error is None and frame.is_corrupt:
+            damage = "the decoder concealed missing parts or refers to a missing frame"
+            error = DamagedError(f"{self._name}: the frame is damaged: {damage}")
+            if not self._intra_only:
+                self._damage.inherit(damage)
+        self._outcomes.append(_Outcome(shown_at, frame, error))
+
+    def _drop_vanished(self, is_vanished: Callable[[int, _InFlight], bool]) -> None:
+        """Report frames that went into the decoder and never came out."""
+        vanished = [number for number, entry in self._in_flight.items() if is_vanished(number, entry)]
+        for number in vanished:
+            entry = self._in_flight.pop(number)
+            error = entry.error or DamagedError(f"{self._name}: the decoder gave no pixels for a frame")
+            self._outcomes.append(_Outcome(entry.shown_at, None, error))
+
+    def _describe(self, packet: av.Packet) -> AccessUnit:
+        if self.codec in ("h264", "hevc"):
+            data = bytes(packet)
+            unit = parse_access_unit(self.codec, data, self._length_size)
+            if self.codec == "h264" and unit.is_idr:
+                in_band = allows_frame_number_gaps(data, self._length_size)
+                self._gaps_allowed = self._gaps_allowed if in_band is None else in_band
+            return unit
+        is_key = self._intra_only or packet.is_keyframe
+        return AccessUnit(1, is_key, is_key, is_intra=is_key, is_reference=not self._intra_only)
+
+    def _check_end_mark(self, data: bytes) -> str | None:
+        """What is wrong with the end of a JPEG image; cameras that never send an end mark are accepted."""
+        has_mark = data.rstrip(b"\x00\xff")[-1:] == b"\xd9" or _END_OF_IMAGE in data[-64:]
+        was_usual, self._has_end_marks = self._has_end_marks, self._has_end_marks or has_mark
+        return "the JPEG image has no end mark" if was_usual and not has_mark else None
 
 
-log = logging.getLogger(__name__)
+def _is_before(shown_at: float | None, other: float | None) -> bool:
+    return shown_at is not None and other is not None and shown_at < other
 
 
 DecodeMode = Literal["auto", "software", "hardware"]
-"""Where streams are decoded: `hardware` insists on it, `auto` takes it where it is there."""
+"""Where streams are decoded: `hardware` requires a device, `auto` uses one if there is one."""
 
 
 @functools.cache
 def find_hw_decoder() -> str | None:
-    """The first kind of device, in FFmpeg's words such as `cuda`, that is there and takes H.264; says which.
+    """Find the first kind of device, named as FFmpeg does (`cuda`), that decodes H.264, and log it.
 
-    FFmpeg names all kinds it was built for, there or not: each is tried, once in a process.
+    FFmpeg lists all kinds it was built for, present or not: each is tried, once in a process.
     """
     for kind in hwdevices_available():
         try:
             HWAccel(kind).create(av.Codec("h264", "r"))
         except (av.error.FFmpegError, NotImplementedError):
             continue
-        log.info("streams are decoded by %s, where it takes their codec", kind)
+        logger.info("hardware decoder found: %s", kind)
         return kind
-    log.info("streams are decoded in software: no device that could is on this machine")
+    logger.info("no hardware decoder found; decoding in software")
     return None
 
 
 def hw_accel(decode: DecodeMode) -> HWAccel | None:
-    """What PyAV is to decode with, None for software; what the device does not take falls back to it."""
+    """Return the device to decode with, None for software; other codecs of a device fall back to software."""
     kind = None if decode == "software" else find_hw_decoder()
     return None if kind is None else HWAccel(kind, allow_software_fallback=True)

@@ -46,7 +46,12 @@ class NetworkSource:
             try:
                 with self._translate_errors(open_timeout, "opening"):
                     self._video = VideoDecoder(
-                        url, self._display_url, options, open_timeout, decoding, hardware
+                        url,
+                        self._display_url,
+                        options,
+                        open_timeout=open_timeout,
+                        decoding=decoding._replace(joins_midway=True),
+                        hardware=hardware,
                     )
                 break
             except _RequestRefusedError:
@@ -63,6 +68,13 @@ class NetworkSource:
     def stamp(self) -> FrameStamp | None:
         """Times of the latest frame."""
         return self._video.stamp
+
+    @property
+    def source_time(self) -> float | None:
+        """Seconds of the latest frame on the camera's clock; None where it has no clock."""
+        return self._video.source_time if self._decoding.has_clock else None
+
+    stream_time = source_time
 
     @property
     def codec(self) -> str:

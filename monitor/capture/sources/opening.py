@@ -9,10 +9,12 @@ from monitor.capture.sources.base import SIMULATION_FPS, Source
 from monitor.capture.sources.decoder import DecodeMode, DecoderOptions
 from monitor.capture.sources.files import ImageFolderSource, VideoFileSource
 from monitor.capture.sources.http_mjpeg import HttpMjpegSource
+from monitor.capture.sources.inspected_files import InspectedFiles
 from monitor.capture.sources.rotated import RotatedSource
 from monitor.capture.sources.rtsp import RtspSource, Transport
 from monitor.capture.sources.simulated import SimulatedSource
 from monitor.capture.sources.v4l2 import DeviceOptions, V4l2Source
+from monitor.capture.sources.watched import WatchedFolderSource
 from monitor.errors import SourceError
 from monitor.imaging.files import IMAGE_SUFFIXES
 
@@ -26,7 +28,8 @@ class OpenOptions:
 
     `fps` sets the rate of folders, video files, simulations and devices; streams keep their own. Without it a
     video file has none, or its own rate with `use_native_rate`, and a simulation has 15. Timeouts are in
-    seconds, `size` (width, height) and `bit_depth` (8..16) as in the settings.
+    seconds, `size` (width, height) and `bit_depth` (8..16) as in the settings. With `watch`, a folder or glob is
+    watched for new files; the SQLite file `inspected_files` stores which were inspected.
     """
 
     fps: float | None = None
@@ -43,6 +46,8 @@ class OpenOptions:
     pixel_format: str | None = None
     exposure: float | None = None
     gain: float | None = None
+    watch: bool = False
+    inspected_files: Path | None = None
 
 
 def open_source(source: str, **options: Any) -> Source:
@@ -82,6 +87,11 @@ def _open(source: str, options: OpenOptions) -> Source:
                 decoding=decoding,
                 decode=options.decode,
                 transport=options.transport,
+            )
+        case "files" if options.watch:
+            inspected = InspectedFiles(options.inspected_files)
+            return WatchedFolderSource(
+                address.location, inspected, interval=interval, bit_depth=options.bit_depth
             )
         case "files":
             return _open_files(address.location, interval, options)

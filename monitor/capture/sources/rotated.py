@@ -25,6 +25,16 @@ class RotatedSource:
         """As of the source."""
         return self._source.frame_interval
 
+    @property
+    def source_time(self) -> float | None:
+        """As of the source."""
+        return self._source.source_time
+
+    @property
+    def stream_time(self) -> float | None:
+        """As of the source."""
+        return self._source.stream_time
+
     def read(self) -> Image | None:
         """Return the next frame, None at the end."""
         image = self._source.read()

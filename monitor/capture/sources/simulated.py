@@ -10,6 +10,8 @@ class SimulatedSource:
     """Frames 0, 1, 2 … of a simulated line, without end. Raises SourceError (`invalid`) for bad options."""
 
     live = True
+    source_time = None
+    stream_time = None
 
     def __init__(self, options: SimulationOptions, *, interval: float) -> None:
         self.frame_interval = interval

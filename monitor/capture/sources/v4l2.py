@@ -74,6 +74,13 @@ class V4l2Source:
         """The pixel format of the driver, four letters such as `MJPG` or `YUYV`."""
         return int(self._capture.get(cv2.CAP_PROP_FOURCC)).to_bytes(4, "little").decode("ascii", "replace")
 
+    @property
+    def source_time(self) -> float | None:
+        """Seconds of the latest frame on the driver's clock; None where it stamps none."""
+        return None if self.stamp is None else self.stamp.source_time
+
+    stream_time = source_time
+
     def read(self) -> Image | None:
         """Return the next frame. Raises SourceError when the device is gone or delivers none in time."""
         started_at = time.monotonic()

@@ -12,7 +12,7 @@ from pathlib import Path
 import cv2
 
 from monitor.capture.sources.address import parse_address
-from monitor.capture.sources.base import EncodedSource, Source, StampedSource
+from monitor.capture.sources.base import EncodedSource, NoFrameYet, Source, StampedSource
 from monitor.capture.sources.v4l2_formats import list_formats
 from monitor.errors import ImageError, SourceError, UsageError
 from monitor.records import Box, Image
@@ -109,6 +109,8 @@ def check_camera(camera: CameraTarget) -> CameraCheck:
             seconds = time.monotonic() - began
             rate = _rate(source)
             codec = _codec(source)
+    except NoFrameYet:
+        return CameraCheck(ok(name, "the watched folder can be read; no complete image is in it now"))
     except (SourceError, ImageError) as error:
         return CameraCheck(_failed(camera, error))
     height, width = image.shape[:2]
@@ -183,9 +185,14 @@ def _named(camera: CameraTarget) -> str:
 def _first_frame(source: Source, camera: CameraTarget) -> Image:
     """Return the first good frame. Raises what was wrong with the last bad one, if there is none."""
     problem: SourceError | ImageError = SourceError("no-video", f"{camera.name}: the source holds no frame")
-    for _ in range(_MAX_BAD_FRAMES):
+    for left in reversed(range(_MAX_BAD_FRAMES)):
         try:
             image = source.read()
+        except NoFrameYet as pause:  # of a watched folder: a new file must not change for a moment
+            if not left:
+                raise
+            time.sleep(pause.seconds)
+            continue
         except ImageError as error:
             problem = error
             continue
