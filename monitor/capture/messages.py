@@ -45,7 +45,7 @@ class BufferMapped:
 
 @dataclass(frozen=True, slots=True)
 class FrameReady:
-    """A frame lies in `slot`: its pixels (height, width, 3), and at `inputs_offset` one network input per box.
+    """A frame lies in `slot`: its pixels (height, width, 3), and at `inputs_offset` one network input a box.
 
     `boxes` are (left, top, right, bottom); `input_size` is (height, width); reading took `took` seconds.
     """

@@ -19,7 +19,6 @@ from pydantic import (
 )
 
 from monitor.records import ExplanationOutcome, Finding, Region
-from monitor.redis_streams.keys import RedisKeys
 
 _RFC3339 = r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?(Z|[+-]\d\d:\d\d)$"
 
@@ -187,12 +186,11 @@ def build_event(
     *,
     model_name: str,
     model_sha256: str,
-    keys: RedisKeys,
     incident: EventIncident | None = None,
     familiarity: EventFamiliarity | None = None,
     daemon: str | None = None,
 ) -> Event:
-    """The document of a finding. It names the keys of both pictures; a parcel strikes out those it has not.
+    """Build the document of a finding. It names no image key: each sink adds its own.
 
     Scores and latencies are rounded to 6 digits, heat to 4, points to hundredths of a pixel.
     """
@@ -209,12 +207,7 @@ def build_event(
         score=round(float(verdict.score), 6),
         threshold=round(float(verdict.threshold), 6),
         model=EventModel(name=model_name, sha256=model_sha256),
-        image=EventImage(
-            width=int(frame.image.shape[1]),
-            height=int(frame.image.shape[0]),
-            frame_key=keys.frame(identity),
-            raw_key=keys.raw(identity),
-        ),
+        image=EventImage(width=int(frame.image.shape[1]), height=int(frame.image.shape[0])),
         regions=tuple(_place(region) for region in finding.regions),
         explanation=EventExplanation(
             method=heat.method,

@@ -85,6 +85,9 @@ class RedisSettings(SettingsTable):
     replicas: Annotated[int, Field(ge=0, le=100)] = 0
     """Replicas that must have an event before it counts as delivered. With Sentinels or a cluster use 1 or
     more: a failover loses what no replica had."""
+    durable: bool = False
+    """Count an event as delivered only once it is on the disk of Redis (WAITAOF: Redis 7.2 or Valkey, with
+    `appendonly yes`)."""
     prefix: Annotated[str, Field(pattern=r"^[!-~]{1,64}$")] = "defects"
     """Prefix of all keys; on a cluster a hash tag, such as `{line1}`."""
     stream_maxlen: Annotated[int, Field(ge=1)] = 10_000
@@ -141,6 +144,9 @@ class IncidentSettings(SettingsTable):
 class AnnotateSettings(SettingsTable):
     """The annotated image of an event."""
 
+    heat: Literal["outline", "overlay", "none"] = "overlay"
+    """What is drawn besides boxes: `outline`, the contours of regions; `overlay`, also the heat as a light
+    tint; `none`, nothing."""
     jpeg_quality: Annotated[int, Field(ge=10, le=100)] = 85
     """JPEG quality."""
 

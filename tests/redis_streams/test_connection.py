@@ -20,7 +20,7 @@ from monitor.redis_streams.connection import RedisConnection
 from monitor.redis_streams.consumer_group import UnreadableEntry
 from monitor.redis_streams.keys import RedisKeys
 from monitor.redis_streams.subscriber import Subscriber
-from tests.support.events import make_parcel
+from tests.support.events import deliver, make_parcel
 
 SECRET = "tr0ub4dor&3"
 
@@ -33,7 +33,7 @@ def shown_of(error: BaseException) -> str:
 def failure(url: str, **options: Any) -> DeliveryError:
     sink = RedisSink(url, **({"timeout": 0.3} | options))
     with pytest.raises(DeliveryError) as caught:
-        sink.deliver([make_parcel()])
+        deliver(sink, [make_parcel()])
     sink.close()
     assert SECRET not in shown_of(caught.value)
     assert "\n" not in str(caught.value)

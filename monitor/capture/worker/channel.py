@@ -130,8 +130,8 @@ class DaemonChannel:
         why: str | None,
         moment: CaptureTime,
         took: float,
-        since: datetime | None = None,
         *,
+        since: datetime | None = None,
         frames: int = 1,
         origin: FrameOrigin = NO_ORIGIN,
     ) -> None:
