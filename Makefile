@@ -66,7 +66,7 @@ deploy/systemd/defect-monitor@.service: deploy/systemd/defect-monitor.service
 		-e 's/^Description=.*/& (%i)/' -e 's|/line\.toml|/%i.toml|g' -e 's|^SyslogIdentifier=.*|&-%i|' \
 		-e 's,^\(State\|Cache\)Directory=.*,&/%i,' -e 's|/var/cache/defect-monitor|&/%i|g' $< > '$@'
 
-install: ## as root: install the service under /opt; GPU=1 with CUDA, WHEELS=build/wheels without a network
+install: ## as root: install the service under /opt; options GPU=1, REDIS=1, WHEELS=build/wheels (see deploy/README.md)
 	@deploy/install.sh install
 
 rollback: ## as root: return to the previous release

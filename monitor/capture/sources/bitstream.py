@@ -47,7 +47,7 @@ def split_units(packet: bytes, length_size: int = 0) -> tuple[list[bytes], bool]
     if length_size == 0:
         starts = [match.end() for match in _START_CODE.finditer(packet)]
         ends = [start - 3 for start in starts[1:]] + [len(packet)]
-        return [packet[start:end] for start, end in zip(starts, ends, strict=True) if end > start], True
+        return [packet[start:end] for start, end in zip(starts, ends, strict=False) if end > start], True
     units, at = [], 0
     while at + length_size <= len(packet):
         length = int.from_bytes(packet[at : at + length_size], "big")
@@ -66,9 +66,14 @@ def length_size(codec: str, extradata: bytes | None) -> int:
     return (extradata[place] & 3) + 1
 
 
-def allows_frame_number_gaps(extradata_or_packet: bytes, length_size: int = 0) -> bool | None:
-    """Whether H.264 frame numbers may skip values on purpose (temporal layers); None without an SPS."""
-    for unit in split_units(extradata_or_packet, length_size)[0]:
+def allows_frame_number_gaps(data: bytes, length_size: int = 0) -> bool | None:
+    """Whether H.264 frame numbers may skip values on purpose (temporal layers); None without an SPS.
+
+    `data`: a packet, or a decoder configuration record, which holds its SPS at a fixed place.
+    """
+    is_record = data[:1] == b"\x01" and len(data) > 8
+    units = [data[8:]] if is_record else split_units(data, length_size)[0]
+    for unit in units:
         if unit[0] & 31 == 7:
             try:
                 return _gaps_allowed(_Bits(_unescape(unit[1:])))

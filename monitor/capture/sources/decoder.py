@@ -48,7 +48,7 @@ class _InFlight:
     """A frame that went into the decoder: its presentation time, and why it is damaged."""
 
     shown_at: float | None
-    damage: str | None
+    error: ImageError | None
 
 
 class VideoDecoder:
@@ -198,11 +198,17 @@ class VideoDecoder:
             self._has_joined = unit.is_random_access or unit.is_intra or unit.recovery_frames is not None
         if not self._has_joined:
             return
-        if failure is None:
-            self._in_flight[packet.opaque] = _InFlight(shown_at, damage)
-        else:
+        error: ImageError | None = None
+        if failure is not None:
             error = ImageError(f"{self._name}: a frame cannot be decoded: {evidence}")
+        elif damage is not None:
+            error = DamagedError(f"{self._name}: the frame is damaged: {damage}")
+        if failure is not None and self._intra_only:
             self._outcomes.append(_Outcome(shown_at, None, error))
+            return
+        self._in_flight[self._packet_number] = _InFlight(shown_at, error)
+        if len(self._in_flight) > _MAX_REORDER:
+            self._drop_vanished(lambda number, _entry: number <= self._packet_number - _MAX_REORDER)
 
     def _take(self, frame: av.VideoFrame) -> None:
         """Take a decoded frame, after those that should have come before it and did not."""
@@ -218,12 +224,12 @@ class VideoDecoder:
                     or (other < number and _is_before(waiting.shown_at, shown_at))
                 )
             )
-        damage = entry.damage
-        if damage is None and frame.is_corrupt:
+        error = entry.error
+        if error is None and frame.is_corrupt:
             damage = "the decoder concealed missing parts or refers to a missing frame"
+            error = DamagedError(f"{self._name}: the frame is damaged: {damage}")
             if not self._intra_only:
                 self._damage.inherit(damage)
-        error = None if damage is None else DamagedError(f"{self._name}: the frame is damaged: {damage}")
         self._outcomes.append(_Outcome(shown_at, frame, error))
 
     def _drop_vanished(self, is_vanished: Callable[[int, _InFlight], bool]) -> None:
@@ -231,8 +237,7 @@ class VideoDecoder:
         vanished = [number for number, entry in self._in_flight.items() if is_vanished(number, entry)]
         for number in vanished:
             entry = self._in_flight.pop(number)
-            detail = entry.damage or "no reason reported"
-            error = DamagedError(f"{self._name}: the decoder gave no pixels for a frame: {detail}")
+            error = entry.error or DamagedError(f"{self._name}: the decoder gave no pixels for a frame")
             self._outcomes.append(_Outcome(entry.shown_at, None, error))
 
     def _describe(self, packet: av.Packet) -> AccessUnit:

@@ -120,4 +120,4 @@ def check_model(
 def _for_a_gpu(cards: int) -> str:
     if not cards:
         return 'the machine has no NVIDIA card: set inference.device = "auto" or "cpu"'
-    return "install NVIDIA's driver (nvidia-smi must list the card) and `pip install 'defect-monitor[gpu]'`"
+    return "install NVIDIA's driver (nvidia-smi must list the card) and run `make install GPU=1`"
