@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from monitor.redis_streams import lease
 from tests.support import ROOT
 
 UNITS = ["defect-monitor.service", "defect-monitor@.service"]
@@ -59,6 +60,17 @@ def test_exposure_is_low_and_each_exception_is_named_in_the_unit(unit, tmp_path)
     settings = [line.split("=")[0] for line in copy.read_text().splitlines() if "=" in line]
     for exception in exceptions:
         assert exception in settings or any(f"{exception}=" in comment for comment in comments)
+
+
+def test_a_standby_daemon_does_not_reach_the_start_limit():
+    """It waits until the lease of its camera names should have expired, ends, and starts again."""
+    unit = (FOLDER / UNITS[0]).read_text()
+
+    def number(key: str) -> float:
+        return float(re.search(rf"^{key}=(\d+)$", unit, re.MULTILINE)[1])
+
+    starts = number("StartLimitIntervalSec") / (lease._LIFE + number("RestartSec"))
+    assert number("StartLimitBurst") > starts + 1
 
 
 def test_the_template_is_the_unit_with_the_name_of_the_instance():
