@@ -37,8 +37,9 @@ FailureCause = Literal[
 ]
 """Why a source cannot be opened or read on; `fault` is one of this program."""
 
-Stage = Literal["capture", "queue", "classify", "explain", "locate", "annotate", "publish"]
-"""What a frame goes through; `queue` is the wait between capture and classify."""
+Stage = Literal["capture", "queue", "classify", "wait", "explain", "locate", "annotate", "publish"]
+"""What a frame goes through. From `queue`, which begins when the frame is captured, to `publish`, which ends when
+the event is acknowledged, each stage begins when the one before it ends."""
 
 CameraState = Literal["starting", "up", "stalled", "frozen", "down", "ended"]
 """What a camera is doing: `stalled` fell silent, `frozen` shows one picture, `down` cannot be read."""
@@ -57,8 +58,12 @@ class Frame:
     `number` counts from 0 the frames that the camera delivered since the daemon started, lost ones
     included. `captured_at` is UTC, taken right after the read. `monotonic` is the same moment on the
     monotonic clock, in seconds. `boxes` are the parts of it that the network is shown, `inputs` (boxes, h,
-    w, 3) uint8 those parts at the network's size. The arrays may lie in memory shared with the capture
-    process, read-only, and stay valid as long as they are referred to.
+    w, 3) uint8 those parts at the network's size. `source_waits`: the source, such as a file, waits until its
+    frames are processed, so that none is ever late. `source_name` is the name of the file that the frame
+    comes from; of a video with the position. `receipt` is only held: when the last copy of the frame is gone,
+    its verdict reached and its event stored, the capture process records the file as inspected. The arrays
+    may lie in memory shared with the capture process, read-only, and stay valid as long as they are referred
+    to.
     """
 
     camera: str
@@ -68,6 +73,9 @@ class Frame:
     image: Image
     tile_boxes: "tuple[Box, ...]"
     tile_inputs: NDArray[np.uint8]
+    source_name: str | None = None
+    source_waits: bool = False
+    receipt: object = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,13 +137,14 @@ class Verdict:
 class TileHeatmap:
     """Heat of one network input, with the part of the frame that input showed.
 
-    `heat` is (rows, columns); `box` is the part of the frame, in the frame's pixels.
-    `strength` is the heat's highest value before it was scaled to one.
+    `heatmap` is (rows, columns); `box` is the part of the frame, in the frame's pixels. `raw_peak` is the
+    heat's highest value before it was scaled to one, `score` the input's probability of a defect, 0..1.
     """
 
     heatmap: Heatmap
     box: Box
-    strength: float
+    raw_peak: float
+    score: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -22,6 +22,11 @@ class SourceOpened:
 
 
 @dataclass(frozen=True, slots=True)
+class SourceIdle:
+    """The source is observed and has nothing new; sent again and again until it has."""
+
+
+@dataclass(frozen=True, slots=True)
 class SourceFailed:
     """The source cannot be opened or read; the process tries again, unless `SourceEnded` follows."""
 
@@ -54,6 +59,8 @@ class FrameReady:
     captured_us: int
     monotonic: float
     took: float
+    source_name: str | None = None
+    receipt: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,11 +77,19 @@ class FrameLost:
     took: float
     since_us: int | None = None
     frames: int = 1
+    source_name: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class SourceEnded:
     """No more frames will come."""
+
+
+@dataclass(frozen=True, slots=True)
+class FrameInspected:
+    """To the capture process: the daemon is done with the frame that had this `receipt`."""
+
+    receipt: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,13 +101,31 @@ class SlotReleased:
 
 
 WorkerMessage = (
-    SourceOpened | SourceFailed | BufferMapped | FrameReady | FrameLost | SourceEnded | SlotReleased
+    SourceOpened
+    | SourceIdle
+    | SourceFailed
+    | BufferMapped
+    | FrameReady
+    | FrameLost
+    | SourceEnded
+    | SlotReleased
+    | FrameInspected
 )
 
 
 _KINDS: dict[str, type[WorkerMessage]] = {
     kind.__name__: kind
-    for kind in (SourceOpened, SourceFailed, BufferMapped, FrameReady, FrameLost, SourceEnded, SlotReleased)
+    for kind in (
+        SourceOpened,
+        SourceIdle,
+        SourceFailed,
+        BufferMapped,
+        FrameReady,
+        FrameLost,
+        SourceEnded,
+        SlotReleased,
+        FrameInspected,
+    )
 }
 
 

@@ -27,6 +27,7 @@ class Dropped:
     started_at: datetime
     ended_at: datetime
     cause: str = "outbox-full"
+    detail: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +91,7 @@ def dropped_entry(shed: Dropped) -> dict[str, str]:
         since=format_timestamp(shed.started_at),
         to=format_timestamp(shed.ended_at),
         cause=shed.cause,
+        detail=shed.detail,
     )
 
 

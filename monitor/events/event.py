@@ -19,7 +19,6 @@ from pydantic import (
 )
 
 from monitor.records import ExplanationOutcome, Finding, Region
-from monitor.redis_streams.keys import RedisKeys
 
 _RFC3339 = r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?(Z|[+-]\d\d:\d\d)$"
 
@@ -145,6 +144,10 @@ class Event(Document):
     daemon: Annotated[str | None, Field(description="which daemon found it; the same after its restart")] = (
         None
     )
+    source_name: Annotated[
+        str | None,
+        Field(description="file that the frame comes from, of a video with the position: clip.mp4#t=12.480"),
+    ] = None
     latency: Annotated[dict[str, Seconds], Field(description="seconds by stage")]
 
     def to_json(self) -> str:
@@ -183,12 +186,11 @@ def build_event(
     *,
     model_name: str,
     model_sha256: str,
-    keys: RedisKeys,
     incident: EventIncident | None = None,
     familiarity: EventFamiliarity | None = None,
     daemon: str | None = None,
 ) -> Event:
-    """The document of a finding. It names the keys of both pictures; a parcel strikes out those it has not.
+    """Build the document of a finding. It names no image key: each sink adds its own.
 
     Scores and latencies are rounded to 6 digits, heat to 4, points to hundredths of a pixel.
     """
@@ -205,12 +207,7 @@ def build_event(
         score=round(float(verdict.score), 6),
         threshold=round(float(verdict.threshold), 6),
         model=EventModel(name=model_name, sha256=model_sha256),
-        image=EventImage(
-            width=int(frame.image.shape[1]),
-            height=int(frame.image.shape[0]),
-            frame_key=keys.frame(identity),
-            raw_key=keys.raw(identity),
-        ),
+        image=EventImage(width=int(frame.image.shape[1]), height=int(frame.image.shape[0])),
         regions=tuple(_place(region) for region in finding.regions),
         explanation=EventExplanation(
             method=heat.method,
@@ -222,6 +219,7 @@ def build_event(
         incident=incident,
         familiarity=familiarity,
         daemon=daemon,
+        source_name=frame.source_name,
         latency={stage: round(float(seconds), 6) for stage, seconds in finding.latency.items()},
     )
 

@@ -41,7 +41,9 @@ class IncidentReport(Document):
     def notice(self) -> NoticeMessage:
         """Packed for the outbox; the same start or end has the same id."""
         fields = (("id", self.id), ("camera", self.camera), ("incident", self.model_dump_json()))
-        return NoticeMessage(f"incident-{self.phase}-{self.id}", self.camera, fields, "incidents")
+        return NoticeMessage(
+            f"incident-{self.phase}-{self.id}", self.camera, fields, self.first_at, self.last_at, "incidents"
+        )
 
 
 class _Open(Document):

@@ -4,10 +4,8 @@ A claim lives some seconds and is renewed while its daemon runs, so a daemon tha
 and its own next run not at all. A daemon whose names are claimed by another goes on watching.
 """
 
-import hashlib
 import logging
 import secrets
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -15,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from monitor.errors import DeliveryError, MonitorError
-from monitor.events.event import safe_name
 from monitor.redis_streams.address import NO_CREDENTIALS, RedisCredentials
 from monitor.redis_streams.connection import RedisConnection
 from monitor.redis_streams.keys import RedisKeys
@@ -24,16 +21,6 @@ logger = logging.getLogger(__name__)
 
 
 _LIFE = 15.0  # seconds a claim outlives its daemon
-
-
-def daemon_id(of: str | None) -> str:
-    """`<host>-<digest>` of a daemon that `of` tells from others on this host, such as its outbox's path.
-
-    The same for its next run; with None for this run alone.
-    """
-    host = socket.gethostname()
-    digest = hashlib.blake2s(f"{host}\0{of or secrets.token_hex(8)}".encode(), digest_size=4)
-    return f"{safe_name(host)}-{digest.hexdigest()}"
 
 
 class CameraLeases:

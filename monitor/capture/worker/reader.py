@@ -14,7 +14,7 @@ from typing import Protocol
 from monitor.capture.backoff import MAX_DELAY, reconnect_delays
 from monitor.capture.config import Tiles
 from monitor.capture.messages import LostReason
-from monitor.capture.sources.base import Source
+from monitor.capture.sources.base import NO_ORIGIN, FileSource, FrameOrigin, NoFrameYet, Source
 from monitor.capture.worker.lost_frames import LostFrameEstimator, LostFrames
 from monitor.errors import DamagedError, ImageError, SourceError, UsageError
 from monitor.records import Image
@@ -42,11 +42,24 @@ class FrameChannel(Protocol):
     def send_opened(self, live: bool, interval: float | None) -> None:
         """The source is open."""
 
+    def send_idle(self) -> None:
+        """The source has no new frame."""
+
     def send_failed(self, cause: str, detail: str) -> None:
         """The source cannot be opened or read."""
 
-    def send_frame(self, image: Image, views: Tiles, moment: CaptureTime, took: float) -> None:
-        """A frame to inspect; reading and preparing it took `took` seconds."""
+    def send_frame(
+        self,
+        image: Image,
+        views: Tiles,
+        moment: CaptureTime,
+        took: float,
+        origin: FrameOrigin = NO_ORIGIN,
+    ) -> None:
+        """A frame to inspect; reading and preparing it took `took` seconds.
+
+        The receipt of `origin` is called when the daemon is done with the frame.
+        """
 
     def send_lost(
         self,
@@ -57,8 +70,9 @@ class FrameChannel(Protocol):
         *,
         since: datetime | None = None,
         frames: int = 1,
+        origin: FrameOrigin = NO_ORIGIN,
     ) -> None:
-        """`frames` frames that are not inspected."""
+        """`frames` frames that are not inspected; calls the receipt of `origin`."""
 
 
 def _always_usable(_: Image) -> str | None:
@@ -148,6 +162,10 @@ class SourceReader:
             image = None
             try:
                 image = source.read()
+            except NoFrameYet as pause:
+                self.port.send_idle()
+                due = time.monotonic() + pause.seconds
+                continue
             except ImageError as error:
                 fault = error
             except SourceError as error:
@@ -161,6 +179,7 @@ class SourceReader:
                 if source.live:
                     self.port.send_failed("end-of-stream", "the stream ended")
                 break
+            origin = source.origin if isinstance(source, FileSource) else NO_ORIGIN
             taken = arrival if image is None else clock(source.source_time, arrival)
             moment = CaptureTime(wall - timedelta(seconds=arrival - taken), taken)
             if (stamp := source.stream_time) is not None and self.find_lost:
@@ -168,9 +187,9 @@ class SourceReader:
                 self._send_lost_upstream(lost_frames.observe(stamp, arrival, is_live=is_live))
             if image is None:
                 cause: LostReason = "damaged" if isinstance(fault, DamagedError) else "unreadable"
-                self.port.send_lost(cause, str(fault), moment, arrival - began)
+                self.port.send_lost(cause, str(fault), moment, arrival - began, origin=origin)
             else:
-                self._check_and_send(image, moment, began)
+                self._check_and_send(image, moment, began, origin)
             last = arrival
             # Keeps the average rate over small delays, but does not catch up after large ones.
             due = max(due + (source.frame_interval or 0.0), arrival)
@@ -184,7 +203,7 @@ class SourceReader:
             moment = CaptureTime(until, lost.until)
             self.port.send_lost("lost-upstream", lost.detail, moment, 0.0, since=since, frames=lost.count)
 
-    def _check_and_send(self, image: Image, moment: CaptureTime, began: float) -> None:
+    def _check_and_send(self, image: Image, moment: CaptureTime, began: float, origin: FrameOrigin) -> None:
         """Check a frame and send it, or the reason why it is not inspected."""
         rules = self.inspection
         why = rules.amiss(image)
@@ -198,12 +217,12 @@ class SourceReader:
                 why = str(error)
         took = time.monotonic() - began
         if why is not None:
-            self.port.send_lost("unusable", why, moment, took)
+            self.port.send_lost("unusable", why, moment, took, origin=origin)
         elif rules.frozen and same >= rules.frozen:
             detail = f"the last {rules.frozen} frames or more are identical"
-            self.port.send_lost("frozen", detail, moment, took, since=self._still_since)
+            self.port.send_lost("frozen", detail, moment, took, since=self._still_since, origin=origin)
         else:
-            self.port.send_frame(image, views, moment, took)
+            self.port.send_frame(image, views, moment, took, origin)
 
     def _fail(self, error: Exception) -> None:
         """Report a fault of the program; the source is opened again as after any other failure."""

@@ -1,4 +1,4 @@
-"""One labelled picture: where it is, what is on it, and where the defect lies."""
+"""One labelled image: where it is, what is on it, and where the defect lies."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,13 +15,20 @@ from monitor.records import Image
 
 Split = Literal["Train", "Test"]
 
+_MOST_CLASSES = 32
+"""Most values of a map of classes; one with soft edges has more."""
+
+_LOSSY = frozenset({".jpg", ".jpeg", ".webp"})
+
+_HEADER_BYTES = 65_536
+
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """A picture on disk with its label.
+    """An image on disk with its label.
 
-    `surface` is the class of surface, such as `Class1`; `kind` is `good`, `defect`, or the name of a folder.
-    `split` is None where the data come undivided. `mask` says where the defect is, where known.
+    `surface` is the class of surface, such as `Class1`; `category` is `good`, `defect`, or the name of a
+    folder. `split` is None where the data are undivided. `mask` marks the defect, where known.
     """
 
     path: Path
@@ -33,7 +40,7 @@ class Sample:
 
 
 def load_image(sample: Sample) -> Image:
-    """Read the picture: (h, w, 3) uint8, blue, green, red. Raises `DataError` where it cannot be read."""
+    """Read the image: (h, w, 3) uint8, blue, green, red. Raises `DataError` where it cannot be read."""
     try:
         return read_image(sample.path)
     except ImageError as error:
@@ -41,23 +48,58 @@ def load_image(sample: Sample) -> Image:
 
 
 def load_mask(sample: Sample, height: int, width: int) -> NDArray[np.bool_] | None:
-    """Which pixels the label calls defective: (height, width) bool; None where the label does not say.
+    """Return which pixels the label marks as defective: (height, width) bool.
 
-    All False for a good picture. Raises `DataError` for a mask that cannot be read or is of another size.
+    All False for a good image. None where the place is not known: a defect without a mask, or with one that
+    marks nothing. Raises `DataError` for a mask that cannot be read or has another size than its image.
     """
     if not sample.defective:
         return np.zeros((height, width), bool)
     if sample.mask is None:
         return None
     if isinstance(sample.mask, Ellipse):
-        return sample.mask.mask(height, width)
+        mask = sample.mask.mask(height, width)
+    else:
+        mask = read_mask(sample.mask)
+        if mask.shape != (height, width):
+            raise DataError(
+                f"mask {sample.mask} has {mask.shape[1]}x{mask.shape[0]} pixels, its image {sample.path} "
+                f"{width}x{height}"
+            )
+    return mask if mask.any() else None
+
+
+def read_mask(path: Path) -> NDArray[np.bool_]:
+    """Read a mask: (h, w) bool, True where it marks a defect. Raises `DataError`.
+
+    A map of few values (0 and 1, 0 and 255, indices or colours of classes) marks every pixel that differs
+    from black, or from the first colour of its palette. A map of many values, such as a JPEG or one with soft
+    edges, marks the upper half of its range. A mask without colour marks what is not transparent.
+    """
     try:
-        grey = cv2.cvtColor(read_image(sample.mask), cv2.COLOR_BGR2GRAY)
-    except ImageError as error:
-        raise DataError(f"the mask of {sample.path} cannot be used: {error}") from error
-    if grey.shape != (height, width):
-        raise DataError(
-            f"mask {sample.mask} is {grey.shape[1]}x{grey.shape[0]} pixels, its picture {sample.path} "
-            f"{width}x{height}"
-        )
-    return np.asarray(grey > 127)
+        data = np.frombuffer(path.read_bytes(), np.uint8)
+        pixels = cv2.imdecode(data, cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH) if data.size else None
+        every = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if data.size else None
+    except (OSError, cv2.error) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not an image"
+        raise DataError(f"the mask {path} cannot be used: {reason}") from error
+    if pixels is None or every is None:
+        raise DataError(f"the mask {path} cannot be used: not an image, or a damaged one")
+    background = np.asarray(_palette_start(bytes(data[:_HEADER_BYTES])), np.int64)
+    away = np.abs(pixels.reshape(*pixels.shape[:2], -1).astype(np.int64) - background).max(axis=2)
+    has_alpha = every.ndim == 3 and every.shape[2] == 4
+    if has_alpha and len(np.unique(away)) == 1 and len(np.unique(every[..., 3])) > 1:
+        return np.asarray(every[..., 3] > np.iinfo(every.dtype).max // 2)
+    if path.suffix.lower() in _LOSSY:
+        return np.asarray(away > 127)
+    is_map = len(np.unique(away)) <= _MOST_CLASSES
+    return np.asarray(away > (0 if is_map else away.max() // 2))
+
+
+def _palette_start(data: bytes) -> tuple[int, int, int]:
+    """Return the first colour (blue, green, red) of a PNG's palette; black for any other image."""
+    place = data.find(b"PLTE")
+    if not data.startswith(b"\x89PNG") or data[25:26] != b"\x03" or place < 0:
+        return 0, 0, 0
+    red, green, blue = data[place + 4 : place + 7]
+    return blue, green, red

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from monitor.errors import ModelError
+from monitor.errors import ModelError, printable
 from monitor.learning.datasets import Sample, load_image, load_mask
 from monitor.learning.evaluate.corruptions import Corruption, ImageAndMask
 from monitor.learning.evaluate.localisation import (
@@ -135,7 +135,6 @@ def score_images(
         answer = network.classify(pictures)
         if not np.isfinite(answer.scores).all():
             raise ModelError(f"the model {network.name} answers with scores that are not numbers")
-        distances = None if network.distance is None else network.distance(answer.features)
         for index, (sample, (image, mask)) in enumerate(zip(batch, shown, strict=True)):
             score, found = float(answer.scores[index]), None
             if sample.defective and mask is not None and mask.any():
@@ -144,11 +143,12 @@ def score_images(
                     height, width = image.shape[:2]
                     found = localise_defect(
                         *network.localise(
-                            pictures[index], answer.activations[index], width=width, height=height
+                            pictures[index], answer.evidence[index], width=width, height=height
                         ),
                         mask,
                     )
-            yield ImageResult(sample, score, None if distances is None else float(distances[index]), found)
+            novelty = answer.novelty[index]
+            yield ImageResult(sample, score, None if novelty is None else novelty.distance, found)
             advance()
 
 
@@ -156,8 +156,7 @@ def explain_image(network: ModelUnderTest, sample: Sample) -> ExplainedImage:
     """Read, judge and explain one picture again, whatever its score."""
     image, mask = _shown(sample, None)
     fitted = network.fit(image)
-    activations = network.classify(fitted[None]).activations[0]
-    heat, regions = network.localise(fitted, activations, width=image.shape[1], height=image.shape[0])
+    heat, regions = network.localise(fitted, None, width=image.shape[1], height=image.shape[0])
     return ExplainedImage(image, mask, heat, regions)
 
 
@@ -165,7 +164,7 @@ def as_document(evaluation: Evaluation, network: ModelUnderTest) -> dict[str, An
     """The evaluation as JSON knows it: figures with `low` and `high`, null where a figure has no meaning."""
     one_by_one = [
         {
-            "path": str(one.sample.path),
+            "path": printable(one.sample.path),
             "defective": one.sample.defective,
             "score": one.score,
             "distance": one.distance,
@@ -199,7 +198,7 @@ def _shown(sample: Sample, corruption: Corruption | None) -> ImageAndMask:
 
 
 def _strangeness(network: ModelUnderTest, judged: Sequence[ImageResult]) -> NoveltyReport | None:
-    if network.distance is None:
+    if network.limit is None:
         return None
     # A distance that is not a number is unfamiliar too.
     marked = [one.distance is None or not one.distance <= network.limit for one in judged]

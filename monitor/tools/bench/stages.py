@@ -1,13 +1,12 @@
-"""What each stage costs on one core, and what it would cost at least.
+"""What each stage costs on one core, and the lowest cost that is possible.
 
 Costs are processor time, summed over threads, the least of several rounds: that is what a stage takes of the
-machine, however busy it is. The floor of work that moves pictures is its bytes over the bandwidth of a plain
+machine, however busy it is. The floor of work that moves images is its bytes over the bandwidth of a plain
 copy, that of the network its operations over the rate of a large matrix product, all in the same run.
 """
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -27,11 +26,14 @@ from monitor.imaging.annotation import annotate
 from monitor.imaging.geometry import resize_to_input
 from monitor.imaging.jpeg import encode_jpeg
 from monitor.imaging.regions import find_regions, merge_heatmaps
+from monitor.inference.device import ComputeDevice
+from monitor.inference.handle import CamHeat, Classification, Evidence, ModelSpec, Proceed
+from monitor.inference.router import ModelRouter
 from monitor.models.bundle import load_bundle
+from monitor.models.novelty import NoveltyScore
 from monitor.models.registry import resolve_model_path
 from monitor.pipeline.inference_stage import InferenceStage
 from monitor.records import Box, Explanation, Finding, Frame, Image, TileHeatmap, Verdict
-from monitor.redis_streams.keys import RedisKeys
 from monitor.settings import parse_settings
 from monitor.telemetry.metrics import Metrics
 from monitor.tools.bench.pipeline import BenchConfig, Row
@@ -40,39 +42,47 @@ from monitor.tools.bench.recordings import every_nth, video
 _ROUNDS = 5
 
 
-@dataclass(frozen=True, slots=True)
-class _NullClassification:
-    """An answer that finds nothing, in no time."""
+class _NullModel:
+    """A loaded model that finds nothing, in no time."""
 
-    features: NDArray[np.float32]
+    def __init__(self, spec: ModelSpec, device: ComputeDevice) -> None:
+        self.spec, self.device = spec, device
 
-    @property
-    def scores(self) -> NDArray[np.float32]:
-        return np.zeros(len(self.features), np.float32)
+    def load(self) -> None:
+        """Do nothing."""
 
-    @property
-    def activations(self) -> tuple[()]:
-        return ()
+    def close(self) -> None:
+        """Do nothing."""
+
+    def classify(self, inputs: NDArray[np.uint8]) -> Classification:
+        """Find every input good and familiar."""
+        return Classification(
+            np.zeros(len(inputs), np.float32), [NoveltyScore(1.0, 2.0)] * len(inputs), [None] * len(inputs)
+        )
+
+    def explain(self, image: Image, evidence: Evidence | None, proceed: Proceed) -> CamHeat:
+        """Never called: nothing is flagged."""
+        raise AssertionError
 
 
 def stages(setup: BenchConfig) -> list[Row]:
-    """Milliseconds of one core a frame (a map, an event) in each stage, with the floor where there is one."""
+    """Measure milliseconds of one core a frame (a map, an event) in each stage, with its floor."""
     recording = video(setup.folder / "one-in-10.mp4", 300, every_nth(10))
     frames = _frames(recording, 100)
     text = f'[[camera]]\nname = "line"\nsource = "simulate:"\n{setup.more}'
     wanted = parse_settings(text, "bench", {})
     bundle = load_bundle(resolve_model_path(wanted.model.path))
-    classifier = build_inference.classifier(wanted, bundle, build_inference.device(wanted))
+    classifier = build_inference.build_model(wanted, bundle)
+    classifier.load()
     size = bundle.card.input_size
     fitted = np.stack([resize_to_input(frame, size) for frame in frames[:8]])
-    features = np.array(classifier.classify(fitted).features)
     copied, product = _bandwidth(), _rate()
     work = operations(bundle.keras_model())
     limits = QualityLimits(**wanted.sanity.model_dump(exclude={"enabled"}))
     shown = frames[5]  # one with a defect
-    kept = classifier.classify(resize_to_input(shown, size)[None]).activations[0]
-    heat, strength, _ = classifier.explain(resize_to_input(shown, size), kept)
-    patch = TileHeatmap(heat, Box(0, 0, shown.shape[1], shown.shape[0]), strength)
+    kept = classifier.classify(resize_to_input(shown, size)[None]).evidence[0]
+    heat = classifier.explain(resize_to_input(shown, size), kept)
+    patch = TileHeatmap(heat.heatmap, Box(0, 0, shown.shape[1], shown.shape[0]), heat.peak)
     spread = partial(
         merge_heatmaps,
         [patch],
@@ -87,18 +97,16 @@ def stages(setup: BenchConfig) -> list[Row]:
     regions = located()
     drawn = partial(_drawn, shown, regions, spread_out)
     frame = _frame(shown, fitted[:1])
-    rules = build_inference.model_spec(
-        wanted, bundle, lambda pictures: _NullClassification(features[: len(pictures)])
-    )
+    router = ModelRouter(_NullModel(classifier.spec, classifier.device))
     judge = InferenceStage(
-        (), rules, on_flagged=_ignore, report=_ignore, observer=Metrics(CollectorRegistry())
+        (), router, batch=8, on_flagged=_ignore, report=_ignore, observer=Metrics(CollectorRegistry())
     )
     explanation = Explanation("faster-score-cam", 10, "full", (patch,))
     finding = Finding(frame, Verdict("defect", 0.99, 0.5), explanation, regions)
     jpeg = encode_jpeg(drawn(), 85)
 
     def event() -> None:
-        made = build_event(finding, model_name="", model_sha256="0" * 64, keys=RedisKeys("defects"))
+        made = build_event(finding, model_name="", model_sha256="0" * 64)
         EventMessage.of(made, jpeg)
 
     once = work / product
@@ -144,7 +152,7 @@ def stages(setup: BenchConfig) -> list[Row]:
 
 
 def cpu_seconds(work: Callable[[], object]) -> float:
-    """Processor seconds of `work`, the least of several rounds of a tenth of a second or more."""
+    """Measure processor seconds of `work`: the least of several rounds of a tenth of a second or more."""
     work()
     began = time.process_time()
     work()
@@ -159,7 +167,7 @@ def cpu_seconds(work: Callable[[], object]) -> float:
 
 
 def operations(model: Any) -> float:
-    """Floating-point operations of one forward pass: two for each product in a convolution or dense layer."""
+    """Count the operations of one forward pass: two for each product in a convolution or dense layer."""
     total = 0.0
     for layer in model.layers:
         kernel = getattr(layer, "kernel", None)
@@ -170,14 +178,14 @@ def operations(model: Any) -> float:
 
 
 def _bandwidth() -> float:
-    """Bytes a second that a plain copy brings from memory to memory."""
+    """Measure the bytes a second of a plain copy in memory."""
     source = np.ones(64_000_000, np.uint8)
     target = np.empty_like(source)
     return source.nbytes / cpu_seconds(partial(np.copyto, target, source))
 
 
 def _rate() -> float:
-    """Floating-point operations a second and core of a large product in float32."""
+    """Measure the floating-point operations a second and core of a large product in float32."""
     side = 1024
     left = tf.random.normal((side, side))
     return 2 * side**3 / cpu_seconds(lambda: tf.matmul(left, left).numpy())
@@ -211,4 +219,4 @@ def _drawn(image: Image, regions: Any, heat: Any) -> Image:
 
 
 def _ignore(_: object) -> None:
-    """What would be passed on."""
+    """Drop what would be passed on."""

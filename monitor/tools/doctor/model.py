@@ -1,4 +1,4 @@
-"""The processor and the network: what TensorFlow took, that it reckons right, what the model answers."""
+"""The processor and the network: that the one computes correctly, and what the other answers."""
 
 import os
 import statistics
@@ -11,7 +11,7 @@ import tensorflow as tf
 from monitor.errors import DeviceError, ModelError
 from monitor.imaging.geometry import resize_to_input
 from monitor.inference.device import ComputeDevice
-from monitor.inference.local import LocalModel
+from monitor.inference.handle import ModelHandle
 from monitor.models.bundle import ModelBundle
 from monitor.simulate.surface import SurfaceGenerator
 from monitor.tools.doctor.gpu import nvidia_cards, query_nvidia_smi
@@ -24,14 +24,14 @@ _RUNS = 5
 
 
 TOLERANCE = 0.02
-"""How far a score may lie from that in the card: reduced precision moves it less."""
+"""Largest difference of a score from that in the card; reduced precision moves it less."""
 
 
-_WRONG = 'try inference.device = "cpu" and precision = "fp32"; if that helps, the device is at fault'
+_WRONG = 'try inference.device = "cpu" and precision = "fp32"; if that helps, the device is faulty'
 
 
 def check_device(prepare: Callable[[], ComputeDevice]) -> tuple[CheckResult, ComputeDevice | None]:
-    """The processor that `prepare` sets TensorFlow up for, with a real multiplication on it."""
+    """Check the processor that `prepare` sets TensorFlow up for, with a real multiplication on it."""
     cards = nvidia_cards()
     try:
         device = prepare()
@@ -46,37 +46,40 @@ def check_device(prepare: Callable[[], ComputeDevice]) -> tuple[CheckResult, Com
         return failed(
             "device", f"{device.description} cannot be used: {error.message}", _for_a_gpu(cards)
         ), None
-    if not product.device.endswith(device.name.removeprefix("/")):  # TensorFlow goes elsewhere without a word
-        told = f"{device.description} cannot be used: the work was done on {product.device}"
-        return failed("device", told, _for_a_gpu(cards)), None
+    if not product.device.endswith(device.name.removeprefix("/")):  # TensorFlow falls back silently
+        message = f"{device.description} cannot be used: the work was done on {product.device}"
+        return failed("device", message, _for_a_gpu(cards)), None
     if not np.allclose(product.numpy(), left @ right, rtol=1e-2):
         return failed("device", f"{device.description} multiplies wrongly", "replace the hardware"), None
-    told = f"{device.description}, {device.precision}"
+    message = f"{device.description}, {device.precision}"
     if device.kind == "cpu":
-        told += f"; {os.cpu_count()} processors"
+        message += f"; {os.cpu_count()} processors"
         advice = _for_a_gpu(cards) if cards and "as asked" not in device.description else ""
-        return ok("device", told, {"kind": "cpu", "precision": device.precision}, advice=advice), device
+        return ok("device", message, {"kind": "cpu", "precision": device.precision}, advice=advice), device
     memory = "".join(
         f"; {gpu.name}, driver {gpu.driver}, {gpu.free} of {gpu.total} MiB free" for gpu in query_nvidia_smi()
     )
-    return ok("device", told + memory, {"kind": "gpu", "precision": device.precision}), device
+    return ok("device", message + memory, {"kind": "gpu", "precision": device.precision}), device
 
 
 def check_model(
     load: Callable[[], ModelBundle],
-    prepare: Callable[[ModelBundle, ComputeDevice], LocalModel],
+    prepare: Callable[[ModelBundle], ModelHandle],
     device: ComputeDevice | None,
 ) -> CheckResult:
-    """The model: its files are what their hashes say, and on `device` it answers as when it was made.
+    """Check the model: its files match their hashes, and on `device` it answers as when it was made.
 
-    That is, its reference pictures get the scores that its card holds, within TOLERANCE. A model without them
-    must at least answer a picture made here with one probability, again and again.
+    That is, its reference images get the scores that its card holds, within TOLERANCE. A model without them
+    must at least answer a simulated image with the same probability every time.
     """
     try:
         bundle = load()
         if device is None:
-            return skipped("model", f"{bundle.card.name}: its files are whole; not run, for want of a device")
-        classifier = prepare(bundle, device)
+            return skipped(
+                "model", f"{bundle.card.name}: its files are intact; not run, since no device can be used"
+            )
+        model = prepare(bundle)
+        model.load()
     except ModelError as error:
         return failed("model", str(error), "install the model again, or set model.path to another")
     picture = resize_to_input(
@@ -85,36 +88,36 @@ def check_model(
     seconds, scores = [], []
     for _ in range(_RUNS):
         began = time.monotonic()
-        scores.append(float(classifier.classify(picture).scores[0]))
+        scores.append(float(model.classify(picture).scores[0]))
         seconds.append(time.monotonic() - began)
     name, sha256 = bundle.card.name, bundle.card.model.sha256
     # Compared so, a score that is not a number is refused as well.
     if not all(0 <= score <= 1 and abs(score - scores[0]) < 1e-3 for score in scores):
         return failed(
             "model",
-            f"{name} answers the same picture with {', '.join(f'{score:.3f}' for score in scores)}",
+            f"{name} answers the same image with {', '.join(f'{score:.3f}' for score in scores)}",
             _WRONG,
         )
     median = statistics.median(seconds)
-    told = f"{name} ({sha256[:12]}), its files are whole; one picture takes {median * 1e3:.0f} ms"
+    message = f"{name} ({sha256[:12]}), its files are intact; one image takes {median * 1e3:.0f} ms"
     height, width = bundle.card.input_size
     figures: dict[str, Figure] = {"sha256": sha256, "classify_ms": round(median * 1e3, 2)}
     figures |= {"input_height": height, "input_width": width, "references": len(bundle.references)}
     if not bundle.references:
-        return ok("model", f"{told}; it has no reference pictures", figures)
-    given = classifier.classify(np.stack([reference.picture for reference in bundle.references])).scores
+        return ok("model", f"{message}; it has no reference images", figures)
+    given = model.classify(np.stack([reference.picture for reference in bundle.references])).scores
     wanted = np.array([reference.score for reference in bundle.references], np.float32)
     worst = float(np.abs(given - wanted).max())
     figures["largest_difference"] = round(worst, 5)
     threshold = bundle.card.threshold
     if not worst <= TOLERANCE or ((given >= threshold) != (wanted >= threshold)).any():
         return failed(
-            "model", f"{name} scores its reference pictures wrongly, by up to {worst:.3f}", _WRONG, figures
+            "model", f"{name} scores its reference images wrongly, by up to {worst:.3f}", _WRONG, figures
         )
-    return ok("model", f"{told}; {len(wanted)} reference pictures score as they should", figures)
+    return ok("model", f"{message}; {len(wanted)} reference images score as they should", figures)
 
 
 def _for_a_gpu(cards: int) -> str:
     if not cards:
         return 'the machine has no NVIDIA card: set inference.device = "auto" or "cpu"'
-    return "install NVIDIA's driver (nvidia-smi must list the card) and `pip install 'defect-monitor[gpu]'`"
+    return "install NVIDIA's driver (nvidia-smi must list the card) and run `make install GPU=1`"
