@@ -213,7 +213,7 @@ class OutboxQueue:
 
     def _record_damaged(self, damaged: DamagedFile) -> None:
         now = datetime.now(UTC)
-        detail = f"{damaged.reason}; the file is kept as {damaged.name}"
+        detail = f"{damaged.reason}; the file is now {damaged.name}"
         held = list(damaged.held)
         if not damaged.complete:
             # How many more there were is unknown; an event in the file is at most `max_age` old.

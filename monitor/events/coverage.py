@@ -1,10 +1,11 @@
-"""What was not inspected or not kept, as the flat text fields of a `coverage` stream entry.
+"""What was not inspected or is lost, as the flat text fields of a `coverage` stream entry.
 
 Every entry has `kind` and `camera`. `gap`: `from`, `to`, `frames`, `cause`, and `first`, `last` (frame
 numbers) where frames were lost; while a camera delivers nothing, `frames` is 0.
-`camera`: `state`, `at`. `shed`: how many `pictures`, `events`, `notices` the outbox gave up, `from`, `to`,
-`cause`: `outbox-full`, `outbox-too-old` or `outbox-damaged` (its camera may be `*`: not known), or
-`picture-withheld`: so many events went to Redis without their pictures, for want of room there.
+`camera`: `state`, `at`. `shed`: how many `pictures`, `events`, `notices` the outbox lost, `from`, `to` (capture
+times of the first and last), `cause`: `outbox-full`, `outbox-too-old`, `outbox-damaged` (its camera may be `*`:
+not known, and `from` is then the earliest possible time), `outbox-set-aside` (a sink never takes them), or
+`picture-withheld`: so many events went to Redis without their images, because it had no room for them.
 `clash`: `state` (`begun` or `over`), `at`, `daemon` and, when begun, `other`: another daemon watches a camera
 of the same name. `cause` and `detail` where known. Times are RFC 3339.
 """
@@ -18,7 +19,7 @@ from monitor.records import CameraStateChange, Gap
 
 @dataclass(frozen=True, slots=True)
 class Dropped:
-    """What the outbox gave up of one camera, between two moments, for one cause."""
+    """What the outbox lost of one camera for one cause, with the capture times of the first and last."""
 
     camera: str
     pictures: int
@@ -41,7 +42,7 @@ class NameConflict:
 
 
 def gap_entry(gap: Gap) -> dict[str, str]:
-    """The entry of frames that nobody looked at."""
+    """Return the entry of frames that were not inspected."""
     return _present(
         kind="gap",
         camera=gap.camera,
@@ -56,7 +57,7 @@ def gap_entry(gap: Gap) -> dict[str, str]:
 
 
 def state_entry(change: CameraStateChange) -> dict[str, str]:
-    """The entry of a camera's change of state."""
+    """Return the entry of a camera's change of state."""
     return _present(
         kind="camera",
         camera=change.camera,
@@ -68,7 +69,7 @@ def state_entry(change: CameraStateChange) -> dict[str, str]:
 
 
 def dropped_entry(shed: Dropped) -> dict[str, str]:
-    """The entry of what the outbox gave up."""
+    """Return the entry of what the outbox lost."""
     return _present(
         kind="shed",
         camera=shed.camera,
@@ -83,7 +84,7 @@ def dropped_entry(shed: Dropped) -> dict[str, str]:
 
 
 def conflict_entry(clash: NameConflict) -> dict[str, str]:
-    """The entry of a name that two daemons have."""
+    """Return the entry of a name that two daemons have."""
     return _present(
         kind="clash",
         camera=clash.camera,
@@ -95,7 +96,7 @@ def conflict_entry(clash: NameConflict) -> dict[str, str]:
 
 
 def _present(**fields: str | None) -> dict[str, str]:
-    """Only the fields that have a value; `since` stands for `from`, which Python keeps for itself."""
+    """Return only the fields that have a value; `since` stands for `from`, which Python keeps for itself."""
     return {
         ("from" if name == "since" else name): value for name, value in fields.items() if value is not None
     }
