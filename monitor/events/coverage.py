@@ -1,13 +1,16 @@
 """What was not inspected or is lost, as the flat text fields of a `coverage` stream entry.
 
-Every entry has `kind` and `camera`. `gap`: `from`, `to`, `frames`, `cause`, and `first`, `last` (frame
-numbers) where frames were lost; while a camera delivers nothing, `frames` is 0.
-`camera`: `state`, `at`. `shed`: how many `pictures`, `events`, `notices` the outbox lost, `from`, `to` (capture
-times of the first and last), `cause`: `outbox-full`, `outbox-too-old`, `outbox-damaged` (its camera may be `*`:
-not known, and `from` is then the earliest possible time), `outbox-set-aside` (a sink never takes them), or
-`picture-withheld`: so many events went to Redis without their images, because it had no room for them.
-`clash`: `state` (`begun` or `over`), `at`, `daemon` and, when begun, `other`: another daemon watches a camera
-of the same name. `cause` and `detail` where known. Times are RFC 3339.
+Every entry has `kind` and `camera`; `cause` and `detail` where known. Times are RFC 3339.
+
+- `gap`: `from`, `to`, `frames`, and `first`, `last` (frame numbers) where frames were lost; while a camera
+  delivers nothing, `frames` is 0.
+- `camera`: `state`, `at`.
+- `shed`: how many `pictures`, `events`, `notices` the outbox lost; `from` and `to` are the capture times of
+  the first and last. Causes: `outbox-full`, `outbox-too-old`, `outbox-set-aside` (a sink never takes them),
+  `outbox-damaged` (camera `*` where it is not known, and `from` is then the earliest possible time),
+  `picture-withheld` (events went to Redis without their images, because it had no room for them).
+- `clash`: `state` (`begun` or `over`), `at`, `daemon` and, when begun, `other`: another daemon watches a
+  camera of the same name.
 """
 
 from dataclasses import dataclass

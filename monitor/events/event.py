@@ -160,6 +160,11 @@ class Event(Document):
         return cls.model_validate_json(text)
 
 
+def printable(text: str) -> str:
+    """Return the text with bytes that are no UTF-8, as in file names, written as `\\udcNN`."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 def safe_name(camera: str) -> str:
     """The camera's name fit for a key or a file name, and still one name for one camera.
 
@@ -219,7 +224,7 @@ def build_event(
         incident=incident,
         familiarity=familiarity,
         daemon=daemon,
-        source_name=frame.source_name,
+        source_name=frame.source_name and printable(frame.source_name),
         latency={stage: round(float(seconds), 6) for stage, seconds in finding.latency.items()},
     )
 
