@@ -123,7 +123,7 @@ class OutboxQueue:
                 chosen.append((self._keys[index], info))
             self._in_flight[sink] = range(chosen[0][0], chosen[-1][0] + 1) if chosen else range(0)
         batch: list[OutboxEntry] = []
-        for key, info in chosen:
+        for key, info in chosen:  # without the lock: the disk may hang
             try:
                 message = self.storage.read(key)
             except StorageReadError:
@@ -134,10 +134,12 @@ class OutboxQueue:
                     self.release(sink)
                     raise
                 message = None
-            if message is None:
-                self._lose(key)
-            else:
+            if message is not None:
                 batch.append(OutboxEntry(info.position, message, key, info.stamp))
+                continue
+            with self.changed:
+                if key in self._entries:
+                    self._drop("outbox-damaged", key)
         return batch
 
     def release(self, sink: str) -> None:
@@ -287,11 +289,6 @@ class OutboxQueue:
     def _drop(self, cause: DropCause, key: int) -> None:
         self._record(cause, [self._entries[key].drop()], key)
         self._remove([key])
-
-    def _lose(self, key: int) -> None:
-        with self.changed:
-            if key in self._entries:
-                self._drop("outbox-damaged", key)
 
     def _record(
         self, cause: DropCause, drops: Sequence[Drop], key: int | None = None, *, detail: str | None = None
