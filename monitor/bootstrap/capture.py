@@ -83,6 +83,8 @@ def capture_config(settings: Settings, camera: CameraSettings, input_size: tuple
         frozen_after=camera.frozen_after,
         decode=camera.decode,
         limits=quality_limits(settings, camera),
+        # A triggered camera may pause for as long as it likes, and says so by silence = 0.
+        find_lost=camera.silence > 0,
         watch=camera.watch,
         inspected_files=str(inspected_files_path(settings, camera)) if camera.watch else None,
     )

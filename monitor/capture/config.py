@@ -24,9 +24,9 @@ class CaptureConfig:
     """What a capture process reads, and how.
 
     `roi` is (left, top, right, bottom) in pixels, `input_size` (height, width) of the network's input,
-    `expected_size` (width, height) of a frame. `buffer_slots` is the number of frames that may be on their way
-    or queued. Without `limits` every frame is classified. `triggered` cameras may be silent for ever. The
-    others are as in the settings. `source` may hold a password.
+    `expected_size` (width, height) of a frame. `buffer_slots` frames may be on their way or queued. Without
+    `limits` every frame is inspected; `find_lost` reports gaps in time stamps; `triggered` cameras may be
+    silent for ever. The others are as in the settings. `source` may hold a password.
     """
 
     source: str = field(repr=False)
@@ -53,6 +53,7 @@ class CaptureConfig:
     frozen_after: int = 0
     decode: DecodeMode = "software"
     limits: QualityLimits | None = None
+    find_lost: bool = True
     watch: bool = False
     inspected_files: str | None = None
 
