@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from monitor.capture.image_checks import QualityLimits, unusable_reason
 from monitor.capture.sources.base import Source
-from monitor.capture.sources.decoder import DecodeMode
+from monitor.capture.sources.hardware import DecodeMode
 from monitor.capture.sources.opening import Rotation, open_source
 from monitor.capture.sources.rtsp import Transport
 from monitor.errors import UsageError
@@ -95,7 +95,7 @@ class CaptureConfig:
         return tile_boxes(width, height, roi=roi, tiles=(rows, columns), overlap=self.overlap)
 
     def unusable_reason(self, image: Image) -> str | None:
-        """Return why a frame cannot be classified, if so. Checks the inspected part: its surround may be dark."""
+        """Return why a frame cannot be classified, if so. Checks the inspected part: the rest may be dark."""
         if self.roi is not None:
             left, top, right, bottom = self.roi
             image = image[top:bottom, left:right]

@@ -13,7 +13,8 @@ from monitor.records import CaptureClock
 LostReason = Literal[
     "unreadable", "damaged", "unusable", "misconfigured", "frozen", "overload", "lost-upstream"
 ]
-"""Why a frame is not inspected: it cannot be decoded, was decoded from incomplete data, shows nothing, does not fit the settings, is the
+"""Why a frame is not inspected: it cannot be decoded, was decoded from incomplete data, shows
+nothing, does not fit the settings, is the
 same as the ones before it, found no free slot, or never arrived."""
 
 

@@ -1,7 +1,7 @@
 """How many bits the values of an image use, and how they become 8. Pure.
 
-Cameras of 10, 12 and 14 bits are often saved in files or streams of 16 bits. Read as 16 bits, their images are
-dark or black. The depth is taken from the container, else from the setting, and never guessed from one image:
+Images of 10, 12 and 14 bits are often saved in files or streams of 16 bits. Read as 16 bits, they are dark or
+black. The depth is taken from the container, else from the setting, and never guessed from one image:
 a dark image would come out bright.
 """
 
@@ -17,7 +17,7 @@ _USUAL_DEPTHS = (8, 10, 12, 14, 16)
 
 
 _SUSPICIOUS_BITS = 14
-"""An image of 16 bits that uses no more is at most a quarter as bright as it could be: ask before reading it."""
+"""An image of 16 bits that uses no more is at most a quarter as bright as it could be: it is refused."""
 
 
 _NETPBM = re.compile(rb"P[2356](?:\s|#[^\n]*\n)+\d+(?:\s|#[^\n]*\n)+\d+(?:\s|#[^\n]*\n)+(\d+)")
@@ -57,8 +57,8 @@ def scale_to_8_bits(
         if used <= _SUSPICIOUS_BITS:
             depth = next(usual for usual in _USUAL_DEPTHS if used <= usual)
             raise UnusableError(
-                f"values use {used} of 16 bits: set bit_depth = {depth} where the camera delivers {depth} bits, "
-                "or bit_depth = 16 where the image is dark"
+                f"values use {used} of 16 bits: set bit_depth = {depth} where the camera delivers {depth} "
+                "bits, or bit_depth = 16 where the image is dark"
             )
     elif highest > maximum:
         # The PNG standard wants values spread over all 16 bits, whatever sBIT says; some writers do so.

@@ -23,9 +23,9 @@ def read_image(path: Path | str, *, page: int = 0, bit_depth: int | None = None)
     """Read the image in `path`, or one page of it: (height, width, 3) uint8, blue, green, red.
 
     Grey becomes three equal channels, 16 bits are scaled to 8, transparency is dropped, and a turned
-    photograph (Exif) is set upright. `bit_depth` (8..16) is how many bits the values of a file of 16 bits use,
-    where the file does not say it. Raises ImageError, with the file's name, for anything else than a whole
-    image, and UnusableError where `bit_depth` must be given.
+    photograph (Exif) is set upright. `bit_depth` (8..16) is how many bits a file of 16 bits
+    uses, where the file does not say it. Raises ImageError, with the file's name, for anything else than a
+    whole image, and UnusableError where `bit_depth` must be given.
     """
     path = Path(path)
     try:

@@ -11,13 +11,12 @@ from monitor.capture.sources.address import parse_address, with_login
 from monitor.errors import SourceError
 from monitor.settings.base import Name, Seconds, SettingsTable, Share, _validate_source
 
-
 PixelCount = Annotated[int, Field(ge=1, le=65_535)]
 
 
 class SanitySettings(SettingsTable):
-    """What a frame must be like to be classified. One that is not is `unusable`, with the reason: neither clean
-    nor defect. The defaults are proved on DAGM's Class1 and on photographs of magnetic tiles."""
+    """What a frame must be like to be classified. One that is not is `unusable`, with the reason: neither
+    clean nor defect. The defaults are proved on DAGM's Class1 and on photographs of magnetic tiles."""
 
     enabled: bool = True
     """Whether frames are checked. Without it every frame is classified, also a black one."""
@@ -59,16 +58,16 @@ class CameraSettings(SettingsTable):
     password: SecretStr | None = None
     """Password of an RTSP or HTTP camera, in plain text: no character needs encoding. Best as `${NAME}`."""
     transport: Literal["auto", "tcp", "udp"] = "auto"
-    """How an RTSP camera sends its frames. `auto`: over TCP, and over UDP where the camera refuses TCP. UDP
-    loses packets on a busy network; frames with losses are not inspected."""
+    """How an RTSP camera sends its frames. `auto`: over TCP, over UDP where the camera refuses TCP. UDP loses
+    packets on a busy network; frames with losses are not inspected."""
     expected_size: tuple[PixelCount, PixelCount] | None = None
-    """[width, height] in pixels that each frame must have, after `rotate`. A camera that delivers another size
-    is `misconfigured`, and its frames are not inspected: `roi` would show another place."""
+    """[width, height] in pixels that each frame must have, after `rotate`. A camera that delivers another
+    size is `misconfigured`, and its frames are not inspected: `roi` would show another place."""
     rotate: Literal[0, 90, 180, 270] = 0
     """Degrees by which each frame is turned clockwise, in addition to what the file or stream asks for."""
     bit_depth: Annotated[int, Field(ge=8, le=16)] | None = None
-    """Bits that the values of an image file or stream of 16 bits use, such as 12. Default: what the file says,
-    else 16; a file that says nothing and uses at most 14 bits is `unusable`."""
+    """Bits that the values of an image file or stream of 16 bits use, such as 12. Default: what the file
+    says, else 16; a file that says nothing and uses at most 14 bits is `unusable`."""
     size: tuple[PixelCount, PixelCount] | None = None
     """[width, height] in pixels that a device is asked for. Default: what it is set to. `doctor` lists what
     the device offers."""
@@ -85,11 +84,11 @@ class CameraSettings(SettingsTable):
     overlap: Annotated[float, Field(ge=0, le=0.5)] = 0.0
     """Share of a tile's side by which neighbouring tiles overlap."""
     frames: Literal["auto", "every", "newest"] = "auto"
-    """`every` inspects each frame and holds the source back; `newest` drops the oldest queued frame, and counts
-    it. `auto`: `newest` for live sources, `every` for files and folders."""
+    """`every` inspects each frame and holds the source back; `newest` drops the oldest queued frame, and
+    counts it. `auto`: `newest` for live sources, `every` for files and folders."""
     fps: Annotated[float, Field(gt=0, le=1000)] | None = None
-    """Frames per second of a folder, a file or the simulation, or that a device is asked for. Default: as fast
-    as they are inspected (simulation: 15). Streams keep their own rate."""
+    """Frames per second of a folder, a file or the simulation, or that a device is asked for. Default: as
+    fast as they are inspected (simulation: 15). Streams keep their own rate."""
     loop: bool = False
     """Start a file or folder again when it ends."""
     watch: bool = False
@@ -106,8 +105,8 @@ class CameraSettings(SettingsTable):
     """This many identical frames in a row mean a frozen camera, whose frames are not inspected until one
     differs; 0: never. Default: 100 for devices and streams, never for files and the simulation."""
     expected_fps: Annotated[float, Field(gt=0, le=1000)] | None = None
-    """Frames per second that a live camera should deliver. The camera is reported as `slow` or `fast` when its
-    rate is off by more than 30 %."""
+    """Frames per second that a live camera should deliver. The camera is reported as `slow` or `fast` when
+    its rate is off by more than 30 %."""
     open_timeout: Seconds = 5.0
     """Seconds that opening a stream may take, up to its second frame. Raise it for a triggered stream."""
     read_timeout: Seconds = 5.0

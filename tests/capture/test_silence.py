@@ -1,4 +1,4 @@
-"""How long a camera may be silent: three of its own periods, for ever if it is triggered, and a file for ever."""
+"""How long a camera may be silent: three of its periods, or for ever if it is triggered or a file."""
 
 import itertools
 import threading
@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from monitor.capture.frame_period import FramePeriod
+from monitor.capture.sources.base import Source
 from monitor.capture.sources.opening import open_source
 from monitor.capture.worker.reader import FrameChecks
 from monitor.errors import ImageError, SourceError, UnusableError, UsageError
@@ -20,6 +21,11 @@ from tests.support.rtsp_camera import Habits, RtspCamera, encode_film
 from tests.support.scripted_camera import PICTURE, ScriptedSource, make, wait_for, whole
 
 FILM = encode_film()
+
+
+def read_to_end(source: Source) -> None:
+    while source.read() is not None:
+        pass
 
 
 def slow(seconds: float, count: int) -> Iterator[object]:
@@ -163,8 +169,7 @@ def test_a_stream_that_falls_silent_is_a_timeout():
         source = open_source(camera.url, open_timeout=5, read_timeout=1)
         began = time.monotonic()
         with pytest.raises(SourceError) as caught:
-            while source.read() is not None:
-                pass
+            read_to_end(source)
         source.close()
     assert caught.value.cause == "timeout"
     assert time.monotonic() - began < 5

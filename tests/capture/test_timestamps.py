@@ -54,7 +54,7 @@ def steady(count: int, period: float = PERIOD, start: float = 100.0) -> list[flo
 
 
 def check(frames: list[Simulated], period: float, allowed_delay: float = 0.0) -> None:
-    """Each time is right within one period, but for a delay that no frame was without, or it is the arrival's."""
+    """Each time is right within one period, but for a delay that all frames have, or the arrival's."""
     last = float("-inf")
     for frame in frames:
         assert last <= frame.found.at <= frame.arrived

@@ -1,4 +1,4 @@
-"""What a device offers, asked by the kernel's calls. No camera is on this machine: a fake answers as one does.
+"""What a device offers, by the kernel's calls. No camera is on this machine: a fake answers as one does.
 
 The fake lays out its answers with the kernel's structures written down again, as ctypes, so that a wrong
 offset on either side shows. Sizes and numbers were compared with <linux/videodev2.h>.
@@ -108,7 +108,7 @@ def test_what_is_no_camera_offers_nothing():
 
 
 class FakeCapture:
-    """Stands in for OpenCV's capture of a camera that takes 1920x1080 and 1280x720, MJPG, 30 and 15 a second."""
+    """Stands in for OpenCV's capture of a camera with 1920x1080 and 1280x720, MJPG, 30 and 15 a second."""
 
     asked: list[tuple[int, float]] = []  # noqa: RUF012 (looked at by the test)
 

@@ -82,7 +82,8 @@ def parse_address(source: str) -> SourceAddress:
     if scheme and scheme[2]:
         raise SourceError(
             "invalid",
-            f"{redact_url(source)}: '{scheme[1]}://' is no kind of source; use rtsp://, rtsps://, http://, https:// or simulate:",
+            f"{redact_url(source)}: '{scheme[1]}://' is no kind of source; "
+            "use rtsp://, rtsps://, http://, https:// or simulate:",
         )
     return SourceAddress("files", source)
 

@@ -1,22 +1,17 @@
 """Video through FFmpeg's libraries (PyAV): whole frames, and which frames are damaged."""
 
-import errno
-import functools
 import logging
-import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import Literal, NamedTuple
 
 import av
 import av.error
 import av.logging
 from av.codec.context import Flags
-from av.codec.hwaccel import HWAccel, hwdevices_available
+from av.codec.hwaccel import HWAccel
 
-from monitor.capture.frame_period import FramePeriod
 from monitor.capture.sources.base import FrameStamp
 from monitor.capture.sources.bitstream import (
     AccessUnit,
@@ -26,9 +21,9 @@ from monitor.capture.sources.bitstream import (
     split_units,
     units_of_record,
 )
-from monitor.capture.sources.camera_clock import SenderReportClock
 from monitor.capture.sources.damage import DamageTracker, decoder_evidence, transport_evidence
 from monitor.capture.sources.frame_conversion import Deinterlacer, to_image
+from monitor.capture.sources.packets import DecoderOptions, PacketReader
 from monitor.errors import DamagedError, ImageError, SourceError
 from monitor.records import Image
 
@@ -38,29 +33,6 @@ _MAX_REORDER = 16
 """Frames that a decoder of H.264 or H.265 may hold back."""
 
 _END_OF_IMAGE = b"\xff\xd9"
-
-
-_TRIGGER_POLL = 0.5
-"""Seconds after which the frame is taken out that FFmpeg holds back until the next one begins."""
-
-_SECOND_FRAME_TIMEOUT = 60.0
-"""Seconds that the second frame may take: until it comes, the period is not known."""
-
-
-class DecoderOptions(NamedTuple):
-    """How a stream or file is read and decoded.
-
-    `read_timeout` (seconds) and three frame periods limit a read, unless the source is `triggered`: then it
-    may be silent for ever. Without `has_clock` its time stamps mean nothing. `bit_depth` (8..16) is how many
-    bits the values of a format of 16 bits use. With `joins_midway` frames before the first one that can be
-    decoded alone are skipped, as they were sent for others; without it they count as damaged.
-    """
-
-    read_timeout: float = 60.0
-    triggered: bool = False
-    has_clock: bool = True
-    bit_depth: int | None = None
-    joins_midway: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,9 +73,7 @@ class VideoDecoder:
     ) -> None:
         self._name = display_name
         self._decoding = decoding
-        # Short for triggered cameras alone: an interrupted read may cut a frame in two.
-        self._poll = _TRIGGER_POLL if decoding.triggered else decoding.read_timeout
-        self._shared_clock = SenderReportClock(time.monotonic())
+        opened_at = time.monotonic()
         self.stamp: FrameStamp | None = None
         # FFmpeg reports concealed parts of H.264 as information, not as an error.
         av.logging.set_level(av.logging.INFO)
@@ -114,7 +84,7 @@ class VideoDecoder:
                 url,
                 mode="r",
                 options=options,
-                timeout=(open_timeout, self._poll),
+                timeout=(open_timeout, decoding.poll_interval),
                 hwaccel=hardware,
                 metadata_errors="replace",  # a title in another encoding is no reason to reject the video
             )
@@ -137,12 +107,14 @@ class VideoDecoder:
         self._intra_only = context.codec.intra_only
         self._length_size = length_size(self.codec, context.extradata)
         self._sequence = sequence_parameters(units_of_record(context.extradata))
-        self._packets = self._container.demux(self._stream)
-        self._silent_since = time.monotonic()
-        self._period = FramePeriod()
-        # FFmpeg gives out a frame when the next one begins, but for MJPEG, whose frames say how long they are.
-        self._is_held_back = url.startswith("rtsp") and self.codec != "mjpeg"
-        self._next_arrival: tuple[float, float] | None = None
+        self._packets = PacketReader(
+            self._container,
+            self._stream,
+            decoding,
+            opened_at,
+            # FFmpeg gives out a frame when the next one begins. Frames of MJPEG state their length.
+            is_held_back=url.startswith("rtsp") and self.codec != "mjpeg",
+        )
         self._has_joined = not decoding.joins_midway
         self._has_end_marks = False
         self._damage = DamageTracker()
@@ -180,66 +152,22 @@ class VideoDecoder:
             if self._outcomes:
                 self._ready.extend(self._deinterlace(self._outcomes.popleft()))
                 continue
-            packet, loss = self._next_packet()
+            packet, lines = self._packets.read()
             if packet is None:
                 self._ready.extend(self._finish_interlaced())
                 if not self._ready:
                     return None
                 break
-            if loss:
+            # A demuxer drops the whole image of an intra-only codec when a part of it is lost.
+            if not self._intra_only and (loss := transport_evidence(lines)):
                 self._damage.report_loss(loss)
             self._decode(packet)
         outcome = self._ready.popleft()
         self.source_time = outcome.shown_at
-        if self.stamp is not None and self._decoding.has_clock:
-            shared = self._shared_clock.capture_time(outcome.shown_at, self.stamp.arrived)
-            self.stamp = self.stamp._replace(source_time=outcome.shown_at, capture_time=shared)
+        self.stamp = self._packets.stamp(outcome.shown_at)
         if outcome.error is not None or outcome.frame is None:
             raise outcome.error or DamagedError(f"{self._name}: the decoder gave no pixels for a frame")
         return to_image(outcome.frame, self._decoding.bit_depth)
-
-    def _next_packet(self) -> tuple[av.Packet | None, str | None]:
-        """Return the next packet, None at the end, and what was lost before it.
-
-        Raises FFmpeg's errors, also when the source is silent for too long.
-        """
-        while True:
-            limit = self._max_silence() * 0.99
-            if time.monotonic() - self._silent_since >= limit:
-                raise av.error.TimeoutError(errno.ETIMEDOUT, "no packet in time")
-            started_at = time.monotonic()
-            try:
-                with av.logging.Capture() as lines:
-                    packet = next(self._packets, None)
-            except av.error.FFmpegError:
-                now = time.monotonic()
-                if now - started_at < self._poll * 0.99 or now - self._silent_since >= limit:
-                    raise
-                self._packets = self._container.demux(self._stream)
-                continue
-            if packet is not None and packet.size:
-                self._note_arrival(packet, started_at, time.monotonic())
-            # A demuxer drops the whole image of an intra-only codec when a part of it is lost.
-            return packet, None if self._intra_only else transport_evidence(lines)
-
-    def _max_silence(self) -> float:
-        if self._decoding.triggered:
-            return math.inf
-        timeout = self._decoding.read_timeout
-        return self._period.max_silence(timeout, timeout if self.stamp is None else _SECOND_FRAME_TIMEOUT)
-
-    def _note_arrival(self, packet: av.Packet, started_at: float, now: float) -> None:
-        """Record when the packet came, and how long it was waited for."""
-        arrival = now, now - started_at
-        # An interrupted read gives out what FFmpeg held back; nothing has arrived by then.
-        was_interrupted = now - started_at >= self._poll * 0.99
-        if self._is_held_back:
-            arrival, self._next_arrival = self._next_arrival or arrival, None if was_interrupted else arrival
-        self.stamp = FrameStamp(*arrival)
-        self._shared_clock.observe(packet)
-        self._period.frame_arrived(arrival[0])
-        if not was_interrupted:
-            self._silent_since = now
 
     def _deinterlace(self, outcome: _Outcome) -> Iterator[_Outcome]:
         """Make interlaced frames whole, each from its neighbours, but never from damaged ones."""
@@ -358,30 +286,3 @@ class VideoDecoder:
 
 def _is_before(shown_at: float | None, other: float | None) -> bool:
     return shown_at is not None and other is not None and shown_at < other
-
-
-DecodeMode = Literal["auto", "software", "hardware"]
-"""Where streams are decoded: `hardware` requires a device, `auto` uses one if there is one."""
-
-
-@functools.cache
-def find_hw_decoder() -> str | None:
-    """Find the first kind of device, named as FFmpeg does (`cuda`), that decodes H.264, and log it.
-
-    FFmpeg lists all kinds it was built for, present or not: each is tried, once in a process.
-    """
-    for kind in hwdevices_available():
-        try:
-            HWAccel(kind).create(av.Codec("h264", "r"))
-        except (av.error.FFmpegError, NotImplementedError):
-            continue
-        logger.info("hardware decoder found: %s", kind)
-        return kind
-    logger.info("no hardware decoder found; decoding in software")
-    return None
-
-
-def hw_accel(decode: DecodeMode) -> HWAccel | None:
-    """Return the device to decode with, None for software; other codecs of a device fall back to software."""
-    kind = None if decode == "software" else find_hw_decoder()
-    return None if kind is None else HWAccel(kind, allow_software_fallback=True)

@@ -9,7 +9,8 @@ import av
 import av.error
 
 from monitor.capture.sources.base import NO_ORIGIN, FrameOrigin
-from monitor.capture.sources.decoder import DecoderOptions, VideoDecoder
+from monitor.capture.sources.decoder import VideoDecoder
+from monitor.capture.sources.packets import DecoderOptions
 from monitor.errors import SourceError, printable
 from monitor.imaging.files import read_image
 from monitor.imaging.folders import FoundFiles, find_images

@@ -1,7 +1,8 @@
 """A camera's Motion JPEG stream over HTTP."""
 
-from monitor.capture.sources.decoder import DecodeMode, DecoderOptions
+from monitor.capture.sources.hardware import DecodeMode
 from monitor.capture.sources.network import NetworkSource
+from monitor.capture.sources.packets import DecoderOptions
 
 _OPTIONS = {
     # Nothing else: a page or a playlist from another address is no camera.

@@ -12,7 +12,9 @@ import av.error
 
 from monitor.capture.sources.address import redact_url
 from monitor.capture.sources.base import FrameStamp
-from monitor.capture.sources.decoder import DecodeMode, DecoderOptions, VideoDecoder, hw_accel
+from monitor.capture.sources.decoder import VideoDecoder
+from monitor.capture.sources.hardware import DecodeMode, hw_accel
+from monitor.capture.sources.packets import DecoderOptions
 from monitor.errors import SourceError
 from monitor.records import Image
 
@@ -113,31 +115,9 @@ class NetworkSource:
             return SourceError("timeout", f"{shown}: no answer in {timeout:g} s ({action} the stream){hint}")
         if action == "opening" and parts.scheme.lower() in ("rtsps", "https") and _is_broken_handshake(error):
             return SourceError("tls", f"{shown}: no TLS connection; does the camera use TLS on this port?")
-        match error:
-            case av.error.ConnectionRefusedError():
-                return SourceError("refused", f"{shown}: connection refused; nothing listens on the port")
-            case av.error.HTTPUnauthorizedError() | av.error.HTTPForbiddenError():
-                cause, reason = "authentication", "the camera refuses this user and password"
-            case av.error.HTTPNotFoundError():
-                cause, reason = "not-found", "the camera knows no such stream"
-            case av.error.ExitError() | av.error.TimeoutError():
-                cause, reason = "timeout", "the camera stopped answering"
-            case av.error.InvalidDataError():
-                cause, reason = "gone", "the camera closed the connection or sent no valid answer"
-            case av.error.DecoderNotFoundError() | av.error.PatchWelcomeError():
-                cause, reason = "codec", f"the video cannot be decoded: {error.strerror}"
-            case av.error.HTTPClientError():
-                return _RequestRefusedError("refused", f"{shown}: the camera refused: {error.strerror}")
-            case av.error.HTTPError():
-                cause, reason = "refused", f"the camera refused: {error.strerror}"
-            case _ if error.errno == errno.EPROTONOSUPPORT:
-                reason = "the camera refuses this transport; set transport = 'auto'"
-                return _RequestRefusedError("refused", f"{shown}: {reason}")
-            case _ if error.errno in _UNREACHABLE:
-                cause, reason = "timeout", f"no connection: {error.strerror}"
-            case _:
-                cause, reason = "gone", f"the connection broke: {error.strerror}"
-        return SourceError(cause, f"{shown}: {reason} ({action} the stream)")
+        cause, reason = _cause_of(error)
+        kind = _RequestRefusedError if _may_take_another_request(error) else SourceError
+        return kind(cause, f"{shown}: {reason} ({action} the stream)")
 
 
 class _RequestRefusedError(SourceError):
@@ -155,3 +135,42 @@ def _resolves(host: str) -> bool:
 
 def _is_broken_handshake(error: av.error.FFmpegError) -> bool:
     return error.errno == errno.EIO or isinstance(error, av.error.EOFError)
+
+
+def _may_take_another_request(error: av.error.FFmpegError) -> bool:
+    """Whether the camera refused what was asked for, and not who asks or for which stream."""
+    final = av.error.HTTPUnauthorizedError, av.error.HTTPForbiddenError, av.error.HTTPNotFoundError
+    is_refusal = isinstance(error, av.error.HTTPClientError) and not isinstance(error, final)
+    return is_refusal or error.errno == errno.EPROTONOSUPPORT
+
+
+def _cause_of(error: av.error.FFmpegError) -> tuple[str, str]:
+    by_type: list[tuple[tuple[type[Exception], ...], str, str]] = [
+        ((av.error.ConnectionRefusedError,), "refused", "connection refused; nothing listens on the port"),
+        (
+            (av.error.HTTPUnauthorizedError, av.error.HTTPForbiddenError),
+            "authentication",
+            "the camera refuses this user and password",
+        ),
+        ((av.error.HTTPNotFoundError,), "not-found", "the camera knows no such stream"),
+        ((av.error.ExitError, av.error.TimeoutError), "timeout", "the camera stopped answering"),
+        (
+            (av.error.InvalidDataError,),
+            "gone",
+            "the camera closed the connection or sent no valid answer",
+        ),
+        (
+            (av.error.DecoderNotFoundError, av.error.PatchWelcomeError),
+            "codec",
+            f"the video cannot be decoded: {error.strerror}",
+        ),
+        ((av.error.HTTPError,), "refused", f"the camera refused: {error.strerror}"),
+    ]
+    for types, cause, reason in by_type:
+        if isinstance(error, types):
+            return cause, reason
+    if error.errno == errno.EPROTONOSUPPORT:
+        return "refused", "the camera refuses this transport; set transport = 'auto'"
+    if error.errno in _UNREACHABLE:
+        return "timeout", f"no connection: {error.strerror}"
+    return "gone", f"the connection broke: {error.strerror}"

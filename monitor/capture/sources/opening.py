@@ -6,10 +6,11 @@ from typing import Any, Literal
 
 from monitor.capture.sources.address import parse_address
 from monitor.capture.sources.base import SIMULATION_FPS, Source
-from monitor.capture.sources.decoder import DecodeMode, DecoderOptions
 from monitor.capture.sources.files import ImageFolderSource, VideoFileSource
+from monitor.capture.sources.hardware import DecodeMode
 from monitor.capture.sources.http_mjpeg import HttpMjpegSource
 from monitor.capture.sources.inspected_files import InspectedFiles
+from monitor.capture.sources.packets import DecoderOptions
 from monitor.capture.sources.rotated import RotatedSource
 from monitor.capture.sources.rtsp import RtspSource, Transport
 from monitor.capture.sources.simulated import SimulatedSource
@@ -28,8 +29,8 @@ class OpenOptions:
 
     `fps` sets the rate of folders, video files, simulations and devices; streams keep their own. Without it a
     video file has none, or its own rate with `use_native_rate`, and a simulation has 15. Timeouts are in
-    seconds, `size` (width, height) and `bit_depth` (8..16) as in the settings. With `watch`, a folder or glob is
-    watched for new files; the SQLite file `inspected_files` stores which were inspected.
+    seconds, `size` (width, height) and `bit_depth` (8..16) as in the settings. With `watch`, a folder or glob
+    is watched for new files; the SQLite file `inspected_files` stores which were inspected.
     """
 
     fps: float | None = None
@@ -53,7 +54,8 @@ class OpenOptions:
 def open_source(source: str, **options: Any) -> Source:
     """Open a device (`0`, `/dev/video0`), a stream, a video, images by folder or glob, or `simulate:`.
 
-    Streams are `rtsp(s)://…` and Motion JPEG at `http(s)://…`; `options` are those of OpenOptions. Raises SourceError; its message shows no user,
+    Streams are `rtsp(s)://…` and Motion JPEG at `http(s)://…`; `options` are those of OpenOptions.
+    Raises SourceError; its message shows no user,
     password or other secret of a URL.
     """
     chosen = OpenOptions(**options)

@@ -2,8 +2,9 @@
 
 from typing import Literal
 
-from monitor.capture.sources.decoder import DecodeMode, DecoderOptions
+from monitor.capture.sources.hardware import DecodeMode
 from monitor.capture.sources.network import NetworkSource
+from monitor.capture.sources.packets import DecoderOptions
 
 Transport = Literal["auto", "tcp", "udp"]
 """How an RTSP camera sends its frames. `auto`: over TCP, and over UDP where the camera refuses TCP."""
@@ -59,7 +60,7 @@ class RtspSource(NetworkSource):
         # Microseconds, for each operation of a socket; 0 is without limit.
         limit = 0 if decoding.triggered else int(max(open_timeout, decoding.read_timeout) * 1e6)
         ways = _TRANSPORTS[transport]
-        # Of a stream without video nothing is asked for, and the camera refuses to play: ask it for its sound.
+        # Without video, FFmpeg asks for nothing, and the camera refuses to play: ask for its sound.
         attempts = [
             {**_OPTIONS, "timeout": str(limit), **options} for options in (*ways, {**ways[0], **_SOUND})
         ]

@@ -37,6 +37,9 @@ class DeviceOptions(NamedTuple):
     gain: float | None = None
 
 
+_AS_IT_IS = DeviceOptions()
+
+
 class V4l2Source:
     """A capture device such as `/dev/video0`, with the shortest queue that its driver allows.
 
@@ -46,9 +49,7 @@ class V4l2Source:
     live = True
     frame_interval = None
 
-    def __init__(
-        self, location: str, options: DeviceOptions = DeviceOptions(), *, triggered: bool = False
-    ) -> None:
+    def __init__(self, location: str, options: DeviceOptions = _AS_IT_IS, *, triggered: bool = False) -> None:
         self._location = location
         self._triggered = triggered
         self._period = FramePeriod()

@@ -107,11 +107,11 @@ def _sizes(descriptor: int, pixel_format: bytes, ioctl: Ioctl) -> Iterator[Frame
         buffer = bytearray(_FRAMESIZE.pack(index, code, 0, 0, 0, 0, 0, 0, 0))
         if not _succeeds(ioctl, descriptor, VIDIOC_ENUM_FRAMESIZES, buffer):
             return
-        _, _, kind, first, second, third, fourth, fifth, _ = _FRAMESIZE.unpack(buffer)
+        _, _, kind, first, second, _, third, fourth, _ = _FRAMESIZE.unpack(buffer)
         if kind == _DISCRETE:  # width, height
             yield FrameFormat(name, first, second, None, _rates(descriptor, code, first, second, ioctl))
         else:  # smallest and largest width and step, smallest and largest height and step
-            yield FrameFormat(name, first, fourth, (second, fifth))
+            yield FrameFormat(name, first, third, (second, fourth))
             return
 
 

@@ -5,9 +5,9 @@ apart the two clocks are is unknown, but a frame cannot arrive before it was cap
 seen is that of the frame that was delayed least, and what another frame has more is its delay.
 
 That holds for a real clock only. Some cameras count frames at a nominal rate, so their stamps run away from
-real time. Arrivals tell: a frame that the reader had to wait for did not lie in a buffer, so a delay that grows
-while the reader waits is the camera's clock and no delay. Where clock and arrivals disagree, the frame's time
-is the time of its arrival, and is marked so.
+real time. Arrivals show it: a frame that the reader had to wait for did not lie in a buffer, so a difference
+that grows while the reader waits comes from the camera's clock and is no delay. Where clock and arrivals
+disagree, the frame's time is the time of its arrival, and is marked so.
 """
 
 import statistics

@@ -57,8 +57,8 @@ _REMEDIES: Mapping[str, str] = {
 
 @dataclass(frozen=True, slots=True)
 class CameraTarget:
-    """A camera to check: how to `open` the source, the `views` of a frame (width, height) that are classified,
-    and what is `amiss` with a frame that cannot be."""
+    """A camera to check: how to `open` the source, the `views` of a frame (width, height) that are
+    classified, and what is `amiss` with a frame that cannot be."""
 
     name: str
     source: str
