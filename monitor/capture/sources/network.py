@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 import av
 import av.error
+from av.codec.hwaccel import HWAccel
 
 from monitor.capture.sources.address import redact_url
 from monitor.capture.sources.base import FrameStamp
@@ -43,28 +44,36 @@ class NetworkSource:
         self._url = url
         self._display_url = redact_url(url)
         self._decoding = decoding
-        hardware = hw_accel(decode)
-        for number, options in enumerate(attempts, start=1):
-            try:
-                with self._translate_errors(open_timeout, "opening"):
-                    self._video = VideoDecoder(
-                        url,
-                        self._display_url,
-                        options,
-                        open_timeout=open_timeout,
-                        decoding=decoding._replace(joins_midway=True),
-                        hardware=hardware,
-                    )
-                break
-            except _RequestRefusedError:
-                if number == len(attempts):
-                    raise
+        self._video = self._open(attempts, open_timeout, hw_accel(decode))
         if decode == "hardware" and not self._video.in_hardware:
             self._video.close()
             raise SourceError(
                 "codec",
                 f"{self._display_url}: no device of this machine decodes {self.codec}; set decode = 'auto'",
             )
+
+    def _open(
+        self, attempts: list[dict[str, str]], open_timeout: float, hardware: HWAccel | None
+    ) -> VideoDecoder:
+        refusal: SourceError | None = None
+        for options in attempts:
+            try:
+                with self._translate_errors(open_timeout, "opening"):
+                    return VideoDecoder(
+                        self._url,
+                        self._display_url,
+                        options,
+                        open_timeout=open_timeout,
+                        decoding=self._decoding._replace(joins_midway=True),
+                        hardware=hardware,
+                    )
+            except _RequestRefusedError as error:
+                refusal = refusal or error
+            except SourceError as error:
+                if refusal is not None and error.cause not in ("no-video", "codec"):
+                    break
+                raise
+        raise refusal or SourceError("fault", f"{self._display_url}: no way to open it")
 
     @property
     def stamp(self) -> FrameStamp | None:
@@ -164,7 +173,7 @@ def _cause_of(error: av.error.FFmpegError) -> tuple[str, str]:
             "codec",
             f"the video cannot be decoded: {error.strerror}",
         ),
-        ((av.error.HTTPError,), "refused", f"the camera refused: {error.strerror}"),
+        ((av.error.HTTPClientError, av.error.HTTPError), "refused", f"the camera refused: {error.strerror}"),
     ]
     for types, cause, reason in by_type:
         if isinstance(error, types):
