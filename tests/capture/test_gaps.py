@@ -50,3 +50,23 @@ def test_a_gap_keeps_the_first_reason_and_the_true_times():
     assert (gap.camera, gap.first, gap.last, gap.frames) == ("cam", 4, 6, 2)
     assert (gap.started_at, gap.ended_at) == (START, START + timedelta(seconds=0.3))
     assert gap.detail == "4.png: broken"
+
+
+def test_the_detail_names_every_file_of_a_folder_that_was_not_inspected():
+    gaps = GapAggregator("line")
+    at = datetime(2026, 1, 1, tzinfo=UTC)
+    gaps.record_lost("unreadable", 0, at, 0.0, detail="/in/a.png: not an image", name="a.png")
+    gaps.record_lost("unreadable", 1, at, 0.1, detail="/in/b.png: not an image", name="b.png")
+    gaps.record_lost("unreadable", 2, at, 0.2, detail="/in/c.png: the file is empty", name="c.png")
+    gaps.record_lost("unusable", 3, at, 0.3, detail="black", name="d.png")
+    assert [gap.detail for gap in gaps.pop_all()] == [
+        "/in/a.png: not an image; also b.png, c.png",
+        "d.png: black",
+    ]
+    for number in range(500):
+        gaps.record_lost("unusable", number, at, 0.3, detail="black", name=f"{number:04}.png")
+    (gap,) = gaps.pop_all()
+    assert gap.frames == 500
+    assert gap.detail is not None
+    assert 1000 < len(gap.detail) < 1050
+    assert gap.detail.endswith(".png, …")
