@@ -60,8 +60,10 @@ class Frame:
     monotonic clock, in seconds. `boxes` are the parts of it that the network is shown, `inputs` (boxes, h,
     w, 3) uint8 those parts at the network's size. `source_waits`: the source, such as a file, waits until its
     frames are processed, so that none is ever late. `source_name` is the name of the file that the frame
-    comes from; of a video with the position. The arrays may lie in memory shared with the capture process,
-    read-only, and stay valid as long as they are referred to.
+    comes from; of a video with the position. `receipt` is only held: when the last copy of the frame is gone,
+    its verdict reached and its event stored, the capture process records the file as inspected. The arrays
+    may lie in memory shared with the capture process, read-only, and stay valid as long as they are referred
+    to.
     """
 
     camera: str
@@ -73,6 +75,7 @@ class Frame:
     tile_inputs: NDArray[np.uint8]
     source_name: str | None = None
     source_waits: bool = False
+    receipt: object = None
 
 
 @dataclass(frozen=True, slots=True)

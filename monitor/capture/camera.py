@@ -119,6 +119,11 @@ class Camera:
         self._condition.start(unobserved_since)
         self._supervisor.start()
 
+    @property
+    def source_waits(self) -> bool:
+        """Whether the source waits while frames are queued, so that none is lost."""
+        return self._every
+
     def take(self, limit: int) -> list[Frame]:
         """Up to `limit` waiting frames, oldest first; does not wait. Also after `stop`, for what was left."""
         taken: list[Frame] = []
@@ -216,6 +221,7 @@ class Camera:
                 inputs.reshape(len(boxes), height, width, 3),
                 source_name=message.source_name,
                 source_waits=self._every,
+                receipt=ring.receipt(message.receipt),
             )
             self._captured += 1
             self._waiting.append(frame)

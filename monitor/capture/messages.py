@@ -45,7 +45,7 @@ class BufferMapped:
 
 @dataclass(frozen=True, slots=True)
 class FrameReady:
-    """A frame lies in `slot`: its pixels (height, width, 3), and at `inputs_offset` one network input per box.
+    """A frame lies in `slot`: its pixels (height, width, 3), and at `inputs_offset` one network input a box.
 
     `boxes` are (left, top, right, bottom); `input_size` is (height, width); reading took `took` seconds.
     """
@@ -60,6 +60,7 @@ class FrameReady:
     monotonic: float
     took: float
     source_name: str | None = None
+    receipt: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +86,13 @@ class SourceEnded:
 
 
 @dataclass(frozen=True, slots=True)
+class FrameInspected:
+    """To the capture process: the daemon is done with the frame that had this `receipt`."""
+
+    receipt: int
+
+
+@dataclass(frozen=True, slots=True)
 class SlotReleased:
     """To the capture process: `slot` of memory number `ring` can be written again."""
 
@@ -101,6 +109,7 @@ WorkerMessage = (
     | FrameLost
     | SourceEnded
     | SlotReleased
+    | FrameInspected
 )
 
 
@@ -115,6 +124,7 @@ _KINDS: dict[str, type[WorkerMessage]] = {
         FrameLost,
         SourceEnded,
         SlotReleased,
+        FrameInspected,
     )
 }
 

@@ -1,9 +1,11 @@
-"""Reading one picture from a file."""
+"""Read an image from a file."""
 
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from monitor.errors import ImageError
 from monitor.records import Image
@@ -13,11 +15,11 @@ MIN_SIDE = 8
 
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".pgm", ".ppm"})
-"""Endings, in lower case, by which a folder's pictures are told from its other files."""
+"""Suffixes, in lower case, by which the images of a folder are recognised."""
 
 
-def read_image(path: Path | str) -> Image:
-    """The picture in `path`: (height, width, 3) uint8, blue, green, red.
+def read_image(path: Path | str, *, page: int = 0) -> Image:
+    """Read the image in `path`, or one page of it: (height, width, 3) uint8, blue, green, red.
 
     Grey becomes three equal channels, 16 bits are scaled to 8, transparency is dropped, and a turned
     photograph (Exif) is set upright. Raises ImageError, with the file's name, for anything else than a whole
@@ -32,7 +34,7 @@ def read_image(path: Path | str) -> Image:
     if not data:
         raise ImageError(f"{path}: the file is empty (0 bytes)")
     try:
-        picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_BGR | cv2.IMREAD_ANYDEPTH)
+        picture = _decode(data, page)
     except cv2.error as error:
         raise ImageError(f"{path}: not a picture that can be read ({error.err})") from error
     if picture is None:
@@ -45,3 +47,11 @@ def read_image(path: Path | str) -> Image:
     if picture.dtype != np.uint8:
         raise ImageError(f"{path}: pixels of type {picture.dtype} are not supported; 8 or 16 bits are")
     return np.asarray(picture, np.uint8)
+
+
+def _decode(data: bytes, page: int) -> NDArray[Any] | None:
+    flags = cv2.IMREAD_COLOR_BGR | cv2.IMREAD_ANYDEPTH
+    if page == 0:
+        return cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    _, found = cv2.imdecodemulti(np.frombuffer(data, np.uint8), flags, range=(page, page + 1))
+    return found[0] if found else None

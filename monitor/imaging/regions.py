@@ -1,4 +1,4 @@
-"""From heat to coordinates: spread over the frame, cut at a threshold, what hangs together is a region."""
+"""From heat to regions: enlarged to the frame, cut at a threshold, split into connected areas."""
 
 from collections.abc import Iterable, Sequence
 
@@ -11,34 +11,34 @@ from monitor.records import Box, Heatmap, Region, TileHeatmap
 
 
 def merge_heatmaps(
-    patches: Iterable[TileHeatmap],
+    tiles: Iterable[TileHeatmap],
     *,
     width: int,
     height: int,
     input_size: tuple[int, int],
     cell_offset: tuple[float, float],
 ) -> Heatmap:
-    """The heat of all patches in the frame's own pixels, (height, width).
+    """Merge the heat of all tiles in the frame's own pixels: (height, width).
 
-    Linear between cells, the highest where patches overlap, 0 where none lies. `input_size` is the network's
-    (height, width); `cell_offset` the input pixel (x, y) that cell (0, 0) looks at. A patch without heat, or
+    Linear between cells, the highest where tiles overlap, 0 outside of them. `input_size` is the network's
+    (height, width); `cell_offset` is the input pixel (x, y) of cell (0, 0). A tile without heat, or
     with a NaN or infinity in it, adds nothing.
     """
-    spread = np.zeros((height, width), np.float32)
-    for patch in patches:
-        if not (np.isfinite(patch.heatmap).all() and patch.heatmap.max() > 0):
+    merged = np.zeros((height, width), np.float32)
+    for tile in tiles:
+        if not (np.isfinite(tile.heatmap).all() and tile.heatmap.max() > 0):
             continue
-        rows, columns = patch.heatmap.shape
-        box = patch.box
+        rows, columns = tile.heatmap.shape
+        box = tile.box
         down = AxisMapping(
             box.top, box.bottom, input_size[0], rows, cell_offset[1]
         ).interpolation_weights()  # (h, rows)
         across = AxisMapping(
             box.left, box.right, input_size[1], columns, cell_offset[0]
         ).interpolation_weights()  # (w, columns)
-        part = spread[box.top : box.bottom, box.left : box.right]
-        np.maximum(part, down @ patch.heatmap @ across.T, out=part)
-    return spread
+        part = merged[box.top : box.bottom, box.left : box.right]
+        np.maximum(part, down @ tile.heatmap @ across.T, out=part)
+    return merged
 
 
 def find_regions(
@@ -55,12 +55,12 @@ def find_regions(
     then of the peak, then of the area. Areas of less than `minimum_area` pixels are left out, and all after
     the first `maximum`. Heat that is zero everywhere has no region.
     """
-    warm = (heat >= threshold).view(np.uint8)
-    left, top, across, down = cv2.boundingRect(warm)  # most of a large frame is cold
+    hot = (heat >= threshold).view(np.uint8)
+    left, top, across, down = cv2.boundingRect(hot)  # most of a large frame has no heat
     if not across:
         return ()
     count, labels, stats, _ = cv2.connectedComponentsWithStats(
-        warm[top : top + down, left : left + across], connectivity=8
+        hot[top : top + down, left : left + across], connectivity=8
     )
     regions = []
     for index in range(1, count):

@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic.json_schema import models_json_schema
 
+from monitor.events.coverage import coverage_schema
 from monitor.events.event import Event
 from monitor.events.incidents import IncidentReport
 from monitor.events.schemas import schema_text
@@ -67,21 +68,9 @@ def asyncapi() -> dict[str, Any]:
                     "Coverage", "A gap, a camera's change of state, what was dropped, or a conflict of names."
                 ),
             },
-            "schemas": {**defined["$defs"], "Coverage": _COVERAGE},
+            "schemas": {**defined["$defs"], "Coverage": coverage_schema()},
         },
     }
-
-
-_COVERAGE: dict[str, Any] = {
-    "type": "object",
-    "required": ["kind", "camera"],
-    "properties": {
-        "kind": {"enum": ["gap", "camera", "shed", "clash"]},
-        "camera": {**_TEXT, "description": "`*` where it is not known"},
-        **dict.fromkeys(("first", "last", "from", "to", "at", "frames", "state"), _TEXT),
-        **dict.fromkeys(("pictures", "events", "notices", "cause", "detail", "daemon", "other"), _TEXT),
-    },
-}
 
 
 def _channel(address: str, message: str, description: str) -> dict[str, Any]:

@@ -219,6 +219,7 @@ def test_coverage_is_told_in_fields() -> None:
         "from": "2026-11-23T04:05:06.000789Z",
         "to": "2026-11-23T04:05:07.000789Z",
         "frames": "5",
+        "numbers": "5-9",
         "cause": "overload",
     }
     change = CameraStateChange("top", "down", BEGIN, "timeout", "no frame for 5 s")

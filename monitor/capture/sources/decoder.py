@@ -18,9 +18,11 @@ from av.codec.hwaccel import HWAccel, hwdevices_available
 
 from monitor.capture.sources.bitstream import (
     AccessUnit,
-    allows_frame_number_gaps,
+    describe_access_unit,
     length_size,
-    parse_access_unit,
+    sequence_parameters,
+    split_units,
+    units_of_record,
 )
 from monitor.capture.sources.damage import DamageTracker, decoder_evidence, transport_evidence
 from monitor.errors import DamagedError, ImageError, SourceError
@@ -48,7 +50,7 @@ class _InFlight:
     """A frame that went into the decoder: its presentation time, and why it is damaged."""
 
     shown_at: float | None
-    damage: str | None
+    error: ImageError | None
 
 
 class VideoDecoder:
@@ -70,8 +72,8 @@ class VideoDecoder:
         joins_midway: bool = False,
     ) -> None:
         self._name = display_name
-        # FFmpeg reports a missing reference frame of H.264 at its level for debugging.
-        av.logging.set_level(av.logging.DEBUG)
+        # FFmpeg reports concealed parts of H.264 as information, not as an error.
+        av.logging.set_level(av.logging.INFO)
         av.logging.set_skip_repeated(False)
         logging.getLogger("libav").setLevel(logging.CRITICAL)
         with av.logging.Capture():
@@ -101,7 +103,7 @@ class VideoDecoder:
         context.options = {**context.options, "err_detect": "crccheck"}
         self._intra_only = context.codec.intra_only
         self._length_size = length_size(self.codec, context.extradata)
-        self._gaps_allowed = bool(allows_frame_number_gaps(context.extradata or b""))
+        self._sequence = sequence_parameters(units_of_record(context.extradata))
         self._packets = self._container.demux(self._stream)
         self._timeout = timeouts[1]
         self._overdue = False
@@ -176,7 +178,7 @@ class VideoDecoder:
             except av.error.InvalidDataError as error:
                 failure = error
         if unit.slices:
-            self._track(packet, unit, decoder_evidence(lines, gaps_allowed=self._gaps_allowed), failure)
+            self._track(packet, unit, decoder_evidence(lines), failure)
         for frame in frames:
             self._take(frame)
         if is_end:
@@ -198,11 +200,17 @@ class VideoDecoder:
             self._has_joined = unit.is_random_access or unit.is_intra or unit.recovery_frames is not None
         if not self._has_joined:
             return
-        if failure is None:
-            self._in_flight[packet.opaque] = _InFlight(shown_at, damage)
-        else:
+        error: ImageError | None = None
+        if failure is not None:
             error = ImageError(f"{self._name}: a frame cannot be decoded: {evidence}")
+        elif damage is not None:
+            error = DamagedError(f"{self._name}: the frame is damaged: {damage}")
+        if failure is not None and self._intra_only:
             self._outcomes.append(_Outcome(shown_at, None, error))
+            return
+        self._in_flight[self._packet_number] = _InFlight(shown_at, error)
+        if len(self._in_flight) > _MAX_REORDER:
+            self._drop_vanished(lambda number, _entry: number <= self._packet_number - _MAX_REORDER)
 
     def _take(self, frame: av.VideoFrame) -> None:
         """Take a decoded frame, after those that should have come before it and did not."""
@@ -218,12 +226,12 @@ class VideoDecoder:
                     or (other < number and _is_before(waiting.shown_at, shown_at))
                 )
             )
-        damage = entry.damage
-        if damage is None and frame.is_corrupt:
+        error = entry.error
+        if error is None and frame.is_corrupt:
             damage = "the decoder concealed missing parts or refers to a missing frame"
+            error = DamagedError(f"{self._name}: the frame is damaged: {damage}")
             if not self._intra_only:
                 self._damage.inherit(damage)
-        error = None if damage is None else DamagedError(f"{self._name}: the frame is damaged: {damage}")
         self._outcomes.append(_Outcome(shown_at, frame, error))
 
     def _drop_vanished(self, is_vanished: Callable[[int, _InFlight], bool]) -> None:
@@ -231,18 +239,15 @@ class VideoDecoder:
         vanished = [number for number, entry in self._in_flight.items() if is_vanished(number, entry)]
         for number in vanished:
             entry = self._in_flight.pop(number)
-            detail = entry.damage or "no reason reported"
-            error = DamagedError(f"{self._name}: the decoder gave no pixels for a frame: {detail}")
+            error = entry.error or DamagedError(f"{self._name}: the decoder gave no pixels for a frame")
             self._outcomes.append(_Outcome(entry.shown_at, None, error))
 
     def _describe(self, packet: av.Packet) -> AccessUnit:
         if self.codec in ("h264", "hevc"):
-            data = bytes(packet)
-            unit = parse_access_unit(self.codec, data, self._length_size)
-            if self.codec == "h264" and unit.is_idr:
-                in_band = allows_frame_number_gaps(data, self._length_size)
-                self._gaps_allowed = self._gaps_allowed if in_band is None else in_band
-            return unit
+            units, is_complete = split_units(bytes(packet), self._length_size)
+            if self.codec == "h264":
+                self._sequence = sequence_parameters(units) or self._sequence
+            return describe_access_unit(self.codec, units, is_complete=is_complete, sequence=self._sequence)
         is_key = self._intra_only or packet.is_keyframe
         return AccessUnit(1, is_key, is_key, is_intra=is_key, is_reference=not self._intra_only)
 

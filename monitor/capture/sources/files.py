@@ -13,6 +13,7 @@ from monitor.capture.sources.decoder import VideoDecoder
 from monitor.errors import SourceError, printable
 from monitor.imaging.files import read_image
 from monitor.imaging.folders import FoundFiles, find_images
+from monitor.imaging.pages import page_numbers
 from monitor.records import Image
 
 logger = logging.getLogger(__name__)
@@ -31,6 +32,7 @@ class ImageFolderSource:
         self._location = location
         self._reported: tuple[Path, ...] = ()
         self._queue = self._list()
+        self._pages: list[tuple[Path, int, str]] = []
         self._found = False
 
     def read(self) -> Image | None:
@@ -38,15 +40,17 @@ class ImageFolderSource:
 
         Raises SourceError, where it loops, when a whole round had no image.
         """
-        if not self._queue:
+        if not self._queue and not self._pages:
             if not self.live:
                 return None
             if not self._found:
                 raise SourceError("codec", f"{self._location}: none of its files is an image")
             self._queue, self._found = self._list(), False
-        path = self._queue.pop()
-        self.origin = FrameOrigin(printable(path.name))
-        image = read_image(path)
+        if not self._pages:
+            self._pages = pages_of(self._queue.pop())[::-1]
+        path, page, name = self._pages.pop()
+        self.origin = FrameOrigin(name)
+        image = read_image(path, page=page)
         self._found = True
         return image
 
@@ -62,6 +66,14 @@ class ImageFolderSource:
             others = f" ({found.others_summary})" if found.others else ""
             raise SourceError("not-found", f"{self._location}: no such file, or no image in it{others}")
         return list(found.images[::-1])
+
+
+def pages_of(path: Path) -> list[tuple[Path, int, str]]:
+    """Return (path, page, name) for each image of a file; of several, the name has the page from 1."""
+    pages = page_numbers(path)
+    if len(pages) == 1:
+        return [(path, pages[0], printable(path.name))]
+    return [(path, page, f"{printable(path.name)}#page={number}") for number, page in enumerate(pages, 1)]
 
 
 def list_folder(location: str) -> FoundFiles:

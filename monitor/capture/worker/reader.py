@@ -67,8 +67,8 @@ class FrameChannel(Protocol):
         why: str | None,
         moment: CaptureTime,
         took: float,
-        since: datetime | None = None,
         *,
+        since: datetime | None = None,
         frames: int = 1,
         origin: FrameOrigin = NO_ORIGIN,
     ) -> None:
@@ -201,7 +201,7 @@ class SourceReader:
             wall, now = datetime.now(UTC), time.monotonic()
             since, until = (wall - timedelta(seconds=now - at) for at in (lost.since, lost.until))
             moment = CaptureTime(until, lost.until)
-            self.port.send_lost("lost-upstream", lost.detail, moment, 0.0, since, frames=lost.count)
+            self.port.send_lost("lost-upstream", lost.detail, moment, 0.0, since=since, frames=lost.count)
 
     def _check_and_send(self, image: Image, moment: CaptureTime, began: float, origin: FrameOrigin) -> None:
         """Check a frame and send it, or the reason why it is not inspected."""
@@ -220,7 +220,7 @@ class SourceReader:
             self.port.send_lost("unusable", why, moment, took, origin=origin)
         elif rules.frozen and same >= rules.frozen:
             detail = f"the last {rules.frozen} frames or more are identical"
-            self.port.send_lost("frozen", detail, moment, took, self._still_since, origin=origin)
+            self.port.send_lost("frozen", detail, moment, took, since=self._still_since, origin=origin)
         else:
             self.port.send_frame(image, views, moment, took, origin)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import cv2
 
 from monitor.capture.sources.address import parse_address
-from monitor.capture.sources.base import Source
+from monitor.capture.sources.base import NoFrameYet, Source
 from monitor.capture.sources.files import VideoFileSource
 from monitor.capture.sources.rtsp import RtspSource
 from monitor.capture.sources.v4l2 import V4l2Source
@@ -103,6 +103,8 @@ def check_camera(camera: CameraTarget) -> CameraCheck:
             seconds = time.monotonic() - began
             rate = _rate(source)
             codec = _codec(source)
+    except NoFrameYet:
+        return CameraCheck(ok(name, "the watched folder can be read; no complete image is in it now"))
     except (SourceError, ImageError) as error:
         return CameraCheck(_failed(camera, error))
     height, width = image.shape[:2]
@@ -167,6 +169,11 @@ def _first_picture(source: Source, camera: CameraTarget) -> Image:
     for left in reversed(range(_BAD_PICTURES)):
         try:
             image = source.read()
+        except NoFrameYet as pause:  # of a watched folder: a new file must not change for a moment
+            if not left:
+                raise
+            time.sleep(pause.seconds)
+            continue
         except ImageError:
             if not left:
                 raise
