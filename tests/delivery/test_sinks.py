@@ -31,7 +31,7 @@ class Delivered(Protocol):
     def events(self) -> list[tuple[str, bytes | None, bytes | None]]: ...
     def notices(self) -> list[dict[str, str]]: ...
     def break_it(self) -> None: ...
-    def mend_it(self) -> None: ...
+    def repair_it(self) -> None: ...
 
 
 class InMemory:
@@ -47,7 +47,7 @@ class InMemory:
     def break_it(self) -> None:
         self.sink.failure = DeliveryError("broken by the test")
 
-    def mend_it(self) -> None:
+    def repair_it(self) -> None:
         self.sink.failure = None
 
 
@@ -75,7 +75,7 @@ class InRedis:
     def break_it(self) -> None:
         self.client.set("defects:events", "in the way")
 
-    def mend_it(self) -> None:
+    def repair_it(self) -> None:
         self.client.delete("defects:events")
 
 
@@ -117,7 +117,7 @@ def test_a_failure_delivers_nothing_and_the_next_try_everything(delivered: Deliv
     delivered.break_it()
     with pytest.raises(DeliveryError):
         deliver(delivered.sink, parcels)
-    delivered.mend_it()
+    delivered.repair_it()
     assert deliver(delivered.sink, parcels) == 2
     assert [document for document, _, _ in delivered.events()] == [published(parcel) for parcel in parcels]
 
