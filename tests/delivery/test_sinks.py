@@ -336,7 +336,8 @@ def test_with_durable_an_event_counts_as_delivered_once_it_is_on_the_servers_dis
             deliver(sink, [make_parcel(0)])
         assert caught.value.permanent
         client.config_set("appendonly", "yes")
-        wait_until(lambda: not client.info("persistence")["aof_rewrite_in_progress"])
+        client.config_set("appendfsync", "always")
+        wait_until(lambda: client.execute_command("WAITAOF", 1, 0, 1000)[0] == 1)
         assert deliver(sink, [make_parcel(0), make_parcel(1)]) == 2
         assert client.execute_command("WAITAOF", 1, 0, 1000)[0] == 1
         assert client.xlen("defects:events") == 2
