@@ -23,7 +23,7 @@ test: ## run all tests on real servers
 faults: ## run the whole fault suite, about an hour; writes build/faults*.md and build/pace.md
 	@.ci/setup required
 	@FAULTS=long $(BIN)/python -m pytest tests/faults --timeout 900 --no-skips
-	@cat build/faults.md build/pace.md build/faults-cameras.md build/faults-growth.md
+	@cat build/faults.md build/pace.md build/faults-cameras.md build/faults-growth.md build/faults-damage.md
 
 check: setup ## check format, lint, types and import contract
 	@$(BIN)/ruff format --check .

@@ -73,6 +73,8 @@ def capture_config(settings: Settings, wanted: CameraSettings, input_size: tuple
         frozen_after=wanted.frozen_after,
         decode=wanted.decode,
         limits=quality_limits(settings, wanted),
+        # A triggered camera may pause for as long as it likes, and says so by silence = 0.
+        find_lost=wanted.silence > 0,
         watch=wanted.watch,
         inspected_files=str(inspected_files_path(settings, wanted)) if wanted.watch else None,
     )

@@ -119,6 +119,11 @@ class Camera:
         self._condition.start(unobserved_since)
         self._supervisor.start()
 
+    @property
+    def source_waits(self) -> bool:
+        """Whether the source waits while frames are queued, so that none is lost."""
+        return self._every
+
     def take(self, limit: int) -> list[Frame]:
         """Up to `limit` waiting frames, oldest first; does not wait. Also after `stop`, for what was left."""
         taken: list[Frame] = []

@@ -21,8 +21,9 @@ Tiles = tuple[tuple[Box, ...], NDArray[np.uint8]]
 class CaptureConfig:
     """What a capture process is to read, and how.
 
-    `roi` is (left, top, right, bottom) in pixels, `input_size` (height, width), `slots` the pictures that may
-    be on their way or waiting; without `limits` every picture is judged. The others are as in the settings.
+    `roi` is (left, top, right, bottom) in pixels, `input_size` (height, width), `buffer_slots` the frames
+    that may be on their way or queued. Without `limits` every frame is inspected; `find_lost` reports gaps
+    in time stamps. The others are as in the settings.
     """
 
     source: str
@@ -40,6 +41,7 @@ class CaptureConfig:
     frozen_after: int = 0
     decode: DecodeMode = "software"
     limits: QualityLimits | None = None
+    find_lost: bool = True
     watch: bool = False
     inspected_files: str | None = None
 

@@ -1,5 +1,6 @@
 """Frames that lack data, and those that refer to them, are damaged until the stream is clean again."""
 
+from dataclasses import replace
 from fractions import Fraction
 
 import av
@@ -9,9 +10,11 @@ from hypothesis import strategies as st
 
 from monitor.capture.sources.bitstream import (
     AccessUnit,
-    allows_frame_number_gaps,
-    parse_access_unit,
+    SequenceParameters,
+    describe_access_unit,
+    sequence_parameters,
     split_units,
+    units_of_record,
 )
 from monitor.capture.sources.damage import DamageTracker, decoder_evidence, transport_evidence
 from tests.support.damaged_video import FRAMES, GOP, encode_clip
@@ -108,7 +111,7 @@ def test_a_frame_with_evidence_is_always_damaged_and_a_stream_without_any_never(
         (16, "error while decoding MB 18 0, bytestream -5", True),
         (32, "concealing 300 DC, 300 AC, 300 MV errors in P frame\n", True),
         (24, "Skipping invalid undecodable NALU: 1", True),
-        (48, "Frame num gap 6 4", True),
+        (16, "overread 8", True),
         (16, "unable to decode APP fields: Invalid data found", False),
         (16, "SEI type 5 size 200 truncated at 100", False),
         (48, "nal_unit_type: 1(Coded slice), nal_ref_idc: 2", False),
@@ -119,8 +122,22 @@ def test_which_messages_of_a_decoder_are_evidence(level: int, text: str, is_evid
     assert (decoder_evidence([(level, "h264", text)]) is not None) == is_evidence
 
 
-def test_skipped_frame_numbers_are_no_evidence_where_the_stream_allows_them():
-    assert decoder_evidence([(48, "h264", "Frame num gap 6 4")], gaps_allowed=True) is None
+def test_a_skipped_frame_number_is_a_missing_reference_frame():
+    def unit(number: int, *, is_reference: bool = True, is_idr: bool = False) -> AccessUnit:
+        return replace(
+            IDR if is_idr else INTER, is_reference=is_reference, frame_number=number, frame_numbers=16
+        )
+
+    tracker = DamageTracker()
+    whole = [unit(0, is_idr=True), unit(1), unit(2, is_reference=False), unit(2), unit(3)]
+    assert [tracker.track(one, 0, None) for one in whole] == [None] * 5
+    assert tracker.track(unit(4, is_reference=False), 0, None) is None
+    assert (
+        tracker.track(unit(5), 0, None) == "a reference frame is missing between the frames numbered 3 and 5"
+    )
+    assert tracker.track(unit(0, is_idr=True), 0, None) is None
+    for number in range(1, 40):
+        assert tracker.track(unit(number % 16), 0, None) is None
 
 
 def test_lost_packets_are_evidence():
@@ -133,7 +150,11 @@ def test_lost_packets_are_evidence():
 def test_headers_of_real_streams_are_read(codec: str, seed: int):
     clip = encode_clip(codec, seed, slices=2)
     length = 4 if clip.container == "matroska" else 0
-    units = [parse_access_unit(codec, packet.data, length) for packet in clip.packets]
+    units, sequence = [], None
+    for packet in clip.packets:
+        parts, is_complete = split_units(packet.data, length)
+        sequence = sequence_parameters(parts) or sequence
+        units.append(describe_access_unit(codec, parts, is_complete=is_complete, sequence=sequence))
     assert all(unit.is_complete for unit in units)
     assert {unit.slices for unit in units} == {2}
     assert sum(unit.is_random_access for unit in units) == FRAMES // GOP
@@ -143,9 +164,10 @@ def test_headers_of_real_streams_are_read(codec: str, seed: int):
 
 @given(st.binary(max_size=200), st.sampled_from([0, 1, 2, 4]), st.sampled_from(["h264", "hevc"]))
 def test_no_bytes_make_the_parser_fail(data: bytes, length: int, codec: str):
-    unit = parse_access_unit(codec, data, length)
-    assert unit.slices >= 0
-    allows_frame_number_gaps(data, length)
+    units, is_complete = split_units(data, length)
+    assert describe_access_unit(codec, units, is_complete=is_complete).slices <= len(units)
+    sequence_parameters(units)
+    sequence_parameters(units_of_record(data))
 
 
 @given(st.lists(st.binary(min_size=1, max_size=300).filter(lambda unit: unit[-1] != 0), max_size=8))
@@ -163,8 +185,25 @@ def test_intra_refresh_of_a_real_encoder_announces_when_it_is_clean():
     context.time_base = Fraction(1, 15)
     context.options = {"x264-params": "intra-refresh=1:keyint=15:bframes=0", "tune": "zerolatency"}
     packets = [p for n in range(40) for p in context.encode(_grey(n))]
-    recoveries = [parse_access_unit("h264", bytes(packet)).recovery_frames for packet in packets]
+    recoveries = [
+        describe_access_unit("h264", split_units(bytes(packet))[0]).recovery_frames for packet in packets
+    ]
     assert any(frames for frames in recoveries if frames)
+
+
+@pytest.mark.parametrize("profile", ["baseline", "main", "high", "high444"])
+def test_the_sequence_parameters_of_a_real_encoder_are_read(profile: str):
+    context = av.CodecContext.create("libx264", "w")
+    context.width, context.height = 64, 64
+    context.pix_fmt = "yuv444p" if profile == "high444" else "yuv420p"
+    context.time_base = Fraction(1, 15)
+    context.options = {"profile": profile, "x264-params": "cqm=jvt"}
+    packets = context.encode(_grey(0).reformat(format=context.pix_fmt)) + context.encode()
+    found = sequence_parameters(split_units(b"".join(map(bytes, packets)))[0])
+    assert found is not None
+    assert not found.gaps_allowed
+    assert 4 <= found.frame_number_bits <= 16
+    assert found == SequenceParameters(found.frame_number_bits, gaps_allowed=False)
 
 
 def _grey(number: int) -> av.VideoFrame:

@@ -37,6 +37,8 @@ def test_every_lost_frame_is_in_one_gap_and_each_cause_reports_once_a_second(
         inside = [[n for n in entered[cause] if gap.first <= n <= gap.last] for gap in own]
         assert list(itertools.chain(*inside)) == entered[cause]
         assert [len(numbers) for numbers in inside] == [gap.frames for gap in own]
+        named = [n for gap in own for first, last in gap.numbers for n in range(first, last + 1)]
+        assert named == entered[cause]
         assert all(gap.started_at <= gap.ended_at for gap in own)
         assert all(later - earlier >= 1 for earlier, later in zip(told[cause], told[cause][1:], strict=False))
 
@@ -50,3 +52,11 @@ def test_a_gap_keeps_the_first_reason_and_the_true_times():
     assert (gap.camera, gap.first, gap.last, gap.frames) == ("cam", 4, 6, 2)
     assert (gap.started_at, gap.ended_at) == (START, START + timedelta(seconds=0.3))
     assert gap.detail == "4.png: broken"
+
+
+def test_a_gap_of_very_many_ranges_is_due_before_its_window_is_over():
+    ledger = GapAggregator("cam")
+    for number in range(0, 1200, 2):
+        ledger.record_lost("overload", number, START, 0.0)
+    (gap,) = ledger.pop_due(0.0)
+    assert len(gap.numbers) == gap.frames == 600

@@ -69,7 +69,7 @@ ENCODERS = {"mjpeg": "mjpeg", "h264": "libx264", "hevc": "libx265"}
 def encoder_options(codec: str, seed: int, slices: int) -> dict[str, str]:
     """Options of the encoder: entropy coding, bidirectional frames and slices change with the seed."""
     if codec == "mjpeg":
-        return {"qmin": "2", "qmax": "6"}
+        return {"qmin": "2", "qmax": "6", "huffman": "default"}
     bidirectional = 2 if seed % 3 == 2 else 0
     structure = f"keyint={GOP}:min-keyint={GOP}:scenecut=0:bframes={bidirectional}:slices={slices}"
     if codec == "h264":
@@ -78,10 +78,11 @@ def encoder_options(codec: str, seed: int, slices: int) -> dict[str, str]:
             "crf": "22",
             "x264-params": structure,
         }
+    wpp = int(slices > 1 or seed // 2 % 2 == 1)
     return {
         "preset": "ultrafast",
         "crf": "22",
-        "x265-params": f"log-level=none:{structure}:open-gop={seed % 2}:wpp={int(slices > 1 or seed // 2 % 2)}",
+        "x265-params": f"log-level=none:{structure}:open-gop={seed % 2}:wpp={wpp}",
     }
 
 
@@ -98,17 +99,19 @@ def surface(seed: int, number: int) -> Image:
 
 
 @cache
-def encode_clip(codec: str, seed: int, slices: int = 1, frames: int = FRAMES) -> Clip:
-    """Encode `frames` moving surfaces, a random access point every GOP frames."""
+def encode_clip(codec: str, seed: int, slices: int = 1) -> Clip:
+    """Encode FRAMES moving surfaces, a random access point every GOP frames."""
     container = "mpegts" if seed % 2 and codec != "mjpeg" else "matroska"
     memory = io.BytesIO()
     with av.open(memory, "w", format=container) as output:
         stream = output.add_stream(ENCODERS[codec], rate=FPS, options=encoder_options(codec, seed, slices))
         stream.width, stream.height = WIDTH, HEIGHT
+        if codec == "mjpeg":
+            stream.codec_context.thread_count = slices  # each ends at a restart mark
         stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
         if codec != "mjpeg":
             stream.codec_context.gop_size = GOP
-        for number in range(frames):
+        for number in range(FRAMES):
             output.mux(stream.encode(av.VideoFrame.from_ndarray(surface(seed, number), format="bgr24")))
         output.mux(stream.encode())
     memory.seek(0)
@@ -203,23 +206,6 @@ def drop_two_seconds(clip: Clip, draw: random.Random) -> Clip:
     keys = [n for n, packet in enumerate(clip.packets) if packet.is_key]
     end = draw.choice([key for key in keys if key - 2 * FPS >= FIRST - 4])
     return replace(clip, packets=clip.packets[: end - 2 * FPS] + clip.packets[end:])
-
-
-def jump(seconds: float) -> Damage:
-    """Let the time stamps jump from one key frame on."""
-
-    def shift(clip: Clip, draw: random.Random) -> Clip:
-        start = _choose(clip, draw, key=True)
-        ticks = int(seconds * FPS)
-        return replace(
-            clip,
-            packets=tuple(
-                packet if n < start else replace(packet, pts=packet.pts + ticks, dts=packet.dts + ticks)
-                for n, packet in enumerate(clip.packets)
-            ),
-        )
-
-    return shift
 
 
 def _units(clip: Clip, data: bytes) -> list[bytes]:

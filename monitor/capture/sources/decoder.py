@@ -18,9 +18,11 @@ from av.codec.hwaccel import HWAccel, hwdevices_available
 
 from monitor.capture.sources.bitstream import (
     AccessUnit,
-    allows_frame_number_gaps,
+    describe_access_unit,
     length_size,
-    parse_access_unit,
+    sequence_parameters,
+    split_units,
+    units_of_record,
 )
 from monitor.capture.sources.damage import DamageTracker, decoder_evidence, transport_evidence
 from monitor.errors import DamagedError, ImageError, SourceError
@@ -70,8 +72,8 @@ class VideoDecoder:
         joins_midway: bool = False,
     ) -> None:
         self._name = display_name
-        # FFmpeg reports a missing reference frame of H.264 at its level for debugging.
-        av.logging.set_level(av.logging.DEBUG)
+        # FFmpeg reports concealed parts of H.264 as information, not as an error.
+        av.logging.set_level(av.logging.INFO)
         av.logging.set_skip_repeated(False)
         logging.getLogger("libav").setLevel(logging.CRITICAL)
         with av.logging.Capture():
@@ -101,7 +103,7 @@ class VideoDecoder:
         context.options = {**context.options, "err_detect": "crccheck"}
         self._intra_only = context.codec.intra_only
         self._length_size = length_size(self.codec, context.extradata)
-        self._gaps_allowed = bool(allows_frame_number_gaps(context.extradata or b""))
+        self._sequence = sequence_parameters(units_of_record(context.extradata))
         self._packets = self._container.demux(self._stream)
         self._timeout = timeouts[1]
         self._overdue = False
@@ -176,7 +178,7 @@ class VideoDecoder:
             except av.error.InvalidDataError as error:
                 failure = error
         if unit.slices:
-            self._track(packet, unit, decoder_evidence(lines, gaps_allowed=self._gaps_allowed), failure)
+            self._track(packet, unit, decoder_evidence(lines), failure)
         for frame in frames:
             self._take(frame)
         if is_end:
@@ -242,12 +244,10 @@ class VideoDecoder:
 
     def _describe(self, packet: av.Packet) -> AccessUnit:
         if self.codec in ("h264", "hevc"):
-            data = bytes(packet)
-            unit = parse_access_unit(self.codec, data, self._length_size)
-            if self.codec == "h264" and unit.is_idr:
-                in_band = allows_frame_number_gaps(data, self._length_size)
-                self._gaps_allowed = self._gaps_allowed if in_band is None else in_band
-            return unit
+            units, is_complete = split_units(bytes(packet), self._length_size)
+            if self.codec == "h264":
+                self._sequence = sequence_parameters(units) or self._sequence
+            return describe_access_unit(self.codec, units, is_complete=is_complete, sequence=self._sequence)
         is_key = self._intra_only or packet.is_keyframe
         return AccessUnit(1, is_key, is_key, is_intra=is_key, is_reference=not self._intra_only)
 
