@@ -77,7 +77,13 @@ def build_daemon(
         queue_bytes=settings.explain.queue_bytes,
     )
     inference = InferenceStage(
-        router, explanation.put, coverage.record, arrivals, metrics, batch=settings.inference.batch
+        router,
+        explanation.put,
+        coverage.record,
+        arrivals,
+        metrics,
+        batch=settings.inference.batch,
+        is_backlogged=explanation.is_backlogged,
     )
     cameras = CameraManager(camera_factory, inference, coverage, arrivals, metrics)
     WorkerProcessCollector(metrics.registry, cameras.pids)

@@ -64,6 +64,7 @@ def explanation_config(settings: Settings) -> ExplanationConfig:
         deadline=explain.deadline,
         queue_limit=explain.queue,
         minimum_area=explain.minimum_area,
+        heat_style=settings.annotate.heat,
         jpeg_quality=settings.annotate.jpeg_quality,
         raw_frames=settings.redis.raw_frames,
     )

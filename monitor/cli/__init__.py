@@ -1,5 +1,6 @@
 """The command line: parse, load, call one function, exit code. Heavy imports stay inside the commands."""
 
+import io
 import os
 import sys
 
@@ -59,6 +60,9 @@ def _options(
 
 def main() -> None:
     """Run the command line; a mistake of the user's ends in one line, a bug in a traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a file name that is not UTF-8 is shown escaped
     os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # of a broken picture we say more, and once
     try:
         app()

@@ -157,18 +157,16 @@ def _compared(
 
 def _pictures(others: str) -> "list[Sample]":
     """The pictures in a folder, at any depth, or of a glob, as samples without a label."""
-    from glob import glob
-
-    from monitor.errors import DataError
+    from monitor.errors import DataError, printable
+    from monitor.imaging.folders import find_images
     from monitor.learning.datasets import Sample
-    from monitor.learning.datasets.folders import PICTURES
 
-    pattern = f"{others}/**/*" if Path(others).is_dir() else others
-    paths = sorted(Path(name) for name in glob(pattern, recursive=True))  # noqa: PTH207 (absolute patterns)
-    found = [path for path in paths if path.suffix.lower() in PICTURES]
-    if not found:
+    found = find_images(others, recursive=True)
+    if not found.images:
         raise DataError(f"there are no pictures at {others}")
-    return [Sample(path, path.parent.name, "other", defective=False) for path in found]
+    if found.others:
+        print(printable(f"not used in {others}: {found.others_summary}"), file=sys.stderr)
+    return [Sample(path, printable(path.parent.name), "other", defective=False) for path in found.images]
 
 
 def _show(found: "Sequence[Table]") -> None:
@@ -202,7 +200,7 @@ def _refuse_unwritable(report: Path) -> None:
 
 def _write(report: Path, page: str) -> None:
     try:
-        report.write_text(page, "utf-8")
+        report.write_text(page, "utf-8", errors="backslashreplace")  # names of files that are not UTF-8
     except OSError as error:
         raise _unwritable(report, error.strerror or str(error)) from error
 

@@ -60,7 +60,7 @@ def train(
 
     An interrupted training leaves the best model so far; the same command with --resume goes on.
     """
-    from monitor.errors import UsageError
+    from monitor.errors import UsageError, printable
     from monitor.inference.device import import_tensorflow, make_deterministic
     from monitor.learning.datasets import FolderLayout, audit, read_samples
     from monitor.learning.train.recipe import recipe_named
@@ -97,12 +97,12 @@ def train(
 
     make_deterministic()
     order = TrainingConfig(
-        name=name or out.resolve().name,
+        name=printable(name or out.resolve().name),
         out=out,
         recipe=chosen,
         init=init,
         size=(size, size),
-        command=shlex.join(["defect-monitor", *sys.argv[1:]]),
+        command=printable(shlex.join(["defect-monitor", *sys.argv[1:]])),
         overwrite=overwrite,
     )
     try:

@@ -53,8 +53,8 @@ class SinkSender:
     A failed delivery is repeated after `initial_backoff` seconds, doubled up to `max_backoff`, less a random
     half; a failure that only a person can fix waits `max_backoff` at once. DeliveryError is repeated without
     end. Any other exception is taken for the fault of a message: the batch is halved down to the one at
-    fault, which is set aside with the reason once a message behind it went through, or after many attempts
-    while the sink passes its check. `jitter` gives numbers of 0..1.
+    fault. It is set aside, with the reason, once a message behind it went through right after it was refused
+    again, or after many attempts while the sink passes its check. `jitter` gives numbers of 0..1.
     """
 
     def __init__(
@@ -127,9 +127,13 @@ class SinkSender:
         if not batch:
             if self._suspects:
                 return self._retry_suspects()
+            if not self.connected:  # a wrong password is noticed before the first event
+                return self._check()
             self._wait_for_messages()
             return None
         try:
+            if self._retry_each_suspect():
+                return None
             result = self.sink.deliver(batch)
         except DeliveryError as error:
             self._queue.release(self.name)
@@ -174,12 +178,29 @@ class SinkSender:
         self._suspects.append((batch[0], reason))
         return self._retry_suspects() if len(self._suspects) > _MAX_SUSPECTS else None
 
+    def _retry_each_suspect(self) -> bool:
+        """Try again what was refused, because the sink may have recovered; return whether one went through.
+
+        Once a message behind them is delivered, it is too late: the sink takes messages in order only.
+        """
+        for index, (entry, _) in enumerate(self._suspects):
+            try:
+                self.sink.deliver([entry])
+            except DeliveryError:
+                raise
+            except Exception:  # noqa: S112 (it was logged the first time)
+                continue
+            self._suspects = self._suspects[:index]
+            self._accept([entry])
+            return True
+        return False
+
     def _retry_suspects(self) -> DeliveryError:
         """Begin again with the first that was refused: nothing behind them went through."""
         self._rounds += 1
         reason = self._suspects[0][1]
         several = len(self._suspects) > _MAX_SUSPECTS
-        if self._rounds >= _ROUNDS and not several and self._alone < _MAX_ALONE and self._is_healthy():
+        if self._rounds >= _ROUNDS and not several and self._alone < _MAX_ALONE and self._check() is None:
             self._set_aside(1)
             self._alone, self._rounds = self._alone + 1, 0
         if several:
@@ -188,13 +209,19 @@ class SinkSender:
         self._limit = 1
         return DeliveryError(reason)
 
-    def _is_healthy(self) -> bool:
+    def _check(self) -> DeliveryError | None:
+        """Return why the sink would take nothing now; None if it would."""
         try:
             self.sink.check()
+        except DeliveryError as error:
+            failure = error
         except Exception as error:
-            self._set_state(False, _describe(error))
-            return False
-        return True
+            failure = DeliveryError(_describe(error))
+        else:
+            self._set_state(True, None)
+            return None
+        self._set_state(False, str(failure))
+        return failure
 
     def _set_aside(self, count: int) -> None:
         refused, self._suspects = self._suspects[:count], self._suspects[count:]

@@ -8,7 +8,7 @@ from functools import partial
 
 from monitor.errors import InferenceError
 from monitor.events.event import event_id
-from monitor.imaging.annotation import annotate
+from monitor.imaging.annotation import HeatStyle, annotate
 from monitor.imaging.jpeg import encode_jpeg, xmp_packet
 from monitor.imaging.regions import find_regions, merge_heatmaps
 from monitor.inference.handle import CAM_METHOD, CamHeat
@@ -46,6 +46,7 @@ class ExplanationConfig:
     budget: float = 1.0
     deadline: float = float("inf")
     queue_limit: int = 32
+    heat_style: HeatStyle = "overlay"
     jpeg_quality: int = 85
     raw_frames: bool = False
 
@@ -99,6 +100,13 @@ class ExplanationStage:
     def queued(self) -> int:
         """Flagged frames that are queued."""
         return len(self._queue)
+
+    def is_backlogged(self) -> bool:
+        """Return whether more flagged frames are queued than have time to be explained."""
+        return (
+            len(self._queue) > self._config.queue_limit
+            or QUEUE_FACTOR * self._queue.nbytes > self._queue_bytes
+        )
 
     def skip_explanations(self) -> None:
         """Refine no heat from now on: there is no time left for it."""
@@ -206,7 +214,7 @@ class ExplanationStage:
         """
         frame, handle = flagged.frame, flagged.handle
         queued, max_n = len(self._queue), handle.spec.regions.max_n
-        crowded = queued > self._config.queue_limit or QUEUE_FACTOR * self._queue.nbytes > self._queue_bytes
+        crowded = self.is_backlogged()
         budget = self._budget.allocate(frame.monotonic, self._clock(), queued=queued + behind)
         complete = True
 
@@ -263,6 +271,7 @@ class ExplanationStage:
             camera=frame.camera,
             captured_at=frame.captured_at,
             reason=reason,
+            heat_style=self._config.heat_style,
         )
         identity = event_id(frame.camera, frame.captured_at, frame.number)
         xmp = xmp_packet(identity, verdict.label, verdict.score, regions)

@@ -38,8 +38,9 @@ class InferenceStage:
     """Takes queued frames of all cameras in turn and classifies at most `batch` inputs together.
 
     `router` gives the model of each camera. Flagged frames go to `on_flagged`, frames that a model has no
-    answer to go to `on_gap`. `arrivals` learns whether frames are without a verdict. `clock` is the clock of
-    the frames' `monotonic`, in seconds.
+    answer to go to `on_gap`. While `is_backlogged`, explanations are behind: no frame is taken of a source
+    that waits, so that live cameras keep their verdicts and no explanation is cut short. `arrivals` learns
+    whether frames are without a verdict. `clock` is the clock of the frames' `monotonic`, in seconds.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class InferenceStage:
         observer: PipelineObserver,
         *,
         batch: int = 8,
+        is_backlogged: Callable[[], bool] = lambda: False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._router = router
@@ -59,6 +61,7 @@ class InferenceStage:
         self._arrivals = arrivals
         self._observer = observer
         self._batch = batch
+        self._is_backlogged = is_backlogged
         self._clock = clock
         self._cameras: deque[FrameProvider] = deque()
         self._lock = threading.Lock()  # guards the cameras
@@ -125,7 +128,8 @@ class InferenceStage:
         frames: list[Frame] = []
         inputs = 0
         last = None
-        providers = list(cameras)
+        backlogged = self._is_backlogged()
+        providers = [camera for camera in cameras if not (backlogged and camera.source_waits)]
         while providers and inputs < self._batch:
             for camera in list(providers):
                 if inputs >= self._batch:

@@ -39,6 +39,10 @@ class FrameProvider(Protocol):
 
     name: str
 
+    @property
+    def source_waits(self) -> bool:
+        """Whether the source waits while frames are queued, so that none is lost."""
+
     def take(self, limit: int) -> list[Frame]:
         """Return at most `limit` queued frames, oldest first, at once."""
 

@@ -3,9 +3,11 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +17,9 @@ from typer.testing import CliRunner
 from monitor.cli.events import app
 from monitor.delivery.sinks.redis import RedisSink
 from monitor.errors import DeliveryError, MonitorError, UsageError
+from monitor.redis_streams.address import RedisCredentials
 from monitor.redis_streams.subscriber import EventMissingError
-from tests.support.events import deliver, published, make_event, make_jpeg, make_parcel
+from tests.support.events import deliver, make_event, make_jpeg, make_parcel, published
 
 PROGRAM = [sys.executable, "-c", "from monitor.cli.events import app; app()"]
 
@@ -99,6 +102,50 @@ def test_export_in_a_group_adds_what_is_new(sink: RedisSink, tmp_path: Path) -> 
     assert numbers == [0, 1, 2, 3]
 
 
+def test_export_never_changes_what_is_there(sink: RedisSink, client: Any, tmp_path: Path) -> None:
+    run("export", "--out", str(tmp_path))
+    before = (tmp_path / "events.jsonl").read_text()
+    (tmp_path / "events.jsonl").write_text(before + '{"cut off": ')
+    client.flushall()
+    deliver(RedisSink(os.environ["DEFECT_MONITOR_REDIS_URL"]), [make_parcel(number) for number in (2, 7)])
+    run("export", "--out", str(tmp_path))
+    lines = (tmp_path / "events.jsonl").read_text()
+    assert lines == before + '{"cut off": \n' + published(make_parcel(7)) + "\n"
+    assert len(list((tmp_path / "frames").iterdir())) == 4
+
+
+def test_a_consumer_that_was_killed_goes_on_under_its_name(sink: RedisSink, client: Any) -> None:
+    client.xgroup_create("defects:events", "g", id="0")
+    name = f"{socket.gethostname()}-export"
+    client.xreadgroup("g", name, {"defects:events": ">"}, count=2)  # given to it, and not acknowledged
+    with tempfile.TemporaryDirectory() as out:
+        run("export", "--out", out, "--group", "g")
+        assert len((Path(out) / "events.jsonl").read_text().splitlines()) == 3
+    assert [consumer["name"].decode() for consumer in client.xinfo_consumers("defects:events", "g")] == [name]
+
+
+def test_server_and_credentials_come_from_a_settings_file(
+    make_server: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = make_server("--requirepass", "hunter2")
+    settings = tmp_path / "line.toml"
+    settings.write_text(
+        f'[redis]\nurl = "{server.url}"\npassword = "${{PASS}}"\nprefix = "line"\n'
+        '[[camera]]\nname = "top"\nsource = "simulate:"\n'
+    )
+    monkeypatch.setenv("PASS", "hunter2")
+    monkeypatch.delenv("DEFECT_MONITOR_REDIS_URL", raising=False)
+    deliver(RedisSink(server.url, "line", access=RedisCredentials(password="hunter2")), [make_parcel(0)])
+    for arguments in (
+        ("-c", str(settings)),
+        ("--url", server.url, "--prefix", "line", "--password", "hunter2"),
+        ("-c", str(settings), "--prefix", "line"),
+    ):
+        assert json.loads(run("show", make_event(0).id, *arguments))["id"] == make_event(0).id
+    with pytest.raises(DeliveryError, match="a password"):
+        CliRunner().invoke(app, ["tail", "--url", server.url], catch_exceptions=False)
+
+
 def test_an_event_from_outside_cannot_write_outside(
     sink: RedisSink, client: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -142,7 +189,7 @@ def test_a_key_of_another_type_is_one_sentence(
     assert "\n" not in str(caught.value)
 
 
-def test_foreign_entries_and_those_of_a_later_version_are_said_and_passed_over(
+def test_foreign_entries_and_those_of_a_later_version_are_reported_and_skipped(
     sink: RedisSink, client: Any
 ) -> None:
     client.xadd("defects:events", {"hello": "world"})
@@ -152,11 +199,11 @@ def test_foreign_entries_and_those_of_a_later_version_are_said_and_passed_over(
     result = CliRunner().invoke(app, ["tail", "--stored", "--count", "4"], catch_exceptions=False)
     assert [json.loads(line)["frame_number"] for line in result.stdout.splitlines()] == [0, 1, 2, 3]
     foreign, version = result.stderr.splitlines()
-    assert "passed over: it has no field `event`" in foreign
+    assert "skipped: it has no field `event`" in foreign
     assert "version" in version
 
 
-def test_a_picture_that_is_gone_is_said(sink: RedisSink, client: Any, tmp_path: Path) -> None:
+def test_a_picture_that_is_gone_is_reported(sink: RedisSink, client: Any, tmp_path: Path) -> None:
     event = make_event(1)
     client.delete(f"defects:frame:{event.id}")
     with pytest.raises(MonitorError, match="no longer"):

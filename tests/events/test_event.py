@@ -138,8 +138,8 @@ def test_a_frame_without_a_place_says_why() -> None:
     finding = make_finding(regions=False)
     ask = {"model_name": "m", "model_sha256": "0" * 64}
     assert build_event(finding, **ask).explanation.reason == "no heat above the threshold"
-    told = replace(finding, explanation=replace(finding.explanation, reason="the heat is zero everywhere"))
-    event = build_event(told, **ask)
+    flat = replace(finding, explanation=replace(finding.explanation, reason="the heat is zero everywhere"))
+    event = build_event(flat, **ask)
     assert (event.explanation.localised, event.explanation.reason) == (False, "the heat is zero everywhere")
 
 
@@ -203,9 +203,13 @@ def test_a_notice_of_any_file_name_can_be_encoded(name: bytes) -> None:
     detail = name.decode("utf-8", "surrogateescape")
     notice = NoticeMessage.of(CameraStateChange("top", "down", BEGIN, "unreadable", detail))
     "".join(value for _, value in notice.fields).encode("utf-8")
+    finding = make_finding()
+    frame = replace(finding.frame, source_name=detail)
+    event = build_event(replace(finding, frame=frame), model_name="m", model_sha256="0" * 64)
+    assert Event.from_json(event.to_json()) == event
 
 
-def test_coverage_is_told_in_fields() -> None:
+def test_coverage_is_text_fields() -> None:
     gap = Gap("top", 5, 9, BEGIN, BEGIN + timedelta(seconds=1), 5, "overload")
     assert gap_entry(gap) == {
         "kind": "gap",
@@ -215,6 +219,7 @@ def test_coverage_is_told_in_fields() -> None:
         "from": "2026-11-23T04:05:06.000789Z",
         "to": "2026-11-23T04:05:07.000789Z",
         "frames": "5",
+        "numbers": "5-9",
         "cause": "overload",
     }
     change = CameraStateChange("top", "down", BEGIN, "timeout", "no frame for 5 s")

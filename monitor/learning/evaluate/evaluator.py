@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from monitor.errors import ModelError
+from monitor.errors import ModelError, printable
 from monitor.learning.datasets import Sample, load_image, load_mask
 from monitor.learning.evaluate.corruptions import Corruption, ImageAndMask
 from monitor.learning.evaluate.localisation import (
@@ -164,7 +164,7 @@ def as_document(evaluation: Evaluation, network: ModelUnderTest) -> dict[str, An
     """The evaluation as JSON knows it: figures with `low` and `high`, null where a figure has no meaning."""
     one_by_one = [
         {
-            "path": str(one.sample.path),
+            "path": printable(one.sample.path),
             "defective": one.sample.defective,
             "score": one.score,
             "distance": one.distance,

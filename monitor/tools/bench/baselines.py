@@ -1,9 +1,9 @@
-"""Run what the daemon is compared with, in a process of its own.
+"""Run what the daemon is compared with, in a separate process.
 
 `python -m monitor.tools.bench.baselines WORK ...`:
 
 `bare` is the network alone, as the daemon runs it, on frames in memory. `script` is the loop that a user
-would write: OpenCV reads, `model.predict` judges, the article's function explains what is flagged.
+would write: OpenCV reads, `model.predict` classifies, the article's function explains flagged frames.
 """
 
 import json

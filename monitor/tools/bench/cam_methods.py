@@ -1,4 +1,4 @@
-"""The article's speed table: every method on the same picture and network, beside the literal function.
+"""The article's speed table: every method on the same image and network, beside the literal function.
 
     rows = run(model, layer="act_last", name="dagm-class1")
 
@@ -17,7 +17,6 @@ import keras
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
-from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from monitor.explain.explainer import Explainer
 from monitor.explain.instrumented import InstrumentedModel
@@ -28,15 +27,11 @@ Array = NDArray[np.float32]
 Work = Callable[[], object]
 
 
-FREEZABLE = 20_000_000
-"""Parameters up to which a network is also measured frozen; constants of VGG16's size take gigabytes."""
-
-
 @dataclass(frozen=True, slots=True)
 class Row:
     """One line of the table.
 
-    `milliseconds` is the median time of one picture, classification included. `to_grad_cam` and `to_literal`
+    `milliseconds` is the median time of one image, classification included. `to_grad_cam` and `to_literal`
     are that over the times of Grad-CAM and of the literal six steps with the same N, `to_limit` over the
     time of the forward passes that the method cannot do without, in one traced batch (or chunks); None where
     there is nothing to compare with.
@@ -60,7 +55,7 @@ def run(
     repeats: int = 7,
     peers: bool = True,
 ) -> list[Row]:
-    """Measure `model` (a Keras classifier), called `name`, explained at `layer`, on one picture of noise.
+    """Measure `model` (a Keras classifier), called `name`, explained at `layer`, on one image of noise.
 
     `whole` adds Score-CAM over all maps, which takes minutes with VGG16, and is measured fewer times.
     `peers` adds tf-keras-vis and xplique where they are installed.
@@ -79,10 +74,6 @@ def run(
         f"faster-score-cam N={max_n}": lambda: explainer.explain(x, 0, max_n=max_n),
         f"faster-score-cam N={max_n}, literal": lambda: reference_faster_score_cam(model, layer, x, max_n),
     }
-    if model.count_params() < FREEZABLE:
-        frozen = _frozen(explainer, x, max_n)
-        works[f"faster-score-cam N={max_n}, frozen"] = frozen
-        works[f"{max_n} forward passes, one batch, frozen"] = _passes(network, x, max_n, max_n, frozen=True)
     if peers:
         works |= dict(_peers(model, layer, x, max_n))
     times = measure(works, repeats)
@@ -96,9 +87,8 @@ def run(
         times |= measure(slow, max(1, repeats // 3))
     literals = {"score-cam": "score-cam, literal"}
     limits = {"score-cam": f"{network.channels} forward passes, in chunks"}
-    for kind in ("", ", frozen"):
-        literals[f"faster-score-cam N={max_n}{kind}"] = f"faster-score-cam N={max_n}, literal"
-        limits[f"faster-score-cam N={max_n}{kind}"] = f"{max_n} forward passes, one batch{kind}"
+    literals[f"faster-score-cam N={max_n}"] = f"faster-score-cam N={max_n}, literal"
+    limits[f"faster-score-cam N={max_n}"] = f"{max_n} forward passes, one batch"
     return [
         Row(
             method,
@@ -113,12 +103,12 @@ def run(
 
 
 def vgg16() -> tuple[Any, str, str]:
-    """VGG16 with random weights, which serve for time: the model, its layer, its name."""
+    """Build VGG16 with random weights, enough to measure time: the model, its layer, its name."""
     return keras.applications.VGG16(weights=None), "block5_conv3", "VGG16"
 
 
 def measure(works: dict[str, Work], repeats: int) -> dict[str, float]:
-    """Median seconds of each, taken in turns so that a busy moment of the machine meets all alike."""
+    """Measure each, in turns so that a busy moment of the machine affects all: median seconds."""
     for work in works.values():
         work()
     times: dict[str, list[float]] = {name: [] for name in works}
@@ -131,9 +121,9 @@ def measure(works: dict[str, Work], repeats: int) -> dict[str, float]:
 
 
 def reference_faster_score_cam(model: Any, layer: str, x: Array, max_n: int) -> Array:
-    """The six steps as the article has them, built of `model.predict`, for one input (1, h, w, d).
+    """Run the six steps of the article, built of `model.predict`, for one input (1, h, w, d).
 
-    It stands here for its time, and makes a model at each call because the article's does.
+    It serves to measure time, and builds a model at each call because the article's function does.
     """
     target = int(np.argmax(model.predict(x, verbose=0)))
     maps = keras.Model(model.input, model.get_layer(layer).output).predict(x, verbose=0)[0]
@@ -152,28 +142,17 @@ def reference_faster_score_cam(model: Any, layer: str, x: Array, max_n: int) -> 
     return np.asarray(heat / heat.max(), np.float32)
 
 
-def _passes(network: InstrumentedModel, x: Array, count: int, chunk: int, *, frozen: bool = False) -> Work:
-    """As many forward passes as `count`, in batches of `chunk`, one trace a size of batch."""
+def _passes(network: InstrumentedModel, x: Array, count: int, chunk: int) -> Work:
+    """Run `count` forward passes in batches of `chunk`, with one trace for each size of batch."""
     run = tf.function(lambda images: network.forward(images)[1])
     batches = [
         tf.constant(np.repeat(x, min(chunk, count - start), axis=0)) for start in range(0, count, chunk)
     ]
-    if frozen:
-        graph = convert_variables_to_constants_v2(run.get_concrete_function(batches[0]))
-        return lambda: [graph(batch)[0].numpy() for batch in batches]
     return lambda: [run(batch).numpy() for batch in batches]
 
 
-def _frozen(explainer: Explainer, x: Array, max_n: int) -> Work:
-    """Faster-Score-CAM with the weights as constants, into which batch normalisation is folded."""
-    traced = explainer.compiled("faster-score-cam", x.shape, max_n=max_n)
-    graph = convert_variables_to_constants_v2(traced)
-    images, target = tf.constant(x), tf.constant([0])
-    return lambda: [part.numpy() for part in graph(images, target)]
-
-
 def _peers(model: Any, layer: str, x: Array, max_n: int) -> Iterator[tuple[str, Work]]:
-    """The same work by other libraries, where they are installed with all that they import."""
+    """Yield the same work by other libraries, where they are installed with all that they import."""
     with suppress(ImportError):
         modifiers = import_module("tf_keras_vis.utils.model_modifiers")
         score = import_module("tf_keras_vis.utils.scores").CategoricalScore([0])

@@ -1,7 +1,7 @@
-"""What each stage costs on one core, and what it would cost at least.
+"""What each stage costs on one core, and the lowest cost that is possible.
 
 Costs are processor time, summed over threads, the least of several rounds: that is what a stage takes of the
-machine, however busy it is. The floor of work that moves pictures is its bytes over the bandwidth of a plain
+machine, however busy it is. The floor of work that moves images is its bytes over the bandwidth of a plain
 copy, that of the network its operations over the rate of a large matrix product, all in the same run.
 """
 
@@ -68,7 +68,7 @@ class _NullModel:
 
 
 def stages(setup: BenchConfig) -> list[Row]:
-    """Milliseconds of one core a frame (a map, an event) in each stage, with the floor where there is one."""
+    """Measure milliseconds of one core a frame (a map, an event) in each stage, with its floor."""
     recording = video(setup.folder / "one-in-10.mp4", 300, every_nth(10))
     frames = _frames(recording, 100)
     text = f'[[camera]]\nname = "line"\nsource = "simulate:"\n{setup.more}'
@@ -152,7 +152,7 @@ def stages(setup: BenchConfig) -> list[Row]:
 
 
 def cpu_seconds(work: Callable[[], object]) -> float:
-    """Processor seconds of `work`, the least of several rounds of a tenth of a second or more."""
+    """Measure processor seconds of `work`: the least of several rounds of a tenth of a second or more."""
     work()
     began = time.process_time()
     work()
@@ -167,7 +167,7 @@ def cpu_seconds(work: Callable[[], object]) -> float:
 
 
 def operations(model: Any) -> float:
-    """Floating-point operations of one forward pass: two for each product in a convolution or dense layer."""
+    """Count the operations of one forward pass: two for each product in a convolution or dense layer."""
     total = 0.0
     for layer in model.layers:
         kernel = getattr(layer, "kernel", None)
@@ -178,14 +178,14 @@ def operations(model: Any) -> float:
 
 
 def _bandwidth() -> float:
-    """Bytes a second that a plain copy brings from memory to memory."""
+    """Measure the bytes a second of a plain copy in memory."""
     source = np.ones(64_000_000, np.uint8)
     target = np.empty_like(source)
     return source.nbytes / cpu_seconds(partial(np.copyto, target, source))
 
 
 def _rate() -> float:
-    """Floating-point operations a second and core of a large product in float32."""
+    """Measure the floating-point operations a second and core of a large product in float32."""
     side = 1024
     left = tf.random.normal((side, side))
     return 2 * side**3 / cpu_seconds(lambda: tf.matmul(left, left).numpy())

@@ -1,6 +1,7 @@
 """All checks, one after the other: from settings to what each check wants to know."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -75,7 +76,11 @@ def run_checks(settings: Settings, *, pictures: Path | None = None) -> Iterator[
 def _look(settings: Settings, orders: list[CaptureConfig]) -> list[looking.CameraCheck]:
     wanted = [
         looking.CameraTarget(
-            camera.name, camera.source, order.open_source, order.tile_boxes, order.unusable_reason
+            camera.name,
+            camera.source,
+            replace(order, inspected_files=None).open_source,
+            order.tile_boxes,
+            order.unusable_reason,
         )
         for camera, order in zip(settings.camera, orders, strict=True)
     ]
