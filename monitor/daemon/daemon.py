@@ -143,8 +143,8 @@ class Daemon:
         try:
             self._watch()
         except Exception as error:
-            logger.exception("thread failed", extra={"thread": "main"})
             self._failure = error
+            logger.exception("thread failed", extra={"loop": "main"})
         parts.health.set_ready(False)
         self._failure = self._failure or parts.health.failure()
         if self._failure is None and not self._stopping.is_set() and (failed := parts.coverage.failures()):

@@ -42,8 +42,8 @@ class SupervisedThread(threading.Thread):
             try:
                 self._loop.run()
             except Exception as error:
-                logger.exception("thread failed", extra={"thread": self.name})
                 self._failure, self._failed_at = error, time.monotonic()
+                logger.exception("thread failed", extra={"loop": self.name})
                 if self._restart_after is None:
                     return
                 time.sleep(self._restart_after)

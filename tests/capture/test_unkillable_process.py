@@ -30,9 +30,16 @@ class UnkillableProcess:
         raise subprocess.TimeoutExpired("capture", timeout or 0)
 
 
-def camera(listener: RecordingListener, release: threading.Event, started: list[float]) -> Camera:
+def camera(
+    listener: RecordingListener,
+    release: threading.Event,
+    started: list[float],
+    connections: list[socket.socket] | None = None,
+) -> Camera:
     def launch(connection: socket.socket) -> UnkillableProcess:
         started.append(time.monotonic())
+        if connections is not None:
+            connections.append(connection)
         return UnkillableProcess(connection, release)
 
     return Camera(
@@ -63,7 +70,8 @@ def test_its_supervision_shows_progress_and_starts_no_other_until_it_has_ended()
 
 def test_a_stop_does_not_wait_for_it() -> None:
     listener, release, started = RecordingListener(), threading.Event(), list[float]()
-    stuck = camera(listener, release, started)
+    connections: list[socket.socket] = []
+    stuck = camera(listener, release, started, connections)
     stuck.start()
     time.sleep(1)
     began = time.monotonic()
@@ -71,3 +79,5 @@ def test_a_stop_does_not_wait_for_it() -> None:
     assert time.monotonic() - began < 2
     assert stuck.ended
     release.set()
+    for connection in connections:
+        connection.close()

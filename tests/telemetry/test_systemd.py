@@ -122,4 +122,4 @@ def test_a_manager_that_is_gone_or_absent_stops_nothing(tmp_path: Path, clock, c
     SystemdNotifier(None, 8.0, clock).ready("watching")
     assert not caplog.records
     SystemdNotifier(str(tmp_path / "nobody"), 8.0, clock).ready("watching")
-    assert "cannot be told" in caplog.text
+    assert "cannot be notified" in caplog.text

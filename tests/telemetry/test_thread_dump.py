@@ -33,7 +33,7 @@ def test_a_thread_is_told_from_its_first_call_to_its_last() -> None:
     here = sys._getframe()
     first, waiting = format_threads({"one": here}, {"camera left": 3, "outbox": 0})
     assert first.startswith("thread one: ")
-    assert re.search(rf" > tests/telemetry/test_thread_dump.py:\d+ {here.f_code.co_name}$", first)
+    assert re.search(rf" > telemetry/test_thread_dump.py:\d+ {here.f_code.co_name}$", first)
     assert waiting == "waiting: camera left 3, outbox 0"
 
 
