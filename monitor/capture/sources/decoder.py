@@ -33,8 +33,6 @@ logger = logging.getLogger(__name__)
 _MAX_REORDER = 16
 """Frames that a decoder of H.264 or H.265 may hold back."""
 
-_END_OF_IMAGE = b"\xff\xd9"
-
 
 @dataclass(frozen=True, slots=True)
 class _Outcome:
@@ -107,7 +105,7 @@ class VideoDecoder:
         self._packets = self._container.demux(self._stream)
         self._timeout = timeouts[1]
         self._overdue = False
-        self._has_joined = not joins_midway
+        self._joined_at = None if joins_midway else 1
         self._has_end_marks = False
         self._damage = DamageTracker()
         self._outcomes: deque[_Outcome] = deque()
@@ -196,36 +194,30 @@ class VideoDecoder:
         if self.codec == "mjpeg":
             evidence = evidence or self._check_end_mark(bytes(packet))
         damage = self._damage.track(unit, shown_at, evidence)
-        if not self._has_joined:
-            self._has_joined = unit.is_random_access or unit.is_intra or unit.recovery_frames is not None
-        if not self._has_joined:
+        can_join = unit.is_random_access or unit.is_intra or unit.recovery_frames is not None
+        if self._joined_at is None and not can_join:
             return
+        self._joined_at = self._joined_at or self._packet_number
         error: ImageError | None = None
         if failure is not None:
             error = ImageError(f"{self._name}: a frame cannot be decoded: {evidence}")
         elif damage is not None:
             error = DamagedError(f"{self._name}: the frame is damaged: {damage}")
-        if failure is not None and self._intra_only:
-            self._outcomes.append(_Outcome(shown_at, None, error))
-            return
         self._in_flight[self._packet_number] = _InFlight(shown_at, error)
-        if len(self._in_flight) > _MAX_REORDER:
-            self._drop_vanished(lambda number, _entry: number <= self._packet_number - _MAX_REORDER)
+        reorder = 0 if self._intra_only and failure is not None else _MAX_REORDER
+        self._drop_vanished(lambda number, _entry: number <= self._packet_number - reorder)
 
     def _take(self, frame: av.VideoFrame) -> None:
         """Take a decoded frame, after those that should have come before it and did not."""
         number = frame.opaque if isinstance(frame.opaque, int) else min(self._in_flight, default=0)
-        entry = self._in_flight.pop(number, None)
-        if entry is None:  # sent before the stream was joined
+        if self._joined_at is None or number < self._joined_at:
             return
+        entry = self._in_flight.pop(number, _InFlight(None, None))
         shown_at = frame.time if frame.pts is not None else entry.shown_at
-        if not frame.interlaced_frame:  # two packets, one for each field, can give one frame
-            self._drop_vanished(
-                lambda other, waiting: (
-                    other < number - _MAX_REORDER
-                    or (other < number and _is_before(waiting.shown_at, shown_at))
-                )
-            )
+        if frame.interlaced_frame:  # two packets, one for each field, can give one frame
+            self._in_flight = {n: one for n, one in self._in_flight.items() if n > number or one.error}
+        else:
+            self._drop_vanished(lambda n, one: n < number and _is_before(one.shown_at, shown_at))
         error = entry.error
         if error is None and frame.is_corrupt:
             damage = "the decoder concealed missing parts or refers to a missing frame"
@@ -253,7 +245,7 @@ class VideoDecoder:
 
     def _check_end_mark(self, data: bytes) -> str | None:
         """What is wrong with the end of a JPEG image; cameras that never send an end mark are accepted."""
-        has_mark = data.rstrip(b"\x00\xff")[-1:] == b"\xd9" or _END_OF_IMAGE in data[-64:]
+        has_mark = b"\xff\xd9" in data.rstrip(b"\x00")[-64:]
         was_usual, self._has_end_marks = self._has_end_marks, self._has_end_marks or has_mark
         return "the JPEG image has no end mark" if was_usual and not has_mark else None
 
