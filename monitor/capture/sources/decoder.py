@@ -141,7 +141,7 @@ class VideoDecoder:
             started = time.monotonic()
             with av.logging.Capture() as lines:
                 packet = next(self._packets, None)
-            # FFmpeg holds one frame back, gives it out when it has waited in vain, and would wait again.
+            # At a timeout FFmpeg returns the frame that it held back; the next read would wait as long again.
             self._overdue = time.monotonic() - started >= self._timeout * 0.99
             if packet is None:
                 return None
