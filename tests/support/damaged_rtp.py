@@ -110,13 +110,15 @@ def _shift(frame: RtpFrame, ticks: int, delay: float) -> RtpFrame:
 
 
 class RtpSource:
-    """Receives what a thread sends at the pace of the frames; ends when nothing has come for a while."""
+    """Receives what a thread sends at the pace of the frames, up to a pause longer than any gap in them."""
 
     live = False
     frame_interval = None
 
     def __init__(self, codec: str, frames: list[RtpFrame], folder: Path) -> None:
         port = _free_port()
+        gaps = [later.at - frame.at for frame, later in zip(frames, frames[1:], strict=False)]
+        pause = max(gaps) + 0.8
         kind, name = _TYPES[codec]
         description = folder / f"{port}.sdp"
         description.write_text(
@@ -124,7 +126,7 @@ class RtpSource:
             f"m=video {port} RTP/AVP {kind}\na=rtpmap:{kind} {name}/90000\n"
         )
         threading.Thread(target=_send, args=(frames, port), daemon=True).start()
-        self._video = VideoDecoder(str(description), "stream", _OPTIONS, (10.0, 3.0), joins_midway=True)
+        self._video = VideoDecoder(str(description), "stream", _OPTIONS, (10.0, pause), joins_midway=True)
 
     @property
     def source_time(self) -> float | None:

@@ -46,7 +46,7 @@ _ALIGNMENT = 64
 
 
 class DaemonChannel:
-    """A `FrameChannel` over `connection` (Unix, SOCK_SEQPACKET), with frames in up to `slots` slots of memory.
+    """A `FrameChannel` over `connection` (Unix, SOCK_SEQPACKET), with frames in up to `slots` memory slots.
 
     A closed sending side of the daemon tells it to stop, whether the daemon closed it or ended.
     Raises OSError from any call once the daemon is gone.
