@@ -73,6 +73,8 @@ build_release() {
     trap 'rm -rf "$copy"' EXIT
     cp -R monitor README.md LICENSE pyproject.toml "$copy"
     pip_install --no-build-isolation "$copy"
+    "$release/bin/python" -m pip check --disable-pip-version-check >&2 ||
+        fail "$lock does not match pyproject.toml: run \`make lock\`"
     mkdir "$release/units" "$release/deploy"
     cp deploy/systemd/*.service "$release/units"
     cp README.md "$release"

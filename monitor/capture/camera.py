@@ -119,6 +119,11 @@ class Camera:
         self._condition.start(unobserved_since)
         self._supervisor.start()
 
+    @property
+    def source_waits(self) -> bool:
+        """Whether the source waits while frames are queued, so that none is lost."""
+        return self._every
+
     def take(self, limit: int) -> list[Frame]:
         """Return up to `limit` queued frames, oldest first, at once; also after `stop`."""
         taken: list[Frame] = []

@@ -100,7 +100,7 @@ class EventPublisher:
     def watch(self, cameras: Iterable[str]) -> None:
         """From now on these are the cameras whose names are claimed."""
         wanted = set(cameras)
-        self._claims.watch(wanted)
+        self._claims.set_cameras(wanted)
         self._clashes = {name: other for name, other in self._clashes.items() if name in wanted}
 
     def tick(self) -> None:
@@ -109,7 +109,7 @@ class EventPublisher:
         self._metrics.outbox(stats.events, stats.bytes, stats.oldest_seconds)
         self._metrics.outbox_durable(stats.durable)
         # Leases are renewed when there is nothing to send, too: a Redis that went away meanwhile is noticed.
-        self._metrics.redis_up(stats.connected is not False and self._claims.trouble is None)
+        self._metrics.redis_up(stats.connected is not False and self._claims.problem is None)
         shed: dict[DroppedKind, int] = {
             "pictures": stats.shed_pictures,
             "events": stats.shed_events,
@@ -129,8 +129,8 @@ class EventPublisher:
         ]
         stopped = [f"thread {name} of the outbox has stopped" for name in self._outbox.stopped_threads()]
         found = self._outbox.problems()
-        if self._outbox.stats().connected is not False and self._claims.trouble:
-            found.append(self._claims.trouble)
+        if self._outbox.stats().connected is not False and self._claims.problem:
+            found.append(self._claims.problem)
         return [*found, *stopped, *clashes]
 
     def waiting(self) -> int:

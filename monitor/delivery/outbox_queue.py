@@ -6,7 +6,7 @@ import threading
 import time
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 
 from monitor.delivery.clock import AgeClock
@@ -35,7 +35,7 @@ class OutboxQueue:
     Over that, the oldest images are dropped first, then the oldest messages. What is being delivered stays,
     so with everything else dropped the newest goes. Messages older than `max_age` seconds are dropped once
     the wall clock is known to be synchronised. A sink that is new starts at the end; the cursor of
-    one that is not among `sinks` is deleted. Raises MonitorError if another process uses the file of `storage`.
+    one that is not among `sinks` is deleted. Raises MonitorError if another process uses the file.
 
     Every method may be called from any thread. None waits for the disk but `next_batch` and `commit`, which
     hold no lock meanwhile. `clock` is monotonic seconds.
@@ -123,20 +123,23 @@ class OutboxQueue:
                 chosen.append((self._keys[index], info))
             self._in_flight[sink] = range(chosen[0][0], chosen[-1][0] + 1) if chosen else range(0)
         batch: list[OutboxEntry] = []
-        for key, info in chosen:
+        for key, info in chosen:  # without the lock: the disk may hang
             try:
                 message = self.storage.read(key)
             except StorageReadError:
-                if self._count_read_error(key) < _MAX_READ_ERRORS:
+                self._read_errors[key] = self._read_errors.get(key, 0) + 1
+                if self._read_errors[key] < _MAX_READ_ERRORS:
                     if batch:
                         break
                     self.release(sink)
                     raise
                 message = None
-            if message is None:
-                self._lose(key)
-            else:
+            if message is not None:
                 batch.append(OutboxEntry(info.position, message, key, info.stamp))
+                continue
+            with self.changed:
+                if key in self._entries:
+                    self._drop("outbox-damaged", key)
         return batch
 
     def release(self, sink: str) -> None:
@@ -178,7 +181,7 @@ class OutboxQueue:
                 self._expire()
             room = 2 * len(self) <= self._max_items and 2 * self._size <= self._max_bytes
             for report in self.drops.pop_due(self._clock(), room=room, hurried=hurried):
-                logger.warning("outbox loss", extra=_fields(report))
+                logger.warning("outbox loss", extra=asdict(report))
                 self.append(NoticeMessage.of(report))
 
     def report_all_drops(self) -> None:
@@ -212,7 +215,7 @@ class OutboxQueue:
 
     def _record_damaged(self, damaged: DamagedFile) -> None:
         now = datetime.now(UTC)
-        detail = f"{damaged.reason}; the file is kept as {damaged.name}"
+        detail = f"{damaged.reason}; the file is now {damaged.name}"
         held = list(damaged.held)
         if not damaged.complete:
             # How many more there were is unknown; an event in the file is at most `max_age` old.
@@ -223,14 +226,13 @@ class OutboxQueue:
 
     def _add(self, items: Sequence[tuple[int, EntryInfo]], *, older: bool = False) -> None:
         keys = [key for key, _ in items]
-        self._keys = keys + self._keys if older else self._keys
-        if not older:
-            self._keys += keys
-        self._entries.update(items)
         images = dict.fromkeys(key for key, info in items if info.image_bytes)
-        self._with_images = {**images, **self._with_images} if older else self._with_images
-        if not older:
+        if older:
+            self._keys, self._with_images = keys + self._keys, {**images, **self._with_images}
+        else:
+            self._keys += keys
             self._with_images.update(images)
+        self._entries.update(items)
         self._size += sum(info.size for _, info in items)
 
     def _pass(self, sink: str, upto: int, batch: range) -> None:
@@ -288,16 +290,6 @@ class OutboxQueue:
         self._record(cause, [self._entries[key].drop()], key)
         self._remove([key])
 
-    def _lose(self, key: int) -> None:
-        with self.changed:
-            if key in self._entries:
-                self._drop("outbox-damaged", key)
-
-    def _count_read_error(self, key: int) -> int:
-        with self.changed:
-            self._read_errors[key] = self._read_errors.get(key, 0) + 1
-            return self._read_errors[key]
-
     def _record(
         self, cause: DropCause, drops: Sequence[Drop], key: int | None = None, *, detail: str | None = None
     ) -> None:
@@ -305,9 +297,3 @@ class OutboxQueue:
         sinks = 1 if key is None else sum(cursor < key for cursor in self._cursors.values())
         if self.drops.record(cause, drops, self._clock(), sinks=sinks, detail=detail):
             logger.warning(DROP_MESSAGES[cause])
-
-
-def _fields(report: object) -> dict[str, object]:
-    """Return the log fields of a loss."""
-    names = ("camera", "cause", "pictures", "events", "notices", "detail")
-    return {name: getattr(report, name) for name in names}

@@ -161,7 +161,8 @@ class SqliteStorage:
     def set_cursors(self, cursors: Mapping[str, int]) -> None:
         """Remember for each sink the key up to which it has taken messages; forget other sinks."""
         with self._lock:
-            self._cursors, self._changed = dict(cursors), True
+            if cursors != self._cursors:
+                self._cursors, self._changed = dict(cursors), True
 
     def set_aside(self, items: Sequence[SetAside]) -> None:
         """Remember messages that a sink never takes."""

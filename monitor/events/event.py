@@ -1,4 +1,4 @@
-"""The event document, version 1: what subscribers are told of one flagged frame.
+"""The event document, version 1: what subscribers learn of one flagged frame.
 
 Within version 1 fields are only ever added, so a reader ignores those it does not know. Numbers are finite.
 """
@@ -67,14 +67,14 @@ class Document(BaseModel):
 
 
 class EventModel(Document):
-    """The network that judged the frame."""
+    """The model that classified the frame."""
 
     name: str
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
 class EventImage(Document):
-    """The camera's frame in pixels, and the Redis keys of its pictures; null where none was kept."""
+    """The camera's frame in pixels, and the Redis keys of its images; null where none is stored."""
 
     width: Annotated[int, Field(ge=1)]
     height: Annotated[int, Field(ge=1)]
@@ -160,6 +160,11 @@ class Event(Document):
         return cls.model_validate_json(text)
 
 
+def printable(text: str) -> str:
+    """Return the text with bytes that are no UTF-8, as in file names, written as `\\udcNN`."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 def safe_name(camera: str) -> str:
     """The camera's name fit for a key or a file name, and still one name for one camera.
 
@@ -219,7 +224,7 @@ def build_event(
         incident=incident,
         familiarity=familiarity,
         daemon=daemon,
-        source_name=frame.source_name,
+        source_name=frame.source_name and printable(frame.source_name),
         latency={stage: round(float(seconds), 6) for stage, seconds in finding.latency.items()},
     )
 

@@ -13,7 +13,7 @@ from monitor.events.coverage import (
     gap_entry,
     state_entry,
 )
-from monitor.events.event import Event, safe_name
+from monitor.events.event import Event, printable, safe_name
 from monitor.records import CameraStateChange, Gap
 
 _OVERHEAD = 200  # bytes of keys and bookkeeping, so that many small messages count too
@@ -100,7 +100,7 @@ class NoticeMessage:
                 fields, span = dropped_entry(occurrence), (occurrence.started_at, occurrence.ended_at)
             case NameConflict():
                 fields, span = conflict_entry(occurrence), (occurrence.at, occurrence.at)
-        fields = {name: _printable(value) for name, value in fields.items()}
+        fields = {name: printable(value) for name, value in fields.items()}
         digest = hashlib.blake2s(repr(sorted(fields.items())).encode(), digest_size=8).hexdigest()
         return cls(
             f"{fields['kind']}-{safe_name(occurrence.camera)}-{digest}",
@@ -126,8 +126,3 @@ class NoticeMessage:
 
 OutboxMessage = EventMessage | NoticeMessage
 """Whatever the outbox carries."""
-
-
-def _printable(text: str) -> str:
-    """Return the text with bytes that are no UTF-8, as in file names, written as `\\udcNN`."""
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")

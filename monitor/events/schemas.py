@@ -1,6 +1,6 @@
 """The JSON Schemas of what is published, as they ship beside this module.
 
-Written anew after a change of a document by `python -m monitor.events.schemas`.
+Regenerate after a change of a document: `python -m monitor.events.schemas`.
 """
 
 import json

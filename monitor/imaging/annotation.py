@@ -53,9 +53,9 @@ def annotate(
 ) -> Image:
     """Draw heat, outlines and boxes on a copy of the frame, and a caption below it.
 
-    `image` is (height, width, 3) or grey (height, width); `heat` (height, width) in the same pixels,
-    0..1, or None. Returns (height + caption, width, 3): the first `height` rows are the frame's own, so coordinates stay
-    true and the caption hides nothing.
+    `image` is (height, width, 3) or grey (height, width); `heat` (height, width) in the same pixels, 0..1,
+    or None. Returns (height + caption, width, 3), whose first `height` rows are the frame's own, so that
+    coordinates stay true and the caption hides nothing.
     Boxes are drawn around their pixels, not on them, except at the frame's borders. `reason` tells why there
     is no region. Lines and letters grow with the frame.
     """

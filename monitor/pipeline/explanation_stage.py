@@ -85,6 +85,10 @@ class ExplanationStage:
         """Flagged frames that wait."""
         return self._queue.qsize()
 
+    def is_backlogged(self) -> bool:
+        """Return whether more flagged frames are queued than have time to be explained."""
+        return self._queue.qsize() > self._waiting
+
     def skip_explanations(self) -> None:
         """From now on refine no heat: there is no time left for it."""
         self._hurried = True

@@ -1,6 +1,6 @@
-"""The AsyncAPI document of all that a subscriber can listen to, as it ships beside this module.
+"""The AsyncAPI document of all that a subscriber can read, as it ships beside this module.
 
-Written anew after a change of a document by `python -m monitor.redis_streams.asyncapi`.
+Regenerate after a change of a document: `python -m monitor.redis_streams.asyncapi`.
 """
 
 from pathlib import Path
@@ -37,7 +37,7 @@ def asyncapi() -> dict[str, Any]:
         },
         "incidents": _channel(keys.incidents, "incident", "Stream: starts and ends of incidents."),
         "coverage": _channel(
-            keys.coverage, "coverage", "Stream: what was not inspected or not kept, and why."
+            keys.coverage, "coverage", "Stream: what was not inspected or is lost, and why."
         ),
     }
     return {
@@ -49,7 +49,7 @@ def asyncapi() -> dict[str, Any]:
             "description": (
                 "What the daemon publishes in Redis or Valkey. A stream's entry has text fields: those "
                 "named as headers, and the payload, which is JSON in the field named after the message. An "
-                "entry of the coverage stream is its fields alone. Pictures (JPEG) are in the keys that an "
+                "entry of the coverage stream is its fields alone. Images (JPEG) are in the keys that an "
                 "event names."
             ),
         },
@@ -65,7 +65,7 @@ def asyncapi() -> dict[str, Any]:
                 "event": _message("Event", "One flagged frame.", "id", "camera"),
                 "incident": _message("IncidentReport", "An incident's start or end.", "id", "camera"),
                 "coverage": _message(
-                    "Coverage", "A gap, a camera's change of state, what was given up, or a clash of names."
+                    "Coverage", "A gap, a camera's change of state, what was dropped, or a conflict of names."
                 ),
             },
             "schemas": {**defined["$defs"], "Coverage": coverage_schema()},

@@ -145,11 +145,11 @@ class Subscriber:
         )
 
     def picture(self, event: Event) -> bytes | None:
-        """The annotated picture, JPEG; None if there was none or its time is over."""
+        """Return the annotated image, JPEG; None if there is none, or no longer."""
         return self._fetch(event.image.frame_key)
 
     def raw_picture(self, event: Event) -> bytes | None:
-        """The picture as the camera gave it, JPEG; None if none was kept or its time is over."""
+        """Return the image as the camera gave it, JPEG; None if none is stored, or no longer."""
         return self._fetch(event.image.raw_key)
 
     def close(self) -> None:
@@ -165,7 +165,7 @@ class Subscriber:
     def _fetch(self, key: str | None) -> bytes | None:
         if key is None:
             return None
-        with self._server.translate_errors("fetching a picture"):
+        with self._server.translate_errors("fetching an image"):
             return cast(bytes | None, self._server.client.get(key))
 
     def _newest(self, stream: str) -> str:

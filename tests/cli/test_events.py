@@ -142,7 +142,7 @@ def test_server_and_credentials_come_from_a_settings_file(
         ("-c", str(settings), "--prefix", "line"),
     ):
         assert json.loads(run("show", make_event(0).id, *arguments))["id"] == make_event(0).id
-    with pytest.raises(DeliveryError, match=r"user or password|wants a password"):
+    with pytest.raises(DeliveryError, match="a password"):
         CliRunner().invoke(app, ["tail", "--url", server.url], catch_exceptions=False)
 
 

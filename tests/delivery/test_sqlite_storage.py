@@ -369,6 +369,19 @@ def test_what_was_set_aside_is_stored_with_its_reason(path: Path) -> None:
     assert image == make_parcel(0).annotated_jpeg
 
 
+def test_nothing_is_written_where_nothing_has_changed(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with opened(path) as queue:
+        queue.append(make_parcel(0))
+        assert queue.storage.has_changes
+        queue.commit()
+        assert not queue.storage.has_changes
+        monkeypatch.setattr(sqlite_file, "write", lambda *_: pytest.fail("it was written"))
+        queue.commit()
+        queue.next_batch("redis", 1, 10**9)
+        queue.release("redis")
+        queue.commit()
+
+
 def test_memory_alone_keeps_messages_and_is_not_durable() -> None:
     queue = OutboxQueue(("redis",))
     key = queue.append(make_parcel(0), state={"incidents": "x"})

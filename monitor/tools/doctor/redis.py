@@ -106,8 +106,10 @@ def _rights(server: RedisConnection, keys: RedisKeys, replicas: int) -> CheckRes
             for key in (keys.frame(trace), keys.raw(trace), keys.lease(trace)):
                 with contextlib.suppress(DeliveryError), server.translate_errors("deleting"):
                     server.client.set(key, "", px=1)
-            with contextlib.suppress(DeliveryError), server.translate_errors("deleting"):
-                server.client.hdel(keys.high_water_mark(trace), trace)
+            mark = keys.high_water_mark(trace)
+            for delete in (partial(server.client.hdel, mark, trace), partial(server.client.expire, mark, 0)):
+                with contextlib.suppress(DeliveryError), server.translate_errors("deleting"):
+                    delete()
             return failed(name, str(error), _how_to_permit(error, step.right, keys))
     return ok(
         name,
