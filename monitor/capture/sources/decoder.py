@@ -1,5 +1,6 @@
 """Video through FFmpeg's libraries (PyAV): whole frames, and which frames are damaged."""
 
+import contextlib
 import errno
 import functools
 import logging
@@ -30,6 +31,7 @@ from monitor.records import Image
 
 logger = logging.getLogger(__name__)
 
+_NO_PIXELS = "the decoder gave no pixels for a frame"
 _MAX_REORDER = 16
 """Frames that a decoder of H.264 or H.265 may hold back."""
 
@@ -52,11 +54,10 @@ class _InFlight:
 
 
 class VideoDecoder:
-    """Decode the first video stream of what FFmpeg opens as `url`.
+    """Decode the first video stream of what FFmpeg opens as `url`; `display_name` stands for it in messages.
 
-    `display_name` stands for it in messages. `timeouts`: seconds for opening and for reading. With
-    `joins_midway` frames before the first one that can be decoded alone are skipped, as they were sent for
-    others; without it they count as damaged.
+    `timeouts`: seconds for opening and for reading. Frames before the first one that can be decoded alone
+    count as damaged; with `joins_midway`, for a stream that had begun before, they are skipped.
     """
 
     def __init__(
@@ -110,6 +111,8 @@ class VideoDecoder:
         self._damage = DamageTracker()
         self._outcomes: deque[_Outcome] = deque()
         self._in_flight: dict[int, _InFlight] = {}
+        self._vanished: deque[int] = deque(maxlen=2 * _MAX_REORDER)
+        self._has_ordered_stamps = True
         self._packet_number = 0
         self.source_time: float | None = None
 
@@ -152,7 +155,7 @@ class VideoDecoder:
         outcome = self._outcomes.popleft()
         self.source_time = outcome.shown_at
         if outcome.error is not None or outcome.frame is None:
-            raise outcome.error or DamagedError(f"{self._name}: the decoder gave no pixels for a frame")
+            raise outcome.error or DamagedError(f"{self._name}: {_NO_PIXELS}")
         return np.ascontiguousarray(outcome.frame.to_ndarray(format="bgr24"), np.uint8)
 
     def close(self) -> None:
@@ -162,24 +165,22 @@ class VideoDecoder:
 
     def _decode(self, packet: av.Packet) -> None:
         """Decode one packet; an empty one ends the stream."""
-        is_end = packet.size == 0
-        unit = AccessUnit() if is_end else self._describe(packet)
+        unit = self._describe(packet) if packet.size else AccessUnit()
         self._packet_number += 1
         packet.opaque = self._packet_number
         failure: av.error.FFmpegError | None = None
         frames: list[av.VideoFrame] = []
         with av.logging.Capture() as lines:
             try:
-                frames = packet.decode()
-            except av.error.EOFError:
-                pass
+                with contextlib.suppress(av.error.EOFError):
+                    frames = packet.decode()
             except av.error.InvalidDataError as error:
                 failure = error
         if unit.slices:
             self._track(packet, unit, decoder_evidence(lines), failure)
         for frame in frames:
             self._take(frame)
-        if is_end:
+        if not packet.size:
             self._drop_vanished(lambda _number, _entry: True)
 
     def _track(
@@ -187,10 +188,8 @@ class VideoDecoder:
     ) -> None:
         """Record a coded frame, and whether it is damaged."""
         shown_at = None if packet.pts is None else float(packet.pts * packet.time_base)
-        if packet.is_corrupt:
-            evidence = evidence or "a part of the packet is missing"
-        if failure is not None:
-            evidence = evidence or str(failure.strerror)
+        if packet.is_corrupt or failure is not None:
+            evidence = evidence or (str(failure.strerror) if failure else "a part of the packet is missing")
         if self.codec == "mjpeg":
             evidence = evidence or self._check_end_mark(bytes(packet))
         damage = self._damage.track(unit, shown_at, evidence)
@@ -210,13 +209,16 @@ class VideoDecoder:
     def _take(self, frame: av.VideoFrame) -> None:
         """Take a decoded frame, after those that should have come before it and did not."""
         number = frame.opaque if isinstance(frame.opaque, int) else min(self._in_flight, default=0)
+        if number in self._vanished:  # its time stamp is not in the order in which frames are shown
+            self._has_ordered_stamps = False
+            return
         if self._joined_at is None or number < self._joined_at:
             return
         entry = self._in_flight.pop(number, _InFlight(None, None))
         shown_at = frame.time if frame.pts is not None else entry.shown_at
         if frame.interlaced_frame:  # two packets, one for each field, can give one frame
             self._in_flight = {n: one for n, one in self._in_flight.items() if n > number or one.error}
-        else:
+        elif self._has_ordered_stamps:
             self._drop_vanished(lambda n, one: n < number and _is_before(one.shown_at, shown_at))
         error = entry.error
         if error is None and frame.is_corrupt:
@@ -231,7 +233,8 @@ class VideoDecoder:
         vanished = [number for number, entry in self._in_flight.items() if is_vanished(number, entry)]
         for number in vanished:
             entry = self._in_flight.pop(number)
-            error = entry.error or DamagedError(f"{self._name}: the decoder gave no pixels for a frame")
+            self._vanished.append(number)
+            error = entry.error or DamagedError(f"{self._name}: {_NO_PIXELS}")
             self._outcomes.append(_Outcome(entry.shown_at, None, error))
 
     def _describe(self, packet: av.Packet) -> AccessUnit:
