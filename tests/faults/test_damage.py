@@ -118,6 +118,21 @@ def test_a_damaged_file(
     assert [case.found.next_number for case in cases] == [FRAMES] * len(cases)
 
 
+def test_picture_hashes_show_every_flipped_bit_of_h265(
+    times: Callable[[int, int], int], record_damage: Record, tmp_path: Path
+):
+    cases, flip = [], video.flip_bits(1)
+    for seed in range(times(3, 20)):
+        clip = video.encode_clip("hevc", seed, hashed=True)
+        whole = video.decode_whole(clip.write(tmp_path / "whole"))
+        assert not video.inspect_file(tmp_path / f"whole{'.ts' if seed % 2 else '.mkv'}", whole).lost
+        damaged = flip(clip, random.Random(seed)).write(tmp_path / "damaged")
+        cases.append(Case(video.inspect_file(damaged, whole), 0))
+    record_damage("hevc", "1 bit flipped, picture hashes", cases)
+    check("hevc", "1 bit flipped, picture hashes", cases)
+    assert all(case.found.lost for case in cases)
+
+
 @pytest.mark.parametrize("damage", RTP_FAULTS)
 @pytest.mark.parametrize("codec", CODECS)
 def test_a_damaged_stream(
