@@ -16,6 +16,7 @@ import av.logging
 import numpy as np
 from av.codec.context import Flags
 from av.codec.hwaccel import HWAccel, hwdevices_available
+from av.video.stream import VideoStream
 
 from monitor.capture.sources.bitstream import (
     AccessUnit,
@@ -87,14 +88,12 @@ class VideoDecoder:
         video = self._container.streams.video
         if not video or video[0].codec_context is None:
             self._container.close()
-            cause, what = (
-                ("codec", "its video codec is not supported") if video else ("no-video", "holds no video")
-            )
-            raise SourceError(cause, f"{display_name}: {what}")
+            if video:
+                raise SourceError("codec", f"{display_name}: its video codec is not supported")
+            raise SourceError("no-video", f"{display_name}: holds no video")
         self._stream = video[0]
         context = self._stream.codec_context
-        # Several threads would hold frames back; FFmpeg conceals errors, and reports them in the thread
-        # whose messages are captured, only with one.
+        # Only with one thread FFmpeg reports what it conceals, in the thread that captures its messages.
         context.thread_count = 1
         # Otherwise H.265 gives no frame at all from a missing reference to the next random access point.
         context.flags |= Flags.output_corrupt
@@ -163,7 +162,7 @@ class VideoDecoder:
         with av.logging.Capture():
             self._container.close()
 
-    def _decode(self, packet: av.Packet) -> None:
+    def _decode(self, packet: "av.Packet[VideoStream]") -> None:
         """Decode one packet; an empty one ends the stream."""
         unit = self._describe(packet) if packet.size else AccessUnit()
         self._packet_number += 1
@@ -184,7 +183,11 @@ class VideoDecoder:
             self._drop_vanished(lambda _number, _entry: True)
 
     def _track(
-        self, packet: av.Packet, unit: AccessUnit, evidence: str | None, failure: av.error.FFmpegError | None
+        self,
+        packet: "av.Packet[VideoStream]",
+        unit: AccessUnit,
+        evidence: str | None,
+        failure: av.error.FFmpegError | None,
     ) -> None:
         """Record a coded frame, and whether it is damaged."""
         shown_at = None if packet.pts is None else float(packet.pts * packet.time_base)
@@ -237,7 +240,7 @@ class VideoDecoder:
             error = entry.error or DamagedError(f"{self._name}: {_NO_PIXELS}")
             self._outcomes.append(_Outcome(entry.shown_at, None, error))
 
-    def _describe(self, packet: av.Packet) -> AccessUnit:
+    def _describe(self, packet: "av.Packet[VideoStream]") -> AccessUnit:
         if self.codec in ("h264", "hevc"):
             units, is_complete = split_units(bytes(packet), self._length_size)
             if self.codec == "h264":
