@@ -271,6 +271,7 @@ class Camera:
                 frames=message.frames,
                 detail=message.why,
                 until=at,
+                name=message.source_name,
             )
             self._captured += message.frames
             gaps = self._gaps.pop_due(message.monotonic)
