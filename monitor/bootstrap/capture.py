@@ -2,51 +2,14 @@
 
 import hashlib
 import os
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 from monitor.bootstrap.delivery import outbox_path
-from monitor.capture.camera import Camera
 from monitor.capture.config import CaptureConfig
 from monitor.capture.image_checks import QualityLimits
 from monitor.capture.sources.address import parse_address
-from monitor.capture.supervisor import spawn_worker
-from monitor.inference.router import ModelRouter
-from monitor.pipeline.explanation_stage import MAX_PINNED_FRAMES
+from monitor.pipeline.flagged_queue import MAX_PINNED_FRAMES
 from monitor.settings import CameraSettings, Settings
-
-_LONGEST_LISTING = 30.0
-"""Seconds without a word of a watched folder's capture process after which it is replaced."""
-
-_LEEWAY = 5.0
-"""Seconds that a capture process may need beyond its own time limits, on a busy machine."""
-
-
-def camera_factory(settings: Settings, router: ModelRouter) -> Callable[..., Camera]:
-    """Makes a camera, not started, from its settings and the callbacks of `Camera`.
-
-    Its capture process brings images to the input size of the model that `router` gives it.
-    """
-
-    def make(wanted: CameraSettings, **callbacks: Any) -> Camera:
-        what = capture_config(settings, wanted, router.handle_for(wanted.name).spec.input_size)
-        return Camera(
-            wanted.name,
-            partial(spawn_worker, wanted.name, what),
-            keep_every_frame=what.every,
-            buffer=wanted.buffer,
-            # A watched folder that is idle reports so after each listing, which may take long.
-            stall_timeout=max(wanted.silence, _LONGEST_LISTING) if wanted.watch else wanted.silence,
-            startup_timeout=wanted.open_timeout + wanted.read_timeout + _LEEWAY,
-            max_age=wanted.max_age,
-            expected_fps=wanted.expected_fps,
-            finite=not what.reopen,
-            **callbacks,
-        )
-
-    return make
 
 
 def capture_config(settings: Settings, wanted: CameraSettings, input_size: tuple[int, int]) -> CaptureConfig:

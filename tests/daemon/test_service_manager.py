@@ -77,7 +77,7 @@ def test_a_daemon_tells_its_life_and_starves_the_watchdog_while_the_network_hang
                 pass
             time.sleep(WATCHDOG)
             assert _next(manager) == ""
-            assert "the watchdog is not fed stuck=judge" in log.read_text()
+            assert "watchdog keep-alive withheld stuck=judge" in log.read_text()
             hang.unlink()
             hear(manager, "WATCHDOG=1", WATCHDOG)
 

@@ -1,0 +1,70 @@
+"""Apply changed settings to a running daemon."""
+
+from collections.abc import Callable
+
+from monitor.bootstrap.cameras import camera_configs
+from monitor.bootstrap.inference import build_router, explanation_config
+from monitor.daemon.daemon import Reloaded
+from monitor.inference.router import ModelRouter
+from monitor.inference.scheduler import DeviceScheduler
+from monitor.pipeline.explanation_stage import ExplanationStage
+from monitor.settings import Settings
+
+_APPLIED = ("camera", "sanity", "model", "explain", "annotate")
+"""Tables whose changes take effect with a reload."""
+
+
+class SettingsReloader:
+    """Reads the settings again and applies them.
+
+    Cameras, limits of frames, models, thresholds and explanations change while the daemon runs; a model is
+    loaded before it replaces another, which classifies meanwhile. Other tables are named as not applied.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        read_settings: Callable[[], Settings],
+        *,
+        router: ModelRouter,
+        scheduler: DeviceScheduler,
+        explanation: ExplanationStage,
+        on_models_changed: Callable[[], None],
+    ) -> None:
+        self._settings = settings
+        self._started_with = settings
+        self._read_settings = read_settings
+        self._router = router
+        self._scheduler = scheduler
+        self._explanation = explanation
+        self._on_models_changed = on_models_changed
+
+    def __call__(self) -> Reloaded:
+        """Apply the settings as they are now. Raises MonitorError, and then changes nothing."""
+        fresh = self._read_settings()
+        router = build_router(self._with_running_device(fresh), self._scheduler)
+        configs = camera_configs(fresh, router)
+        if self._models_differ(fresh):
+            router.load()
+            self._router.adopt(router)
+            self._on_models_changed()
+        self._scheduler.set_explanation_share(fresh.explain.budget)
+        self._explanation.configure(explanation_config(fresh))
+        self._settings = fresh
+        tables = [name for name in type(fresh).model_fields if name not in _APPLIED]
+        return Reloaded(
+            configs,
+            [name for name in tables if getattr(fresh, name) != getattr(self._started_with, name)],
+        )
+
+    def _with_running_device(self, fresh: Settings) -> Settings:
+        """Return the settings with the table that chose the device at the start."""
+        return fresh.model_copy(update={"inference": self._started_with.inference})
+
+    def _models_differ(self, fresh: Settings) -> bool:
+        """Whether a model, or what it was made with, has changed."""
+        before = self._settings
+        made_with = ("max_n", "scoring", "threshold")
+        return fresh.model != before.model or any(
+            getattr(fresh.explain, name) != getattr(before.explain, name) for name in made_with
+        )
