@@ -14,7 +14,7 @@ UNOBSERVED_STATES = ("down", "stalled", "frozen", "misconfigured")
 """States in which nothing that passes the camera is inspected."""
 
 
-UNUSABLE_CAUSES = ("unreadable", "unusable", "frozen", "damaged")
+UNUSABLE_CAUSES = ("unreadable", "unusable", "frozen", "damaged", "misconfigured")
 """Causes for which a frame counts as `unusable`: it came, and cannot be classified."""
 
 
@@ -72,7 +72,7 @@ class CoverageRecorder:
                 self._failures[change.camera] = f"camera {change.camera}: {before.detail}"
         self._metrics.camera_state(change.camera, change.state)
         unobserved = change.state in UNOBSERVED_STATES
-        if unobserved and change.state != "frozen" and change.cause is not None:
+        if change.state in ("down", "stalled") and change.cause is not None:
             self._metrics.reconnect(change.camera, change.cause)
         logger.log(
             logging.WARNING if unobserved else logging.INFO,

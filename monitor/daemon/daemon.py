@@ -221,7 +221,7 @@ class Daemon:
             reloaded = parts.reload()
             parts.cameras.update(reloaded.cameras)
             names = [config.name for config in reloaded.cameras]
-            parts.leases.watch(names)
+            parts.leases.set_cameras(names)
             parts.publisher.set_cameras(names)
             logger.info("settings reloaded", extra={"cameras": len(names)})
             if reloaded.not_applied:

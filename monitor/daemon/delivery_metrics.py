@@ -48,7 +48,7 @@ class OutboxMeter:
         stats = self._outbox.stats()
         self._metrics.outbox(stats.events, stats.bytes, stats.oldest_seconds)
         self._metrics.outbox_durable(stats.durable)
-        self._metrics.redis_up(stats.connected is not False and self._leases.trouble is None)
+        self._metrics.redis_up(stats.connected is not False and self._leases.problem is None)
         dropped: dict[DroppedKind, int] = {
             "pictures": stats.shed_pictures,
             "events": stats.shed_events,
@@ -61,5 +61,5 @@ class OutboxMeter:
     def problems(self) -> list[str]:
         """Return what is wrong with delivery, a sentence each."""
         problems = self._outbox.problems()
-        lease = self._leases.trouble
+        lease = self._leases.problem
         return problems if lease is None or lease in problems else [*problems, lease]

@@ -103,7 +103,10 @@ class ExplanationStage:
 
     def is_backlogged(self) -> bool:
         """Return whether more flagged frames are queued than have time to be explained."""
-        return len(self._queue) > self._config.queue_limit
+        return (
+            len(self._queue) > self._config.queue_limit
+            or QUEUE_FACTOR * self._queue.nbytes > self._queue_bytes
+        )
 
     def skip_explanations(self) -> None:
         """Refine no heat from now on: there is no time left for it."""
@@ -181,7 +184,7 @@ class ExplanationStage:
 
     def _explain(self, flagged: FlaggedFrame) -> Explanation:
         if not self._config.enabled:
-            return _nothing("explanations are switched off")
+            return Explanation("none", 0, "skipped", reason="explanations are switched off")
         heats = []
         try:
             for behind, tile in reversed(list(enumerate(reversed(flagged.tiles)))):
@@ -211,7 +214,7 @@ class ExplanationStage:
         """
         frame, handle = flagged.frame, flagged.handle
         queued, max_n = len(self._queue), handle.spec.regions.max_n
-        crowded = queued > self._config.queue_limit or QUEUE_FACTOR * self._queue.nbytes > self._queue_bytes
+        crowded = self.is_backlogged()
         budget = self._budget.allocate(frame.monotonic, self._clock(), queued=queued + behind)
         complete = True
 

@@ -38,11 +38,9 @@ class InferenceStage:
     """Takes queued frames of all cameras in turn and classifies at most `batch` inputs together.
 
     `router` gives the model of each camera. Flagged frames go to `on_flagged`, frames that a model has no
-    answer to go to `on_gap`. `arrivals` learns whether frames are without a verdict. `clock` is the clock of
-    the frames' `monotonic`, in seconds.
-
-    While `is_backlogged`, explanations are behind: no frame is taken of a source that waits, so that live
-    cameras get their verdicts and no explanation of that source is cut short.
+    answer to go to `on_gap`. While `is_backlogged`, explanations are behind: no frame is taken of a source
+    that waits, so that live cameras keep their verdicts and no explanation is cut short. `arrivals` learns
+    whether frames are without a verdict. `clock` is the clock of the frames' `monotonic`, in seconds.
     """
 
     def __init__(
@@ -54,8 +52,8 @@ class InferenceStage:
         observer: PipelineObserver,
         *,
         batch: int = 8,
-        clock: Callable[[], float] = time.monotonic,
         is_backlogged: Callable[[], bool] = lambda: False,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._router = router
         self._on_flagged = on_flagged
@@ -63,9 +61,9 @@ class InferenceStage:
         self._arrivals = arrivals
         self._observer = observer
         self._batch = batch
+        self._is_backlogged = is_backlogged
         self._clock = clock
         self._cameras: deque[FrameProvider] = deque()
-        self._is_backlogged = is_backlogged
         self._lock = threading.Lock()  # guards the cameras
         self._periods: dict[str, FramePeriod] = {}
         self._work = threading.Event()

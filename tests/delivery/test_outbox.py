@@ -163,7 +163,6 @@ def test_a_partial_delivery_is_continued_where_it_stopped() -> None:
 def test_the_connection_state_is_reported_at_each_change_only(caplog: pytest.LogCaptureFixture) -> None:
     observer, sink = Observer(), MemorySink()
     with outbox_to(sink, observer=observer) as outbox:
-        assert outbox.stats().connected is None
         for failure in (None, DOWN, None):
             sink.failure = failure
             outbox.put(make_parcel(len(observer.states)))
@@ -172,6 +171,20 @@ def test_the_connection_state_is_reported_at_each_change_only(caplog: pytest.Log
             assert outbox.problems() == ([] if failure is None else ["away for the test"])
     assert observer.states == [(True, None), (False, "away for the test"), (True, None)]
     assert sum("away for the test" in message for message in caplog.messages) == 1
+
+
+def test_a_sink_that_refuses_everyone_is_noticed_before_the_first_message(
+    make_server: Callable[..., Any],
+) -> None:
+    server = make_server("--requirepass", "right")
+    sink = RedisSink(server.url.replace("://", "://:wrong@"), timeout=1.0)
+    with outbox_to(sink) as outbox:
+        wait_until(lambda: outbox.stats().connected is False)
+        assert "refuses the user or password" in outbox.problems()[0]
+        outbox.put(make_parcel(0))
+        with server.client(password="right") as client:
+            client.config_set("requirepass", "wrong")
+        assert outbox.flush(10) == 0
 
 
 def test_the_backoff_doubles_to_its_maximum_which_a_permanent_failure_has_at_once() -> None:
@@ -274,15 +287,23 @@ def test_a_lone_message_is_set_aside_after_many_attempts_while_the_sink_is_healt
 
 def test_a_sink_that_refuses_everything_costs_no_more_than_a_few_messages() -> None:
     """It is the sink that is broken: what it refuses stays in the outbox, and goes out once it works."""
-    refused = {make_parcel(number).id: RuntimeError("a bug in the sink") for number in range(8)}
-    sink = RefusingSink(refused)
+
+    class Broken(MemorySink):
+        works = False
+
+        def deliver(self, batch: Sequence[OutboxEntry]) -> DeliveryResult:
+            if not self.works:
+                raise RuntimeError("a bug in the sink")
+            return super().deliver(batch)
+
+    sink = Broken()
     with outbox_to(sink, initial_backoff=0.001, max_backoff=0.002) as outbox:
         for number in range(8):
             outbox.put(make_parcel(number))
         wait_until(lambda: outbox.stats().set_aside["memory"] == 3)
         outbox.flush(1.0)
         assert outbox.stats().set_aside["memory"] == 3
-        sink.refused = {}
+        sink.works = True
         assert outbox.flush(10) == 0
     assert len(sink.events) == 5
 

@@ -60,7 +60,6 @@ def run(
     router: ModelRouter | None = None,
     score: Callable[[float], float] = lambda brightness: brightness / 255,
     clock: Callable[[], float] = time.monotonic,
-    is_backlogged: Callable[[], bool] = lambda: False,
 ) -> Run:
     done = Run([], [], [], RecordingObserver())
 
@@ -77,7 +76,6 @@ def run(
         done.notes,
         batch=batch,
         clock=clock,
-        is_backlogged=is_backlogged,
     )
     for camera in cameras:
         stage.add_camera(camera)
@@ -167,8 +165,19 @@ def test_while_explanations_are_behind_only_sources_that_wait_are_held_back() ->
         taken.append("archive" if len(archive.waiting) < 8 else "live")
         return classification([0.0] * len(inputs))
 
-    router = ModelRouter(FakeModel(classify=classify))
-    run([archive, live], router=router, is_backlogged=lambda: bool(live.waiting))
+    stage = InferenceStage(
+        ModelRouter(FakeModel(classify=classify)),
+        ignore,
+        ignore,
+        IdleFlag(),
+        RecordingObserver(),
+        batch=4,
+        is_backlogged=lambda: bool(live.waiting),
+    )
+    for camera in (archive, live):
+        stage.add_camera(camera)
+    stage.close()
+    stage.run()
     assert taken == ["live", "live", "archive", "archive"]
 
 
