@@ -8,8 +8,13 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Literal
 
-LostReason = Literal["unreadable", "damaged", "unusable", "frozen", "overload", "lost-upstream"]
-"""Why a frame is not inspected: it cannot be decoded, was decoded from incomplete data, shows nothing, is the
+from monitor.records import CaptureClock
+
+LostReason = Literal[
+    "unreadable", "damaged", "unusable", "misconfigured", "frozen", "overload", "lost-upstream"
+]
+"""Why a frame is not inspected: it cannot be decoded, was decoded from incomplete data, shows
+nothing, does not fit the settings, is the
 same as the ones before it, found no free slot, or never arrived."""
 
 
@@ -61,6 +66,7 @@ class FrameReady:
     took: float
     source_name: str | None = None
     receipt: int | None = None
+    captured_by: CaptureClock = "arrival"
 
 
 @dataclass(frozen=True, slots=True)

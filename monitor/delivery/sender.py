@@ -53,8 +53,8 @@ class SinkSender:
     A failed delivery is repeated after `initial_backoff` seconds, doubled up to `max_backoff`, less a random
     half; a failure that only a person can fix waits `max_backoff` at once. DeliveryError is repeated without
     end. Any other exception is taken for the fault of a message: the batch is halved down to the one at
-    fault, which is set aside with the reason once a message behind it went through, or after many attempts
-    while the sink passes its check. `jitter` gives numbers of 0..1.
+    fault. It is set aside, with the reason, once a message behind it went through right after it was refused
+    again, or after many attempts while the sink passes its check. `jitter` gives numbers of 0..1.
     """
 
     def __init__(
@@ -132,6 +132,8 @@ class SinkSender:
             self._wait_for_messages()
             return None
         try:
+            if self._retry_each_suspect():
+                return None
             result = self.sink.deliver(batch)
         except DeliveryError as error:
             self._queue.release(self.name)
@@ -175,6 +177,23 @@ class SinkSender:
         self._attempts = 0
         self._suspects.append((batch[0], reason))
         return self._retry_suspects() if len(self._suspects) > _MAX_SUSPECTS else None
+
+    def _retry_each_suspect(self) -> bool:
+        """Try again what was refused, because the sink may have recovered; return whether one went through.
+
+        Once a message behind them is delivered, it is too late: the sink takes messages in order only.
+        """
+        for index, (entry, _) in enumerate(self._suspects):
+            try:
+                self.sink.deliver([entry])
+            except DeliveryError:
+                raise
+            except Exception:  # noqa: S112 (it was logged the first time)
+                continue
+            self._suspects = self._suspects[:index]
+            self._accept([entry])
+            return True
+        return False
 
     def _retry_suspects(self) -> DeliveryError:
         """Begin again with the first that was refused: nothing behind them went through."""

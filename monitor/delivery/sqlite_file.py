@@ -39,6 +39,7 @@ MAX_SET_ASIDE = 200
 _OF_THE_SYSTEM = {
     *(sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_FULL),
     *(sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM, sqlite3.SQLITE_NOMEM),
+    *(sqlite3.SQLITE_MISUSE, sqlite3.SQLITE_INTERRUPT, sqlite3.SQLITE_PROTOCOL, sqlite3.SQLITE_TOOBIG),
 }
 """Errors that say nothing about the file."""
 
@@ -59,7 +60,8 @@ class Changes(NamedTuple):
 
 def is_damage(error: sqlite3.Error) -> bool:
     """Return whether the error means a damaged file, not a system that refuses to read or write it."""
-    return error.sqlite_errorcode & 0xFF not in _OF_THE_SYSTEM
+    code: int = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_MISUSE)  # not all errors have one
+    return code & 0xFF not in _OF_THE_SYSTEM
 
 
 def connect(path: Path) -> sqlite3.Connection:

@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 _RETRY = 5.0  # seconds between attempts to open the file, or to write to it after an error
 
 
-_SLOW = 2.0  # seconds after which a message that is not written counts as a problem of the disk
+_SLOW = 2.0  # seconds after which a commit that has not ended counts as a problem of the disk
 
 
 _CACHE_BYTES = 16_000_000  # of the latest written messages, which need not be read from the disk
@@ -55,7 +55,7 @@ class SqliteStorage:
         self._lock = threading.Lock()  # of what is in memory; never held while the disk is in use
         self._read_lock = threading.Lock()  # of the reading connection
         self._unwritten: dict[int, tuple[OutboxMessage, EntryInfo]] = {}
-        self._waiting_since: float | None = None
+        self._commit_since: float | None = None
         self._writing: set[int] = set()
         self._cache: dict[int, tuple[OutboxMessage, EntryInfo]] = {}
         self._cache_bytes = 0
@@ -91,7 +91,7 @@ class SqliteStorage:
 
     def problem(self) -> str | None:
         """Return why messages do not outlive a crash although they should; None if all is well."""
-        error, since = self._error, self._waiting_since
+        error, since = self._error, self._commit_since
         if error is None and since is not None and self._clock() - since >= _SLOW:
             error = f"the disk has not answered for {self._clock() - since:.0f} s"
         return error and f"outbox {self.path} fails, events are held in memory: {error}"
@@ -116,8 +116,6 @@ class SqliteStorage:
             self._unwritten[key] = message, info
             self._state |= state
             self._changed = True
-            if self._waiting_since is None and self.path is not None:
-                self._waiting_since = self._clock()
 
     def strip(self, key: int, info: EntryInfo) -> None:
         """Forget the images of a message; `info` describes what is left."""
@@ -155,8 +153,6 @@ class SqliteStorage:
                 self._stripped.pop(key, None)
                 if self._unwritten.pop(key, None) is None or key in self._writing:
                     self._removed.add(key)
-            if not self._unwritten:
-                self._waiting_since = None
 
     def set_cursors(self, cursors: Mapping[str, int]) -> None:
         """Remember for each sink the key up to which it has taken messages; forget other sinks."""
@@ -183,6 +179,13 @@ class SqliteStorage:
         """Write what has changed, in one transaction. May take as long as the disk does."""
         if self._writer is None or self._offset is None or self._clock() < self._retry_at:
             return
+        self._commit_since = self._clock()
+        try:
+            self._commit(self._writer, self._offset)
+        finally:
+            self._commit_since = None
+
+    def _commit(self, writer: sqlite3.Connection, shift: int) -> None:
         with self._lock:
             entries, removed, stripped = dict(self._unwritten), set(self._removed), dict(self._stripped)
             aside, changed = list(self._aside), self._changed
@@ -190,7 +193,6 @@ class SqliteStorage:
             self._writing, self._changed = set(entries), False
         if not (entries or removed or stripped or aside or changed):
             return
-        shift = self._offset
         changes = Changes(
             {key + shift: entry for key, entry in entries.items()},
             {key + shift: info for key, info in stripped.items()},
@@ -202,8 +204,8 @@ class SqliteStorage:
         try:
             # What was delivered may come back after a power cut: sinks recognise it, so no fsync for it.
             full = self._sync == "power" and bool(entries or aside)
-            self._writer.execute(f"PRAGMA synchronous = {'FULL' if full else 'NORMAL'}")
-            sqlite_file.write(self._writer, changes)
+            writer.execute(f"PRAGMA synchronous = {'FULL' if full else 'NORMAL'}")
+            sqlite_file.write(writer, changes)
         except sqlite3.Error as error:
             self._fail(error)
             with self._lock:
@@ -224,7 +226,6 @@ class SqliteStorage:
             for key in entries:
                 if key in self._unwritten:
                     self._remember(key, *self._unwritten.pop(key))
-            self._waiting_since = self._clock() if self._unwritten else None
         if self._error is not None:
             logger.warning("outbox file works again", extra={"path": str(self.path)})
             self._error = None

@@ -148,6 +148,10 @@ class Event(Document):
         str | None,
         Field(description="file that the frame comes from, of a video with the position: clip.mp4#t=12.480"),
     ] = None
+    captured_by: Annotated[
+        Literal["camera", "arrival"] | None,
+        Field(description="clock of captured_at: the camera's time stamps, or the arrival of the frame"),
+    ] = None
     latency: Annotated[dict[str, Seconds], Field(description="seconds by stage")]
 
     def to_json(self) -> str:
@@ -225,6 +229,7 @@ def build_event(
         familiarity=familiarity,
         daemon=daemon,
         source_name=frame.source_name and printable(frame.source_name),
+        captured_by=frame.captured_by,
         latency={stage: round(float(seconds), 6) for stage, seconds in finding.latency.items()},
     )
 

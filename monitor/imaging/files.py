@@ -7,7 +7,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor.errors import ImageError
+from monitor.errors import ImageError, UnusableError
+from monitor.imaging.bit_depth import declared_maximum, scale_to_8_bits
 from monitor.records import Image
 
 MIN_SIDE = 8
@@ -18,12 +19,13 @@ IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".
 """Suffixes, in lower case, by which the images of a folder are recognised."""
 
 
-def read_image(path: Path | str, *, page: int = 0) -> Image:
+def read_image(path: Path | str, *, page: int = 0, bit_depth: int | None = None) -> Image:
     """Read the image in `path`, or one page of it: (height, width, 3) uint8, blue, green, red.
 
     Grey becomes three equal channels, 16 bits are scaled to 8, transparency is dropped, and a turned
-    photograph (Exif) is set upright. Raises ImageError, with the file's name, for anything else than a whole
-    picture.
+    photograph (Exif) is set upright. `bit_depth` (8..16) is how many bits a file of 16 bits
+    uses, where the file does not say it. Raises ImageError, with the file's name, for anything else than a
+    whole image, and UnusableError where `bit_depth` must be given.
     """
     path = Path(path)
     try:
@@ -43,7 +45,10 @@ def read_image(path: Path | str, *, page: int = 0) -> Image:
     if min(height, width) < MIN_SIDE:
         raise ImageError(f"{path}: {width}x{height} pixels are too few; {MIN_SIDE}x{MIN_SIDE} at least")
     if picture.dtype == np.uint16:
-        return np.asarray(np.rint(picture / np.float32(257)), np.uint8)
+        try:
+            return scale_to_8_bits(np.asarray(picture, np.uint16), declared_maximum(data), bit_depth)
+        except UnusableError as error:
+            raise UnusableError(f"{path}: {error}") from error
     if picture.dtype != np.uint8:
         raise ImageError(f"{path}: pixels of type {picture.dtype} are not supported; 8 or 16 bits are")
     return np.asarray(picture, np.uint8)

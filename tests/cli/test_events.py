@@ -189,7 +189,7 @@ def test_a_key_of_another_type_is_one_sentence(
     assert "\n" not in str(caught.value)
 
 
-def test_foreign_entries_and_those_of_a_later_version_are_said_and_passed_over(
+def test_foreign_entries_and_those_of_a_later_version_are_reported_and_skipped(
     sink: RedisSink, client: Any
 ) -> None:
     client.xadd("defects:events", {"hello": "world"})
@@ -203,7 +203,7 @@ def test_foreign_entries_and_those_of_a_later_version_are_said_and_passed_over(
     assert "version" in version
 
 
-def test_a_picture_that_is_gone_is_said(sink: RedisSink, client: Any, tmp_path: Path) -> None:
+def test_a_picture_that_is_gone_is_reported(sink: RedisSink, client: Any, tmp_path: Path) -> None:
     event = make_event(1)
     client.delete(f"defects:frame:{event.id}")
     with pytest.raises(MonitorError, match="no longer"):

@@ -14,6 +14,8 @@ from tests.support.events import deliver, make_parcel
 from tests.support.redis_cluster import PREFIX, Cluster
 from tests.support.redis_servers import wait_until
 
+RUN = "the-same"
+
 
 @pytest.fixture
 def cluster(make_server: Callable[..., Any]) -> Cluster:
@@ -28,7 +30,7 @@ def stored(cluster: Cluster) -> list[str]:
 def test_events_and_pictures_follow_their_slot_through_moves_and_failures(cluster: Cluster) -> None:
     parcels = [make_parcel(number) for number in range(4)]
     sink, counting = RedisSink(cluster.url, PREFIX), RedisSink(cluster.url, PREFIX, replicas=1)
-    assert deliver(sink, [parcels[0]]) == deliver(counting, [parcels[0]]) == 1
+    assert deliver(sink, [parcels[0]], RUN) == deliver(counting, [parcels[0]], RUN) == 1
     cluster.swap()  # both still believe in the old place
     assert delivered(sink, parcels[1])
     assert delivered(counting, parcels[1])
@@ -58,7 +60,7 @@ def delivered(sink: RedisSink, parcel: Any, patience: float = 30) -> bool:
 
     def through() -> bool:
         try:
-            return deliver(sink, [parcel]) == 1
+            return deliver(sink, [parcel], RUN) == 1
         except DeliveryError as error:
             failures.append(error)
             return False

@@ -15,7 +15,7 @@ from monitor.events.messages import NoticeMessage
 from monitor.records import CameraStateChange
 from monitor.redis_streams.address import RedisCredentials
 from tests.support.events import BEGIN, ImageCounts, deliver, make_parcel, published
-from tests.support.redis_servers import SERVERS
+from tests.support.redis_servers import SERVERS, wait_until
 
 every_server = pytest.mark.parametrize("program", SERVERS, indirect=True)
 
@@ -31,7 +31,7 @@ class Delivered(Protocol):
     def events(self) -> list[tuple[str, bytes | None, bytes | None]]: ...
     def notices(self) -> list[dict[str, str]]: ...
     def break_it(self) -> None: ...
-    def mend_it(self) -> None: ...
+    def repair_it(self) -> None: ...
 
 
 class InMemory:
@@ -47,7 +47,7 @@ class InMemory:
     def break_it(self) -> None:
         self.sink.failure = DeliveryError("broken by the test")
 
-    def mend_it(self) -> None:
+    def repair_it(self) -> None:
         self.sink.failure = None
 
 
@@ -75,7 +75,7 @@ class InRedis:
     def break_it(self) -> None:
         self.client.set("defects:events", "in the way")
 
-    def mend_it(self) -> None:
+    def repair_it(self) -> None:
         self.client.delete("defects:events")
 
 
@@ -117,7 +117,7 @@ def test_a_failure_delivers_nothing_and_the_next_try_everything(delivered: Deliv
     delivered.break_it()
     with pytest.raises(DeliveryError):
         deliver(delivered.sink, parcels)
-    delivered.mend_it()
+    delivered.repair_it()
     assert deliver(delivered.sink, parcels) == 2
     assert [document for document, _, _ in delivered.events()] == [published(parcel) for parcel in parcels]
 
@@ -316,3 +316,40 @@ def test_one_slot_of_a_cluster_holds_everything(make_server: Callable[..., Any])
             f"{{line1}}:frame:{parcel.id}"
         )
     sink.close()
+
+
+@every_server
+def test_with_durable_an_event_counts_as_delivered_once_it_is_on_the_servers_disk(
+    make_server: Callable[..., Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    server = make_server()
+    sink = RedisSink(server.url, durable=True)
+    with server.client() as client:
+        version = client.info("server")["redis_version"]
+        if tuple(map(int, version.split(".")[:2])) < (7, 2):
+            assert deliver(sink, [make_parcel(0)]) == 1
+            assert deliver(sink, [make_parcel(1)]) == 1
+            assert sum("WAITAOF" in message for message in caplog.messages) == 1
+            sink.close()
+            return
+        with pytest.raises(DeliveryError, match="appendonly yes") as caught:
+            deliver(sink, [make_parcel(0)])
+        assert caught.value.permanent
+        client.config_set("appendonly", "yes")
+        client.config_set("appendfsync", "always")
+        wait_until(lambda: client.execute_command("WAITAOF", 1, 0, 1000)[0] == 1)
+        assert deliver(sink, [make_parcel(0), make_parcel(1)]) == 2
+        assert client.execute_command("WAITAOF", 1, 0, 1000)[0] == 1
+        assert client.xlen("defects:events") == 2
+    sink.close()
+
+
+def test_one_mark_a_daemon_whatever_it_delivers_and_however_often_it_starts(valkey: str, client: Any) -> None:
+    for start in range(40):
+        sink = RedisSink(valkey, daemon="line-1")
+        assert deliver(sink, [make_parcel(number) for number in range(5)], f"run-{start}") == 5
+        sink.close()
+    assert client.keys("defects:delivered:*") == [b"defects:delivered:line-1"]
+    assert client.hlen("defects:delivered:line-1") <= 17
+    assert client.memory_usage("defects:delivered:line-1") < 2_000
+    assert client.xlen("defects:events") == 200

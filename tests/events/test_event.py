@@ -138,8 +138,8 @@ def test_a_frame_without_a_place_says_why() -> None:
     finding = make_finding(regions=False)
     ask = {"model_name": "m", "model_sha256": "0" * 64}
     assert build_event(finding, **ask).explanation.reason == "no heat above the threshold"
-    told = replace(finding, explanation=replace(finding.explanation, reason="the heat is zero everywhere"))
-    event = build_event(told, **ask)
+    flat = replace(finding, explanation=replace(finding.explanation, reason="the heat is zero everywhere"))
+    event = build_event(flat, **ask)
     assert (event.explanation.localised, event.explanation.reason) == (False, "the heat is zero everywhere")
 
 
@@ -209,7 +209,7 @@ def test_a_notice_of_any_file_name_can_be_encoded(name: bytes) -> None:
     assert Event.from_json(event.to_json()) == event
 
 
-def test_coverage_is_told_in_fields() -> None:
+def test_coverage_is_text_fields() -> None:
     gap = Gap("top", 5, 9, BEGIN, BEGIN + timedelta(seconds=1), 5, "overload")
     assert gap_entry(gap) == {
         "kind": "gap",

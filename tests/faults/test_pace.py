@@ -164,7 +164,7 @@ def test_verdicts_do_not_wait_for_redis(
 
 
 def verdicts(daemon: DaemonUnderTest) -> tuple[dict[float, float], float]:
-    """Frames judged within so many seconds, by bucket, and the sum of the seconds."""
+    """Frames classified within so many seconds, by bucket, and the sum of the seconds."""
     text = daemon.get("/metrics")[1]
     name = "defect_monitor_verdict_seconds"
     edges = re.findall(rf'^{name}_bucket{{camera="c",le="([^"]+)"}} (\S+)$', text, re.MULTILINE)

@@ -226,7 +226,7 @@ def test_a_repetition_on_a_new_connection_waits_for_the_replicas_as_well(
 
 
 def write_everything(url: str) -> str:
-    """All that the daemon does; what came of it, for the live channel is not said to fail."""
+    """All that the daemon does; what came of it; a live channel that fails is not reported."""
     heard = []
     one = make_parcel(0, raw=True)
     # Room for one: the second has the first one removed.

@@ -14,6 +14,7 @@ import av
 import av.error
 
 from monitor.capture.sources.decoder import VideoDecoder
+from monitor.capture.sources.packets import DecoderOptions
 from monitor.records import Image
 from tests.support.damaged_video import Clip
 
@@ -124,7 +125,13 @@ class RtpSource:
             f"m=video {port} RTP/AVP {kind}\na=rtpmap:{kind} {name}/90000\n"
         )
         threading.Thread(target=_send, args=(frames, port), daemon=True).start()
-        self._video = VideoDecoder(str(description), "stream", _OPTIONS, (10.0, 3.0), joins_midway=True)
+        self._video = VideoDecoder(
+            str(description),
+            "stream",
+            _OPTIONS,
+            open_timeout=10.0,
+            decoding=DecoderOptions(read_timeout=3.0, joins_midway=True),
+        )
 
     @property
     def source_time(self) -> float | None:

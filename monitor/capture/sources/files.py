@@ -10,6 +10,7 @@ import av.error
 
 from monitor.capture.sources.base import NO_ORIGIN, FrameOrigin
 from monitor.capture.sources.decoder import VideoDecoder
+from monitor.capture.sources.packets import DecoderOptions
 from monitor.errors import SourceError, printable
 from monitor.imaging.files import read_image
 from monitor.imaging.folders import FoundFiles, find_images
@@ -25,11 +26,14 @@ class ImageFolderSource:
     source_time = None
     stream_time = None
 
-    def __init__(self, location: str, *, interval: float | None, loop: bool) -> None:
+    def __init__(
+        self, location: str, *, interval: float | None, loop: bool, bit_depth: int | None = None
+    ) -> None:
         self.live = loop
         self.frame_interval = interval
         self.origin = NO_ORIGIN
         self._location = location
+        self._bit_depth = bit_depth
         self._reported: tuple[Path, ...] = ()
         self._queue = self._list()
         self._pages: list[tuple[Path, int, str]] = []
@@ -50,7 +54,7 @@ class ImageFolderSource:
             self._pages = pages_of(self._queue.pop())[::-1]
         path, page, name = self._pages.pop()
         self.origin = FrameOrigin(name)
-        image = read_image(path, page=page)
+        image = read_image(path, page=page, bit_depth=self._bit_depth)
         self._found = True
         return image
 
@@ -99,9 +103,18 @@ class VideoFileSource:
 
     source_time = None
 
-    def __init__(self, path: Path, *, interval: float | None, own_rate: bool, loop: bool) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        interval: float | None,
+        own_rate: bool,
+        loop: bool,
+        bit_depth: int | None = None,
+    ) -> None:
         self.live = loop
         self._path = path
+        self._decoding = DecoderOptions(bit_depth=bit_depth)
         self._video = self._open()
         self._found = False
         rate = self._video.rate if own_rate else None
@@ -145,7 +158,7 @@ class VideoFileSource:
             if self._path.stat().st_size == 0:
                 raise SourceError("no-video", f"{self._path}: the file is empty (0 bytes)")
             # With "file:" FFmpeg takes no file name for one of its protocols.
-            return VideoDecoder(f"file:{self._path}", str(self._path), {}, (60.0, 60.0))
+            return VideoDecoder(f"file:{self._path}", str(self._path), {}, decoding=self._decoding)
 
     @contextlib.contextmanager
     def _translate_errors(self) -> Iterator[None]:

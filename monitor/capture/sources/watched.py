@@ -10,7 +10,7 @@ from pathlib import Path
 from monitor.capture.sources.base import NO_ORIGIN, FrameOrigin, NoFrameYet
 from monitor.capture.sources.files import list_folder, log_others, pages_of
 from monitor.capture.sources.inspected_files import FileVersion, InspectedFiles
-from monitor.errors import ImageError, SourceError
+from monitor.errors import ImageError, SourceError, UnusableError
 from monitor.imaging.files import read_image
 from monitor.records import Image
 
@@ -47,11 +47,13 @@ class WatchedFolderSource:
         inspected: InspectedFiles,
         *,
         interval: float | None = None,
+        bit_depth: int | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.frame_interval = interval
         self.origin = NO_ORIGIN
         self._location = location
+        self._bit_depth = bit_depth
         self._inspected = inspected
         self._clock = clock
         self._seen: dict[Path, tuple[FileVersion, float]] = {}  # not inspected yet: version, and since when
@@ -77,9 +79,11 @@ class WatchedFolderSource:
             pages = pages_of(path)
             first: Image | None = None
             try:
-                first = read_image(path, page=pages[0][1])
+                first = read_image(path, page=pages[0][1], bit_depth=self._bit_depth)
                 for _, page, _ in pages[1:]:
-                    read_image(path, page=page)
+                    read_image(path, page=page, bit_depth=self._bit_depth)
+            except UnusableError:
+                pass  # complete, but a setting is missing: reading it again says which
             except ImageError:
                 if self._clock() - since < GIVE_UP_AFTER:
                     continue  # still being written, or gone: the next listing decides
@@ -104,7 +108,7 @@ class WatchedFolderSource:
         path, page, name = self._pages.pop()
         self.origin = FrameOrigin(name, self._receipt)
         first, self._first = self._first, None
-        return read_image(path, page=page) if first is None else first
+        return read_image(path, page=page, bit_depth=self._bit_depth) if first is None else first
 
     def _poll(self, *, first: bool = False) -> None:
         began = self._clock()

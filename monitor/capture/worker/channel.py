@@ -121,6 +121,7 @@ class DaemonChannel:
                 took=took,
                 source_name=origin.name,
                 receipt=self._number_receipt(origin),
+                captured_by=moment.by,
             )
         )
 

@@ -95,7 +95,7 @@ class RedisSink:
         self._server = RedisConnection(url, self.keys, timeout=timeout, access=access)
         self._daemon, self._observer = daemon, observer
         self._replicas, self._durable = replicas, durable
-        self._wait_ms = max(1, int(timeout * 500))
+        self._wait_ms, self._disk_ms = max(1, int(timeout * 500)), max(1, int(timeout * 900))
         self._maxlen, self._frame_ttl, self._mark_ttl = stream_maxlen, frame_ttl, high_water_ttl
         self._picture_bytes = picture_bytes
         self._script = Path(__file__).with_name(_SCRIPT).read_text(encoding="utf-8")
@@ -213,7 +213,7 @@ class RedisSink:
             if self._replicas:
                 pipeline.execute_command("WAIT", self._replicas, self._wait_ms)
             if self._durable:
-                pipeline.execute_command("WAITAOF", 1, 0, self._wait_ms)
+                pipeline.execute_command("WAITAOF", 1, 0, self._disk_ms)
             reply, *reached = pipeline.execute(raise_on_error=False)
         if isinstance(reply, Exception):
             raise reply

@@ -67,16 +67,16 @@ def _reached(server: RedisConnection, keys: RedisKeys, replicas: int) -> CheckRe
         return failed(name, str(error), _how_to_reach(error, keys))
     version = str(about.get("redis_version", "0"))
     shown = f"Valkey {about['valkey_version']}" if "valkey_version" in about else f"Redis {version}"
-    told = f"{shown} at {server.place} answers in {seconds * 1e3:.1f} ms"
+    message = f"{shown} at {server.place} answers in {seconds * 1e3:.1f} ms"
     if tuple(int(part) for part in version.split(".")[:2] if part.isdecimal()) < _OLDEST:
-        return failed(name, f"{told}, but is too old", "install Redis 6.2 or later, or Valkey")
+        return failed(name, f"{message}, but is too old", "install Redis 6.2 or later, or Valkey")
     if copies < replicas:
         return failed(
             name,
-            f"{told}, but {copies} replicas are connected of redis.replicas = {replicas}",
+            f"{message}, but {copies} replicas are connected of redis.replicas = {replicas}",
             "start the replicas, or lower redis.replicas",
         )
-    return ok(name, told, {"version": shown, "answer_ms": round(seconds * 1e3, 3)})
+    return ok(name, message, {"version": shown, "answer_ms": round(seconds * 1e3, 3)})
 
 
 def _how_to_reach(error: DeliveryError, keys: RedisKeys) -> str:
@@ -215,15 +215,15 @@ def _memory(server: RedisConnection, keys: RedisKeys) -> CheckResult:
             figures,
             advice="set maxmemory, so that images cannot fill the machine's memory",
         )
-    told = f"{format_bytes(used)} of {format_bytes(limit)} used ({policy})"
+    message = f"{format_bytes(used)} of {format_bytes(limit)} used ({policy})"
     if used > _FULL * limit and policy == "noeviction":
         return failed(
             name,
-            f"{told}: events go without images",
+            f"{message}: events go without images",
             "raise maxmemory, or lower redis.frame_ttl or redis.stream_maxlen",
             figures,
         )
-    return ok(name, told, figures)
+    return ok(name, message, figures)
 
 
 def _durability(server: RedisConnection, keys: RedisKeys, replicas: int, durable: bool) -> CheckResult:

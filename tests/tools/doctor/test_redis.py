@@ -1,4 +1,4 @@
-"""Redis, real and spoilt in each way that the daemon would suffer from."""
+"""A real Redis with each fault that the daemon would suffer from."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -85,14 +85,14 @@ def test_the_right_that_lacks_is_named(valkey: str, client: Any) -> None:
     assert "+xadd ~defects:events" in answer.remedy
 
 
-def test_a_server_that_is_away_is_said_once(valkey: str) -> None:
+def test_a_server_that_is_away_is_reported_once(valkey: str) -> None:
     answers = ask("redis://user:hunter2@127.0.0.1:1/0")
     assert [answer.result for answer in answers.values()] == ["not ok", "skipped", "skipped", "skipped"]
     assert "cannot be reached" in answers["redis"].message
     assert "hunter2" not in str(answers)
 
 
-def test_a_wrong_password_is_said_without_it(make_server: Callable[..., ServerProcess]) -> None:
+def test_a_wrong_password_is_reported_without_it(make_server: Callable[..., ServerProcess]) -> None:
     server = make_server("--requirepass", "right")
     answers = ask(server.url.replace("://", "://:hunter2@"))
     assert answers["redis"].result == "not ok"
