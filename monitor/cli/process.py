@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: the first asks to finish, the second ends at once."""
+"""Ctrl-C and SIGTERM: the first asks the program to finish, the second ends it at once."""
 
 import logging
 import os

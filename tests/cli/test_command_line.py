@@ -14,8 +14,14 @@ COMMANDS = {
     "check-config": ("--schema",),
     "doctor": ("--config", "--json", "--save-pictures"),
     "support-bundle": ("--config", "--out", "--log"),
-    "train": ("--data", "--classes", "--out", "--init", "--epochs"),
-    "evaluate": ("--model", "--data", "--classes", "--split", "--json", "--report"),
+    "train": (
+        *("--data", "--classes", "--out", "--init", "--epochs", "--roi", "--tiles", "--overlap", "--like"),
+        *("--camera", "--group", "--miss-cost", "--alarm-cost", "--prevalence"),
+    ),
+    "evaluate": (
+        *("--model", "--data", "--classes", "--split", "--json", "--report", "--roi", "--tiles", "--overlap"),
+        *("--like", "--camera", "--unseen"),
+    ),
     "explain": ("--model", "--layer", "--method", "--max-n", "--grid", "--out"),
     "bench cam": ("--json",),
     "bench pipeline": ("--json",),
@@ -82,3 +88,17 @@ def test_help_waits_for_no_heavy_library() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"
+
+
+def test_commands_are_grouped_and_shells_can_complete_them(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert ended("--help", monkeypatch) == 0
+    told = capsys.readouterr().out
+    assert "--install-completion" in told
+    headings = [told.index(f"─ {name} ─") for name in ("Run", "Look", "Teach", "Measure")]
+    assert headings == sorted(headings)
+    places = {command: told.index(f"│ {command} ") for command in ("run", "doctor", "train", "evaluate")}
+    assert list(places.values()) == sorted(places.values())
+    for heading, place in zip(headings, places.values(), strict=True):
+        assert heading < place

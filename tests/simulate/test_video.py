@@ -76,7 +76,7 @@ def test_an_interrupted_run_leaves_nothing_behind(tmp_path: Path, small_line: Su
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        write_video(small_line, tmp_path / "line.mp4", 15, 3, written=interrupt)
+        write_video(small_line, tmp_path / "line.mp4", 15, 3, on_written=interrupt)
     assert not list(tmp_path.iterdir())
 
 

@@ -116,7 +116,7 @@ def test_the_doctor_looks_at_what_the_service_uses_beside_it(machine):
     checks = {check["name"]: check for check in json.loads(told[told.index("{") :])["checks"]}
     wrong = [check for name, check in checks.items() if check["result"] == "not ok" and name != "time"]
     assert wrong == []
-    assert "held by a running defect-monitor" in checks["port"]["what"]
+    assert "in use by a running defect-monitor" in checks["port"]["what"]
     assert checks["outbox"]["what"].startswith("/var/lib/defect-monitor: fsync")
 
 

@@ -33,7 +33,7 @@ FREEZABLE = 20_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class CamTiming:
     """One line of the table.
 
     `milliseconds` is the median time of one picture, classification included. `to_grad_cam` and `to_literal`
@@ -59,7 +59,7 @@ def run(
     whole: bool = True,
     repeats: int = 7,
     peers: bool = True,
-) -> list[Row]:
+) -> list[CamTiming]:
     """Measure `model` (a Keras classifier), called `name`, explained at `layer`, on one picture of noise.
 
     `whole` adds Score-CAM over all maps, which takes minutes with VGG16, and is measured fewer times.
@@ -100,7 +100,7 @@ def run(
         literals[f"faster-score-cam N={max_n}{kind}"] = f"faster-score-cam N={max_n}, literal"
         limits[f"faster-score-cam N={max_n}{kind}"] = f"{max_n} forward passes, one batch{kind}"
     return [
-        Row(
+        CamTiming(
             method,
             name,
             1000 * seconds,

@@ -15,7 +15,7 @@ from monitor.models.bundle import save_bundle
 from monitor.models.card import BundleFile, ModelCard, Preprocessing, TrainingInfo
 from monitor.models.preprocessing import preprocess
 from monitor.tools.bench.daemon_process import memory, process_tree, run_daemon
-from monitor.tools.bench.pipeline import BenchConfig, Row
+from monitor.tools.bench.pipeline import BenchConfig, PipelineResult
 from monitor.tools.bench.recordings import every_nth, video
 
 WARM = 0.2
@@ -27,7 +27,7 @@ _KEPT = "redis.stream_maxlen = 300\nredis.picture_bytes = 1_000_000\n"
 for days, and is all that Redis gains after that."""
 
 
-def growth(setup: BenchConfig) -> list[Row]:
+def growth(setup: BenchConfig) -> list[PipelineResult]:
     """Row 9: RSS of every process over `setup.frames` frames of a small network, one in a hundred flagged."""
     recording = video(setup.folder / "small.mp4", 500, every_nth(0), side=64)
     threshold = tiny_bundle(setup.folder / "tiny", recording, 0.01)
@@ -49,7 +49,7 @@ def growth(setup: BenchConfig) -> list[Row]:
         what = f"{name}: growth of RSS over the last {1 - WARM:.0%} of {setup.frames:,} frames, MB"
         details = {**details, "flagged frames": flagged, "keys in Redis": keys}
         figure = f"{grown:+.2f} (noise {noise:.2f})"
-        rows.append(Row(9, what, figure, "within noise", abs(grown) <= noise, details))
+        rows.append(PipelineResult(9, what, figure, "within noise", abs(grown) <= noise, details))
     return rows
 
 

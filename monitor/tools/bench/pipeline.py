@@ -46,7 +46,7 @@ class BenchConfig:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class PipelineResult:
     """One figure: `number` is the row's in the table of aims; `reached` is None where no aim was set."""
 
     number: int
@@ -57,7 +57,7 @@ class Row:
     details: Mapping[str, float] = field(default_factory=dict)
 
 
-def recorded(setup: BenchConfig) -> list[Row]:
+def recorded(setup: BenchConfig) -> list[PipelineResult]:
     """Row 4: frames a second of a recorded video without defects, to those of the bare network.
 
     Once of H.264, whose decoding takes its part of the same cores, and once uncompressed.
@@ -78,11 +78,11 @@ def recorded(setup: BenchConfig) -> list[Row]:
         ratio = median(figures) / median(bare)
         told = {**details[kind], "bare network, frames/s": median(bare), "daemon, frames/s": median(figures)}
         what = f"recorded video, {kind}, to the bare network"
-        rows.append(Row(4, what, f"{ratio:.2f}", "≥ 0.92", ratio >= 0.92, told))
+        rows.append(PipelineResult(4, what, f"{ratio:.2f}", "≥ 0.92", ratio >= 0.92, told))
     return rows
 
 
-def naive_loop(setup: BenchConfig) -> list[Row]:
+def naive_loop(setup: BenchConfig) -> list[PipelineResult]:
     """Row 5: the same with defects, to the loop that a user would write."""
     rows = []
     for one, aim in ((100, 5.0), (10, 8.0)):
@@ -96,11 +96,11 @@ def naive_loop(setup: BenchConfig) -> list[Row]:
         ratio = median(ours) / median(theirs)
         details |= {"loop, frames/s": median(theirs), "daemon, frames/s": median(ours)}
         what = f"recorded video, {100 / one:g} % defects, to a loop of model.predict"
-        rows.append(Row(5, what, f"{ratio:.1f}", f"≥ {aim:g}", ratio >= aim, details))
+        rows.append(PipelineResult(5, what, f"{ratio:.1f}", f"≥ {aim:g}", ratio >= aim, details))
     return rows
 
 
-def live(setup: BenchConfig) -> list[Row]:
+def live(setup: BenchConfig) -> list[PipelineResult]:
     """Row 6: one camera at 30 frames a second, 512x512, 1 % defects."""
     recording = video(setup.folder / "one-in-100.mp4", _LENGTH, every_nth(100))
     with run_daemon(setup.redis, [_camera(recording, fps=30)], setup.more) as daemon:
@@ -111,12 +111,12 @@ def live(setup: BenchConfig) -> list[Row]:
     for share, aim in ((0.5, 0.6), (0.99, 1.0), (0.999, 2.0)):
         periods = seen.quantile("verdict_seconds", share) / PERIOD
         name = f"live 30/s, 1 % defects, {seen.at:.0f} s: verdict p{100 * share:g} in frame periods"
-        rows.append(Row(6, name, f"{periods:.2f}", f"< {aim:g}", periods < aim, _stages(seen)))
-    rows.append(Row(6, "the same: frames dropped", f"{dropped:.0f}", "0", dropped == 0))
+        rows.append(PipelineResult(6, name, f"{periods:.2f}", f"< {aim:g}", periods < aim, _stages(seen)))
+    rows.append(PipelineResult(6, "the same: frames dropped", f"{dropped:.0f}", "0", dropped == 0))
     return rows
 
 
-def burst(setup: BenchConfig) -> list[Row]:
+def burst(setup: BenchConfig) -> list[PipelineResult]:
     """Row 7: ten seconds of nothing but defects, after twenty with 1 % and before twenty without."""
     fps, begin, end = 30, 600, 900
     every_hundredth = every_nth(100)
@@ -154,13 +154,17 @@ def burst(setup: BenchConfig) -> list[Row]:
     }
     lost = int(flagged) - len(events)
     return [
-        Row(7, "burst of 10 s: flagged frames without an event", f"{lost} of {flagged:.0f}", "0", lost == 0),
-        Row(7, "verdict p99 in the burst to that before", f"{ratio:.2f}", "≤ 2", ratio <= 2, details),
-        Row(7, "last event after the burst's end, s", f"{late:.2f}", "≤ 5", late <= 5),
+        PipelineResult(
+            7, "burst of 10 s: flagged frames without an event", f"{lost} of {flagged:.0f}", "0", lost == 0
+        ),
+        PipelineResult(
+            7, "verdict p99 in the burst to that before", f"{ratio:.2f}", "≤ 2", ratio <= 2, details
+        ),
+        PipelineResult(7, "last event after the burst's end, s", f"{late:.2f}", "≤ 5", late <= 5),
     ]
 
 
-def cameras(setup: BenchConfig) -> list[Row]:
+def cameras(setup: BenchConfig) -> list[PipelineResult]:
     """Row 8: what more cameras cost at one and the same total rate."""
     recording = video(setup.folder / "one-in-100.mp4", _LENGTH, every_nth(100))
     counts, rates, sizes, load = (1, 2, 4, 8, 16, 32), {}, {}, {}
@@ -179,13 +183,15 @@ def cameras(setup: BenchConfig) -> list[Row]:
     for count, aim in ((8, 0.9), (32, 0.8)):
         ratio = rates[count] / rates[1]
         what = f"{count} cameras at {setup.rate:g} frames/s together: judged, to one camera"
-        rows.append(Row(8, what, f"{ratio:.2f}", f"≥ {aim}", ratio >= aim, details))
+        rows.append(PipelineResult(8, what, f"{ratio:.2f}", f"≥ {aim}", ratio >= aim, details))
     further = (sizes[32] - sizes[1]) / 31
-    rows.append(Row(8, "memory a further camera, MB (Pss)", f"{further:.0f}", "< 80", further < 80))
+    rows.append(
+        PipelineResult(8, "memory a further camera, MB (Pss)", f"{further:.0f}", "< 80", further < 80)
+    )
     return rows
 
 
-def idle(setup: BenchConfig) -> list[Row]:
+def idle(setup: BenchConfig) -> list[PipelineResult]:
     """Row 11: one camera at one frame a second."""
     recording = video(setup.folder / "clean.mp4", _LENGTH, every_nth(0))
     with run_daemon(setup.redis, [_camera(recording, fps=1)], setup.more) as daemon:
@@ -196,7 +202,9 @@ def idle(setup: BenchConfig) -> list[Row]:
         details = {name: (seconds - used[name]) / span for name, seconds in _by_process(daemon).items()}
     share = sum(details.values())
     return [
-        Row(11, "one camera at 1 frame/s: share of a core", f"{share:.3f}", "< 0.1", share < 0.1, details)
+        PipelineResult(
+            11, "one camera at 1 frame/s: share of a core", f"{share:.3f}", "< 0.1", share < 0.1, details
+        )
     ]
 
 
@@ -257,7 +265,7 @@ def _events(url: str) -> list[tuple[Event, float]]:
     return [(Event.from_json(fields[b"event"]), int(key.split(b"-")[0]) / 1000) for key, fields in entries]
 
 
-ROWS: Mapping[str, Callable[[BenchConfig], Sequence[Row]]] = {
+ROWS: Mapping[str, Callable[[BenchConfig], Sequence[PipelineResult]]] = {
     "recorded": recorded,
     "script": naive_loop,
     "live": live,

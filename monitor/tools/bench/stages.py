@@ -34,7 +34,7 @@ from monitor.records import Box, Explanation, Finding, Frame, Image, TileHeatmap
 from monitor.redis_streams.keys import RedisKeys
 from monitor.settings import parse_settings
 from monitor.telemetry.metrics import Metrics
-from monitor.tools.bench.pipeline import BenchConfig, Row
+from monitor.tools.bench.pipeline import BenchConfig, PipelineResult
 from monitor.tools.bench.recordings import every_nth, video
 
 _ROUNDS = 5
@@ -55,7 +55,7 @@ class _NullClassification:
         return ()
 
 
-def stages(setup: BenchConfig) -> list[Row]:
+def stages(setup: BenchConfig) -> list[PipelineResult]:
     """Milliseconds of one core a frame (a map, an event) in each stage, with the floor where there is one."""
     recording = video(setup.folder / "one-in-10.mp4", 300, every_nth(10))
     frames = _frames(recording, 100)
@@ -131,7 +131,7 @@ def stages(setup: BenchConfig) -> list[Row]:
         "network, GFLOP": work / 1e9,
     }
     return [
-        Row(
+        PipelineResult(
             0,
             f"one core: {name}",
             f"{1000 * seconds:.2f} ms" + ("" if floor is None else f", floor {1000 * floor:.2f}"),

@@ -19,7 +19,7 @@ _NAMES: tuple[BackendName, ...] = ("tensorflow", "openvino", "onnxruntime")
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class StartupTiming:
     """Seconds, the median of several, and their ratio to importing TensorFlow alone."""
 
     what: str
@@ -29,7 +29,7 @@ class Row:
     to_import: float
 
 
-def run(rounds: int = 5) -> list[Row]:
+def run(rounds: int = 5) -> list[StartupTiming]:
     """Take turns; the first start of each kind, which may have to make something ready, is told by itself."""
     works: dict[str, Callable[[], float]] = {"import tensorflow": _import}
     for name in ("auto", *(name for name in _NAMES if is_installed(name))):
@@ -44,9 +44,9 @@ def run(rounds: int = 5) -> list[Row]:
     return rows + [_row(f"{what}, first", [seconds], base) for what, seconds in first.items()]
 
 
-def _row(what: str, taken: Sequence[float], base: float) -> Row:
+def _row(what: str, taken: Sequence[float], base: float) -> StartupTiming:
     middle = float(np.median(taken))
-    return Row(what, middle, min(taken), max(taken), middle / base)
+    return StartupTiming(what, middle, min(taken), max(taken), middle / base)
 
 
 def _import() -> float:

@@ -82,7 +82,7 @@ def test_names_from_outside_are_words_and_not_html(written, network, evaluation)
     odd = '"><img src=x onerror=alert(1)>'
     judged = tuple(
         dataclasses.replace(one, sample=dataclasses.replace(one.sample, surface=odd))
-        for one in evaluation.judged
+        for one in evaluation.results
     )
     page = report(
         dataclasses.replace(evaluation, judged=judged),

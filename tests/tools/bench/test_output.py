@@ -46,4 +46,4 @@ def test_a_folder_that_cannot_be_is_refused_before_anything_is_measured(tmp_path
     (tmp_path / "file").write_text("")
     answer = CliRunner().invoke(app, ["bench", "start", "--out", str(tmp_path / "file" / "bench")])
     assert answer.exit_code == 2
-    assert "cannot be made: Not a directory" in " ".join(answer.output.replace("│", " ").split())
+    assert "cannot be created: Not a directory" in " ".join(answer.output.replace("│", " ").split())
