@@ -1,11 +1,13 @@
 #!/bin/sh
-# Puts defect-monitor on this machine as a service, takes it away, or goes back to the release before.
-#   deploy/install.sh install     a release beside the others in /opt/defect-monitor/releases, then `current` names it
-#   deploy/install.sh rollback    `current` and `previous` change places
-#   deploy/install.sh uninstall   all of it, but for settings, data and user
-# A running service keeps its release until it is restarted. WHEELS=FOLDER installs from the files that
-# `make wheels` collected, without a network. PYTHON names another interpreter than python3.
+# Installs defect-monitor on this machine as a service, removes it, or returns to the previous release. As root:
+#   deploy/install.sh install     build a release in /opt/defect-monitor/releases and point `current` to it
+#   deploy/install.sh rollback    exchange `current` and `previous`
+#   deploy/install.sh uninstall   remove everything except settings, data and user
+# A running service keeps its release until it is restarted. GPU=1 installs TensorFlow's CUDA libraries as well.
+# WHEELS=FOLDER installs without a network, from the files that `make wheels` collected. PYTHON=PROGRAM selects
+# another interpreter than python3.
 set -eu
+umask 022 # root's own may be 077, and the service's user must be able to read the release
 cd "$(dirname "$0")/.."
 
 root=/opt/defect-monitor
@@ -13,6 +15,12 @@ settings=/etc/defect-monitor
 units=/usr/local/lib/systemd/system
 user=defect-monitor
 python=${PYTHON:-python3}
+case ${GPU:-0} in
+0 | "") kind="" size="2 GB" ;;
+1) kind=-gpu size="6 GB" ;;
+*) echo "deploy/install.sh: GPU=$GPU: set 1 or 0" >&2 && exit 2 ;;
+esac
+lock=deploy/runtime$kind.lock
 
 fail() {
     echo "deploy/install.sh: $*" >&2
@@ -22,18 +30,25 @@ fail() {
 check_machine() {
     missing=""
     "$python" -c 'import ensurepip, venv' 2>/dev/null || missing="$missing python3-venv"
-    ldconfig -p | grep -q libGL.so.1 || missing="$missing libgl1" # opencv-python's window code links against it
+    ldconfig -p | grep -q libGL.so.1 || missing="$missing libgl1" # opencv-python links against it
     ldconfig -p | grep -q libglib-2.0.so.0 || missing="$missing libglib2.0-0"
-    [ -z "$missing" ] || fail "these packages are missing: apt-get install$missing"
+    [ -z "$missing" ] || fail "packages are missing; run: apt-get install$missing"
     "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
-        fail "Python 3.11 or newer is needed; this is $("$python" --version). Set PYTHON to another one."
+        fail "Python 3.11 or newer is required, this is $("$python" --version); set PYTHON to another interpreter"
 }
 
-release_name() { # the version, and a digest of all that goes into a release: the same sources, the same name
+release_name() { # version, kind and a digest of sources and interpreter: equal input gives an equal name
     version=$("$python" -c 'import tomllib; print(tomllib.load(open("pyproject.toml", "rb"))["project"]["version"])')
-    digest=$(find monitor deploy configs README.md pyproject.toml -type f ! -name '*.pyc' -exec sha256sum {} + |
-        LC_ALL=C sort -k2 | sha256sum | cut -c1-10)
-    echo "$version-$digest"
+    digest=$({
+        find monitor deploy configs README.md pyproject.toml -type f ! -name '*.pyc' -exec sha256sum {} + |
+            LC_ALL=C sort -k2
+        "$python" -c 'import sys; print(sys.implementation.cache_tag)' # such as cpython-311
+    } | sha256sum | cut -c1-10)
+    echo "$version$kind-$digest"
+}
+
+runs() { # whether the release in folder $1 is complete and its interpreter still works
+    [ -e "$1/complete" ] && "$1/bin/defect-monitor" --version >/dev/null 2>&1
 }
 
 pip_install() {
@@ -44,33 +59,37 @@ pip_install() {
 }
 
 build_release() {
-    [ -e "$release/complete" ] && return
-    echo "installing into $release (about 2 GB)"
-    rm -rf "$release" # what an interrupted run left
+    if runs "$release"; then
+        return
+    fi
+    echo "installing into $release (about $size)"
+    rm -rf "$release" # an interrupted installation, or one whose interpreter was upgraded or removed
     mkdir -p "$root/releases"
     "$python" -m venv "$release"
-    pip_install --require-hashes -r deploy/runtime.lock
-    # From a copy: a build must not leave files beside the sources, which may belong to somebody else.
+    pip_install --require-hashes -r "$lock"
+    # From a copy: the build must not leave files beside the sources, which may belong to another user.
     copy=$(mktemp -d)
     trap 'rm -rf "$copy"' EXIT
     cp -R monitor README.md LICENSE pyproject.toml "$copy"
     pip_install --no-build-isolation "$copy"
-    mkdir "$release/units"
+    mkdir "$release/units" "$release/deploy"
     cp deploy/systemd/*.service "$release/units"
     cp README.md "$release"
+    cp deploy/README.md "$release/deploy"
+    chmod -R go+rX "$release" # the sources may have come with narrower rights
     "$release/bin/defect-monitor" --version >/dev/null || fail "the new release does not run"
     touch "$release/complete"
 }
 
-point() { # point LINK at RELEASE in one step: no moment without it
+point() { # point LINK at RELEASE in one step, so that LINK always exists
     ln -sfn "$2" "$1.new"
     mv -T "$1.new" "$1"
 }
 
-activate() { # make RELEASE the one that the next start takes
-    was=$(readlink "$root/current" || true)
-    if [ -n "$was" ] && [ "$was" != "$1" ]; then
-        point "$root/previous" "$was"
+activate() { # let the next start use release $1
+    before=$(readlink "$root/current" || true)
+    if [ -n "$before" ] && [ "$before" != "$1" ]; then
+        point "$root/previous" "$before"
     fi
     point "$root/current" "$1"
     mkdir -p "$units" /usr/local/bin
@@ -79,7 +98,7 @@ activate() { # make RELEASE the one that the next start takes
     if [ -d /run/systemd/system ]; then
         systemctl daemon-reload
     fi
-    echo "$root/current is now $1; \`systemctl restart defect-monitor\` takes it up"
+    echo "$root/current is now $1; run \`systemctl restart defect-monitor\` to use it"
 }
 
 make_user() {
@@ -90,14 +109,14 @@ make_user() {
     fi
 }
 
-make_settings() { # what is there stays
+make_settings() { # existing files stay
     install -d -m 750 -g "$user" "$settings"
     install -d -m 700 "$settings/secrets"
     [ -e "$settings/line.toml" ] || install -m 640 -g "$user" configs/line.toml "$settings/line.toml"
     install -m 644 -D -t "$settings/examples" configs/*.toml
 }
 
-remove_old() { # all releases but the current, the one before, and what still runs
+remove_old() { # all releases except the current one, the previous one and those that still run
     for old in "$root"/releases/*; do
         case releases/${old##*/} in
         "$(readlink "$root/current")" | "$(readlink "$root/previous" || true)") continue ;;
@@ -106,7 +125,7 @@ remove_old() { # all releases but the current, the one before, and what still ru
     done
 }
 
-[ "$(id -u)" = 0 ] || fail "only root can do this"
+[ "$(id -u)" = 0 ] || fail "run it as root"
 case ${1:-} in
 install)
     check_machine
@@ -119,8 +138,9 @@ install)
     remove_old
     ;;
 rollback)
-    before=$(readlink "$root/previous") || fail "there is no release before this one"
-    activate "$before"
+    previous=$(readlink "$root/previous") || fail "there is no previous release"
+    runs "$root/$previous" || fail "$root/$previous does not run: was its Python upgraded? run \`make install\` instead"
+    activate "$previous"
     ;;
 uninstall)
     if [ -d /run/systemd/system ]; then
@@ -133,10 +153,10 @@ uninstall)
     if [ -d /run/systemd/system ]; then
         systemctl daemon-reload
     fi
-    echo "left as they are: $settings, /var/lib/defect-monitor and the user $user"
+    echo "not removed: $settings, /var/lib/defect-monitor and the user $user"
     ;;
 *)
-    sed -n '2,8s/^# \{0,1\}//p' "$0" >&2
+    sed -n '2,9s/^# \{0,1\}//p' "$0" >&2
     exit 2
     ;;
 esac

@@ -1,13 +1,33 @@
 """Every failure this package raises on purpose. The command line alone catches them.
 
-Each says in one sentence what is wrong and, where it can, what mends it.
+Each states in one sentence what is wrong and, where it can, how to fix it.
 """
 
 
+def printable(text: object) -> str:
+    """Return `text` as valid Unicode without control characters, for everything that leaves the process.
+
+    A file name that is not UTF-8 holds lone surrogates in Python, which Redis, JSON readers and most
+    terminals refuse. Each undecodable byte becomes an escape such as `\\xfc`, each control character one such
+    as `\\n`.
+    """
+    shown = str(text)
+    try:
+        shown = shown.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    except UnicodeEncodeError:  # a surrogate that stands for no byte
+        shown = shown.encode("utf-8", "backslashreplace").decode("utf-8")
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in shown
+    )
+
+
 class MonitorError(Exception):
-    """The root: a failure that is said in one line, exit code 1."""
+    """The root: a failure that is reported in one line, exit code 1. Its text is valid Unicode."""
 
     exit_code = 1
+
+    def __str__(self) -> str:
+        return printable(super().__str__())
 
 
 class SettingsError(MonitorError):
@@ -19,8 +39,11 @@ class SettingsError(MonitorError):
     exit_code = 2
 
     def __init__(self, *mistakes: str) -> None:
-        super().__init__("\n".join(mistakes))
-        self.mistakes = mistakes
+        super().__init__(*mistakes)
+        self.mistakes = tuple(printable(mistake) for mistake in mistakes)
+
+    def __str__(self) -> str:
+        return "\n".join(self.mistakes)
 
 
 class UsageError(MonitorError):
@@ -30,11 +53,19 @@ class UsageError(MonitorError):
 
 
 class ModelError(MonitorError):
-    """A model bundle is missing, broken, altered, or of a version this program does not know."""
+    """A model bundle is missing, damaged, altered, or of a version that this program does not know."""
 
 
 class DeviceError(MonitorError):
-    """The device asked for is not there."""
+    """The requested device does not exist."""
+
+
+class InferenceError(MonitorError):
+    """A model that runs elsewhere is out of reach. `cause` is that of the gap that reports its frames."""
+
+    def __init__(self, cause: str, message: str) -> None:
+        super().__init__(message)
+        self.cause = cause
 
 
 class DataError(MonitorError):
@@ -42,11 +73,15 @@ class DataError(MonitorError):
 
 
 class ImageError(MonitorError):
-    """A file is not a picture this program can read."""
+    """A file is not an image that this program can read."""
+
+
+class DamagedError(ImageError):
+    """A frame was decoded from incomplete data, or refers to one that was."""
 
 
 class SourceError(MonitorError):
-    """A camera cannot be opened or read. `cause` is a word of `monitor.capture.source.CAUSES`."""
+    """A camera cannot be opened or read. `cause` is one of `capture.sources.base.FAILURE_CAUSES`."""
 
     def __init__(self, cause: str, message: str) -> None:
         super().__init__(message)
@@ -54,9 +89,9 @@ class SourceError(MonitorError):
 
 
 class DeliveryError(MonitorError):
-    """Redis is out of reach, refuses us, or answered with an error.
+    """Redis cannot be reached, refuses access, or answered with an error.
 
-    `permanent`: waiting will not mend it, someone has to (a password, a right, a key of another type).
+    `permanent`: only a person can fix it, such as a wrong password, a missing right, a key of another type.
     """
 
     def __init__(self, message: str, *, permanent: bool = False) -> None:
@@ -65,4 +100,4 @@ class DeliveryError(MonitorError):
 
 
 class PortError(MonitorError):
-    """The port for metrics and health cannot be taken."""
+    """The port for metrics and health cannot be opened."""

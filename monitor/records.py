@@ -37,8 +37,9 @@ FailureCause = Literal[
 ]
 """Why a source cannot be opened or read on; `fault` is one of this program."""
 
-Stage = Literal["capture", "queue", "classify", "explain", "locate", "annotate", "publish"]
-"""What a frame goes through; `queue` is the wait between capture and classify."""
+Stage = Literal["capture", "queue", "classify", "wait", "explain", "locate", "annotate", "publish"]
+"""What a frame goes through. From `queue`, which begins when the frame is captured, to `publish`, which ends when
+the event is acknowledged, each stage begins when the one before it ends."""
 
 CameraState = Literal["starting", "up", "stalled", "frozen", "down", "ended"]
 """What a camera is doing: `stalled` fell silent, `frozen` shows one picture, `down` cannot be read."""
@@ -57,8 +58,10 @@ class Frame:
     `number` counts from 0 the frames that the camera delivered since the daemon started, lost ones
     included. `captured_at` is UTC, taken right after the read. `monotonic` is the same moment on the
     monotonic clock, in seconds. `boxes` are the parts of it that the network is shown, `inputs` (boxes, h,
-    w, 3) uint8 those parts at the network's size. The arrays may lie in memory shared with the capture
-    process, read-only, and stay valid as long as they are referred to.
+    w, 3) uint8 those parts at the network's size. `source_waits`: the source, such as a file, waits until its
+    frames are processed, so that none is ever late. `source_name` is the name of the file that the frame
+    comes from; of a video with the position. The arrays may lie in memory shared with the capture process,
+    read-only, and stay valid as long as they are referred to.
     """
 
     camera: str
@@ -68,6 +71,8 @@ class Frame:
     image: Image
     tile_boxes: "tuple[Box, ...]"
     tile_inputs: NDArray[np.uint8]
+    source_name: str | None = None
+    source_waits: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,13 +134,14 @@ class Verdict:
 class TileHeatmap:
     """Heat of one network input, with the part of the frame that input showed.
 
-    `heat` is (rows, columns); `box` is the part of the frame, in the frame's pixels.
-    `strength` is the heat's highest value before it was scaled to one.
+    `heatmap` is (rows, columns); `box` is the part of the frame, in the frame's pixels. `raw_peak` is the
+    heat's highest value before it was scaled to one, `score` the input's probability of a defect, 0..1.
     """
 
     heatmap: Heatmap
     box: Box
-    strength: float
+    raw_peak: float
+    score: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -160,12 +166,17 @@ class Finding:
     latency: Mapping[Stage, float] = field(default_factory=dict)
 
 
+NumberRanges = tuple[tuple[int, int], ...]
+"""Frame numbers as ranges (first, last), both included, ascending and disjoint."""
+
+
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """What of one camera nobody looked at: frames numbered `first`..`last`, both included, and when.
+    """Frames of one camera that were not inspected, and when.
 
-    Where no frame came, `frames` is 0 and there are no numbers. `cause` is one word, such as `overload` or
-    `unreadable`; `detail` may add a sentence.
+    `numbers` are exactly these frames; by default all from `first` to `last`. Where no frame came, `frames`
+    is 0 and there are no numbers. `cause` is one word, such as `overload` or `unreadable`; `detail` may add a
+    sentence.
     """
 
     camera: str
@@ -176,6 +187,11 @@ class Gap:
     frames: int
     cause: str
     detail: str | None = None
+    numbers: NumberRanges = ()
+
+    def __post_init__(self) -> None:
+        if not self.numbers and self.first is not None and self.last is not None:
+            object.__setattr__(self, "numbers", ((self.first, self.last),))
 
 
 @dataclass(frozen=True, slots=True)

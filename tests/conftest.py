@@ -11,7 +11,7 @@ import pytest
 from tests.support import ROOT
 from tests.support.daemon_process import free_port
 
-pytest_plugins = ["tests.support.redis_servers", "tests.support.tiny_models"]
+pytest_plugins = ["tests.support.no_skips", "tests.support.redis_servers", "tests.support.tiny_models"]
 
 # A loaded machine is no failure: how long an example takes says nothing here.
 hypothesis.settings.register_profile("unhurried", deadline=None)

@@ -1,4 +1,4 @@
-"""Writes the JSON of the dashboards: `python -m deploy.grafana.build`. A test says if it is old."""
+"""Generate the JSON of the dashboards: `python -m deploy.grafana.build`. A test finds it out of date."""
 
 import json
 import re
@@ -18,7 +18,7 @@ from deploy.grafana.panels import SOURCE, Panel
 FOLDER = Path(__file__).parent / "dashboards"
 _PROMETHEUS = Path(__file__).parent.parent / "prometheus"
 _TAG = "defect-monitor"
-_STAGES = ("classify", "queue", "capture", "explain", "locate", "annotate", "publish")
+_STAGES = ("classify", "queue", "capture", "wait", "explain", "locate", "annotate", "publish")
 _DASHBOARDS: dict[str, tuple[str, Callable[[], list[Panel]]]] = {
     "line": ("Line", line.line),
     "latency": ("Latency by stage", line.latency),
@@ -29,7 +29,7 @@ _DASHBOARDS: dict[str, tuple[str, Callable[[], list[Panel]]]] = {
 
 
 def dashboards() -> dict[str, str]:
-    """The text of each file, by its name."""
+    """Return the content of each file by its name."""
     links = _runbook_links()
     files = {
         f"{name}.json": _text(_dashboard(name, title, panels(), links))
@@ -41,7 +41,7 @@ def dashboards() -> dict[str, str]:
 def _text(dashboard: build.Dashboard) -> str:
     built = dashboard.build()
     for variable in (built.templating and built.templating.list_val) or []:
-        # The library writes for every variable what Grafana's schema knows for intervals alone.
+        # The library writes these fields for every variable; Grafana's schema has them for intervals only.
         variable.auto = variable.auto_min = variable.auto_count = None
     return json.dumps(built, cls=JSONEncoder, indent=1, ensure_ascii=False) + "\n"
 
@@ -52,11 +52,11 @@ def _alerts() -> list[dict[str, object]]:
 
 
 def _runbook_links() -> dict[tuple[str, int], list[build.DashboardLink]]:
-    """For each panel that an alert leads to, by dashboard and panel, the way on to the alert's entry."""
+    """Return each panel's links to runbook entries, by dashboard and panel number."""
     found: dict[tuple[str, int], list[build.DashboardLink]] = {}
     for entry, alert in enumerate(_alerts(), start=1):
         place = re.search(rf"/d/{_TAG}-(\w+)\?viewPanel=(\d+)", str(alert["annotations"]))
-        assert place is not None, f"{alert['alert']} leads to no panel"
+        assert place is not None, f"{alert['alert']} links to no panel"
         link = (
             build.DashboardLink(f"Runbook: {alert['alert']}")
             .type(model.DashboardLinkType.LINK)
@@ -86,7 +86,7 @@ def _dashboard(
         identity = panel.build().id_val
         assert identity is not None
         if on := links.get((name, identity)):
-            panel.links(on)  # type: ignore[attr-defined]  # every panel's builder has it, their base has not
+            panel.links(on)  # type: ignore[attr-defined]  # every panel builder has it, their base class does not
         made.with_panel(panel)
     return made
 
@@ -113,7 +113,7 @@ def _empty(name: str, title: str) -> build.Dashboard:
 
 
 def _names(name: str, label: str, series: str) -> build.QueryVariable:
-    """A choice among the values of the label `name` that series have."""
+    """Return a variable whose choices are the values of the label `name` in `series`."""
     everything = model.VariableOption(text="All", value="$__all", selected=True)
     return (
         build.QueryVariable(name)
@@ -130,7 +130,7 @@ def _names(name: str, label: str, series: str) -> build.QueryVariable:
 
 
 def _runbook() -> build.Dashboard:
-    """One panel for each entry of runbook.md, so that a link can lead to it."""
+    """Return the runbook as a dashboard: one panel for each entry, so that alerts can link to it."""
     made = _empty("runbook", "Runbook")
     introduction, *entries = re.split(r"^## ", (_PROMETHEUS / "runbook.md").read_text(), flags=re.MULTILINE)
     made.with_panel(_page(len(entries) + 1, "Runbook", introduction.split("\n", 1)[1], height=4, width=24))
@@ -146,7 +146,7 @@ def _page(number: int, title: str, body: str, *, height: int, width: int) -> Pan
 
 
 def main() -> None:
-    """Write every file, and take away those that are no longer made."""
+    """Write every file and remove files that are no longer generated."""
     files = dashboards()
     for old in FOLDER.glob("*.json"):
         if old.name not in files:

@@ -1,4 +1,4 @@
-"""What lies behind the line: delivery, the model, the process and its machine."""
+"""Dashboards of delivery, of the model, and of the process and its machine."""
 
 from deploy.grafana.line import SHOWN, acknowledged, histogram, rate
 from deploy.grafana.panels import Panel, Query, density, facts, lines, number, states
@@ -8,7 +8,7 @@ _UP = {0: ("down", "red"), 1: ("up", "green")}
 
 
 def delivery() -> list[Panel]:
-    """Does what is found reach Redis, how soon, and what waits?"""
+    """Return the panels of the dashboard Delivery: does every event reach Redis, and how soon?"""
     here = "{{instance}}"
     withheld = f"increase(defect_monitor_pictures_withheld_total{{{_HERE}}}[15m])"
     return [
@@ -17,11 +17,11 @@ def delivery() -> list[Panel]:
             "Redis",
             Query(f"defect_monitor_redis_up{{{_HERE}}}", here),
             _UP,
-            about="Whether Redis acknowledges what is sent.",
+            about="Whether Redis acknowledges events.",
         ),
         lines(
             2,
-            "Waiting events",
+            "Queued events",
             "none",
             Query(f"defect_monitor_outbox_events{{{_HERE}}}", here),
             about="Events in the outbox.",
@@ -31,14 +31,14 @@ def delivery() -> list[Panel]:
             "Age of the oldest",
             "s",
             Query(f"defect_monitor_outbox_oldest_seconds{{{_HERE}}}", here),
-            about="How long the oldest event has waited.",
+            about="Age of the oldest event in the outbox.",
         ),
         lines(
             4,
             "Size of the outbox",
             "bytes",
             Query(f"defect_monitor_outbox_bytes{{{_HERE}}}", here),
-            about="Events and pictures together.",
+            about="Events and images together.",
         ),
         lines(
             5,
@@ -53,44 +53,44 @@ def delivery() -> list[Panel]:
         acknowledged(6, "p50", "p99"),
         lines(
             7,
-            "Given up within 15 minutes",
+            "Dropped within 15 minutes",
             "none",
             Query(
                 f"sum by (instance, kind) (increase(defect_monitor_outbox_shed_total{{{_HERE}}}[15m]))",
                 "{{instance}} {{kind}}",
             ),
-            about="What a full or damaged outbox let go: pictures first. Events given up are lost.",
+            about="Content that a full or damaged outbox dropped, images first. Dropped events are lost.",
         ),
         states(
             8,
             "Outbox on disk",
             Query(f"defect_monitor_outbox_durable{{{_HERE}}}", here),
             {0: ("in memory", "yellow"), 1: ("on disk", "green")},
-            about="Whether all that waits outlives a crash of the daemon.",
+            about="Whether all queued events survive a crash of the daemon.",
             width=12,
         ),
         lines(
             9,
-            "Pictures in Redis",
+            "Images in Redis",
             "bytes",
             Query(f"defect_monitor_redis_picture_bytes{{{_HERE}}}", here),
-            about="The oldest give way to newer ones when redis.picture_bytes is reached.",
+            about="When redis.picture_bytes is reached, the oldest are removed.",
         ),
         lines(
             10,
-            "Events without their pictures, within 15 minutes",
+            "Events without their images, within 15 minutes",
             "none",
             Query(
                 f"sum by (instance, cause) ({withheld})",
                 "{{instance}} {{cause}}",
             ),
-            about="Pictures that Redis had no room for. The events went out.",
+            about="Images that Redis had no room for. Their events were delivered.",
         ),
     ]
 
 
 def network() -> list[Panel]:
-    """Does the model still know what it sees?"""
+    """Return the panels of the dashboard Model: scores, novelty and explanations."""
     per = "instance, camera"
     sure = [rate(per, "score_bucket", f'{SHOWN},le="{border}"') for border in (0.1, 0.9)]
     return [
@@ -99,14 +99,14 @@ def network() -> list[Panel]:
             "Scores over time",
             "none",
             histogram("score"),
-            about="How many frames got which score: good parts lie at the bottom, defects at the top.",
+            about="How many frames got which score. Good parts score low, defects score high.",
         ),
         lines(
             2,
             "Score drift",
             "none",
             Query(f"camera:defect_monitor_score_drift:ks_1h1d{{{SHOWN}}}"),
-            about="Largest distance of the last hour's distribution from the last day's, 0 to 1.",
+            about="Largest difference between the distributions of the last hour and the last day, 0 to 1.",
             top=1,
         ),
         lines(
@@ -114,7 +114,7 @@ def network() -> list[Panel]:
             "Scores between 0.1 and 0.9",
             "percentunit",
             Query(f"({sure[1]} - {sure[0]}) / ({rate(per, 'score_count')} > 0)"),
-            about="Share of frames of which the network is not sure.",
+            about="Share of frames about which the network is uncertain.",
         ),
         density(
             4,
@@ -138,21 +138,21 @@ def network() -> list[Panel]:
                 f"60 * {rate('outcome', 'explanations_total')}",
                 "{{outcome}}",
             ),
-            about="With all feature maps asked for, with fewer, or none.",
+            about="Explained with all requested feature maps, with fewer, or not at all.",
             stacked=True,
         ),
         facts(
             7,
             "Which model, on what",
             Query(f"defect_monitor_model_info{{{_HERE}}}"),
-            about="The network that judges, the device it runs on and its arithmetic.",
+            about="The network, its device and its arithmetic.",
             width=24,
         ),
     ]
 
 
 def process() -> list[Panel]:
-    """The daemon's process, and the machine that it runs on."""
+    """Return the panels of the dashboard Process and machine."""
     ours = f'job="defect-monitor",{_HERE}'
     here = "{{instance}}"
     disks = '{fstype!~"tmpfs|ramfs|squashfs"}'
@@ -172,7 +172,7 @@ def process() -> list[Panel]:
             "Restarts within an hour",
             "none",
             Query(f"changes(process_start_time_seconds{{{ours}}}[1h])", here),
-            about="Starts after the first one that was seen.",
+            about="Starts after the first one that Prometheus saw.",
             steps=((None, "green"), (1, "yellow"), (3, "red")),
         ),
         number(
@@ -188,7 +188,7 @@ def process() -> list[Panel]:
             "none",
             Query(f"rate(process_cpu_seconds_total{{{ours}}}[$__rate_interval])", "{{instance}} main"),
             Query(rate("camera", "camera_process_cpu_seconds_total"), "capture of {{camera}}"),
-            about="Cores that the daemon keeps busy: its main process, and each camera's.",
+            about="Cores used by the main process and by each capture process.",
         ),
         lines(
             5,
@@ -196,21 +196,21 @@ def process() -> list[Panel]:
             "bytes",
             Query(f"process_resident_memory_bytes{{{ours}}}", "{{instance}} main"),
             Query(f"defect_monitor_camera_process_resident_memory_bytes{{{SHOWN}}}", "capture of {{camera}}"),
-            about="Resident memory of each process. After the first minutes it should be flat.",
+            about="Resident memory of each process. It should be constant after the first minutes.",
         ),
         lines(
             6,
             "Open files",
             "none",
             Query(f"process_open_fds{{{ours}}}", "{{instance}} open"),
-            about="A curve that only rises ends at the limit.",
+            about="A number that only rises will reach the limit.",
         ),
         facts(
             7,
             "Versions and devices",
             Query(f"defect_monitor_build_info{{{_HERE}}}"),
             Query(f"defect_monitor_model_info{{{_HERE}}}"),
-            about="Which program runs, with which network, on which device.",
+            about="Version of the program, its network and its device.",
         ),
         lines(
             8,
@@ -219,7 +219,7 @@ def process() -> list[Panel]:
             Query(
                 '1 - avg by (instance) (rate(node_cpu_seconds_total{mode="idle"}[$__rate_interval]))', here
             ),
-            about="Busy share of all cores, from the node exporter, as are the panels below.",
+            about="Busy share of all cores. This panel and those below come from the node exporter.",
             top=1,
         ),
         lines(
@@ -228,14 +228,14 @@ def process() -> list[Panel]:
             "bytes",
             Query("node_memory_MemAvailable_bytes", "{{instance}} available"),
             Query("node_memory_MemTotal_bytes", "{{instance}} total"),
-            about="What programs could still get.",
+            about="Memory that programs can still allocate.",
         ),
         lines(
             10,
             "Machine: disks",
             "percentunit",
             Query(f"min by (instance, mountpoint) ({free})", "{{instance}} {{mountpoint}}"),
-            about="Free share. The outbox and the log need some.",
+            about="Free share of each file system. The outbox and the log need space.",
             top=1,
         ),
         lines(
@@ -243,6 +243,6 @@ def process() -> list[Panel]:
             "Machine: network",
             "Bps",
             Query(f"sum by (instance, device) ({received})", "{{instance}} {{device}}"),
-            about="Received: network cameras come in here.",
+            about="Received bytes a second, which include network cameras.",
         ),
     ]

@@ -1,9 +1,9 @@
-"""The line at a glance, and where its time goes."""
+"""Dashboards of the line and of its latency by stage."""
 
 from deploy.grafana.panels import Panel, Query, density, lines, number, states
 
 SHOWN = 'instance=~"$instance",camera=~"$camera"'
-"""The series of what is chosen at the top of a dashboard."""
+"""Selects the series of the daemons and cameras chosen at the top of a dashboard."""
 
 DEFECT, UNUSABLE = f'{SHOWN},outcome="defect"', f'{SHOWN},outcome="unusable"'
 
@@ -14,23 +14,25 @@ _STATES = {
     4: ("frozen", "purple"),
     5: ("down", "red"),
     6: ("ended", "text"),
+    7: ("misconfigured", "yellow"),
+    8: ("paused", "light-blue"),
 }
-"""A camera's states: a number to draw each by, and its colour."""
+"""The camera states: a number for each, its name and its colour."""
 
 
 def rate(by: str, metric: str, where: str = SHOWN) -> str:
-    """Steps a second of a counter of ours, summed over all but the labels `by`."""
+    """Return the rate per second of a counter of the daemon, summed over all labels but `by`."""
     return f"sum by ({by}) (rate(defect_monitor_{metric}{{{where}}}[$__rate_interval]))"
 
 
 def histogram(metric: str, where: str = SHOWN) -> Query:
-    """Observations by bucket, for a heat map."""
+    """Return observations by bucket, for a heat map."""
     expr = f"sum by (le) (increase(defect_monitor_{metric}_bucket{{{where}}}[$__rate_interval]))"
     return Query(expr, "{{le}}")
 
 
 def quantiles(metric: str, *which: str) -> list[Query]:
-    """Recorded quantiles of a latency, `p50`, `p95` or `p99`, by camera."""
+    """Return recorded quantiles of a latency by camera: `p50`, `p95` or `p99`."""
     return [
         Query(f"camera:defect_monitor_{metric}:{name}_5m{{{SHOWN}}}", f"{{{{camera}}}} {name}")
         for name in which
@@ -38,18 +40,18 @@ def quantiles(metric: str, *which: str) -> list[Query]:
 
 
 def acknowledged(number: int, *which: str) -> Panel:
-    """How long it takes until Redis has an event."""
+    """Draw the time from capture until Redis has acknowledged the event."""
     return lines(
         number,
         "Capture to acknowledgement",
         "s",
         *quantiles("event_seconds", *which),
-        about="From the capture of a flagged frame until Redis has its event.",
+        about="From the capture of a flagged frame until Redis has acknowledged its event.",
     )
 
 
 def line() -> list[Panel]:
-    """Are all cameras up, is everything inspected, what is found, in time?"""
+    """Return the panels of the dashboard Line: camera states, coverage, defects and verdict latency."""
     by_number = " or ".join(
         f'{number} * defect_monitor_camera_state{{{SHOWN},state="{state}"}}'
         for number, (state, _) in _STATES.items()
@@ -61,15 +63,15 @@ def line() -> list[Panel]:
             "Cameras up",
             "none",
             Query(f"sum(defect_monitor_camera_up{{{SHOWN}}})", "up"),
-            Query(f"count(defect_monitor_camera_up{{{SHOWN}}})", "in all"),
-            about="Cameras that deliver frames, of those in the settings.",
+            Query(f"count(defect_monitor_camera_up{{{SHOWN}}})", "configured"),
+            about="Cameras that deliver frames, and cameras in the settings.",
         ),
         number(
             2,
-            "Least inspected camera",
+            "Lowest coverage",
             "percentunit",
             Query(f"min(camera:defect_monitor_coverage:ratio_rate5m{{{SHOWN}}})", "inspected"),
-            about="Coverage of the camera that has least of it, over five minutes.",
+            about="Coverage of the camera with the lowest coverage, over five minutes.",
             steps=((None, "red"), (0.9, "yellow"), (0.99, "green")),
         ),
         number(
@@ -77,15 +79,15 @@ def line() -> list[Panel]:
             "Alerts firing",
             "none",
             Query('count(ALERTS{alertname=~"DefectMonitor.+",alertstate="firing"}) or vector(0)', "firing"),
-            about="Prometheus' page Alerts says which; each one links to its panel and its runbook entry.",
+            about="Prometheus lists them on its page Alerts. Each links to its panel and its runbook entry.",
             steps=((None, "green"), (1, "red")),
         ),
         number(
             4,
-            "Since the last frame",
+            "Time since the last frame",
             "s",
             Query(f"max(time() - defect_monitor_last_frame_timestamp_seconds{{{SHOWN}}})", "ago"),
-            about="Age of the latest frame of the camera that has been silent longest.",
+            about="For the camera that has been silent longest.",
             steps=((None, "green"), (5, "yellow"), (30, "red")),
         ),
         states(
@@ -93,7 +95,7 @@ def line() -> list[Panel]:
             "Cameras",
             Query(f"sum by (instance, camera) ({by_number})"),
             _STATES,
-            about="What each camera is doing. Only while it is up, its frames are inspected.",
+            about="State of each camera. Frames are inspected only while it is up.",
         ),
         lines(
             6,
@@ -101,7 +103,7 @@ def line() -> list[Panel]:
             "percentunit",
             Query(f"camera:defect_monitor_coverage:ratio_rate5m{{{SHOWN}}}"),
             Query("defect_monitor:coverage_target:ratio", "target"),
-            about="Share of captured frames that is inspected, times the share of time with frames.",
+            about="Share of captured frames that was inspected, times the share of time with frames.",
             top=1,
         ),
         lines(
@@ -109,7 +111,7 @@ def line() -> list[Panel]:
             "Defects a minute",
             "none",
             Query(f"60 * {rate('instance, camera', 'frames_total', DEFECT)}"),
-            about="Flagged frames; one defect may show in several.",
+            about="Flagged frames. One defect may appear in several frames.",
         ),
         lines(
             8,
@@ -124,7 +126,7 @@ def line() -> list[Panel]:
             "s",
             *quantiles("verdict_seconds", "p50", "p99"),
             Query(f"camera:defect_monitor_frame_period_seconds:1m{{{SHOWN}}}", "{{camera}} frame period"),
-            about="Capture to verdict. Where p99 stays above the frame period, frames wait.",
+            about="Capture to verdict. While p99 is above the frame period, frames queue up.",
         ),
         lines(
             10,
@@ -149,21 +151,21 @@ def line() -> list[Panel]:
                 f"60 * {rate('instance, camera', 'frames_total', UNUSABLE)}",
                 "{{camera}} unusable",
             ),
-            about="Frames that came but were not judged. What never came is in the panel Inspected.",
+            about="Captured but not classified. Frames that never came lower the panel Inspected.",
         ),
         lines(
             12,
-            "Opened anew",
+            "Reopened",
             "none",
             Query(
                 f"sum by (camera, cause) ({reopened}) > 0 or sum by (camera) ({reopened})",
                 "{{camera}} {{cause}}",
             ),
-            about="How often each camera was opened anew within ten minutes, in all and by cause.",
+            about="How often each camera was reopened within ten minutes, in total and by cause.",
         ),
         lines(
             13,
-            "Names that another daemon has",
+            "Camera names used by another daemon",
             "none",
             Query(f"defect_monitor_camera_name_clash{{{SHOWN}}}"),
             about="1 while another daemon on the same Redis watches a camera of this name.",
@@ -172,7 +174,7 @@ def line() -> list[Panel]:
 
 
 def latency() -> list[Panel]:
-    """From capture to verdict, from capture to Redis, and each stage between."""
+    """Return the panels of the dashboard Latency by stage."""
     return [
         density(
             1,
@@ -186,14 +188,14 @@ def latency() -> list[Panel]:
             "Stage: $stage",
             "s",
             histogram("stage_seconds", f'{SHOWN},stage=~"$stage"'),
-            about="How many frames took how long in the stage that is chosen above.",
+            about="How many frames took how long in the stage chosen at the top.",
         ),
         lines(
             3,
             "Median by stage",
             "s",
             Query(f"stage:defect_monitor_stage_seconds:p50_5m{{{SHOWN}}}", "{{camera}} {{stage}}"),
-            about="Half took longer. Only flagged frames go through explain and what follows.",
+            about="Half of the frames took longer. Only flagged frames pass wait and later stages.",
         ),
         lines(
             4,
@@ -204,13 +206,13 @@ def latency() -> list[Panel]:
         ),
         lines(
             5,
-            "Seconds of work a second, by stage",
+            "Seconds spent per second, by stage",
             "none",
             Query(
                 rate("stage", "stage_seconds_sum"),
                 "{{stage}}",
             ),
-            about="Capture and queue are waiting; each frame of a batch counts the batch's time.",
+            about="In capture, queue and wait, frames only wait. Each frame of a batch counts it whole.",
             stacked=True,
         ),
         acknowledged(6, "p50", "p95", "p99"),

@@ -1,4 +1,4 @@
-"""The kinds of panels that the dashboards are made of: one way to draw each kind of thing."""
+"""The kinds of panels of the dashboards: one function for each kind."""
 
 from dataclasses import dataclass
 from typing import TypeVar
@@ -20,7 +20,7 @@ from grafana_foundation_sdk.models.heatmap import HeatmapColorMode
 from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 
 SOURCE = model.DataSourceRef(type_val="prometheus", uid="${datasource}")
-"""The data source that is chosen at the top of each dashboard."""
+"""The data source chosen at the top of each dashboard."""
 
 Panel = Builder[model.Panel]
 _Kind = TypeVar("_Kind", timeseries.Panel, stat.Panel, statetimeline.Panel, heatmap.Panel, table.Panel)
@@ -28,7 +28,7 @@ _Kind = TypeVar("_Kind", timeseries.Panel, stat.Panel, statetimeline.Panel, heat
 
 @dataclass(frozen=True)
 class Query:
-    """One PromQL expression and how its series are called."""
+    """One PromQL expression and the legend of its series."""
 
     expr: str
     legend: str = "{{camera}}"
@@ -49,7 +49,7 @@ def _target(
 
 
 def _steps(*steps: tuple[float | None, str]) -> build.ThresholdsConfig:
-    """Colours from a value upwards; the first one has no lower end."""
+    """Return colours, each from a value upwards; the first has no lower bound."""
     return (
         build.ThresholdsConfig()
         .mode(model.ThresholdsMode.ABSOLUTE)
@@ -58,7 +58,7 @@ def _steps(*steps: tuple[float | None, str]) -> build.ThresholdsConfig:
 
 
 def _begun(panel: _Kind, number: int, title: str, about: str) -> _Kind:
-    """What a panel of any kind begins with."""
+    """Set what every kind of panel has: number, title, description and data source."""
     return panel.id(number).title(title).description(about).datasource(SOURCE)
 
 
@@ -72,7 +72,7 @@ def lines(
     stacked: bool = False,
     top: float | None = None,
 ) -> Panel:
-    """Values over time, from zero."""
+    """Draw values over time, from zero."""
     panel = (
         _begun(timeseries.Panel(), number, title, about)
         .unit(unit)
@@ -107,7 +107,7 @@ def number(
     steps: tuple[tuple[float | None, str], ...] = ((None, "text"),),
     width: int = 6,
 ) -> Panel:
-    """The latest value, large and coloured."""
+    """Show the latest value, large and coloured."""
     return (
         _begun(stat.Panel(), identity, title, about)
         .unit(unit)
@@ -128,7 +128,7 @@ def states(
     about: str,
     width: int = 24,
 ) -> Panel:
-    """What state each thing was in; `words` gives each value its word and colour."""
+    """Draw states over time; `words` maps each value to a text and a colour."""
     mapping = model.ValueMap(
         options={
             str(value): model.ValueMappingResult(text=word, color=color, index=index)
@@ -145,7 +145,7 @@ def states(
 
 
 def density(number: int, title: str, unit: str, query: Query, *, about: str, width: int = 12) -> Panel:
-    """A histogram over time: the darker, the more frames."""
+    """Draw a histogram over time: the darker, the more frames."""
     return (
         _begun(heatmap.Panel(), number, title, about)
         .span(width)
@@ -165,7 +165,7 @@ def density(number: int, title: str, unit: str, query: Query, *, about: str, wid
 
 
 def facts(number: int, title: str, *queries: Query, about: str, width: int = 12) -> Panel:
-    """The labels of series that exist to carry them, as tables."""
+    """Show the labels of info metrics as a table."""
     hidden = {"Time": True, "Value": True, "__name__": True, "job": True}
     return (
         _begun(table.Panel(), number, title, about)

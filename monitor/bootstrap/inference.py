@@ -1,82 +1,68 @@
-"""From settings to parts: the one place that turns them into plain values."""
+"""From settings to models: which model classifies which camera, where it runs, how it explains."""
 
 from monitor.inference.candidates import InferenceOptions
 from monitor.inference.device import ComputeDevice, configure_tensorflow
-from monitor.inference.handle import Classify, Explain, ModelSpec
-from monitor.inference.loader import load_classifier
+from monitor.inference.handle import ModelSpec
 from monitor.inference.local import LocalModel
+from monitor.inference.router import ModelRouter
 from monitor.inference.scheduler import ArrivalForecast, DeviceScheduler
-from monitor.models.bundle import ModelBundle
-from monitor.models.card import ModelCard
+from monitor.models.bundle import ModelBundle, load_bundle
+from monitor.models.registry import resolve_model_path
 from monitor.pipeline.explanation_stage import ExplanationConfig
 from monitor.settings import Settings
 
 
 def device(settings: Settings) -> ComputeDevice:
-    """The processor to use, TensorFlow set up for it. Raises DeviceError."""
-    wanted = settings.inference
-    return configure_tensorflow(wanted.device, wanted.precision, wanted.threads)
+    """Select the processor and set TensorFlow up for it. Raises DeviceError."""
+    options = settings.inference
+    return configure_tensorflow(options.device, options.precision, options.threads)
 
 
-def classifier(
-    settings: Settings,
-    bundle: ModelBundle,
-    device: ComputeDevice | None = None,
-    gate: DeviceScheduler | None = None,
+def build_model(
+    settings: Settings, bundle: ModelBundle, scheduler: DeviceScheduler | None = None
 ) -> LocalModel:
-    """The network, warm, on the fastest runtime that answers as it should. Raises DeviceError or ModelError.
-
-    Without a `device` that TensorFlow was set up for, it is imported only if something needs it.
-    """
-    wanted = settings.inference
-    return load_classifier(
+    """Make the model of `bundle`, not loaded, with what the settings override of its card."""
+    options, explain = settings.inference, settings.explain
+    spec = ModelSpec.from_card(
+        bundle.card,
+        settings.model.threshold,
+        max_n=explain.max_n,
+        scoring=None if explain.scoring == "card" else explain.scoring,
+        threshold=explain.threshold,
+    )
+    return LocalModel(
         bundle,
         InferenceOptions(
-            device=wanted.device,
-            runtime=wanted.runtime,
-            precision=wanted.precision,
-            threads=wanted.threads,
-            batch=wanted.batch,
-            max_n=settings.explain.max_n,
-            scoring=settings.explain.scoring,
-            threshold=settings.model.threshold,
+            device=options.device,
+            runtime=options.runtime,
+            precision=options.precision,
+            threads=options.threads,
+            batch=options.batch,
         ),
-        device=device,
-        gate=gate,
+        spec,
+        scheduler,
     )
 
 
-def build_scheduler(settings: Settings, expected: ArrivalForecast) -> DeviceScheduler:
-    """Between verdicts and explanations; `expected` tells when the next frame is."""
-    return DeviceScheduler(settings.explain.budget, expected)
+def build_router(settings: Settings, scheduler: DeviceScheduler) -> ModelRouter:
+    """Make the models of all cameras, not loaded; they share the device of `scheduler`. Raises ModelError."""
+    bundle = load_bundle(resolve_model_path(settings.model.path))
+    return ModelRouter(build_model(settings, bundle, scheduler))
 
 
-def model_spec(settings: Settings, bundle: ModelBundle, classify: Classify) -> ModelSpec:
-    """What is applied to every frame."""
-    card, familiarity, threshold = bundle.card, bundle.familiarity, settings.model.threshold
-    clean = next(name for index, name in enumerate(card.classes) if index != card.defect_class)
-    return ModelSpec(
-        classify=classify,
-        threshold=card.threshold if threshold is None else threshold,
-        labels=(clean, card.classes[card.defect_class]),
-        batch=settings.inference.batch,
-        distance=familiarity.distance if familiarity else None,
-        limit=familiarity.limit if familiarity else float("inf"),
-    )
+def build_scheduler(settings: Settings, forecast: ArrivalForecast) -> DeviceScheduler:
+    """Make the scheduler of verdicts and explanations; `forecast` predicts the next frame."""
+    return DeviceScheduler(settings.explain.budget, forecast)
 
 
-def explanation_config(settings: Settings, card: ModelCard, explain: Explain) -> ExplanationConfig:
-    """How flagged frames are explained and located."""
-    wanted = settings.explain
+def explanation_config(settings: Settings) -> ExplanationConfig:
+    """Collect how flagged frames are explained and located."""
+    explain = settings.explain
     return ExplanationConfig(
-        explain=explain if wanted.enabled else None,
-        max_n=wanted.max_n,
-        budget=wanted.budget,
-        deadline=wanted.deadline,
-        threshold=card.localisation.threshold if wanted.threshold is None else wanted.threshold,
-        minimum_area=wanted.minimum_area,
-        input_size=card.input_size,
-        cell_offset=card.cell_offset,
+        enabled=explain.enabled,
+        budget=explain.budget,
+        deadline=explain.deadline,
+        minimum_area=explain.minimum_area,
         jpeg_quality=settings.annotate.jpeg_quality,
         raw_frames=settings.redis.raw_frames,
     )

@@ -11,7 +11,14 @@ from typing import Literal
 from monitor.capture.backoff import reconnect_delays
 from monitor.capture.camera_state import CameraStateMachine
 from monitor.capture.gaps import GapAggregator
-from monitor.capture.messages import FrameLost, FrameReady, SourceFailed, SourceOpened, WorkerMessage
+from monitor.capture.messages import (
+    FrameLost,
+    FrameReady,
+    SourceFailed,
+    SourceIdle,
+    SourceOpened,
+    WorkerMessage,
+)
 from monitor.capture.shared_memory import SharedBufferReader
 from monitor.capture.supervisor import ProcessSupervisor, WorkerProcess
 from monitor.records import Box, CameraStateChange, Frame, Gap
@@ -158,6 +165,8 @@ class Camera:
                 self._record_lost(message)
             case SourceOpened():
                 self._interval, self._finite = message.interval or 0.0, not message.live
+            case SourceIdle():
+                self._condition.source_idle(datetime.now(UTC))
             case SourceFailed():
                 self._fail(message.cause, message.detail)
                 self._report_all(self._flush_gaps())
@@ -205,6 +214,8 @@ class Camera:
                 memory[: message.height * message.width * 3].reshape(message.height, message.width, 3),
                 boxes,
                 inputs.reshape(len(boxes), height, width, 3),
+                source_name=message.source_name,
+                source_waits=self._every,
             )
             self._captured += 1
             self._waiting.append(frame)
@@ -228,14 +239,20 @@ class Camera:
             if self._stopped:
                 return
             self._gaps.record_lost(
-                message.cause, self._captured, began, message.monotonic, detail=message.why, until=at
+                message.cause,
+                self._captured,
+                began,
+                message.monotonic,
+                frames=message.frames,
+                detail=message.why,
+                until=at,
             )
-            self._captured += 1
+            self._captured += message.frames
             gaps = self._gaps.pop_due(message.monotonic)
         match message.cause:
             case "frozen":
                 self._condition.frame_frozen(at, message.why)
-            case "unreadable":  # alone no sign that the camera is well
+            case "unreadable" | "damaged" | "lost-upstream":  # no proof that the camera works
                 self._condition.frame_accounted(at)
             case _:
                 self._condition.frame_arrived(at, message.monotonic)

@@ -50,6 +50,12 @@ class CameraStateMachine:
             self._emit(self._outage.open(cause, since, detail))
             self._change(state, cause, detail)
 
+    def source_idle(self, at: datetime) -> None:
+        """The source is observed and has no new frame: a watched folder without a new file."""
+        with self._lock:
+            self.frame_accounted(at)
+            self._change("up")
+
     def frame_arrived(self, at: datetime, monotonic: float) -> None:
         """A picture that can be looked at was taken."""
         with self._lock:

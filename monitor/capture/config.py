@@ -1,6 +1,7 @@
 """What of a camera is to be read, and how it is looked at: by its capture process, and by the doctor."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,6 +40,8 @@ class CaptureConfig:
     frozen_after: int = 0
     decode: DecodeMode = "software"
     limits: QualityLimits | None = None
+    watch: bool = False
+    inspected_files: str | None = None
 
     def open_source(self) -> Source:
         """Opens the source; raises SourceError."""
@@ -50,6 +53,8 @@ class CaptureConfig:
             open_timeout=self.open_timeout,
             read_timeout=self.read_timeout,
             decode=self.decode,
+            watch=self.watch,
+            inspected_files=None if self.inspected_files is None else Path(self.inspected_files),
         )
 
     def tile_boxes(self, width: int, height: int) -> tuple[Box, ...]:

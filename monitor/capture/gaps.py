@@ -1,15 +1,18 @@
-"""Frames that nobody will look at, merged into few reports. Pure: the times come in."""
+"""Frames that were not inspected, merged into few reports. Pure: the times are arguments."""
 
+from dataclasses import replace
 from datetime import datetime
 
-from monitor.records import Gap
+from monitor.records import Gap, NumberRanges
+
+_MAX_RANGES = 500
+"""Ranges of frame numbers in one Gap; more make a Gap due before its window is over."""
 
 
 class GapAggregator:
-    """Collects lost frames of one camera and gives them out as Gaps, for each cause at most one a `window`.
+    """Collects lost frames of one camera and returns them as Gaps, for each cause at most one per `window`.
 
-    Every frame entered is in exactly one Gap given out. A Gap's `frames` counts its lost frames: between its
-    first and last there may be frames that were inspected.
+    Every recorded number is in the `numbers` of exactly one returned Gap. `window` is in seconds.
     """
 
     def __init__(self, camera: str, window: float = 1.0) -> None:
@@ -24,30 +27,46 @@ class GapAggregator:
         at: datetime,
         monotonic: float,
         *,
+        frames: int = 1,
         detail: str | None = None,
         until: datetime | None = None,
     ) -> None:
-        """Enters frame `number`, captured `at`. Numbers of one cause come in rising order.
+        """Record `frames` lost frames from `number` on, captured `at`; each number once.
 
         Where the cause began before the frame, `at` is when it began and `until` when the frame was captured.
         """
         until = at if until is None else until
+        last = number + frames - 1
+        lost = Gap(self._camera, number, last, at, until, frames, cause, detail)
         if cause not in self._open:
-            self._open[cause] = monotonic, Gap(self._camera, number, number, at, until, 1, cause, detail)
+            self._open[cause] = monotonic, lost
             return
         since, gap = self._open[cause]
+        numbers = _add_range(gap.numbers, number, last)
         self._open[cause] = (
             since,
-            Gap(self._camera, gap.first, number, gap.started_at, until, gap.frames + 1, cause, gap.detail),
+            replace(
+                gap,
+                first=numbers[0][0],
+                last=numbers[-1][1],
+                started_at=min(gap.started_at, at),
+                ended_at=max(gap.ended_at, until),
+                frames=gap.frames + frames,
+                numbers=numbers,
+            ),
         )
 
     def pop_due(self, monotonic: float) -> list[Gap]:
-        """The Gaps begun a window or longer ago; they are closed by this."""
-        ripe = [cause for cause, (since, _) in self._open.items() if monotonic - since >= self._window]
-        return [self._open.pop(cause)[1] for cause in ripe]
+        """Close and return the Gaps that began a window or longer ago, or that hold many ranges."""
+        expired = [
+            cause
+            for cause, (since, gap) in self._open.items()
+            if monotonic - since >= self._window or len(gap.numbers) >= _MAX_RANGES
+        ]
+        return [self._open.pop(cause)[1] for cause in expired]
 
     def pop_all(self) -> list[Gap]:
-        """All that is left."""
+        """Close and return all Gaps."""
         gaps = [gap for _, gap in self._open.values()]
         self._open.clear()
         return gaps
@@ -64,7 +83,7 @@ class OutageTracker:
         self._open: Gap | None = None
 
     def open(self, cause: str, since: datetime, detail: str | None = None) -> Gap | None:
-        """Nothing comes, for `cause`, from `since` on; the Gap that this ends, if there is one."""
+        """No frame comes, for `cause`, from `since` on; return the Gap that this ends, if there is one."""
         before = self._open
         if before is not None and before.cause == cause:
             return None
@@ -72,11 +91,24 @@ class OutageTracker:
         return None if before is None else _closed_at(before, since)
 
     def close(self, at: datetime) -> Gap | None:
-        """A frame came, or the camera was ended; the last Gap of the outage, if there was one."""
+        """A frame came, or the camera was ended; return the last Gap of the outage, if there was one."""
         before, self._open = self._open, None
         return None if before is None else _closed_at(before, at)
 
 
 def _closed_at(gap: Gap, at: datetime) -> Gap:
     # The wall clock may have been set back in between.
-    return Gap(gap.camera, None, None, gap.started_at, max(at, gap.started_at), 0, gap.cause, gap.detail)
+    return replace(gap, ended_at=max(at, gap.started_at))
+
+
+def _add_range(ranges: NumberRanges, first: int, last: int) -> NumberRanges:
+    """Add a range that overlaps none; adjoining ranges become one."""
+    if first == ranges[-1][1] + 1:  # the usual case
+        return (*ranges[:-1], (ranges[-1][0], last))
+    merged: list[tuple[int, int]] = []
+    for start, end in sorted((*ranges, (first, last))):
+        if merged and start == merged[-1][1] + 1:
+            merged[-1] = (merged[-1][0], end)
+        else:
+            merged.append((start, end))
+    return tuple(merged)

@@ -1,28 +1,34 @@
-"""What a capture process and the daemon say to each other, one message a packet.
+"""The messages between a capture process and the daemon, one per packet.
 
-Times are microseconds of Unix time (`at`) and seconds of the monotonic clock, which is one for all processes
-of a machine.
+Times are microseconds of Unix time (`…_us`) and seconds of the monotonic clock, which all processes of a
+machine share.
 """
 
 import json
 from dataclasses import asdict, dataclass
 from typing import Literal
 
-LostReason = Literal["unreadable", "unusable", "frozen", "overload"]
-"""Why a picture is not judged: it cannot be decoded, shows nothing, stands still, or found no room."""
+LostReason = Literal["unreadable", "damaged", "unusable", "frozen", "overload", "lost-upstream"]
+"""Why a frame is not inspected: it cannot be decoded, was decoded from incomplete data, shows nothing, is the
+same as the ones before it, found no free slot, or never arrived."""
 
 
 @dataclass(frozen=True, slots=True)
 class SourceOpened:
-    """The source is open. `interval`: seconds between pictures, where it is known."""
+    """The source is open. `interval`: seconds between frames, where it is known."""
 
     live: bool
     interval: float | None
 
 
 @dataclass(frozen=True, slots=True)
+class SourceIdle:
+    """The source is observed and has nothing new; sent again and again until it has."""
+
+
+@dataclass(frozen=True, slots=True)
 class SourceFailed:
-    """The source cannot be opened or read; it is tried again, unless `Ended` follows."""
+    """The source cannot be opened or read; the process tries again, unless `SourceEnded` follows."""
 
     cause: str
     detail: str
@@ -30,7 +36,7 @@ class SourceFailed:
 
 @dataclass(frozen=True, slots=True)
 class BufferMapped:
-    """From now on pictures lie in the memory whose descriptor comes with this message."""
+    """From now on frames lie in the memory whose descriptor comes with this message."""
 
     ring: int
     slots: int
@@ -39,9 +45,9 @@ class BufferMapped:
 
 @dataclass(frozen=True, slots=True)
 class FrameReady:
-    """A picture lies in `slot`: its pixels (height, width, 3), then at `inputs_at` one network input a box.
+    """A frame lies in `slot`: its pixels (height, width, 3), and at `inputs_offset` one network input per box.
 
-    `boxes` are (left, top, right, bottom); `input_size` (height, width); `took` seconds went into reading.
+    `boxes` are (left, top, right, bottom); `input_size` is (height, width); reading took `took` seconds.
     """
 
     slot: int
@@ -53,11 +59,15 @@ class FrameReady:
     captured_us: int
     monotonic: float
     took: float
+    source_name: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class FrameLost:
-    """A picture came that is not judged. `since`: when the cause began, for one that builds up (`frozen`)."""
+    """`frames` frames that are not inspected. `since_us`: when the cause began, if before the frame.
+
+    For `lost-upstream`, `frames` is an estimate, lost between `since_us` and `captured_us`.
+    """
 
     cause: LostReason
     why: str | None
@@ -65,11 +75,13 @@ class FrameLost:
     monotonic: float
     took: float
     since_us: int | None = None
+    frames: int = 1
+    source_name: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class SourceEnded:
-    """Nothing more will come."""
+    """No more frames will come."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,22 +93,38 @@ class SlotReleased:
 
 
 WorkerMessage = (
-    SourceOpened | SourceFailed | BufferMapped | FrameReady | FrameLost | SourceEnded | SlotReleased
+    SourceOpened
+    | SourceIdle
+    | SourceFailed
+    | BufferMapped
+    | FrameReady
+    | FrameLost
+    | SourceEnded
+    | SlotReleased
 )
 
 
 _KINDS: dict[str, type[WorkerMessage]] = {
     kind.__name__: kind
-    for kind in (SourceOpened, SourceFailed, BufferMapped, FrameReady, FrameLost, SourceEnded, SlotReleased)
+    for kind in (
+        SourceOpened,
+        SourceIdle,
+        SourceFailed,
+        BufferMapped,
+        FrameReady,
+        FrameLost,
+        SourceEnded,
+        SlotReleased,
+    )
 }
 
 
 MAX_MESSAGE_BYTES = 65_536
-"""Bytes that a message may have; 256 boxes take about 6,000."""
+"""Maximum bytes of a message; 256 boxes take about 6,000."""
 
 
 def encode(message: WorkerMessage) -> bytes:
-    """As one packet; a detail too long for one is cut."""
+    """Encode a message as one packet; a detail that is too long for it is cut."""
     fields = asdict(message)
     for name in ("detail", "why"):
         if isinstance(fields.get(name), str):
@@ -105,9 +133,9 @@ def encode(message: WorkerMessage) -> bytes:
 
 
 def decode(packet: bytes) -> WorkerMessage:
-    """The message of a packet. Raises ValueError for anything else."""
+    """Decode a packet. Raises ValueError for anything that is not a message."""
     try:
         kind, fields = json.loads(packet)
         return _KINDS[kind](**fields)
     except (ValueError, KeyError, TypeError) as error:
-        raise ValueError("this is no message of a capture process") from error
+        raise ValueError("no message of a capture process") from error

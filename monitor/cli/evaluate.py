@@ -220,12 +220,12 @@ def _unlabelled(others: str) -> "list[Sample]":
     from glob import glob
 
     from monitor.errors import DataError
+    from monitor.imaging.files import IMAGE_SUFFIXES
     from monitor.learning.datasets import Sample
-    from monitor.learning.datasets.folders import PICTURES
 
     pattern = f"{others}/**/*" if Path(others).is_dir() else others
     paths = sorted(Path(name) for name in glob(pattern, recursive=True))  # noqa: PTH207 (absolute patterns)
-    found = [path for path in paths if path.suffix.lower() in PICTURES]
+    found = [path for path in paths if path.suffix.lower() in IMAGE_SUFFIXES]
     if not found:
         raise DataError(f"there are no images at {others}")
     return [Sample(path, path.parent.name, "other", defective=False) for path in found]

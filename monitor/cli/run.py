@@ -35,9 +35,7 @@ def run(
 
     depths: list[Callable[[], Mapping[str, int]]] = []
     dump_on_signal(lambda: depths[0]() if depths else {})  # before any thread is started
-    if settings.inference.runtime == "tensorflow" or not (
-        is_installed("openvino") or is_installed("onnxruntime")
-    ):
+    if settings.inference.runtime == "tensorflow" or not is_installed("openvino"):
         import_tensorflow()  # now, while no other thread has anything to say
     from monitor.daemon import Daemon
     from monitor.telemetry.systemd import SystemdNotifier

@@ -18,7 +18,7 @@ UNOBSERVED_STATES = ("down", "stalled", "frozen")
 """States in which nobody looks at what passes a camera."""
 
 
-UNUSABLE_CAUSES = ("unreadable", "unusable", "frozen")
+UNUSABLE_CAUSES = ("unreadable", "damaged", "unusable", "frozen")
 """Causes for which a frame counts as `unusable`: it came, but shows nothing that could be judged."""
 
 
@@ -71,7 +71,7 @@ class CameraManager:
         for name, camera in settings.items():
             if self._settings.get(name) == camera:
                 continue
-            self._metrics.watch(name)
+            self._metrics.add_camera(name)
             # What a file holds was not missed while nobody read it.
             number, since = 0, None if camera.inspects_every_frame else dark
             if name in self._cameras:

@@ -15,8 +15,6 @@ from monitor.daemon.cameras import UNOBSERVED_STATES, CameraManager
 from monitor.daemon.publisher import EventPublisher
 from monitor.errors import MonitorError, SettingsError
 from monitor.inference.scheduler import ArrivalPredictor
-from monitor.models.bundle import load_bundle
-from monitor.models.registry import resolve_model_path
 from monitor.pipeline.explanation_stage import ExplanationStage
 from monitor.pipeline.inference_stage import InferenceStage
 from monitor.settings import Settings
@@ -58,17 +56,19 @@ class Daemon:
         self._failure: Exception | None = None
         self._watching = threading.Event()  # all parts are made
         self._ready = threading.Event()
-        self._bundle = load_bundle(resolve_model_path(settings.model.path))
+        self._arrivals = ArrivalPredictor()
+        scheduler = build_inference.build_scheduler(settings, self._arrivals.forecast)
+        self._router = build_inference.build_router(settings, scheduler)
         # A second series for each metric, which no dashboard asks for. (The function has no annotations.)
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry()
         self._metrics = Metrics(
             self.registry,
             cameras=[camera.name for camera in settings.camera],
-            labels=[self._bundle.card.classes[self._bundle.card.defect_class]],
+            labels=sorted({handle.spec.labels[1] for handle in self._router.handles}),
         )
         self._metrics.build(__version__)
-        self._delivery = EventPublisher(settings, self._bundle.card, self._metrics)
+        self._delivery = EventPublisher(settings, self._metrics)
         self._http: HttpServer = start_http_server(
             settings.metrics.host,
             settings.metrics.port,
@@ -109,28 +109,29 @@ class Daemon:
         finally:
             self._http.close()
             self._delivery.close()
+            self._router.close()
         if self._failure is not None:
             raise self._failure
 
     def _assemble(self) -> None:
-        wanted, card = self._settings, self._bundle.card
-        arrivals = ArrivalPredictor()
-        classifier = build_inference.classifier(
-            wanted, self._bundle, gate=build_inference.build_scheduler(wanted, arrivals.forecast)
-        )
-        device = classifier.device
-        self._metrics.model(
-            name=card.name, sha256=card.model.sha256, device=device.description, precision=device.precision
+        wanted, arrivals = self._settings, self._arrivals
+        self._router.load()
+        self._metrics.models(
+            [
+                (handle.spec.name, handle.spec.sha256, handle.device.description, handle.device.precision)
+                for handle in self._router.handles
+            ]
         )
         self._reporter = ExplanationStage(
-            build_inference.explanation_config(wanted, card, classifier.explain),
+            build_inference.explanation_config(wanted),
             self._delivery.publish,
             self._metrics,
             queue_limit=wanted.explain.queue,
         )
         self._judge = InferenceStage(
             (),
-            build_inference.model_spec(wanted, self._bundle, classifier.classify),
+            self._router,
+            batch=wanted.inference.batch,
             on_flagged=self._reporter.put,
             report=lambda gap: self._line.happened(gap),  # noqa: PLW0108 (the line is made after the judge)
             observer=self._metrics,
@@ -141,7 +142,7 @@ class Daemon:
             self._judge.notify()
 
         self._line = CameraManager(
-            build_capture.camera_factory(wanted, card.input_size),
+            build_capture.camera_factory(wanted, self._router),
             watch=self._judge.watch,
             on_frame=arrived,
             publish_notice=self._delivery.publish_notice,

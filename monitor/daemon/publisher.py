@@ -15,7 +15,6 @@ from monitor.errors import DeliveryError
 from monitor.events import event as document
 from monitor.events.coverage import NameConflict
 from monitor.events.messages import EventMessage, NoticeMessage, OutboxMessage
-from monitor.models.card import ModelCard
 from monitor.pipeline.interfaces import FlaggedFrame
 from monitor.records import CameraStateChange, Finding, Gap
 from monitor.settings import Settings
@@ -34,9 +33,8 @@ class EventPublisher:
     Making one asks Redis whether it would take them, and opens the outbox's file. Raises MonitorError.
     """
 
-    def __init__(self, settings: Settings, card: ModelCard, metrics: Metrics) -> None:
+    def __init__(self, settings: Settings, metrics: Metrics) -> None:
         self._settings = settings
-        self._card = card
         self._metrics = metrics
         self._sink = build_delivery.build_redis_sink(settings)
         self._preflight()
@@ -71,8 +69,8 @@ class EventPublisher:
         novelty = flagged.novelty
         event = document.build_event(
             finding,
-            model_name=self._card.name,
-            model_sha256=self._card.model.sha256,
+            model_name=flagged.handle.spec.name,
+            model_sha256=flagged.handle.spec.sha256,
             keys=self._sink.keys,
             familiarity=None
             if novelty is None
@@ -223,4 +221,5 @@ class EventPublisher:
     def _delivered(self, item: OutboxMessage, seconds: float) -> None:
         if isinstance(item, EventMessage):
             self._metrics.on_stage(item.camera, "publish", max(0.0, seconds - item.processing_seconds))
-            self._metrics.event(item.camera, self._card.classes[self._card.defect_class], seconds)
+            label = document.Event.from_json(item.document).label
+            self._metrics.event(item.camera, label, seconds)

@@ -145,6 +145,10 @@ class Event(Document):
     daemon: Annotated[str | None, Field(description="which daemon found it; the same after its restart")] = (
         None
     )
+    source_name: Annotated[
+        str | None,
+        Field(description="file that the frame comes from, of a video with the position: clip.mp4#t=12.480"),
+    ] = None
     latency: Annotated[dict[str, Seconds], Field(description="seconds by stage")]
 
     def to_json(self) -> str:
@@ -222,6 +226,7 @@ def build_event(
         incident=incident,
         familiarity=familiarity,
         daemon=daemon,
+        source_name=frame.source_name,
         latency={stage: round(float(seconds), 6) for stage, seconds in finding.latency.items()},
     )
 

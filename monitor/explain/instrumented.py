@@ -1,7 +1,7 @@
-"""Open a Keras classifier: list its layers through nested models, choose one, tell what its head gives.
+"""Open a Keras classifier: list its layers through nested models, choose one, recognise its head.
 
-A model is run here operation by operation, so that a layer inside a nested model can be watched and the
-head's activation left out without building a model or touching the user's.
+A model is run here operation by operation, so that a layer inside a nested model can be observed and the
+head's activation left out without building a model or changing the user's.
 """
 
 import difflib
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import keras
+import numpy as np
 import tensorflow as tf
 from keras.src.models.functional import Functional
 
@@ -93,14 +94,14 @@ class InstrumentedModel:
 
         `head` overrides what is recognised; it is needed where the last layers hide the activation.
         """
-        _check(model)
+        check_classifier(model)
         self.model = model
         self._place = choose_layer(model, layer)
         self.layer = self._place.path
         self.channels = int(self._place.shape[-1] or 0)
         self.shape: tuple[int | None, ...] = tuple(model.inputs[0].shape[1:])
         self._units = int(model.outputs[0].shape[-1])
-        operation = None if head is not None else _head_operation(model)
+        operation = None if head is not None else _head_operation(_graph(model).outputs[0])
         self.given_head = head
         self._substitutes: dict[int, Callable[..., Any]] = {}
         if operation is not None:
@@ -122,7 +123,7 @@ class InstrumentedModel:
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """Pass x (n, h, w, d) through in inference: the layer's output and logits (n, units), float32.
 
-        `watch` is called with the layer's output before the pass goes on, for a gradient tape.
+        `on_activation` is called with the layer's output before the pass goes on, for a gradient tape.
         """
         seen: list[tf.Tensor] = []
 
@@ -132,8 +133,31 @@ class InstrumentedModel:
                     on_activation(output)
                 seen.append(output)
 
-        output = tf.cast(_run_graph(self.model, x, self._substitutes, visit), tf.float32)
-        return seen[-1], self._to_logits(output)
+        output = keras.tree.flatten(_run_graph(self.model, x, self._substitutes, visit))[0]
+        return seen[-1], self._to_logits(tf.cast(output, tf.float32))
+
+    def verify(self) -> None:
+        """Check on one random image that the model, run operation by operation, gives its own scores.
+
+        Raises `UsageError` where it does not, or cannot be run so.
+        """
+        rows, columns, channels = self.shape
+        image = np.random.default_rng(0).uniform(0, 1, (1, rows or 64, columns or 64, channels or 3))
+        x = tf.constant(image, tf.float32)
+        try:
+            own = np.asarray(keras.tree.flatten(self.model(x, training=False))[0], np.float32)
+            logits = self.forward(x)[1]
+        except Exception as error:  # whatever a foreign layer raises
+            raise UsageError(
+                f"the model cannot be run layer by layer, which an explanation needs: {first_line(error)}"
+            ) from error
+        activation = {"softmax": tf.nn.softmax, "sigmoid": tf.sigmoid, "logits": tf.identity}[self.head]
+        again = np.asarray(activation(logits), np.float32)
+        if not np.allclose(again, own, rtol=1e-3, atol=1e-4, equal_nan=True):
+            raise UsageError(
+                f"the model cannot be explained: with its head taken for {self.head}, its scores come out "
+                "different; say what it gives with --head (head= in Python)"
+            )
 
     def class_logits(self, logits: tf.Tensor) -> tf.Tensor:
         """Give (n, classes) scores before softmax or sigmoid, the y^c that gradients are taken of."""
@@ -207,14 +231,15 @@ def _is_traversable(operation: Any) -> bool:
     return isinstance(operation, Functional) and type(operation).call is Functional.call
 
 
-def _check(model: Any) -> None:
+def check_classifier(model: Any) -> None:
+    """Raise `UsageError` for a model that is no functional image classifier with one input and one output."""
     if not isinstance(model, keras.Model):
         raise UsageError(f"a Keras model is needed, not {type(model).__name__}")
     if isinstance(model, keras.Sequential) and not model.built:
         raise UsageError("the sequential model is not built yet: give it an Input layer or call it once")
     if not _is_traversable(model):
         raise UsageError(
-            "only functional and sequential models can be explained: a subclassed one hides its layers"
+            "only functional and sequential models can be explained: a subclassed model hides its layers"
         )
     for what, tensors in (("inputs", model.inputs), ("outputs", model.outputs)):
         if len(tensors) != 1:
@@ -228,37 +253,55 @@ def _check(model: Any) -> None:
         raise UsageError("only models with channels last can be explained")
 
 
-def _head_operation(model: Any) -> Any:
-    """Find the operation that makes the scores, through nested models and layers that only pass on."""
-    operation = _graph(model).outputs[0]._keras_history.operation
-    while isinstance(operation, _PASSTHROUGH) or (
+def _head_operation(tensor: Any) -> Any:
+    """Find the operation that makes the scores `tensor`, through nested models and layers that pass on."""
+    operation, node, index = tensor._keras_history
+    if _is_traversable(operation):
+        return _head_operation(_graph(operation).outputs[index])
+    passes_on = isinstance(operation, _PASSTHROUGH) or (
         isinstance(operation, keras.layers.Activation) and operation.activation is keras.activations.linear
-    ):
-        operation = operation.input._keras_history.operation
-    return _head_operation(operation) if _is_traversable(operation) else operation
+    )
+    return _head_operation(operation._inbound_nodes[node].input_tensors[0]) if passes_on else operation
 
 
 def _without_activation(operation: Any) -> tuple[Head, Callable[..., Any]]:
-    """Tell the head's kind, and give the operation without its activation."""
+    """Return the head's kind, and the operation without its activation."""
+    bare_kinds: dict[str, Head] = {"Softmax": "softmax", "Sigmoid": "sigmoid"}
     if isinstance(operation, keras.layers.Softmax):
-        return "softmax", lambda x: x
+        return "softmax", _identity
+    if not isinstance(operation, keras.Layer) and type(operation).__name__ in bare_kinds:
+        return bare_kinds[type(operation).__name__], _identity  # keras.ops.softmax, called as a function
     activation = getattr(operation, "activation", None)
     kinds: dict[Any, Head] = {
         keras.activations.softmax: "softmax",
         keras.activations.sigmoid: "sigmoid",
         keras.activations.linear: "logits",
+        keras.activations.log_softmax: "logits",  # whose softmax are the same probabilities
     }
     kind = kinds.get(activation) if activation is not None else None
     if kind is None:
+        given = getattr(activation, "__name__", None)
         raise UsageError(
-            f"cannot tell what the model's last layer {operation.name!r} gives; "
-            "say head='softmax', 'sigmoid' or 'logits'"
+            f"the model's last layer {operation.name!r} ({type(operation).__name__}"
+            f"{f', activation {given}' if given else ''}) does not tell whether it gives softmax, sigmoid or "
+            "logits; say so with --head (head= in Python)"
         )
-    if isinstance(operation, keras.layers.Activation):
-        return kind, lambda x: x
     if kind == "logits":
         return kind, operation
+    if isinstance(operation, keras.layers.Activation):
+        return kind, _identity
     linear = type(operation).from_config({**operation.get_config(), "activation": "linear"})
     linear.build(operation.input.shape)
     linear.set_weights(operation.get_weights())
     return kind, linear
+
+
+def _identity(x: Any, **_: Any) -> Any:
+    """Stand in for an activation; Keras may call it with a mask."""
+    return x
+
+
+def first_line(error: Exception) -> str:
+    """Return the first line of an error's text, cut to 200 characters."""
+    line = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return line if len(line) <= 200 else f"{line[:200]}…"

@@ -1,6 +1,6 @@
-"""What is explained: a Keras model with what one must know to show it a picture.
+"""What is explained: a Keras model with the way from an image to its input.
 
-From a model file of the user's, or one of `keras.applications` by name.
+From a model file, or one of `keras.applications` by name.
 """
 
 import difflib
@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 
 from monitor.errors import ModelError, UsageError
 from monitor.explain.heatmap import upsample
+from monitor.explain.instrumented import check_classifier, first_line
 from monitor.records import Heatmap, Image
 
 Preprocess = Literal["none", "unit", "tf", "torch", "caffe"]
-"""`none`: red-green-blue 0..255; `unit`: 0..1; `tf`, `torch`, `caffe`: Keras' three ways for ImageNet."""
+"""`none`: red-green-blue 0..255; `unit`: 0..1; `tf`, `torch`, `caffe`: Keras' three modes for ImageNet."""
 
 
 PREPROCESS: tuple[Preprocess, ...] = ("none", "unit", "tf", "torch", "caffe")
@@ -27,11 +28,11 @@ PREPROCESS: tuple[Preprocess, ...] = ("none", "unit", "tf", "torch", "caffe")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ExplainableModel:
-    """A model and how a picture becomes its input.
+    """A model and how an image becomes its input.
 
-    `prepare` maps one (h, w, 3) uint8 blue-green-red picture to (1, h', w', d) float32. `classes` names the
-    classes in the order of the outputs, empty where nobody knows. `spread` brings a layer's heat to
-    (height, width) of the picture: the plain resize of the article, or where the cells really look.
+    `preprocess` maps one (h, w, 3) uint8 blue-green-red image to (1, h', w', d) float32. `classes` names the
+    classes in the order of the outputs, empty where they are not known. `upsample` enlarges a layer's heat to
+    (height, width) of the image: by the plain resize of the article, or to where the cells lie.
     """
 
     model: Any
@@ -41,7 +42,7 @@ class ExplainableModel:
     upsample: Callable[[Heatmap, int, int], Heatmap] = upsample
 
     def class_name(self, index: int) -> str:
-        """Name of a class, for people."""
+        """Return the name of a class."""
         return self.classes[index] if index < len(self.classes) else f"class {index}"
 
 
@@ -69,23 +70,28 @@ def load_application(name: str, weights: Path | None = None) -> ExplainableModel
         try:
             model.load_weights(weights)
         except Exception as error:  # whatever a foreign file makes Keras and h5py raise
-            raise ModelError(f"the weights file {weights} does not fit {name}: {_line(error)}") from error
+            raise ModelError(
+                f"the weights file {weights} does not fit {name}: {first_line(error)}"
+            ) from error
     return ExplainableModel(model, _preparer(model, module.preprocess_input))
 
 
 def load_model_file(path: Path, preprocess: Preprocess | None = None) -> ExplainableModel:
-    """Load a `.keras` or `.h5` file; nothing in it is run. Raises `ModelError` and `UsageError`."""
+    """Load a `.keras`, `.h5` or `.hdf5` file; no code in it is run. Raises `ModelError` and `UsageError`."""
     if not path.is_file():
         raise ModelError(f"there is no model file {path}")
     if preprocess is None:
         raise UsageError(
-            f"say with --preprocess how {path.name} takes its input: {', '.join(PREPROCESS)} "
+            f"state with --preprocess which input {path.name} takes: {', '.join(PREPROCESS)} "
             "(red-green-blue 0..255 is none, 0..1 is unit)"
         )
     try:
         model = keras.saving.load_model(path, compile=False, safe_mode=True)
-    except Exception as error:  # whatever a broken file makes Keras raise
-        raise ModelError(f"the model file {path} cannot be loaded: {_line(error)}") from error
+    except Exception as error:  # whatever a foreign or damaged file makes Keras raise
+        old = path.suffix.lower() != ".keras"
+        hint = "; if an older Keras reads it, save it again there in the .keras format" if old else ""
+        raise ModelError(f"the model file {path} cannot be loaded: {first_line(error)}{hint}") from error
+    check_classifier(model)
     return ExplainableModel(model, _preparer(model, lambda x: _preprocessed(x, preprocess)))
 
 
@@ -100,10 +106,10 @@ def _preprocessed(x: NDArray[np.float32], how: Preprocess) -> NDArray[np.float32
 def _preparer(
     model: Any, preprocess: Callable[[NDArray[np.float32]], Any]
 ) -> Callable[[Image], NDArray[np.float32]]:
-    """Resize, reorder and preprocess as `model` takes it: three channels or one."""
-    shape = tuple(model.input_shape) if not isinstance(model.input_shape, list) else ()
-    if len(shape) == 4 and shape[3] not in (1, 3):
-        raise UsageError(f"the model takes {shape[3]} channels; a picture has 3, or 1 as grey")
+    """Return what resizes, reorders and preprocesses an image for `model`: three channels or one."""
+    shape = tuple(model.inputs[0].shape)
+    if shape[3] not in (1, 3):
+        raise UsageError(f"the model takes {shape[3]} channels; an image has 3, or 1 as grey")
 
     def prepare(image: Image) -> NDArray[np.float32]:
         rows, columns = (shape[1] or image.shape[0], shape[2] or image.shape[1])
@@ -121,7 +127,7 @@ def _preparer(
 
 
 def _applications() -> dict[str, tuple[Callable[..., Any], Any]]:
-    """Every network of `keras.applications` by name: what builds it, and its module."""
+    """Return every network of `keras.applications` by name: what builds it, and its module."""
     modules = [getattr(keras.applications, name) for name in dir(keras.applications)]
     return {
         name: (getattr(keras.applications, name), module)
@@ -130,7 +136,3 @@ def _applications() -> dict[str, tuple[Callable[..., Any], Any]]:
         for name in dir(module)
         if name[0].isupper() and hasattr(keras.applications, name)
     }
-
-
-def _line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

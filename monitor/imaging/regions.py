@@ -1,6 +1,6 @@
 """From heat to coordinates: spread over the frame, cut at a threshold, what hangs together is a region."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import cv2
 import numpy as np
@@ -42,12 +42,18 @@ def merge_heatmaps(
 
 
 def find_regions(
-    heat: Heatmap, *, threshold: float, minimum_area: float = 1, maximum: int = 16
+    heat: Heatmap,
+    *,
+    threshold: float,
+    minimum_area: float = 1,
+    maximum: int = 16,
+    tiles: Sequence[TileHeatmap] = (),
 ) -> tuple[Region, ...]:
-    """The connected places of `heat`, (height, width), at or above `threshold` (above 0): strongest first.
+    """Find the connected areas of `heat`, (height, width), at or above `threshold` (above 0).
 
-    Places smaller than `minimum_area` pixels are left out, and after the first `maximum` the rest.
-    Heat that is zero everywhere has no region.
+    The order is that of the scores of the `tiles` they lie in, since the heat of each tile is scaled to 1;
+    then of the peak, then of the area. Areas of less than `minimum_area` pixels are left out, and all after
+    the first `maximum`. Heat that is zero everywhere has no region.
     """
     warm = (heat >= threshold).view(np.uint8)
     left, top, across, down = cv2.boundingRect(warm)  # most of a large frame is cold
@@ -64,8 +70,21 @@ def find_regions(
         box = Box(left + x, top + y, left + x + wide, top + y + high)
         inside = labels[y : y + high, x : x + wide] == index
         regions.append(_region(heat, box, inside, area))
-    regions.sort(key=lambda region: (-region.peak, -region.area, region.box.top, region.box.left))
-    return tuple(regions[:maximum])
+
+    def rank(region: Region) -> tuple[float, ...]:
+        score = max((tile.score for tile in tiles if _overlap(tile.box, region.box)), default=0.0)
+        return -score, -region.peak, -region.area, region.box.top, region.box.left
+
+    return tuple(sorted(regions, key=rank)[:maximum])
+
+
+def _overlap(one: Box, other: Box) -> bool:
+    return (
+        one.left < other.right
+        and other.left < one.right
+        and one.top < other.bottom
+        and other.top < one.bottom
+    )
 
 
 def _region(heat: Heatmap, box: Box, inside: NDArray[np.bool_], area: int) -> Region:

@@ -1,4 +1,4 @@
-"""What may run the network on this machine, and in which precision, best first."""
+"""Which backends can run a network on this machine, and in which precision, best first."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -17,11 +17,10 @@ _CPU_BACKENDS: tuple[BackendChoice, ...] = (
     ("openvino", "bf16"),
     ("openvino", "fp32"),
     ("tensorflow", "bf16"),
-    ("onnxruntime", "fp32"),
     ("tensorflow", "fp32"),
 )
-"""Fastest first, as measured (PERFORMANCE.md). A runtime's bfloat16 comes before its own fp32: whether it is
-faster depends on the processor, and is measured at start (`ready.py`). OpenVINO's need no TensorFlow."""
+"""Fastest first, as measured (PERFORMANCE.md). The bfloat16 of a backend comes before its fp32: whether it is
+faster depends on the processor, and is measured at start (`loader`). OpenVINO runs without TensorFlow."""
 
 
 _GPU_BACKENDS: tuple[BackendChoice, ...] = (
@@ -32,9 +31,9 @@ _GPU_BACKENDS: tuple[BackendChoice, ...] = (
 
 @dataclass(frozen=True, slots=True)
 class InferenceOptions:
-    """What is asked for; `threads` 0 is as many as there are cores, `threshold` None the bundle's.
+    """Where and how a model is to run.
 
-    `whole`: explanations are also wanted in one batch.
+    `batch` is the largest number of inputs in one pass. `threads` 0 is as many as there are cores.
     """
 
     device: Literal["auto", "gpu", "cpu"] = "auto"
@@ -42,60 +41,57 @@ class InferenceOptions:
     precision: Literal["auto"] | Precision = "auto"
     threads: int = 0
     batch: int = 8
-    max_n: int = 10
-    scoring: Literal["card", "seed", "paper"] = "card"
-    threshold: float | None = None
-    whole: bool = False
 
 
-def detect_device(wanted: InferenceOptions) -> ComputeDevice:
-    """The processor to use; TensorFlow is asked, and set up, only where there may be a GPU."""
-    if wanted.device != "cpu" and has_gpu_files():
-        return configure_tensorflow(wanted.device, wanted.precision, wanted.threads)
-    device = select_device(wanted.device, wanted.precision, [])
-    return device if wanted.device == "cpu" else replace(device, description="CPU (the machine has no GPU)")
+def detect_device(options: InferenceOptions) -> ComputeDevice:
+    """Select the processor; TensorFlow is imported, and set up, only where there may be a GPU."""
+    if options.device != "cpu" and has_gpu_files():
+        return configure_tensorflow(options.device, options.precision, options.threads)
+    device = select_device(options.device, options.precision, [])
+    return device if options.device == "cpu" else replace(device, description="CPU (the machine has no GPU)")
 
 
 def candidate_backends(
-    wanted: InferenceOptions, device: ComputeDevice, *, has_references: bool
+    options: InferenceOptions, device: ComputeDevice, *, has_references: bool
 ) -> Iterator[BackendChoice]:
-    """What may serve, best first; never nothing. Raises DeviceError where nothing can do what is asked.
+    """Yield what meets `options`, best first; at least one. Raises DeviceError where nothing does.
 
-    `referenced`: whether the bundle has pictures by which a way can be checked.
+    `has_references`: whether the bundle has images on which a backend can be checked.
     """
-    if wanted.runtime != "auto" and not is_installed(wanted.runtime):
+    if options.runtime != "auto" and not is_installed(options.runtime):
         raise DeviceError(
-            f'runtime = "{wanted.runtime}", but it is not installed: '
-            f"pip install 'defect-monitor[{wanted.runtime}]', or set runtime = \"auto\""
+            f'runtime = "{options.runtime}", but it is not installed: '
+            f"pip install 'defect-monitor[{options.runtime}]', or set runtime = \"auto\""
         )
-    if device.kind == "gpu" and (wanted.runtime not in ("auto", "tensorflow") or wanted.precision == "bf16"):
+    if device.kind == "gpu" and (
+        options.runtime not in ("auto", "tensorflow") or options.precision == "bf16"
+    ):
         raise DeviceError(
             "a GPU runs TensorFlow in fp32 or mixed-float16: set the device, runtime or precision to auto"
         )
-    if wanted.precision == "bf16" and not cpu_has_bf16(_cpuinfo()):
+    if options.precision == "bf16" and not cpu_has_bf16(_cpuinfo()):
         raise DeviceError(
             'precision = "bf16", but the processor has no instructions for it: set precision = "auto"'
         )
-    if wanted.precision == "mixed-float16":
-        if wanted.runtime not in ("auto", "tensorflow"):
-            raise DeviceError(f"precision = \"mixed-float16\" is TensorFlow's alone, not {wanted.runtime}'s")
+    if options.precision == "mixed-float16":
+        if options.runtime not in ("auto", "tensorflow"):
+            raise DeviceError(
+                f'precision = "mixed-float16" runs on TensorFlow only, not on {options.runtime}'
+            )
         yield "tensorflow", "mixed-float16"
         return
-    found = False
     for name, precision in available_backends(device.kind):
-        # Without references nothing shows that another way answers alike: only what is asked for is taken.
-        checked = has_references or precision in (wanted.precision, "fp32")
-        trusted = has_references or name in (wanted.runtime, "tensorflow")
-        asked = wanted.runtime in ("auto", name) and wanted.precision in ("auto", precision)
-        if asked and checked and trusted:
-            found = True
+        # Without references nothing shows that another backend gives the same scores: only what is asked
+        # for, or TensorFlow in single precision, is safe.
+        precision_is_safe = has_references or precision in (options.precision, "fp32")
+        backend_is_safe = has_references or name in (options.runtime, "tensorflow")
+        requested = options.runtime in ("auto", name) and options.precision in ("auto", precision)
+        if requested and precision_is_safe and backend_is_safe:
             yield name, precision
-    if not found:
-        raise DeviceError(f'runtime = "{wanted.runtime}" does not compute in {wanted.precision}')
 
 
 def available_backends(kind: Literal["gpu", "cpu"]) -> Iterator[BackendChoice]:
-    """What this machine can run, fastest first: what is installed and the processor has instructions for."""
+    """Yield what is installed and the processor has instructions for, fastest first."""
     for name, precision in _GPU_BACKENDS if kind == "gpu" else _CPU_BACKENDS:
         if is_installed(name) and (precision != "bf16" or cpu_has_bf16(_cpuinfo())):
             yield name, precision

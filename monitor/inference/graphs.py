@@ -1,35 +1,29 @@
-"""The network as frozen graphs that any runtime can take.
+"""A network as TensorFlow functions without variables, which every backend can take.
 
-Needs TensorFlow and Keras, and seconds; what is made here is kept (`cache.py`).
+Needs TensorFlow and Keras, and seconds; what the backends make of the functions is cached (`artifact_cache`).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import keras
 import numpy as np
 import tensorflow as tf
-from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-from monitor.explain.score_cam import Scoring, all_finite, map_std, scale_heat, score_cam, upsampled_masks
-from monitor.inference.backends.base import GRAPHS, GraphSignature
-from monitor.inference.backends.tensorflow import optimize_graph
+from monitor.explain.score_cam import Scoring, all_finite, map_std, scale_heat, upsampled_masks
+from monitor.inference.backends.base import GRAPHS
 from monitor.models.card import ModelCard
 from monitor.models.preprocessing import preprocess_tf
 
+Policy = Literal["float32", "mixed_float16", "mixed_bfloat16"]
+"""Of Keras: in which type the layers compute. The last one stays in float32."""
+
 
 def build_model_graphs(
-    card: ModelCard,
-    model: Any,
-    *,
-    max_n: int,
-    step: int,
-    scoring: Scoring,
-    float16: bool = False,
-    whole: bool = False,
-) -> dict[str, bytes]:
-    """The graphs of a bundle's `model`; the others as for `portable_graphs`."""
+    card: ModelCard, model: Any, *, max_n: int, step: int, scoring: Scoring, policy: Policy = "float32"
+) -> Mapping[str, Any]:
+    """Build the graphs of a bundle's `model`; the other arguments as for `build_graphs`."""
     return build_graphs(
         model,
         layer=card.cam_layer,
@@ -38,8 +32,7 @@ def build_model_graphs(
         max_n=max_n,
         step=step,
         scoring=scoring,
-        half=float16,
-        whole=whole,
+        policy=policy,
     )
 
 
@@ -52,165 +45,152 @@ def build_graphs(
     max_n: int,
     step: int,
     scoring: Scoring,
-    half: bool = False,
-    whole: bool = False,
-) -> dict[str, bytes]:
-    """The graphs of a Keras classifier, each a GraphDef whose ends are named as in `runtime.GRAPHS`.
+    policy: Policy = "float32",
+) -> Mapping[str, Any]:
+    """Build the graphs of a Keras classifier: concrete functions with the inputs and outputs of `GRAPHS`.
 
-    `classify`: pictures (b, h, w, 3) uint8 to scores (b,), features (b, c) and activations (b, fh, fw, c).
-    To explain a picture, `choose` gives the `max_n` leading maps (n, fh, fw) and the prepared input; `mask`
-    lays `step` of the maps, from map `start` (1,) on, over it; `weigh` gives the weights (step,) of these;
-    `combine` makes heat (1, fh, fw), 0..1, and its peak before scaling (1,) of maps and weights. `whole`,
-    if asked for, is all that in one batch.
+    `classify`: images (b, h, w, 3) uint8 to scores (b,), features (b, c) and activations (b, fh, fw, c).
+    To explain an image, `select_maps` gives the `max_n` leading maps (n, fh, fw) and the preprocessed input;
+    `mask_inputs` lays `step` of the maps, from map `start` (1,) on, over it; `score_maps` gives the weights
+    (step,) of these; `combine_maps` gives heat (1, fh, fw), 0..1, and its peak before scaling (1,).
 
     `model` ends in probabilities (n, classes); `layer` names the 4-D layer that is explained; `defect_index`
-    is the class whose score counts; `prepare` maps uint8 pictures (n, h, w, 3) in blue-green-red to the
-    network's input. `half` computes in float16 and keeps float32 where sums are long. `model` stays as it is.
+    is the class whose score counts; `preprocess` maps uint8 images (n, h, w, 3) in blue-green-red to the
+    network's input. `model` stays as it is.
     """
-    folded = fold_batch_norm(model, layer)
-    network = to_mixed_float16(folded) if half else folded
-    both = keras.Model(network.inputs, [network.get_layer(layer).output, network.output])
-    size, (rows, columns, channels) = model.input_shape[1:], both.outputs[0].shape[1:]
+    network = without_variables(optimize_network(model, layer, policy), layer)
+    size, channels = model.input_shape[1:], model.get_layer(layer).output.shape[-1]
     count = min(max_n, channels)
 
     def forward(inputs: Any) -> Any:
-        return tf.cast(network(inputs, training=False), tf.float32)
+        return tf.cast(network(inputs)[1], tf.float32)
 
     blank = tf.zeros(preprocess(tf.zeros((1, *size), tf.uint8)).shape)
     baseline = float(forward(blank)[0, defect_index]) if scoring == "paper" else 0.0
 
-    def classify(pictures: Any) -> tuple[Any, Any, Any]:
-        activations, probabilities = both(preprocess(pictures), training=False)
+    def classify(images: Any) -> Mapping[str, Any]:
+        activations, probabilities = network(preprocess(images))
         activations = tf.cast(activations, tf.float32)
         features = tf.reduce_mean(activations, axis=(1, 2))
-        return tf.cast(probabilities[:, defect_index], tf.float32), features, activations
+        scores = tf.cast(probabilities[:, defect_index], tf.float32)
+        return {"scores": scores, "features": features, "activations": activations}
 
-    def choose(pictures: Any, activations: Any) -> tuple[Any, Any]:
-        inputs = tf.cast(preprocess(pictures), tf.float32)
+    def select_maps(images: Any, activations: Any) -> Mapping[str, Any]:
+        inputs = tf.cast(preprocess(images), tf.float32)
         leading = tf.math.top_k(map_std(activations)[0], k=count).indices
         maps = tf.gather(tf.transpose(activations[0], [2, 0, 1]), leading)
-        sound = all_finite(inputs) & all_finite(activations)
-        return tf.where(sound[:, None, None], maps, 0.0), inputs
+        finite = all_finite(inputs) & all_finite(activations)
+        return {"maps": tf.where(finite[:, None, None], maps, 0.0), "inputs": inputs}
 
-    def mask(maps: Any, inputs: Any, start: Any) -> tuple[Any]:
+    def mask_inputs(maps: Any, inputs: Any, start: Any) -> Mapping[str, Any]:
         chosen = tf.gather(maps, tf.minimum(start + tf.range(step), count - 1))
-        return (inputs * upsampled_masks(chosen, tf.shape(inputs)[1:], scoring),)
+        return {"masked": inputs * upsampled_masks(chosen, tf.shape(inputs)[1:], scoring)}
 
-    def weigh(masked: Any) -> tuple[Any]:
-        said = forward(masked)
-        said = tf.nn.softmax(said) if scoring == "seed" else said
-        return (said[:, defect_index] - baseline,)  # a plain slice: OpenVINO's gather fails in bfloat16
+    def score_maps(masked: Any) -> Mapping[str, Any]:
+        outputs = forward(masked)
+        outputs = tf.nn.softmax(outputs) if scoring == "seed" else outputs
+        # A plain slice: OpenVINO's gather fails in bfloat16.
+        return {"weights": outputs[:, defect_index] - baseline}
 
-    def combine(maps: Any, weights: Any) -> tuple[Any, Any]:
-        heat = tf.nn.relu(tf.reduce_sum(weights[:, None, None] * maps, axis=0))
-        return scale_heat(heat[None])
+    def combine_maps(maps: Any, weights: Any) -> Mapping[str, Any]:
+        heat, peak = scale_heat(tf.nn.relu(tf.reduce_sum(weights[:, None, None] * maps, axis=0))[None])
+        return {"heat": heat, "peak": peak}
 
-    def at_once(pictures: Any, activations: Any) -> tuple[Any, Any]:
-        target = tf.fill([1], defect_index)
-        return score_cam(
-            forward, preprocess(pictures), activations, target, max_n=max_n, scoring=scoring, chunk=None
-        )
-
-    picture, kept = tf.TensorSpec((1, *size), tf.uint8), tf.TensorSpec((1, rows, columns, channels))
-    maps, inputs = tf.TensorSpec((count, rows, columns)), tf.TensorSpec(blank.shape)
-    graphs: list[tuple[str, Callable[..., Any], list[Any]]] = [
-        ("classify", classify, [tf.TensorSpec((None, *size), tf.uint8)]),
-        ("choose", choose, [picture, kept]),
-        ("mask", mask, [maps, inputs, tf.TensorSpec((1,), tf.int32)]),
-        ("weigh", weigh, [tf.TensorSpec((step, *blank.shape[1:]))]),
-        ("combine", combine, [maps, tf.TensorSpec((count,))]),
-    ]
-    if whole:
-        graphs.append(("whole", at_once, [picture, kept]))
-    return {name: _freeze(function, GRAPHS[name], *specs) for name, function, specs in graphs}
-
-
-def fold_batch_norm(model: Any, layer: str) -> Any:
-    """A copy of `model` whose convolutions do what the batch normalisation behind each of them did.
-
-    The normalisations stay, as multiplications by one and additions of zero, which every runtime drops.
-    A convolution that `layer` names, or that something else reads too, is left alone.
-    """
-    copy = keras.models.clone_model(model)
-    copy.set_weights(model.get_weights())
-    readers: dict[int, int] = {}
-    for operation in copy.operations:
-        for tensor in _inputs(operation):
-            readers[id(tensor)] = readers.get(id(tensor), 0) + 1
-    makers = {
-        id(operation.output): operation for operation in copy.layers if not isinstance(operation.output, list)
+    cells = model.get_layer(layer).output.shape[1:3]
+    image, kept = tf.TensorSpec((1, *size), tf.uint8), tf.TensorSpec((1, *cells, channels))
+    maps, inputs = tf.TensorSpec((count, *cells)), tf.TensorSpec(blank.shape)
+    graphs: Mapping[str, tuple[Callable[..., Any], list[Any]]] = {
+        "classify": (classify, [tf.TensorSpec((None, *size), tf.uint8)]),
+        "select_maps": (select_maps, [image, kept]),
+        "mask_inputs": (mask_inputs, [maps, inputs, tf.TensorSpec((1,), tf.int32)]),
+        "score_maps": (score_maps, [tf.TensorSpec((step, *blank.shape[1:]))]),
+        "combine_maps": (combine_maps, [maps, tf.TensorSpec((count,))]),
     }
-    for norm in copy.layers:
+    return {
+        name: tf.function(function, autograph=False).get_concrete_function(
+            *(
+                tf.TensorSpec(spec.shape, spec.dtype, name=known)
+                for spec, known in zip(specs, GRAPHS[name].inputs, strict=True)
+            )
+        )
+        for name, (function, specs) in graphs.items()
+    }
+
+
+def without_variables(model: Any, layer: str) -> Callable[[Any], tuple[Any, Any]]:
+    """Return a function with constant weights from inputs to the outputs of `layer` and of `model`."""
+    both = keras.Model(model.inputs, [model.get_layer(layer).output, model.output])
+    trainable = [variable.numpy() for variable in both.trainable_variables]
+    others = [variable.numpy() for variable in both.non_trainable_variables]
+
+    def forward(inputs: Any) -> tuple[Any, Any]:
+        outputs, _ = both.stateless_call(
+            [tf.constant(value) for value in trainable],
+            [tf.constant(value) for value in others],
+            inputs,
+            training=False,
+        )
+        return outputs[0], outputs[1]
+
+    return forward
+
+
+def optimize_network(model: Any, layer: str, policy: Policy = "float32") -> Any:
+    """Copy `model` with its batch normalisations folded into the convolutions before them.
+
+    A convolution that `layer` names, or that something else reads too, is left alone. In a mixed `policy` the
+    layers compute in a half-precision type, but for the last, whose softmax stays in float32.
+    """
+    folded = _foldable(model, layer)
+    last = model.layers[-1].name
+
+    def copy(original: Any) -> Any:
+        dtype = "float32" if original.name == last else policy
+        if original.name in folded:
+            return keras.layers.Identity(name=original.name, dtype=dtype)
+        return type(original).from_config({**original.get_config(), "dtype": dtype})
+
+    def call(layer: Any, *args: Any, **options: Any) -> Any:
+        return layer(*args) if layer.name in folded else layer(*args, **options)
+
+    network = keras.models.clone_model(model, clone_function=copy, call_function=call)
+    for original in model.layers:
+        if original.name not in folded:
+            network.get_layer(original.name).set_weights(original.get_weights())
+    for norm, conv in folded.items():
+        network.get_layer(conv).set_weights(_fold(model.get_layer(conv), model.get_layer(norm)))
+    return network
+
+
+def _foldable(model: Any, layer: str) -> Mapping[str, str]:
+    """Names of batch normalisations, with the convolution that each can be folded into."""
+    readers: dict[int, int] = {}
+    for operation in model.operations:
+        read = getattr(operation, "input", [])
+        for tensor in read if isinstance(read, list) else [read]:
+            readers[id(tensor)] = readers.get(id(tensor), 0) + 1
+    makers = {id(each.output): each for each in model.layers if not isinstance(each.output, list)}
+    found = {}
+    for norm in model.layers:
         if type(norm) is not keras.layers.BatchNormalization or norm.axis not in (-1, 3):
             continue
         conv: Any = makers.get(id(norm.input))
-        alone = readers[id(norm.input)] == 1 and all(norm.input is not output for output in copy.outputs)
+        alone = readers[id(norm.input)] == 1 and all(norm.input is not output for output in model.outputs)
         plain = (
             type(conv) is keras.layers.Conv2D
             and conv.activation is keras.activations.linear
             and conv.use_bias
         )
-        if plain and alone and conv.name != layer:
-            _fold(conv, norm)
-    return copy
+        if plain and alone and layer not in (conv.name, norm.name):
+            found[norm.name] = conv.name
+    return found
 
 
-def _inputs(operation: Any) -> list[Any]:
-    given = getattr(operation, "input", [])
-    return given if isinstance(given, list) else [given]
-
-
-def _fold(conv: Any, norm: Any) -> None:
-    mean, variance = _values(norm.moving_mean), _values(norm.moving_variance)
-    gamma = _values(norm.gamma) if norm.scale else np.ones_like(mean)
-    beta = _values(norm.beta) if norm.center else np.zeros_like(mean)
+def _fold(conv: Any, norm: Any) -> list[Any]:
+    """Kernel and bias of a convolution that also does what the normalisation behind it does."""
+    mean, variance = (np.float64(each.numpy()) for each in (norm.moving_mean, norm.moving_variance))
+    gamma = np.float64(norm.gamma.numpy()) if norm.scale else np.ones_like(mean)
+    beta = np.float64(norm.beta.numpy()) if norm.center else np.zeros_like(mean)
     factor = gamma / np.sqrt(variance + norm.epsilon)
-    conv.kernel.assign(_values(conv.kernel) * factor)
-    conv.bias.assign((_values(conv.bias) - mean) * factor + beta)
-    norm.moving_mean.assign(np.zeros_like(mean))
-    norm.moving_variance.assign(np.full_like(mean, 1) - norm.epsilon)
-    if norm.scale:
-        norm.gamma.assign(np.ones_like(mean))
-    if norm.center:
-        norm.beta.assign(np.zeros_like(mean))
-
-
-def _values(variable: Any) -> Any:
-    return variable.numpy().astype(np.float64)
-
-
-def to_mixed_float16(model: Any) -> Any:
-    """The same network computing in float16 with float32 variables; the softmax stays in float32."""
-    last = model.layers[-1].name
-
-    def converted(layer: Any) -> Any:
-        policy = "float32" if layer.name == last else "mixed_float16"
-        return layer.__class__.from_config({**layer.get_config(), "dtype": policy})
-
-    clone = keras.models.clone_model(model, clone_function=converted)
-    clone.set_weights(model.get_weights())
-    return clone
-
-
-def _freeze(function: Callable[..., Any], signature: GraphSignature, *specs: Any) -> bytes:
-    """`function` traced for `specs`, its variables made constants, its ends named, simplified."""
-    traced = tf.function(function, autograph=False).get_concrete_function(*specs)
-    frozen = convert_variables_to_constants_v2(traced)
-    with tf.Graph().as_default() as named:
-        inputs = [
-            tf.compat.v1.placeholder(spec.dtype, spec.shape, name=name)
-            for spec, name in zip(specs, signature.inputs, strict=True)
-        ]
-        outputs = tf.import_graph_def(
-            frozen.graph.as_graph_def(),
-            input_map={tensor.name: given for tensor, given in zip(frozen.inputs, inputs, strict=True)},
-            return_elements=[tensor.name for tensor in frozen.outputs],
-            name="network",
-        )
-        for tensor, name in zip(outputs, signature.outputs, strict=True):
-            tf.identity(tensor, name=name)
-    definition = named.as_graph_def()
-    for node in list(definition.node):  # the ends that the new ones replace would count as further inputs
-        if node.op == "Placeholder" and node.name not in signature.inputs:
-            definition.node.remove(node)
-    return optimize_graph(definition.SerializeToString(), signature)
+    kernel, bias = (np.float64(weights) for weights in conv.get_weights())
+    return [kernel * factor, (bias - mean) * factor + beta]

@@ -1,54 +1,124 @@
-"""From captured frames to verdicts: one loop over all cameras, batch by batch."""
+"""What every part of the pipeline knows of a model, wherever that runs.
+
+A handle is one version of one model, on this machine or elsewhere. A flagged frame keeps the handle that
+classified it, so its explanation comes from the same model, however much later.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from monitor.inference.device import ComputeDevice
+from monitor.models.card import ModelCard, RegionDefaults
+from monitor.models.novelty import NoveltyScore
 from monitor.records import Heatmap, Image
 
-
-class Answer(Protocol):
-    """The network's answer to b pictures; `monitor.inference.local.Classified` is one."""
-
-    @property
-    def scores(self) -> NDArray[np.float32]:
-        """Probability of a defect, (b,), 0..1."""
-
-    @property
-    def features(self) -> NDArray[np.float32]:
-        """What the network saw, (b, c)."""
-
-    @property
-    def activations(self) -> Sequence[Any]:
-        """The explained layer's output, one tensor a picture."""
+Evidence = object
+"""What a model needs to explain an input without classifying it again. Only its handle knows what it is: a
+local model's is a copy of the activations, a remote one's may be a ticket that expires."""
 
 
-Classify = Callable[[NDArray[np.uint8]], Answer]
-"""Answers a batch (b, h, w, 3) uint8 of pictures at the network's size."""
+Proceed = Callable[[int, float], bool]
+"""Called before the first step of an explanation and after each: maps scored, seconds of the step. Returns
+whether to make another step."""
 
 
 @dataclass(frozen=True, slots=True)
 class ModelSpec:
-    """What the judge applies to every frame.
+    """What is applied to the frames of a model.
 
-    `classify` answers a (b, h, w, 3) uint8 batch;
-    `distance` maps features (b, c) to distances (b,) from the training data, beyond `limit` unfamiliar.
+    `input_size` is (height, width). `labels` names good and defective inputs; a score (0..1) of `threshold`
+    or more is defective. `cell_offset` is the input pixel (x, y) at which cell (0, 0) of a heat map lies.
+    `regions` tells how many maps are scored and how heat becomes regions.
     """
 
-    classify: Classify
-    threshold: float
+    name: str
+    sha256: str
+    input_size: tuple[int, int]
     labels: tuple[str, str]
-    batch: int
-    distance: Callable[[NDArray[np.float32]], NDArray[np.float32]] | None = None
-    limit: float = float("inf")
+    threshold: float
+    cell_offset: tuple[float, float]
+    regions: RegionDefaults
+
+    @classmethod
+    def from_card(
+        cls, card: ModelCard, score_threshold: float | None = None, **regions: object
+    ) -> "ModelSpec":
+        """Take the values of `card`, but for those given.
+
+        `regions` are fields of the card's `localisation`. None leaves a value as the card has it.
+        """
+        good = next(name for index, name in enumerate(card.classes) if index != card.defect_class)
+        given = {name: value for name, value in regions.items() if value is not None}
+        return cls(
+            name=card.name,
+            sha256=card.model.sha256,
+            input_size=card.input_size,
+            labels=(good, card.classes[card.defect_class]),
+            threshold=card.threshold if score_threshold is None else score_threshold,
+            cell_offset=card.cell_offset,
+            regions=card.localisation.model_copy(update=given),
+        )
 
 
-Proceed = Callable[[int, float], bool]
-"""Asked before the first step of an explanation and told after each: maps weighed, the step's seconds."""
+class Classification(NamedTuple):
+    """The answer to a batch of b inputs.
+
+    `scores` (b,) float32 are probabilities of a defect, 0..1. `novelty` has None for each input where the
+    model does not know what is familiar, `evidence` None for each input below the threshold. Evidence is
+    valid until the handle is closed, whatever is classified meanwhile.
+    """
+
+    scores: NDArray[np.float32]
+    novelty: Sequence[NoveltyScore | None]
+    evidence: Sequence[Evidence | None]
 
 
-Explain = Callable[[Image, Any, Proceed], tuple[Heatmap, float, int]]
-"""Of a picture (h, w, 3) uint8 and its activations: heat (rows, columns) 0..1, its strength, maps weighed."""
+CAM_METHOD = "faster-score-cam"
+
+
+FLOOR_METHOD = "mean-activation"
+"""Heat without a forward pass: that of Faster-Score-CAM with equal weights."""
+
+
+class CamHeat(NamedTuple):
+    """Heat of one input.
+
+    `heatmap` (rows, columns) is 0..1. `peak` is its highest value before scaling; 0 where there is no heat
+    to show: it is flat, zero or not finite. `method` names the CAM method, which used `maps_used` maps.
+    """
+
+    heatmap: Heatmap
+    peak: float
+    method: str
+    maps_used: int
+
+
+class ModelHandle(Protocol):
+    """One version of one model, on this machine or elsewhere. `device` is known once it is loaded."""
+
+    spec: ModelSpec
+    device: ComputeDevice
+
+    def load(self) -> None:
+        """Make the model ready, which takes seconds. Raises DeviceError or ModelError."""
+
+    def classify(self, inputs: NDArray[np.uint8]) -> Classification:
+        """Classify (b, h, w, 3) uint8 inputs of the model's size; any b ≥ 1.
+
+        Raises InferenceError where the model is out of reach.
+        """
+
+    def explain(self, image: Image, evidence: Evidence | None, proceed: Proceed) -> CamHeat:
+        """Explain the defect on one input `image` (h, w, 3) uint8, at any time after its classification.
+
+        Heat comes from the evidence at once; it is refined, map by map, for as long as `proceed` allows.
+        Evidence that is None or has expired is computed again. Raises InferenceError where the model is out
+        of reach.
+        """
+
+    def close(self) -> None:
+        """Free what the model holds."""

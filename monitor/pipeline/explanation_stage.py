@@ -6,19 +6,17 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from monitor.errors import InferenceError
 from monitor.events.event import event_id
 from monitor.imaging.annotation import annotate
 from monitor.imaging.jpeg import encode_jpeg, xmp_packet
 from monitor.imaging.regions import find_regions, merge_heatmaps
-from monitor.inference.handle import Explain
+from monitor.inference.handle import CAM_METHOD, CamHeat
 from monitor.pipeline.budget import TimeBudget
 from monitor.pipeline.interfaces import FlaggedFrame, FlaggedTile, PipelineObserver
 from monitor.records import Explanation, ExplanationOutcome, Finding, Heatmap, Region, Stage, TileHeatmap
 
 log = logging.getLogger(__name__)
-
-
-CAM_METHOD = "faster-score-cam"
 
 
 MAX_PINNED_FRAMES = 4
@@ -29,18 +27,13 @@ MAX_PINNED_FRAMES = 4
 class ExplanationConfig:
     """How flagged frames are explained and located.
 
-    `explain` weighs up to `max_n` maps of a picture for as long as it may, or is None where explanations are
-    switched off. They may take `budget` (0..1) of the time, and none is worked on later than `deadline`
-    seconds after the frame's capture. `threshold` is a share of the heat's peak, `minimum_area` a share of
-    the parts shown; `input_size` (height, width) and `cell_offset` (x, y) are the network's.
+    Explanations may take `budget` (0..1) of the time, and none is refined later than `deadline` seconds after
+    the frame's capture. `minimum_area` is a fraction of one input's part of the frame. What belongs to the
+    model comes from the frame's own handle.
     """
 
-    explain: Explain | None
-    max_n: int
-    threshold: float
-    minimum_area: float
-    input_size: tuple[int, int]
-    cell_offset: tuple[float, float]
+    enabled: bool = True
+    minimum_area: float = 0.0005
     budget: float = 1.0
     deadline: float = float("inf")
     jpeg_quality: int = 85
@@ -54,9 +47,10 @@ Publish = Callable[[Finding, FlaggedFrame, bytes, bytes | None], None]
 class ExplanationStage:
     """Makes an event of every flagged frame, one after another, away from the judging loop.
 
-    When time is short explanations weigh fewer maps, and then none, which the event says. So it is when more
-    than `waiting` frames wait; when four times as many wait, `put` holds the judge back: a flagged frame is
-    never dropped, and memory stays bounded. `clock` is the one of the frames' `monotonic`.
+    Every flagged frame gets heat from the activations of its classification. Faster-Score-CAM refines it with
+    fewer maps, or none, when time is short, or when more than `queue_limit` frames are queued; the event
+    names the method and the number of maps. With four times as many, `put` blocks: a flagged frame is never
+    dropped, and memory stays bounded. `clock` is the one of the frames' `monotonic`.
     """
 
     def __init__(
@@ -91,7 +85,7 @@ class ExplanationStage:
         return self._queue.qsize()
 
     def skip_explanations(self) -> None:
-        """From now on send events without heat: there is no time left for it."""
+        """From now on refine no heat: there is no time left for it."""
         self._hurried = True
 
     def close(self) -> None:
@@ -111,7 +105,7 @@ class ExplanationStage:
 
     def process(self, flagged: FlaggedFrame) -> None:
         """Explain, locate, annotate and publish one flagged frame."""
-        rules = self._explaining
+        rules, spec = self._explaining, flagged.handle.spec
         image = flagged.frame.image
         height, width = image.shape[:2]
         laps = StageTimer()
@@ -124,11 +118,16 @@ class ExplanationStage:
                 explanation.tile_heatmaps,
                 width=width,
                 height=height,
-                input_size=rules.input_size,
-                cell_offset=rules.cell_offset,
+                input_size=spec.input_size,
+                cell_offset=spec.cell_offset,
             )
-            shown = sum(patch.box.area for patch in explanation.tile_heatmaps)
-            regions = find_regions(heat, threshold=rules.threshold, minimum_area=rules.minimum_area * shown)
+            largest = max(tile.box.area for tile in explanation.tile_heatmaps)
+            regions = find_regions(
+                heat,
+                threshold=spec.regions.threshold,
+                minimum_area=rules.minimum_area * largest,
+                tiles=explanation.tile_heatmaps,
+            )
             if not regions:
                 explanation = _without_regions(
                     explanation, "no warm place is as large as the smallest region"
@@ -153,44 +152,48 @@ class ExplanationStage:
         self._observer.on_outcome(camera, "defect")
 
     def _explain(self, flagged: FlaggedFrame) -> Explanation:
-        rules = self._explaining
-        reason = None
-        if rules.explain is None:
-            reason = "explanations are switched off"
-        elif self._hurried:
-            reason = "the daemon is stopping"
-        elif self._queue.qsize() > self._waiting:
-            reason = f"more than {self._waiting} flagged frames are waiting"
-        if rules.explain is None or reason is not None:
-            return Explanation(CAM_METHOD, 0, "skipped", reason=reason)
-        patches, counts, whole = [], [], True
-        for behind, view in reversed(list(enumerate(reversed(flagged.views)))):
-            heat, strength, maps, reason = self._heat(rules.explain, view, flagged.frame.monotonic, behind)
-            counts.append(maps)
-            whole &= reason is None or maps >= rules.max_n
-            if strength > 0:
-                patches.append(TileHeatmap(heat, view.box, strength))
-        if not any(counts):
-            return Explanation(CAM_METHOD, 0, "skipped", reason=reason)
-        weighed = min(maps for maps in counts if maps)
-        outcome: ExplanationOutcome = "full" if whole else "reduced"
-        reason = None if patches else "the heat is flat, zero or not a number"
-        return Explanation(CAM_METHOD, weighed, outcome, tuple(patches), reason)
+        if not self._explaining.enabled:
+            return Explanation("none", 0, "skipped", reason="explanations are switched off")
+        heats = []
+        for behind, tile in reversed(list(enumerate(reversed(flagged.tiles)))):
+            try:
+                heats.append((tile, *self._heat(flagged, tile, behind)))
+            except InferenceError as error:
+                return Explanation(CAM_METHOD, 0, "skipped", reason=str(error))
+        # What the event says of its tiles holds for all: it names the one that was refined least.
+        least = min(
+            (heat for _, heat, _ in heats), key=lambda heat: (heat.method == CAM_METHOD, heat.maps_used)
+        )
+        outcome: ExplanationOutcome = "full" if all(complete for _, _, complete in heats) else "reduced"
+        found = tuple(
+            TileHeatmap(heat.heatmap, tile.box, heat.peak, tile.score)
+            for tile, heat, _ in heats
+            if heat.peak > 0
+        )
+        reason = None if found else "the heat is flat, zero or not a number"
+        return Explanation(least.method, least.maps_used, outcome, found, reason)
 
-    def _heat(
-        self, explain: Explain, view: FlaggedTile, on_frame: float, behind: int
-    ) -> tuple[Heatmap, float, int, str | None]:
-        """Heat of a view, its strength, how many maps were weighed, and why not more.
+    def _heat(self, flagged: FlaggedFrame, tile: FlaggedTile, behind: int) -> tuple[CamHeat, bool]:
+        """Explain one tile while there is time; `behind` more of its frame come after it.
 
-        `behind` more views of the same frame wait.
+        Returns the heat, and whether all maps asked for were scored.
         """
-        allowance = self._budget.allocate(on_frame, self._clock(), waiting=self._queue.qsize() + behind)
+        frame, handle = flagged.frame, flagged.handle
+        waiting, max_n = self._queue.qsize(), handle.spec.regions.max_n
+        budget = self._budget.allocate(frame.monotonic, self._clock(), waiting=waiting + behind)
+        complete = True
 
-        def go_on(_maps: int, seconds: float) -> bool:
-            allowance.spend(seconds)
-            return allowance.may_continue(self._clock(), stopping=self._hurried)
+        def proceed(maps: int, seconds: float) -> bool:
+            nonlocal complete
+            if frame.source_waits:
+                complete = not self._hurried
+                return complete
+            budget.spend(seconds)
+            has_time = waiting <= self._waiting and budget.may_continue(self._clock(), stopping=self._hurried)
+            complete = has_time or maps >= max_n
+            return has_time
 
-        return *explain(view.picture, view.activations, go_on), allowance.stop_reason
+        return handle.explain(tile.image, tile.evidence, proceed), complete
 
     def _picture(
         self, flagged: FlaggedFrame, heat: Heatmap | None, regions: tuple[Region, ...], reason: str | None
@@ -218,7 +221,7 @@ def _detached_copy(flagged: FlaggedFrame) -> FlaggedFrame:
     return replace(
         flagged,
         frame=replace(frame, image=frame.image.copy(), tile_inputs=frame.tile_inputs.copy()),
-        views=tuple(replace(view, picture=view.picture.copy()) for view in flagged.views),
+        tiles=tuple(replace(tile, image=tile.image.copy()) for tile in flagged.tiles),
     )
 
 

@@ -8,8 +8,12 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
-from monitor.inference.handle import ModelSpec
+from monitor.errors import InferenceError
+from monitor.imaging.geometry import resize_to_input
+from monitor.inference.handle import ModelHandle
+from monitor.inference.router import ModelRouter
 from monitor.models.novelty import NoveltyScore
 from monitor.pipeline.interfaces import FlaggedFrame, FlaggedTile, FrameProvider, PipelineObserver
 from monitor.records import Frame, Gap, Stage, Verdict
@@ -18,22 +22,25 @@ log = logging.getLogger(__name__)
 
 
 class InferenceStage:
-    """Takes waiting frames of all cameras in turn and judges them together.
+    """Takes queued frames of all cameras in turn and classifies at most `batch` inputs at once.
 
-    Flagged frames go to `pass_on`; frames that the network has no answer to go to `report` as gaps.
+    `router` gives the model of each camera. Flagged frames go to `on_flagged`; frames that a model has no
+    answer to go to `report` as gaps.
     """
 
     def __init__(
         self,
         cameras: Iterable[FrameProvider],
-        judgement: ModelSpec,
+        router: ModelRouter,
         *,
+        batch: int,
         on_flagged: Callable[[FlaggedFrame], None],
         report: Callable[[Gap], None],
         observer: PipelineObserver,
     ) -> None:
         self._cameras = deque(cameras)
-        self._judgement = judgement
+        self._router = router
+        self._batch = batch
         self._pass_on = on_flagged
         self._report = report
         self._observer = observer
@@ -94,9 +101,9 @@ class InferenceStage:
         inputs = 0
         last = None
         waiting = list(cameras)
-        while waiting and inputs < self._judgement.batch:
+        while waiting and inputs < self._batch:
             for camera in list(waiting):
-                if inputs >= self._judgement.batch:
+                if inputs >= self._batch:
                     break
                 taken = camera.take(1)
                 if not taken:
@@ -110,8 +117,8 @@ class InferenceStage:
                 self._cameras.rotate(-1 - self._cameras.index(last))  # the one after it is first next time
         return gathered
 
-    def _reject(self, frame: Frame, why: str) -> None:
-        """Say of a frame that it could not be judged."""
+    def _reject(self, frame: Frame, cause: str, detail: str) -> None:
+        """Report a frame that could not be classified."""
         self._report(
             Gap(
                 camera=frame.camera,
@@ -120,40 +127,51 @@ class InferenceStage:
                 started_at=frame.captured_at,
                 ended_at=frame.captured_at,
                 frames=1,
-                cause="unusable",
-                detail=why,
+                cause=cause,
+                detail=detail,
             )
         )
 
     def process(self, frames: Sequence[Frame]) -> None:
-        """Judge frames together."""
-        rules = self._judgement
+        """Classify frames, those of one model together."""
+        handles = [self._router.handle_for(frame.camera) for frame in frames]
+        for handle in dict.fromkeys(handles):
+            group = [frame for frame, each in zip(frames, handles, strict=True) if each is handle]
+            self._classify(handle, group)
+
+    def _classify(self, handle: ModelHandle, frames: Sequence[Frame]) -> None:
+        spec = handle.spec
         started = time.monotonic()
-        pictures = np.concatenate([frame.tile_inputs for frame in frames])
-        answer = rules.classify(pictures)
-        distances = None if rules.distance is None else rules.distance(answer.features)
+        inputs = np.concatenate([_inputs(frame, spec.input_size) for frame in frames])
+        try:
+            answer = handle.classify(inputs)
+        except InferenceError as error:
+            for frame in frames:
+                self._reject(frame, error.cause, str(error))
+            return
         finished = time.monotonic()
         for frame, span in zip(frames, _tile_slices(frames), strict=True):
             score = float(answer.scores[span].max())
             if not math.isfinite(score):  # it compares with no threshold: "clean" would be a guess
-                self._reject(frame, "the network's score is not a number")
+                self._reject(frame, "unusable", "the network's score is not a number")
                 continue
-            clean, defect = rules.labels
-            label = defect if score >= rules.threshold else clean
-            verdict = Verdict(label=label, score=score, threshold=rules.threshold)
-            novelty = None if distances is None else NoveltyScore(_finite(distances[span].max()), rules.limit)
+            verdict = Verdict(
+                label=spec.labels[score >= spec.threshold], score=score, threshold=spec.threshold
+            )
+            known = [novelty for novelty in answer.novelty[span] if novelty is not None]
+            novelty = max(known, key=lambda each: each.distance, default=None)
             latency: dict[Stage, float] = {
                 "queue": started - frame.monotonic,
                 "classify": finished - started,
             }
             self._observe(frame, verdict, novelty, latency, finished)
             if verdict.defective:
-                views = tuple(
-                    FlaggedTile(box, pictures[index], float(answer.scores[index]), answer.activations[index])
+                tiles = tuple(
+                    FlaggedTile(box, inputs[index], float(answer.scores[index]), answer.evidence[index])
                     for box, index in zip(frame.tile_boxes, range(span.start, span.stop), strict=True)
-                    if answer.scores[index] >= rules.threshold
+                    if answer.scores[index] >= spec.threshold
                 )
-                self._pass_on(FlaggedFrame(frame, verdict, views, novelty, latency))
+                self._pass_on(FlaggedFrame(frame, handle, verdict, tiles, novelty, latency))
 
     def _observe(
         self,
@@ -174,13 +192,21 @@ class InferenceStage:
             self._observer.on_novelty(camera, novelty.distance, novelty.limit)
 
 
-def _finite(distance: np.float32) -> float:
-    """Beyond all measure, or no number at all: farther than anything."""
-    return float(distance) if np.isfinite(distance) else 1e9
+def _inputs(frame: Frame, size: tuple[int, int]) -> NDArray[np.uint8]:
+    """Return the tiles of `frame` at `size` (height, width); cut again where they are of another size.
+
+    That is so right after a camera was given a model of another input size.
+    """
+    if frame.tile_inputs.shape[1:3] == size:
+        return frame.tile_inputs
+    boxes = frame.tile_boxes
+    return np.stack(
+        [resize_to_input(frame.image[box.top : box.bottom, box.left : box.right], size) for box in boxes]
+    )
 
 
 def _tile_slices(frames: Sequence[Frame]) -> Iterator[slice]:
-    """Which of the batch's pictures belong to each frame."""
+    """Yield which of the batch's inputs belong to each frame."""
     start = 0
     for frame in frames:
         yield slice(start, start + len(frame.tile_boxes))

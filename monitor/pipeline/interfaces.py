@@ -2,8 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
+from monitor.inference.handle import Evidence, ModelHandle
 from monitor.models.novelty import NoveltyScore
 from monitor.records import Box, ExplanationOutcome, Frame, FrameOutcome, Image, Stage, Verdict
 
@@ -45,20 +46,24 @@ class FrameProvider(Protocol):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FlaggedTile:
-    """One part of a flagged frame as the network saw it: picture (h, w, 3) uint8 at the network's size."""
+    """A defective part of a frame: `image` (h, w, 3) uint8 is the model's input."""
 
     box: Box
-    picture: Image
+    image: Image
     score: float
-    activations: Any
+    evidence: Evidence | None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FlaggedFrame:
-    """A frame with a defect on its way to its event; `views` are those flagged, `latency` is in seconds."""
+    """A frame with a defect on its way to its event; `latency` is in seconds.
+
+    `handle` is the model that classified it, `tiles` are those of its inputs that are defective.
+    """
 
     frame: Frame
+    handle: ModelHandle
     verdict: Verdict
-    views: tuple[FlaggedTile, ...]
+    tiles: tuple[FlaggedTile, ...]
     novelty: NoveltyScore | None
     latency: Mapping[Stage, float]

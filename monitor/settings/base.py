@@ -1,7 +1,4 @@
-"""The settings: every key with its default, its description and its check, in one place.
-
-Only the composition root reads these; plain values go inward from there.
-"""
+"""What the tables of the settings share: their base class and the types of common values."""
 
 from typing import Annotated
 
@@ -28,6 +25,6 @@ def _validate_source(source: str) -> str:
 
 
 class SettingsTable(BaseModel):
-    """A table of the file: unknown keys are refused, nothing changes after reading."""
+    """A table of the file: unknown keys are refused, values do not change after reading."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True)

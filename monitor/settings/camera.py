@@ -63,6 +63,9 @@ class CameraSettings(SettingsTable):
     (simulation: 15). Live sources keep their own rate."""
     loop: bool = False
     """Start a file or folder again when it ends."""
+    watch: bool = False
+    """Watch a folder or glob: inspect the files in it and each new one as soon as it is complete. Restarts do
+    not inspect a file again unless it changed; which files were inspected is stored beside the outbox."""
     buffer: Annotated[int, Field(ge=1, le=1000)] = 8
     """Frames that may wait to be inspected."""
     max_age: Seconds | None = None
@@ -91,6 +94,10 @@ class CameraSettings(SettingsTable):
             raise ValueError("roi must be [x, y, width, height] with x, y ≥ 0 and width, height ≥ 1")
         if min(self.tiles) < 1 or self.tiles[0] * self.tiles[1] > 256:
             raise ValueError("tiles must be [rows, columns] of at least 1 each and at most 256 together")
+        if self.watch and parse_address(self.source).kind != "files":
+            raise ValueError("watch is for a folder or glob of images, not for this source")
+        if self.watch and self.loop:
+            raise ValueError("watch inspects each file once and loop again and again: set one of them")
         return self
 
     @property

@@ -1,5 +1,6 @@
-"""From a TOML file to settings, or to every mistake in it with its place."""
+"""Read a TOML file as settings, or report every mistake in it with its place."""
 
+import codecs
 import difflib
 import json
 import os
@@ -17,7 +18,7 @@ from monitor.errors import SettingsError
 from monitor.settings.schema import Settings
 
 KeyPath = tuple[str | int, ...]
-"""Where a key stands: names of tables and keys, and indices of arrays."""
+"""The place of a key: names of tables and keys, and indices of arrays."""
 
 
 VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_.-]*)\}")
@@ -25,27 +26,36 @@ VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_.-]*)\}")
 
 
 def load_settings(path: Path, environment: Mapping[str, str] = os.environ) -> Settings:
-    """Settings of the file at `path`.
+    """Return the settings of the file at `path`, in UTF-8 or, with a byte order mark, UTF-16.
 
     `${NAME}` inside a string stands for the environment variable of that name or, where there is none,
-    for the text of the file NAME in `$CREDENTIALS_DIRECTORY`.
+    for the text of the file NAME in `$CREDENTIALS_DIRECTORY` without its trailing line breaks.
     Raises SettingsError with every mistake, one sentence each.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = decode_text(path.read_bytes())
     except FileNotFoundError as error:
         raise SettingsError(f"{path}: there is no such file") from error
     except IsADirectoryError as error:
         raise SettingsError(f"{path}: this is a folder, not a settings file") from error
     except UnicodeDecodeError as error:
-        raise SettingsError(f"{path}: this is not UTF-8 text") from error
+        raise SettingsError(f"{path}: this is not UTF-8 text; save it as UTF-8") from error
     except OSError as error:
         raise SettingsError(f"{path}: cannot be read: {error.strerror}") from error
     return parse_settings(text, str(path), environment)
 
 
+def decode_text(data: bytes) -> str:
+    """Return the text of a file that any editor wrote: UTF-8, or UTF-16 with a byte order mark; no mark left.
+
+    Raises UnicodeDecodeError for anything else.
+    """
+    is_utf16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    return data.decode("utf-16" if is_utf16 else "utf-8-sig")
+
+
 def parse_settings(text: str, place: str, environment: Mapping[str, str]) -> Settings:
-    """As `read_settings`, from the text itself; `place` names it in mistakes."""
+    """Return the settings of a text, as `load_settings`; `place` names it in mistakes."""
     try:
         content = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -64,18 +74,11 @@ def parse_settings(text: str, place: str, environment: Mapping[str, str]) -> Set
         return value
 
     def lookup(name: str, path: KeyPath) -> str:
-        if name in environment:
-            return environment[name]
-        folder = environment.get("CREDENTIALS_DIRECTORY")
-        if folder:
-            try:
-                return (Path(folder) / name).read_text(encoding="utf-8").rstrip("\n")
-            except (OSError, UnicodeDecodeError):
-                pass
-        mistakes.append(
-            (path, f"${{{name}}} is neither an environment variable nor in $CREDENTIALS_DIRECTORY")
-        )
-        return "unresolved"
+        try:
+            return _variable(name, environment)
+        except _UnusableVariableError as error:
+            mistakes.append((path, str(error)))
+            return "unresolved"
 
     expanded = expand(content, ())
     settings = None
@@ -83,13 +86,40 @@ def parse_settings(text: str, place: str, environment: Mapping[str, str]) -> Set
         # Strict, by way of JSON: there "yes" is no truth value and a list is still a tuple.
         settings = Settings.model_validate_json(json.dumps(expanded, default=repr), strict=True)
     except ValidationError as error:
-        mistakes += _sentences(error.errors(include_url=False))
+        unresolved = {path for path, _ in mistakes}
+        found = _sentences(error.errors(include_url=False))
+        mistakes += [(path, sentence) for path, sentence in found if path not in unresolved]
     if settings is None or mistakes:
         lines = key_lines(text)
-        told = [(nearest_line(lines, path) or 0, _dotted(path) + sentence) for path, sentence in mistakes]
+        placed = [(nearest_line(lines, path) or 0, _dotted(path) + sentence) for path, sentence in mistakes]
         # No cause: it would carry the values, secrets too.
-        raise SettingsError(*(_placed(place, line, sentence) for line, sentence in sorted(told))) from None
+        raise SettingsError(*(_placed(place, line, sentence) for line, sentence in sorted(placed))) from None
     return settings
+
+
+class _UnusableVariableError(Exception):
+    """Why `${NAME}` has no value, in one sentence."""
+
+
+def _variable(name: str, environment: Mapping[str, str]) -> str:
+    """Return what `${NAME}` stands for; the sentence of an error holds no part of the value."""
+    folder = environment.get("CREDENTIALS_DIRECTORY")
+    try:
+        if name in environment:
+            environment[name].encode("utf-8")  # bytes that are no UTF-8 are surrogates here
+            return environment[name]
+        if folder:
+            return decode_text((Path(folder) / name).read_bytes()).rstrip("\r\n")
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        sentence = f"the credential ${{{name}}} cannot be read: {error.strerror}"
+        raise _UnusableVariableError(sentence) from None
+    except UnicodeError:
+        raise _UnusableVariableError(f"${{{name}}} is not UTF-8 text") from None
+    raise _UnusableVariableError(
+        f"${{{name}}} is neither an environment variable nor in $CREDENTIALS_DIRECTORY"
+    )
 
 
 def _placed(place: str, line: int, sentence: str) -> str:
@@ -104,13 +134,13 @@ def _dotted(path: KeyPath) -> str:
 
 
 def _sentences(details: list[ErrorDetails]) -> list[tuple[KeyPath, str]]:
-    told = [_sentence(detail) for detail in details]
-    # One bad camera makes pydantic count too few cameras as well: say the first only.
-    return [(path, what) for path, what in told if path != ("camera",) or len(told) == 1]
+    found = [_sentence(detail) for detail in details]
+    # One bad camera makes pydantic count too few cameras as well: report the bad one only.
+    return [(path, what) for path, what in found if path != ("camera",) or len(found) == 1]
 
 
 def _sentence(detail: ErrorDetails) -> tuple[KeyPath, str]:
-    """Where a mistake is and what it is; never the value itself, which may be a secret."""
+    """Return the place of a mistake and what it is; never the value, which may be a secret."""
     path = detail["loc"]
     match detail["type"]:
         case "extra_forbidden":
@@ -135,7 +165,7 @@ def _sentence(detail: ErrorDetails) -> tuple[KeyPath, str]:
 
 
 def _keys_at(path: KeyPath) -> list[str]:
-    """Names of the keys that the table at `path` may have."""
+    """Return the names of the keys that the table at `path` may have."""
     model: Any = Settings
     for part in path:
         if isinstance(part, int):
@@ -165,12 +195,12 @@ _FENCE = re.compile(r'"""|\'\'\'')
 
 
 def key_lines(text: str) -> dict[KeyPath, int]:
-    """Line, from 1, of every table header and key of a valid TOML text, without those of inline tables."""
+    """Return the line, from 1, of every table header and key of a valid TOML text, without inline tables."""
     lines: dict[KeyPath, int] = {}
     arrays: dict[KeyPath, int] = {}
     table: KeyPath = ()
     inside_string = False
-    for number, line in enumerate(text.splitlines(), start=1):
+    for number, line in enumerate(text.split("\n"), start=1):
         if not inside_string:
             if header := _HEADER.match(line):
                 table = _parts(header[2])
@@ -185,7 +215,7 @@ def key_lines(text: str) -> dict[KeyPath, int]:
 
 
 def nearest_line(lines: dict[KeyPath, int], path: KeyPath) -> int | None:
-    """Line of the key at `path`, else of the nearest table around it."""
+    """Return the line of the key at `path`, else of the nearest table around it."""
     for length in range(len(path), 0, -1):
         if path[:length] in lines:
             return lines[path[:length]]

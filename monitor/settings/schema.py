@@ -5,9 +5,11 @@ Only the composition root reads these; plain values go inward from there.
 
 from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
+from monitor.errors import UsageError
+from monitor.redis_streams.address import parse_redis_url
 from monitor.settings.base import Seconds, SettingsTable, Share
 from monitor.settings.camera import CameraSettings, SanitySettings
 
@@ -26,7 +28,7 @@ class InferenceSettings(SettingsTable):
 
     device: Literal["auto", "gpu", "cpu"] = "auto"
     """`gpu` refuses to start without one; `auto` takes one if there is one and says what it took."""
-    runtime: Literal["auto", "tensorflow", "openvino", "onnxruntime"] = "auto"
+    runtime: Literal["auto", "tensorflow", "openvino"] = "auto"
     """What runs the network on a CPU. `auto`: the fastest one installed; a GPU runs TensorFlow."""
     precision: Literal["auto", "fp32", "bf16", "mixed-float16"] = "auto"
     """Arithmetic of the network. `auto`: `bf16` on a CPU that is faster by it, `mixed-float16` on a GPU, if
@@ -43,21 +45,22 @@ class ExplainSettings(SettingsTable):
 
     enabled: bool = True
     """Without it, events carry no regions and say so."""
-    max_n: Annotated[int, Field(ge=1, le=4096)] = 10
-    """Feature maps used at most: those of highest standard deviation."""
+    max_n: Annotated[int, Field(ge=1, le=4096)] | None = None
+    """Feature maps scored at most: those of highest standard deviation. Default: the bundle's."""
     budget: Annotated[float, Field(gt=0, le=1)] = 0.3
-    """Share of the time that explanations may take, so that a burst of defects does not hold up verdicts.
-    When it is used up, fewer maps are weighed, then none, and the event says so. 1: no limit."""
+    """Fraction of the time that Faster-Score-CAM may take, so that a burst of defects delays no verdicts.
+    When it is used up, fewer maps are scored, then none: regions then come from the activations of the
+    classification, and the event says so. 1: no limit. Where the source waits (`every`) there is none."""
     deadline: Seconds = 2.0
-    """Seconds after its capture until which a frame is explained; then the event goes with what there is."""
+    """Seconds after its capture until which Faster-Score-CAM works on a frame."""
     scoring: Literal["card", "seed", "paper"] = "card"
     """Weighing of the maps: `seed` (the article), `paper` (Wang et al. 2020), `card`: as the bundle says."""
     threshold: Share | None = None
     """Heat from which a pixel belongs to a region, as a share of the frame's peak. Default: the bundle's."""
     minimum_area: Annotated[float, Field(ge=0, le=1)] = 0.0005
-    """Smallest region, as a share of the inspected picture."""
+    """Smallest region, as a fraction of the part of the frame that one network input shows."""
     queue: Annotated[int, Field(ge=1, le=10000)] = 32
-    """Flagged frames that may wait for an explanation; the next one goes out without heat, and says so."""
+    """Flagged frames that may be queued; while more are, no map is scored."""
 
 
 class RedisSettings(SettingsTable):
@@ -94,6 +97,15 @@ class RedisSettings(SettingsTable):
     """Also keep the frame as it came, as JPEG."""
     timeout: Seconds = 2.0
     """Seconds to wait for a connection or an answer."""
+
+    @field_validator("url")
+    @classmethod
+    def _validate_url(cls, url: SecretStr) -> SecretStr:
+        try:
+            parse_redis_url(url.get_secret_value())
+        except UsageError as error:
+            raise ValueError(str(error)) from None
+        return url
 
 
 class OutboxSettings(SettingsTable):

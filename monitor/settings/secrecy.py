@@ -1,4 +1,4 @@
-"""Settings without their secrets, and the secrets, so that they can be kept out of other texts."""
+"""Show settings without their secrets, and list the secrets, so that other texts can be cleared of them."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -7,27 +7,27 @@ from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 from monitor.capture.sources.address import redact_url
-from monitor.settings.loader import VARIABLE
+from monitor.settings.loader import VARIABLE, decode_text
 from monitor.settings.schema import Settings
 
 _TELLING_NAME = re.compile(r"PASS|SECRET|TOKEN|CREDENTIAL|API_?KEY|PRIVATE", re.IGNORECASE)
 
 
-_LARGEST = 65_536  # bytes of a credential
+_MAX_BYTES = 65_536  # of a credential
 
 
 def redacted(settings: Settings) -> dict[str, Any]:
-    """The settings as plain values, with `***` for passwords and for users in URLs."""
+    """Return the settings as plain values, with `***` for passwords and for users in URLs."""
     shown = settings.model_dump(mode="json")
     shown["camera"] = [{**camera, "source": redact_url(camera["source"])} for camera in shown["camera"]]
     return shown
 
 
 def find_secrets(settings: Settings | None, text: str, environment: Mapping[str, str]) -> set[str]:
-    """Every secret that these settings, their file's text and the environment know of.
+    """Return every secret that these settings, their file's text and the environment hold.
 
-    Those are passwords, what `${NAME}` stands for, variables whose names tell of secrets, and whatever
-    lies in `$CREDENTIALS_DIRECTORY`.
+    Those are passwords, what `${NAME}` stands for, variables with a name such as `…PASSWORD`, and all files
+    in `$CREDENTIALS_DIRECTORY`.
     """
     found = {environment.get(name, "") for name in VARIABLE.findall(text)}
     found |= {value for name, value in environment.items() if _TELLING_NAME.search(name)}
@@ -42,17 +42,21 @@ def find_secrets(settings: Settings | None, text: str, environment: Mapping[str,
 
 
 def _credentials(folder: str | None) -> Iterator[str]:
-    """Each file's text, and each of its lines."""
+    """Return each file's text, and each of its lines."""
     for path in sorted(Path(folder).glob("*")) if folder else ():
         try:
-            text = path.read_bytes()[:_LARGEST].decode(errors="replace")
+            data = path.read_bytes()[:_MAX_BYTES]
         except OSError:
-            continue  # what we cannot read, we cannot have told
+            continue  # what cannot be read cannot be disclosed
+        try:
+            text = decode_text(data)
+        except UnicodeDecodeError:
+            text = data.decode(errors="replace")
         yield from {text.strip(), *(line.strip() for line in text.splitlines())}
 
 
 def _of_url(url: str) -> Iterator[str]:
-    """The password of a URL, and the values of its query that `redact` hides."""
+    """Return the password of a URL, and the values of its query that `redact_url` hides."""
     if "://" not in url:
         return
     try:

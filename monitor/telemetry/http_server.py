@@ -4,15 +4,14 @@ import errno
 import json
 import logging
 import socket
-import socketserver
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
-from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
 from prometheus_client import CollectorRegistry, make_wsgi_app
+from waitress import create_server
 
 from monitor.errors import PortError
 
@@ -20,31 +19,67 @@ if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 
-_log = logging.getLogger(__name__)
+THREADS = 4
+"""Threads that answer requests; further requests queue."""
+
+MAX_CONNECTIONS = 100
+"""Open connections; further clients queue in the kernel."""
+
+CLIENT_TIMEOUT = 5
+"""Seconds without a byte from or to a client after which it is cut off."""
+
+# The length of its queue is no news: a scrape and a probe at the same moment are enough for a line.
+logging.getLogger("waitress.queue").setLevel(logging.ERROR)
 
 
 @dataclass(frozen=True, slots=True)
 class HealthReport:
-    """Whether all is well, and a JSON-able report of what is and what is not."""
+    """Whether all is well, and a report of details that JSON can hold."""
 
     ok: bool
     report: Mapping[str, object] = field(default_factory=dict)
 
 
 class HttpServer:
-    """A server that answers in threads of its own until it is closed. `port` is the one it has taken."""
+    """A server that answers in threads of its own until it is closed.
 
-    def __init__(self, server: WSGIServer) -> None:
-        self.port = server.server_port
-        self._server = server
-        self._thread = threading.Thread(target=server.serve_forever, args=(0.1,), name="http", daemon=True)
+    `listener` is bound and not yet listening; `port` is its port.
+    """
+
+    def __init__(self, listener: socket.socket, application: "WSGIApplication") -> None:
+        self.port: int = listener.getsockname()[1]
+        self._sockets: dict[int, Any] = {}  # the listener, its wake-up pipe and every client
+        self._server = create_server(
+            application,
+            map=self._sockets,
+            sockets=[listener],
+            threads=THREADS,
+            connection_limit=MAX_CONNECTIONS,
+            channel_timeout=CLIENT_TIMEOUT,
+            cleanup_interval=CLIENT_TIMEOUT,
+            max_request_header_size=16_384,
+            max_request_body_size=1_024,
+            asyncore_use_poll=True,  # select(2) fails beyond 1,024 open files
+            ident=None,
+        )
+        self._thread = threading.Thread(target=self._server.run, name="http", daemon=True)
         self._thread.start()
 
+    @property
+    def is_alive(self) -> bool:
+        """Whether requests are accepted."""
+        return self._thread.is_alive()
+
     def close(self) -> None:
-        """Stop listening. Answers under way end with the process."""
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+        """Stop listening and cut off every client. Answers in progress end with the process."""
+        if self._thread.is_alive():
+            self._server.trigger.pull_trigger(self._close_sockets)  # they belong to the server's thread
+            self._thread.join()
+        self._server.task_dispatcher.shutdown(timeout=0)
+
+    def _close_sockets(self) -> None:
+        for channel in list(self._sockets.values()):
+            channel.close()
 
 
 def start_http_server(
@@ -56,10 +91,10 @@ def start_http_server(
     readiness: Callable[[], HealthReport],
     routes: "Mapping[str, WSGIApplication] | None" = None,
 ) -> HttpServer:
-    """Serve on `host`, a name or an address of either IP version, and `port` (0: any free one).
+    """Serve metrics and health on `host`, a name or an address of either IP version, and `port` (0: any).
 
     `/healthz` and `/readyz` answer 200 or 503 with `{"ok": …, **report}`; `routes` adds paths. Raises
-    PortError where the port cannot be taken.
+    PortError where the port cannot be bound.
     """
     table = {
         "/metrics": make_wsgi_app(registry),
@@ -67,27 +102,35 @@ def start_http_server(
         "/readyz": _health_page(readiness),
         **(routes or {}),
     }
-    server = _bind(host, port)
-    server.set_app(_dispatcher(table))
-    return HttpServer(server)
+    return HttpServer(_bind(host, port), _dispatcher(table))
 
 
 def check_port(host: str, port: int) -> None:
-    """Raise PortError if `serve` could not take the port now."""
-    _bind(host, port).server_close()
+    """Raise PortError if `start_http_server` could not bind the port now."""
+    _bind(host, port).close()
 
 
-def _bind(host: str, port: int) -> "_Server":
+def _bind(host: str, port: int) -> socket.socket:
+    """Return a socket that is bound to the first address of `host`."""
     try:
         family, _, _, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
-        return _Server(family, str(address[0]), port)
+        listener = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            # Inherited by each connection. The server itself cannot cut off a client that takes nothing.
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, CLIENT_TIMEOUT * 1000)
+            listener.bind((str(address[0]), port))
+        except BaseException:
+            listener.close()
+            raise
     except (OSError, OverflowError) as error:
-        raise PortError(_sentence(host, port, error)) from error
+        raise PortError(_describe(host, port, error)) from error
+    return listener
 
 
-def _sentence(host: str, port: int, error: Exception) -> str:
+def _describe(host: str, port: int, error: Exception) -> str:
     where = f"port {port} of {host} for metrics and health"
     if isinstance(error, socket.gaierror):
         return f"cannot serve metrics and health on {host!r}: no such host"
@@ -97,33 +140,8 @@ def _sentence(host: str, port: int, error: Exception) -> str:
     if code == errno.EADDRNOTAVAIL:
         return f"cannot serve metrics and health on {host!r}: not an address of this machine"
     if code == errno.EACCES:
-        return f"{where} is not ours to take: ports below 1024 need a privilege"
-    return f"{where} cannot be taken: {error}"
-
-
-class _Server(socketserver.ThreadingMixIn, WSGIServer):
-    daemon_threads = True
-    request_queue_size = 64  # connections that wait to be taken up; five, the default, make others retry
-
-    def __init__(self, family: int, host: str, port: int) -> None:
-        self.address_family = family
-        super().__init__((host, port), _Handler)
-
-    def server_bind(self) -> None:
-        # http.server would ask DNS for the machine's full name here, which can take seconds.
-        socketserver.TCPServer.server_bind(self)
-        self.server_name, self.server_port = self.server_address[:2]  # type: ignore[assignment]  # str, int
-        self.setup_environ()
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        _log.debug("request of %s broke off", client_address, exc_info=True)
-
-
-class _Handler(WSGIRequestHandler):
-    timeout = 5.0  # a client that neither sends nor takes for so long is cut off
-
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 (the name is http.server's)
-        _log.debug(format, *args)
+        return f"{where} cannot be bound: ports below 1024 need a privilege"
+    return f"{where} cannot be bound: {error}"
 
 
 def _dispatcher(table: "Mapping[str, WSGIApplication]") -> "WSGIApplication":
@@ -131,7 +149,7 @@ def _dispatcher(table: "Mapping[str, WSGIApplication]") -> "WSGIApplication":
         page = table.get(environ.get("PATH_INFO", ""))
         method = environ["REQUEST_METHOD"]
         if page is None:
-            page = _text_page(HTTPStatus.NOT_FOUND, f"not here; there is {', '.join(table)}\n")
+            page = _text_page(HTTPStatus.NOT_FOUND, f"not found; pages: {', '.join(table)}\n")
         elif method not in {"GET", "HEAD"}:
             page = _text_page(HTTPStatus.METHOD_NOT_ALLOWED, "GET or HEAD\n", ("Allow", "GET, HEAD"))
         body = page({**environ, "REQUEST_METHOD": "GET"}, start_response)

@@ -1,5 +1,6 @@
-"""Every metric of the daemon, in one registry that is handed in."""
+"""The metrics of the daemon."""
 
+import math
 import threading
 from collections.abc import Iterable
 from typing import Literal, TypeVar, get_args
@@ -9,39 +10,41 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 from monitor.records import CameraState, ExplanationOutcome, FailureCause, FrameOutcome, Stage
 
 LATENCY_BUCKETS = (
-    *(0.001, 0.002, 0.003, 0.005, 0.0075),
-    *(0.01, 0.015, 0.02, 0.03, 0.04, 0.05, 0.075),
+    *(0.001, 0.002, 0.003, 0.005, 1 / 120, 0.01, 1 / 60),
+    *(0.02, 0.025, 1 / 30, 0.04, 0.05, 1 / 15),
     *(0.1, 0.15, 0.2, 0.3, 0.5, 0.75),
-    *(1.0, 2.0, 3.0, 5.0, 10.0),
+    *(1.0, 2.0, 3.0, 5.0, 10.0, 30.0),
+    *(60.0, 300.0, 900.0),
 )
-"""Bucket borders, densest around the frame periods of 120 to 5 frames a second."""
+"""Bucket borders in seconds. The frame periods of 120, 100, 60, 50, 40, 30, 25, 20, 15 and 10 frames a second are
+among them. The Python client offers no native histograms."""
 
 
 SCORE_BUCKETS = (0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0)
-"""Bucket borders for scores, dense at both ends, where a good network's scores lie and drift shows."""
+"""Bucket borders for scores, dense at both ends: there lie the scores of a good network, and drift shows there."""
 
 
 NOVELTY_BUCKETS = (0.25, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.25, 1.5, 2.0, 3.0, 5.0, 10.0)
-"""Bucket borders for novelty, dense below the limit, where a drift shows first."""
+"""Bucket borders for novelty, dense below the limit, where drift shows first."""
 
 
 DROPS = ("overload", "late")
-"""Why frames that were captured are not looked at."""
+"""Causes of dropped frames whose series exist from the start."""
 
 
 REOPENINGS = get_args(FailureCause)
-"""Why a camera is opened anew."""
+"""Causes for which a camera is opened again."""
 
 
 _Metric = TypeVar("_Metric", Counter, Gauge, Histogram)
 
 
 class Metrics:
-    """The daemon's metrics, registered in `registry` (one of these per registry).
+    """Measure the daemon, in the Prometheus registry `registry`, which serves one daemon.
 
-    Label values of the `cameras` and `labels` (class names) are there from the start, so that a rate over a
-    counter sees its first step and a dashboard shows a zero instead of a hole. Only cameras that are watched
-    have series: a name that is not, or no longer, is not counted, so that the series stay bounded.
+    The series of all `cameras` and `labels` (class names) exist from the start, so that a rate sees the first
+    step of a counter and a dashboard shows zero instead of a gap. Other cameras have no series until
+    `add_camera`: calls that name them are ignored, so that the number of series stays bounded.
     """
 
     def __init__(
@@ -58,14 +61,14 @@ class Metrics:
                 name, help_text, by, namespace="defect_monitor", registry=registry, buckets=buckets
             )
 
-        def info(name: str, help_text: str) -> Info:
-            return Info(name, help_text, namespace="defect_monitor", registry=registry)
-
         self._stage = histogram(
             "stage_seconds", "Time a frame spent in one stage.", LATENCY_BUCKETS, "camera", "stage"
         )
         self._verdict = histogram(
             "verdict_seconds", "From capture to the verdict.", LATENCY_BUCKETS, "camera"
+        )
+        self._late_verdicts = counter(
+            "late_verdicts_total", "Verdicts that took longer than the camera's frame period.", "camera"
         )
         self._event = histogram(
             "event_seconds",
@@ -73,11 +76,9 @@ class Metrics:
             LATENCY_BUCKETS,
             "camera",
         )
-        self._frames = counter(
-            "frames_total", "Frames captured, by what became of them.", "camera", "outcome"
-        )
+        self._frames = counter("frames_total", "Frames captured, by outcome.", "camera", "outcome")
         self._dropped = counter(
-            "dropped_frames_total", "Frames nobody looked at, by cause.", "camera", "cause"
+            "dropped_frames_total", "Frames that were not inspected, by cause.", "camera", "cause"
         )
         self._events = counter("events_total", "Events acknowledged by Redis, by label.", "camera", "label")
         self._explanations = counter(
@@ -85,52 +86,55 @@ class Metrics:
             "Flagged frames, by how much of the explanation was computed.",
             *("camera", "outcome"),
         )
-        self._score = histogram("score", "Defect scores of all judged frames.", SCORE_BUCKETS, "camera")
+        self._score = histogram("score", "Defect scores of all classified frames.", SCORE_BUCKETS, "camera")
         self._novelty = histogram(
             "novelty_ratio",
-            "Distance of judged frames from the training data, 1 at the model's limit.",
+            "Distance of classified frames from the training data; 1 is the model's limit.",
             NOVELTY_BUCKETS,
             "camera",
         )
         self._unfamiliar = counter(
-            "unfamiliar_frames_total", "Judged frames beyond the model's limit of novelty.", "camera"
+            "unfamiliar_frames_total", "Classified frames beyond the model's novelty limit.", "camera"
         )
         self._camera_up = gauge("camera_up", "1 while the camera delivers frames, otherwise 0.", "camera")
         self._camera_state = gauge("camera_state", "1 for the state the camera is in.", "camera", "state")
         self._clash = gauge(
             "camera_name_clash",
-            "1 while another daemon watches a camera of this name, otherwise 0.",
+            "1 while another daemon inspects a camera of this name, otherwise 0.",
             "camera",
         )
         self._reconnects = counter(
-            "camera_reconnects_total", "Times a camera was opened anew, by cause.", "camera", "cause"
+            "camera_reconnects_total", "Times that a camera was opened again, by cause.", "camera", "cause"
         )
         self._last_frame = gauge(
-            "last_frame_timestamp_seconds", "Unix time of the camera's latest frame.", "camera"
+            "last_frame_timestamp_seconds",
+            "Unix time at which the camera's latest frame was captured.",
+            "camera",
         )
-        self._redis_up = gauge("redis_up", "1 while Redis acknowledges, otherwise 0.")
-        self._outbox_events = gauge("outbox_events", "Events waiting for Redis.")
-        self._outbox_bytes = gauge("outbox_bytes", "Size of what waits for Redis.")
-        self._outbox_oldest = gauge("outbox_oldest_seconds", "Age of the oldest event waiting for Redis.")
+        self._redis_up = gauge("redis_up", "1 while Redis acknowledges, otherwise 0; NaN until it is known.")
+        self._redis_up.set(math.nan)  # zero would raise an alert while the model loads
+        self._outbox_events = gauge("outbox_events", "Events in the outbox.")
+        self._outbox_bytes = gauge("outbox_bytes", "Size of the outbox.")
+        self._outbox_oldest = gauge("outbox_oldest_seconds", "Age of the oldest event in the outbox.")
         self._outbox_durable = gauge(
-            "outbox_durable", "1 while all that waits for Redis outlives a crash of the daemon."
+            "outbox_durable", "1 while the outbox survives a crash of the daemon, otherwise 0."
         )
-        self._outbox_shed = counter("outbox_shed_total", "Given up by the outbox, by kind.", "kind")
+        self._outbox_shed = counter("outbox_shed_total", "Entries that the outbox dropped, by kind.", "kind")
         self._pictures_withheld = counter(
-            "pictures_withheld_total", "Events that went to Redis without their pictures, by cause.", "cause"
+            "pictures_withheld_total", "Events delivered without their images, by cause.", "cause"
         )
         self._pictures_removed = counter(
-            "pictures_removed_total", "Pictures removed from Redis to make room for newer ones."
+            "pictures_removed_total", "Images removed from Redis to make room for newer ones."
         )
-        self._picture_bytes = gauge("redis_picture_bytes", "Bytes of the pictures kept in Redis.")
-        self._model = info("model", "The network that judges.")
-        self._build = info("build", "The running program.")
+        self._picture_bytes = gauge("redis_picture_bytes", "Size of the images in Redis.")
+        self._models = gauge("model_info", "The models in use.", "name", "sha256", "device", "precision")
+        self._build = Info("build", "The running program.", namespace="defect_monitor", registry=registry)
 
         ProcessCollector(registry=registry)  # process_*: start time, processor, memory, open files
 
         self._by_camera: tuple[Counter | Gauge | Histogram, ...] = (
             *(self._stage, self._verdict, self._event, self._frames, self._dropped, self._events),
-            *(self._explanations, self._score, self._novelty, self._unfamiliar),
+            *(self._explanations, self._score, self._novelty, self._unfamiliar, self._late_verdicts),
             *(self._camera_up, self._camera_state, self._clash, self._reconnects, self._last_frame),
         )
         for kind in ("pictures", "events", "notices"):
@@ -138,29 +142,28 @@ class Metrics:
         for cause in ("redis-full", "too-large"):
             self._pictures_withheld.labels(cause)
         self._labels = tuple(labels)
-        self._watched: set[str] = set()
-        self._lock = threading.Lock()  # between the look at `_watched` and the making of a series
+        self._cameras: set[str] = set()
+        self._lock = threading.Lock()  # no series is created for a camera that is being removed
         for camera in cameras:
-            self.watch(camera)
+            self.add_camera(camera)
 
-    def watch(self, camera: str) -> None:
-        """Measure `camera` from now on, all its counts at zero; nothing happens if it is watched already."""
+    def add_camera(self, camera: str) -> None:
+        """Measure `camera` from now on, with all counters at zero; ignored if it is measured already."""
         with self._lock:
-            if camera not in self._watched:
-                self._watched.add(camera)
+            if camera not in self._cameras:
+                self._cameras.add(camera)
                 self._create_series(camera)
 
     def remove_camera(self, camera: str) -> None:
-        """Take away every series of `camera`; what still comes of it is not counted."""
+        """Remove every series of `camera`; later calls that name it are ignored."""
         with self._lock:
-            self._watched.discard(camera)
+            self._cameras.discard(camera)
             for metric in self._by_camera:
                 metric.remove_by_labels({"camera": camera})
 
     def _series(self, metric: _Metric, camera: str, *values: str) -> _Metric | None:
-        """The series of a camera that is watched."""
         with self._lock:
-            return metric.labels(camera, *values) if camera in self._watched else None
+            return metric.labels(camera, *values) if camera in self._cameras else None
 
     def _count(self, metric: Counter, camera: str, *values: str, by: int = 1) -> None:
         if (series := self._series(metric, camera, *values)) is not None:
@@ -176,6 +179,7 @@ class Metrics:
 
     def _create_series(self, camera: str) -> None:
         self._unfamiliar.labels(camera)
+        self._late_verdicts.labels(camera)
         for histogram in (self._verdict, self._event, self._score, self._novelty):
             histogram.labels(camera)
         for stage in get_args(Stage):
@@ -196,95 +200,101 @@ class Metrics:
         self._clash.labels(camera)
 
     def on_stage(self, camera: str, stage: Stage, seconds: float) -> None:
-        """A frame of `camera` spent `seconds` in `stage`."""
+        """Record that a frame of `camera` spent `seconds` in `stage`."""
         self._observe(self._stage, seconds, camera, stage)
 
     def on_verdict(self, camera: str, score: float, seconds: float) -> None:
-        """A frame was judged: its defect score, 0..1, `seconds` after its capture."""
+        """Record a verdict: the defect score, 0..1, and `seconds` from capture to verdict."""
         self._observe(self._score, score, camera)
         self._observe(self._verdict, seconds, camera)
 
+    def on_late_verdict(self, camera: str) -> None:
+        """Count a verdict that took longer than the camera's frame period."""
+        self._count(self._late_verdicts, camera)
+
     def event(self, camera: str, label: str, seconds: float) -> None:
-        """Redis acknowledged an event, `seconds` after its frame's capture."""
+        """Record an acknowledged event and the `seconds` from its frame's capture."""
         self._count(self._events, camera, label)
         self._observe(self._event, seconds, camera)
 
     def on_frame(self, camera: str, timestamp: float) -> None:
-        """A frame came from `camera` at Unix time `timestamp`."""
+        """Record that `camera` captured a frame at Unix time `timestamp`."""
         self._set(self._last_frame, camera, timestamp)
 
     def on_outcome(self, camera: str, outcome: FrameOutcome) -> None:
-        """A frame was taken up, with this outcome."""
+        """Count a frame by its outcome."""
         self._count(self._frames, camera, outcome)
 
     def dropped(self, camera: str, cause: str, frames: int) -> None:
-        """So many frames were captured but never looked at: counted as frames too, as `dropped`."""
+        """Count frames that were captured and not inspected; their outcome is `dropped`."""
         self._count(self._dropped, camera, cause, by=frames)
         self._count(self._frames, camera, "dropped", by=frames)
 
     def on_novelty(self, camera: str, distance: float, limit: float) -> None:
-        """A judged frame lies `distance` from the training data; beyond `limit` it is unfamiliar."""
+        """Record the distance of a classified frame from the training data; beyond `limit` it is unfamiliar."""
         self._observe(self._novelty, distance / limit, camera)
         if distance > limit:
             self._count(self._unfamiliar, camera)
 
     def on_explanation(self, camera: str, outcome: ExplanationOutcome) -> None:
-        """A flagged frame was explained, or was not."""
+        """Count a flagged frame by the outcome of its explanation."""
         self._count(self._explanations, camera, outcome)
 
     def unusable(self, camera: str, frames: int) -> None:
-        """So many frames came that show nothing that could be judged."""
+        """Count frames that came and cannot be classified."""
         self._count(self._frames, camera, "unusable", by=frames)
 
     def camera_state(self, camera: str, state: CameraState) -> None:
-        """`camera` is in this state now; it delivers frames while it is `up`."""
+        """Record the present state of `camera`; it delivers frames while it is `up`."""
         self._set(self._camera_up, camera, state == "up")
         for name in get_args(CameraState):
             if (series := self._series(self._camera_state, camera, name)) is not None:
                 series.set(name == state)
 
     def name_conflict(self, camera: str, clash: bool) -> None:
-        """Whether another daemon watches a camera of this name."""
+        """Record whether another daemon inspects a camera of this name."""
         self._set(self._clash, camera, clash)
 
     def reconnect(self, camera: str, cause: str) -> None:
-        """`camera` is opened anew, because of `cause`."""
+        """Count that `camera` is opened again because of `cause`."""
         self._count(self._reconnects, camera, cause)
 
     def redis_up(self, up: bool) -> None:
-        """Whether Redis acknowledges what is sent."""
+        """Record whether Redis acknowledges deliveries."""
         self._redis_up.set(up)
 
     def outbox(self, events: int, size: int, oldest: float) -> None:
-        """What waits for Redis: events, bytes, and the oldest one's age in seconds (0 if nothing waits)."""
+        """Record the outbox: events, bytes, and the age of the oldest in seconds (0 when it is empty)."""
         self._outbox_events.set(events)
         self._outbox_bytes.set(size)
         self._outbox_oldest.set(oldest)
 
     def outbox_durable(self, durable: bool) -> None:
-        """Whether all that waits for Redis outlives a crash of the daemon."""
+        """Record whether the outbox survives a crash of the daemon."""
         self._outbox_durable.set(durable)
 
     def outbox_dropped(self, kind: Literal["pictures", "events", "notices"], count: int) -> None:
-        """The outbox gave up so many more of this kind."""
+        """Count entries that the outbox dropped."""
         self._outbox_shed.labels(kind).inc(count)
 
     def picture_bytes(self, kept: int) -> None:
-        """How many bytes the pictures in Redis take."""
+        """Record how many bytes the images in Redis take."""
         self._picture_bytes.set(kept)
 
     def pictures_removed(self, count: int) -> None:
-        """So many more pictures made room in Redis for newer ones."""
+        """Count images that were removed from Redis to make room for newer ones."""
         self._pictures_removed.inc(count)
 
     def images_stripped(self, cause: str, count: int) -> None:
-        """So many more events went to Redis without their pictures."""
+        """Count events that were delivered without their images."""
         self._pictures_withheld.labels(cause).inc(count)
 
-    def model(self, *, name: str, sha256: str, device: str, precision: str) -> None:
-        """Which network judges, and on what."""
-        self._model.info({"name": name, "sha256": sha256, "device": device, "precision": precision})
+    def models(self, models: Iterable[tuple[str, str, str, str]]) -> None:
+        """Record the models in use: name, SHA-256, device and precision of each."""
+        self._models.clear()
+        for model in models:
+            self._models.labels(*model).set(1)
 
     def build(self, version: str) -> None:
-        """Which version of this program runs."""
+        """Record the version of the running program."""
         self._build.info({"version": version})

@@ -12,6 +12,7 @@ from monitor.capture.messages import (
     SlotReleased,
     SourceEnded,
     SourceFailed,
+    SourceIdle,
     SourceOpened,
     WorkerMessage,
     decode,
@@ -22,6 +23,7 @@ NUMBER = st.integers(0, 2**40)
 SECONDS = st.floats(0, 1e9)
 MESSAGES = st.one_of(
     st.builds(SourceOpened, st.booleans(), st.none() | SECONDS),
+    st.builds(SourceIdle),
     st.builds(SourceFailed, st.text(max_size=20), st.text(max_size=500)),
     st.builds(BufferMapped, NUMBER, NUMBER, NUMBER),
     st.builds(

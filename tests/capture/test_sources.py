@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from monitor.capture.sources.base import Source
-from monitor.capture.sources.files import natural_sort_key
 from monitor.capture.sources.opening import open_source
 from monitor.errors import ImageError, SourceError
+from monitor.imaging.folders import natural_sort_key
 from monitor.records import Image
 from tests.capture.conftest import COUNT, write_video
 from tests.support.scripted_camera import make
@@ -140,8 +140,8 @@ def test_a_rate_is_asked_of_files_and_simulations_and_known_of_videos(video: Pat
 
     assert interval(folder) is None
     assert interval(video) is None
-    assert interval(video, own_rate=True) == pytest.approx(0.1)
-    assert interval(video, own_rate=True, fps=20) == pytest.approx(0.05)
+    assert interval(video, use_native_rate=True) == pytest.approx(0.1)
+    assert interval(video, use_native_rate=True, fps=20) == pytest.approx(0.05)
     assert interval(folder, fps=20) == pytest.approx(0.05)
     assert interval("simulate:?size=64x64") == pytest.approx(1 / 15)
     assert interval("simulate:?size=64x64", fps=60) == pytest.approx(1 / 60)

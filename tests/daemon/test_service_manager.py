@@ -17,24 +17,19 @@ WATCHDOG = 3.0
 
 
 HANGING = """
-import dataclasses, sys, time
+import sys, time
 from pathlib import Path
 from monitor.bootstrap import inference
 from monitor.cli import main
+from monitor.inference.local import LocalModel
 
-make = inference.model_spec
-
-def judgement(*parts):
-    rules = make(*parts)
-
-    def classify(pictures):
+class HangingModel(LocalModel):
+    def classify(self, inputs):
         while Path(sys.argv[-1] + ".hang").exists():
             time.sleep(0.05)
-        return rules.classify(pictures)
+        return super().classify(inputs)
 
-    return dataclasses.replace(rules, classify=classify)
-
-inference.model_spec = judgement
+inference.LocalModel = HangingModel
 main()
 """
 """The command, with a network that hangs for as long as a file is there."""

@@ -12,7 +12,6 @@ from prometheus_client import CollectorRegistry
 from monitor.bootstrap import delivery as build_delivery
 from monitor.daemon.publisher import EventPublisher
 from monitor.errors import MonitorError
-from monitor.models.bundle import load_bundle
 from monitor.redis_streams.lease import CameraLeases
 from monitor.settings import Settings
 from monitor.telemetry.metrics import Metrics
@@ -29,7 +28,7 @@ def make_delivery(
 ) -> Iterator[Callable[[str, str], tuple[EventPublisher, CollectorRegistry]]]:
     """A daemon's way to Redis, whose claims live for a second instead of fifteen."""
     monkeypatch.setattr(build_delivery, "CameraLeases", partial(CameraLeases, ttl=1.0))
-    card, made = load_bundle(shipped_bundle).card, list[EventPublisher]()
+    made = list[EventPublisher]()
 
     def make(url: str, name: str) -> tuple[EventPublisher, CollectorRegistry]:
         settings = Settings.model_validate(
@@ -40,7 +39,7 @@ def make_delivery(
             }
         )
         registry = CollectorRegistry()
-        made.append(EventPublisher(settings, card, Metrics(registry, cameras=["top"])))
+        made.append(EventPublisher(settings, Metrics(registry, cameras=["top"])))
         return made[-1], registry
 
     yield make

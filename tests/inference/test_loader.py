@@ -1,4 +1,4 @@
-"""Making a bundle ready: kept for the next start, checked by its reference pictures, never silently worse."""
+"""Loading a bundle: cached for the next start, checked on its reference images, never silently worse."""
 
 import logging
 import os
@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 
 from monitor.errors import DeviceError
-from monitor.inference import candidates as ways_module
+from monitor.inference import candidates, loader
 from monitor.inference.candidates import InferenceOptions, candidate_backends, detect_device
-from monitor.inference.loader import load_classifier
-from monitor.inference.local import LocalModel
+from monitor.inference.handle import ModelSpec
+from monitor.inference.loader import load_network
+from monitor.inference.network import Network
 from monitor.models.bundle import ModelBundle, ReferenceImage, save_bundle
 from tests.support.tiny_models import NEEDS_BF16, card_of
 
@@ -47,31 +48,35 @@ def _own_cache(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPat
     monkeypatch.setenv("CACHE_DIRECTORY", str(tmp_path_factory.getbasetemp() / "ready-cache"))
 
 
-PLAIN = InferenceOptions(device="cpu", runtime="tensorflow", precision="fp32", batch=2, max_n=3)
+PLAIN = InferenceOptions(device="cpu", runtime="tensorflow", precision="fp32", batch=2)
+
+
+def load(bundle: ModelBundle, options: InferenceOptions = PLAIN) -> Network:
+    return load_network(bundle, ModelSpec.from_card(bundle.card, max_n=3), options)
 
 
 def test_the_second_start_does_not_build_the_network(
     bundle: ModelBundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pictures = np.stack([reference.picture for reference in bundle.references])
-    first = load_classifier(bundle, PLAIN).classify(pictures).scores
+    first = load(bundle).classify(pictures).scores
 
     def never(_: ModelBundle) -> Any:
         raise AssertionError("built again")
 
     monkeypatch.setattr(ModelBundle, "keras_model", never)
-    np.testing.assert_array_equal(load_classifier(bundle, PLAIN).classify(pictures).scores, first)
+    np.testing.assert_array_equal(load(bundle).classify(pictures).scores, first)
     np.testing.assert_allclose(first, [reference.score for reference in bundle.references], atol=1e-5)
 
 
 def test_what_is_kept_and_damaged_is_made_again(
     bundle: ModelBundle, caplog: pytest.LogCaptureFixture
 ) -> None:
-    load_classifier(bundle, PLAIN)
-    for path in Path(os.environ["CACHE_DIRECTORY"]).glob("*/classify.pb"):
+    load(bundle)
+    for path in Path(os.environ["CACHE_DIRECTORY"]).glob("*/tensorflow/saved_model.pb"):
         path.write_bytes(path.read_bytes()[:1000])
     with caplog.at_level(logging.WARNING):
-        load_classifier(bundle, PLAIN)
+        load(bundle)
     assert "damaged" in caplog.text
 
 
@@ -79,36 +84,35 @@ def test_a_way_that_judges_otherwise_is_not_taken_by_itself(
     bundle: ModelBundle, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     pytest.importorskip("openvino", reason="no other runtime than TensorFlow is installed")
-    monkeypatch.setattr(ways_module, "is_installed", lambda name: name != "onnxruntime")
-    honest = load_classifier.__globals__["difference"]
+    honest = loader.reference_mismatch
 
     def spoilt(classifier: Any, *rest: Any) -> str | None:
         return "it lies" if classifier.device.runtime == "openvino" else honest(classifier, *rest)
 
-    monkeypatch.setitem(load_classifier.__globals__, "difference", spoilt)
+    monkeypatch.setattr(loader, "reference_mismatch", spoilt)
     with caplog.at_level(logging.WARNING):
-        taken = load_classifier(bundle, InferenceOptions(device="cpu", precision="fp32", batch=2, max_n=3))
+        taken = load(bundle, InferenceOptions(device="cpu", precision="fp32", batch=2))
     assert (taken.device.runtime, taken.device.precision) == ("tensorflow", "fp32")
-    assert "openvino in fp32 is not taken: it lies" in caplog.text
+    assert "openvino in fp32 is rejected: it lies" in caplog.text
 
 
 @NEEDS_BF16
 def test_a_precision_that_judges_otherwise_is_not_taken_by_itself(
     bundle: ModelBundle, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(ways_module, "is_installed", lambda name: name == "tensorflow")
-    honest = load_classifier.__globals__["difference"]
+    monkeypatch.setattr(candidates, "is_installed", lambda name: name == "tensorflow")
+    honest = loader.reference_mismatch
 
     def spoilt(classifier: Any, *rest: Any) -> str | None:
         return "it lies" if classifier.device.precision == "bf16" else honest(classifier, *rest)
 
-    wanted = InferenceOptions(device="cpu", batch=2, max_n=3)
-    monkeypatch.setattr(LocalModel, "speedup", lambda _: 1.5)
-    assert load_classifier(bundle, wanted).device.precision == "bf16"
-    monkeypatch.setitem(load_classifier.__globals__, "difference", spoilt)
+    wanted = InferenceOptions(device="cpu", batch=2)
+    monkeypatch.setattr(Network, "speedup", lambda _: 1.5)
+    assert load(bundle, wanted).device.precision == "bf16"
+    monkeypatch.setattr(loader, "reference_mismatch", spoilt)
     with caplog.at_level(logging.WARNING):
-        assert load_classifier(bundle, wanted).device.precision == "fp32"
-    assert "tensorflow in bf16 is not taken: it lies" in caplog.text
+        assert load(bundle, wanted).device.precision == "fp32"
+    assert "tensorflow in bf16 is rejected: it lies" in caplog.text
 
 
 @NEEDS_BF16
@@ -116,12 +120,12 @@ def test_a_precision_that_judges_otherwise_is_not_taken_by_itself(
 def test_a_precision_that_is_slower_here_is_only_taken_if_asked_for(
     bundle: ModelBundle, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, precision: Any
 ) -> None:
-    monkeypatch.setattr(ways_module, "is_installed", lambda name: name == "tensorflow")
-    monkeypatch.setattr(LocalModel, "speedup", lambda self: None if self.device.precision == "fp32" else 0.6)
+    monkeypatch.setattr(candidates, "is_installed", lambda name: name == "tensorflow")
+    monkeypatch.setattr(Network, "speedup", lambda self: None if self.device.precision == "fp32" else 0.6)
     with caplog.at_level(logging.INFO):
-        taken = load_classifier(bundle, InferenceOptions(device="cpu", batch=2, max_n=3, precision=precision))
+        taken = load(bundle, InferenceOptions(device="cpu", batch=2, precision=precision))
     assert taken.device.precision == ("fp32" if precision == "auto" else "bf16")
-    assert ("it is 0.60 times as fast as fp32 here" in caplog.text) is (precision == "auto")
+    assert ("it is 0.60 times as fast as fp32" in caplog.text) is (precision == "auto")
 
 
 @NEEDS_BF16
@@ -129,16 +133,16 @@ def test_a_precision_that_is_asked_for_is_not_weighed_even_where_another_runtime
     bundle: ModelBundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("openvino", reason="no other runtime than TensorFlow is installed")
-    monkeypatch.setattr(LocalModel, "speedup", lambda _: 0.6)
-    monkeypatch.setitem(load_classifier.__globals__, "difference", lambda *_: None)
-    taken = load_classifier(bundle, InferenceOptions(device="cpu", batch=2, max_n=3, precision="bf16"))
+    monkeypatch.setattr(Network, "speedup", lambda _: 0.6)
+    monkeypatch.setattr(loader, "reference_mismatch", lambda *_: None)
+    taken = load(bundle, InferenceOptions(device="cpu", batch=2, precision="bf16"))
     assert (taken.device.runtime, taken.device.precision) == ("openvino", "bf16")
 
 
 @pytest.mark.parametrize("precision", ["fp32", pytest.param("bf16", marks=NEEDS_BF16)])
 def test_on_a_cpu_verdicts_can_go_between_any_two_maps(bundle: ModelBundle, precision: Any) -> None:
-    wanted = InferenceOptions(device="cpu", runtime="tensorflow", precision=precision, batch=2, max_n=3)
-    classifier = load_classifier(bundle, wanted)
+    wanted = InferenceOptions(device="cpu", runtime="tensorflow", precision=precision, batch=2)
+    classifier = load(bundle, wanted)
     picture = bundle.references[0].picture
     told: list[int] = []
 
@@ -153,9 +157,9 @@ def test_on_a_cpu_verdicts_can_go_between_any_two_maps(bundle: ModelBundle, prec
 def test_a_precision_that_is_asked_for_is_taken_with_a_warning(
     bundle: ModelBundle, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setitem(load_classifier.__globals__, "difference", lambda *_: "it lies")
+    monkeypatch.setattr(loader, "reference_mismatch", lambda *_: "it lies")
     with caplog.at_level(logging.WARNING):
-        assert load_classifier(bundle, PLAIN).device.precision == "fp32"
+        assert load(bundle).device.precision == "fp32"
     assert "differs from what the bundle expects: it lies" in caplog.text
 
 
@@ -172,7 +176,7 @@ def test_a_score_or_verdict_that_moved_is_noticed(
 ) -> None:
     from monitor.inference.loader import reference_mismatch, score_references
 
-    classifier, threshold = load_classifier(bundle, PLAIN), bundle.card.threshold
+    classifier, threshold = load(bundle), bundle.card.threshold
     expected = list(score_references(classifier, bundle, threshold))
     assert reference_mismatch(classifier, bundle, expected, threshold) is None
     score, peak = expected[0]
@@ -188,14 +192,14 @@ def test_a_score_or_verdict_that_moved_is_noticed(
 def test_heat_whose_warmest_place_moved_is_noticed(bundle: ModelBundle) -> None:
     from monitor.inference.loader import reference_mismatch, score_references
 
-    classifier = load_classifier(bundle, PLAIN)
+    classifier = load(bundle)
     expected = list(score_references(classifier, bundle, 0.0))  # every picture counts as flagged
     number, (score, peak) = next((at, each) for at, each in enumerate(expected) if each[1] is not None)
     row, column = peak or (0, 0)
     expected[number] = score, (row + 1 if row < 2 else row - 1, column)
     assert reference_mismatch(classifier, bundle, expected, 0.0) is None
     expected[number] = score, (row + 2 if row < 2 else row - 2, column)
-    assert "warmest place" in (reference_mismatch(classifier, bundle, expected, 0.0) or "")
+    assert "peak" in (reference_mismatch(classifier, bundle, expected, 0.0) or "")
 
 
 def possible(wanted: InferenceOptions, *, referenced: bool = True) -> list[tuple[str, str]]:
@@ -205,9 +209,9 @@ def possible(wanted: InferenceOptions, *, referenced: bool = True) -> list[tuple
 @pytest.fixture
 def everything(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine without a GPU that has all runtimes and bfloat16."""
-    monkeypatch.setattr(ways_module, "_cpuinfo", lambda: BF16)
-    monkeypatch.setattr(ways_module, "is_installed", lambda name: True)
-    monkeypatch.setattr(ways_module, "a_gpu_is_possible", lambda: False)
+    monkeypatch.setattr(candidates, "_cpuinfo", lambda: BF16)
+    monkeypatch.setattr(candidates, "is_installed", lambda name: True)
+    monkeypatch.setattr(candidates, "has_gpu_files", lambda: False)
 
 
 @pytest.mark.usefixtures("everything")
@@ -218,10 +222,8 @@ def test_what_is_asked_for_is_all_that_is_tried() -> None:
     assert {name for name, _ in possible(InferenceOptions(precision="fp32"))} == {
         "tensorflow",
         "openvino",
-        "onnxruntime",
     }
     assert possible(InferenceOptions(precision="mixed-float16")) == [("tensorflow", "mixed-float16")]
-    assert possible(InferenceOptions(runtime="onnxruntime", precision="fp32")) == [("onnxruntime", "fp32")]
 
 
 @pytest.mark.usefixtures("everything")
@@ -234,7 +236,7 @@ def test_without_references_nothing_is_taken_that_was_not_asked_for() -> None:
 def test_a_processor_without_the_instructions_computes_in_single_precision(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(ways_module, "_cpuinfo", lambda: "flags : fpu avx2")
+    monkeypatch.setattr(candidates, "_cpuinfo", lambda: "flags : fpu avx2")
     assert {precision for _, precision in possible(InferenceOptions(device="cpu"))} == {"fp32"}
     with pytest.raises(DeviceError, match="no instructions for it"):
         possible(InferenceOptions(device="cpu", precision="bf16"))
@@ -244,8 +246,7 @@ def test_a_processor_without_the_instructions_computes_in_single_precision(
 @pytest.mark.parametrize(
     ("wanted", "said"),
     [
-        (InferenceOptions(runtime="onnxruntime", precision="bf16"), "onnxruntime.* does not compute in bf16"),
-        (InferenceOptions(runtime="openvino", precision="mixed-float16"), "TensorFlow's alone"),
+        (InferenceOptions(runtime="openvino", precision="mixed-float16"), "runs on TensorFlow only"),
     ],
 )
 def test_what_cannot_be_is_said(wanted: InferenceOptions, said: str) -> None:
@@ -256,7 +257,7 @@ def test_what_cannot_be_is_said(wanted: InferenceOptions, said: str) -> None:
 def test_a_runtime_that_is_not_installed_is_named_with_what_installs_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(ways_module, "is_installed", lambda name: name == "tensorflow")
+    monkeypatch.setattr(candidates, "is_installed", lambda name: name == "tensorflow")
     with pytest.raises(DeviceError, match=r"pip install 'defect-monitor\[openvino\]'"):
         possible(InferenceOptions(device="cpu", runtime="openvino"))
 
@@ -265,10 +266,12 @@ _PROGRAM = """
 import sys
 from pathlib import Path
 from monitor.models.bundle import load_bundle
-from monitor.inference.loader import ready
-from monitor.inference.candidates import Wanted
+from monitor.inference.local import LocalModel
+from monitor.inference.candidates import InferenceOptions
 
-print(ready(load_bundle(Path(sys.argv[1])), Wanted(device="cpu", batch=1, max_n=1)).device.runtime)
+model = LocalModel(load_bundle(Path(sys.argv[1])), InferenceOptions(device="cpu", batch=1))
+model.load()
+print(model.device.runtime)
 """
 
 

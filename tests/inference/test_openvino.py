@@ -15,8 +15,8 @@ def spied(*where, **more):
     raise OSError("nobody is to be asked")
 
 socket.getaddrinfo = socket.socket.connect = spied
-from monitor.inference.backends.openvino import OpenVinoRuntime
-OpenVinoRuntime()
+from monitor.inference.backends.openvino import OpenVinoBackend
+OpenVinoBackend()
 import threading
 for thread in threading.enumerate():
     if thread is not threading.main_thread():

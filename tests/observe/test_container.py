@@ -1,5 +1,6 @@
-"""The container files. Nothing builds or runs them here; they are linted and compared with what they name."""
+"""Lint the container files and compare them with the files that they name. Nothing here builds them."""
 
+import json
 import os
 import re
 import shutil
@@ -24,7 +25,7 @@ def mounts(service: str) -> dict[str, Path]:
     return {inside: DEPLOY / outside for outside, inside, *_ in found if outside.startswith("./")}
 
 
-def test_hadolint_is_content():
+def test_hadolint_finds_nothing():
     hadolint = Path(sys.executable).with_name("hadolint")  # from the development dependencies
     done = subprocess.run(
         [hadolint, "Containerfile"], cwd=DEPLOY, capture_output=True, text=True, check=False
@@ -79,6 +80,29 @@ def test_prometheus_finds_all_files_of_its_settings_in_the_container():
         assert host in SERVICES
 
 
+def test_one_version_of_grafana_is_used_everywhere():
+    """The source is the image in compose.yaml; the dashboards are built and compiled for the same one."""
+    version = SERVICES["grafana"]["image"].removeprefix("grafana/grafana:")
+    types = json.loads((ROOT / "tests/observe/schema/package.json").read_text())["dependencies"]
+    assert types["@grafana/schema"] == version
+    (sdk,) = re.findall(r'"grafana-foundation-sdk==\d+!(\d+\.\d+)\.', (ROOT / "pyproject.toml").read_text())
+    assert version.startswith(f"{sdk}.")
+
+
+def test_the_node_exporter_measures_the_hosts_network_and_prometheus_reaches_it():
+    node = SERVICES["node"]
+    (network,) = COMPOSE["networks"]["default"]["ipam"]["config"]
+    assert (node["network_mode"], node["pid"]) == ("host", "host")
+    assert f"--web.listen-address={network['gateway']}:9100" in node["command"]
+    assert f"node:{network['gateway']}" in SERVICES["prometheus"]["extra_hosts"]
+
+
+def test_the_image_installs_nothing_without_a_hash():
+    installs = re.findall(r"pip install (.+)", (DEPLOY / "Containerfile").read_text())
+    assert len(installs) == 2
+    assert all("--require-hashes" in line or "--no-index --no-build-isolation" in line for line in installs)
+
+
 def test_the_daemon_answers_where_prometheus_asks_and_writes_where_redis_is():
     settings = load_settings(mounts("monitor")["/etc/defect-monitor/line.toml"], {})
     assert (settings.metrics.host, settings.metrics.port) == ("0.0.0.0", 9464)
@@ -86,7 +110,7 @@ def test_the_daemon_answers_where_prometheus_asks_and_writes_where_redis_is():
     assert "redis" in SERVICES
 
 
-def test_the_daemon_is_nobody_special_and_has_a_health_check():
+def test_the_daemon_runs_without_privileges_and_has_a_health_check():
     lines = (DEPLOY / "Containerfile").read_text().splitlines()
     assert "USER 10001" in lines
     assert any(line.startswith("HEALTHCHECK") for line in lines)

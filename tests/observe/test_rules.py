@@ -1,4 +1,4 @@
-"""The Prometheus settings: accepted by Prometheus' own checker, each alert tested and explained."""
+"""Test the Prometheus settings with promtool: each alert has cases and an entry in the runbook."""
 
 import shutil
 import subprocess
@@ -16,7 +16,7 @@ needs_promtool = pytest.mark.skipif(PROMTOOL is None, reason="promtool is not in
 
 
 def expectations(alert: str) -> Iterator[list[Any]]:
-    """What the alert's tests expect, one list of firing alerts for each moment looked at."""
+    """Yield the expected firing alerts of each check of `alert` in the promtool cases."""
     for case in content("alerts.test.yml")["tests"]:
         for check in case["alert_rule_test"]:
             if check["alertname"] == alert:
@@ -29,7 +29,7 @@ def expectations(alert: str) -> Iterator[list[Any]]:
     [("check", "config", "prometheus.yml"), ("test", "rules", "alerts.test.yml")],
     ids=lambda arguments: " ".join(arguments[:2]),
 )
-def test_promtool_is_content(arguments):
+def test_promtool_accepts_the_settings_and_passes_the_cases(arguments):
     done = subprocess.run(
         [PROMTOOL, *arguments], cwd=FOLDER, capture_output=True, text=True, check=False, timeout=120
     )
@@ -38,14 +38,25 @@ def test_promtool_is_content(arguments):
 
 
 @pytest.mark.parametrize("alert", ALERTS)
-def test_each_alert_is_tested_firing_and_keeping_still(alert):
+def test_each_alert_has_cases_that_fire_and_cases_that_do_not(alert):
     expected = list(expectations(alert))
-    assert any(expected), f"no test has {alert} fire"
-    assert not all(expected), f"no test has {alert} keep still"
+    assert any(expected), f"no case in which {alert} fires"
+    assert not all(expected), f"no case in which {alert} does not fire"
 
 
 @pytest.mark.parametrize("alert", ALERTS)
-def test_each_alert_says_what_it_is_about(alert):
+def test_no_alert_fires_over_a_day_without_a_fault_but_with_a_restart(alert):
+    (day,) = (
+        case for case in content("alerts.test.yml")["tests"] if case["name"].startswith("A day without")
+    )
+    checks = [check for check in day["alert_rule_test"] if check["alertname"] == alert]
+    assert len(checks) > 5
+    assert {check["eval_time"] for check in checks} >= {"9h", "601m", "23h"}
+    assert not any(check["exp_alerts"] for check in checks)
+
+
+@pytest.mark.parametrize("alert", ALERTS)
+def test_each_alert_has_a_severity_and_all_annotations(alert):
     rule = ALERTS[alert]
     assert rule["labels"]["severity"] in {"critical", "warning", "info"}
     assert set(rule["annotations"]) == {"summary", "description", "dashboard_url", "runbook_url"}
@@ -57,7 +68,7 @@ def test_the_runbook_has_an_entry_for_each_alert_and_no_other():
 
 
 @pytest.mark.parametrize("alert", ALERTS)
-def test_each_entry_of_the_runbook_says_what_it_means_where_to_look_and_what_to_do(alert):
+def test_each_entry_of_the_runbook_has_meaning_checks_and_remedies(alert):
     text = (FOLDER / "runbook.md").read_text().split(f"## {alert}\n")[1].split("\n## ")[0]
     places = [text.find(f"**{word}.**") for word in ("Means", "Look", "Do")]
     assert -1 < places[0] < places[1] < places[2]

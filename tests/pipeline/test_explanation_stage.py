@@ -1,7 +1,8 @@
-"""The reporter: every flagged frame leaves as an event, with heat where there is some and time for it."""
+"""The explanation stage: every flagged frame leaves as an event with regions, refined where there is time."""
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -9,26 +10,43 @@ import cv2
 import numpy as np
 import pytest
 
-from monitor.inference.handle import Explain, Proceed
+from monitor.errors import InferenceError
+from monitor.inference.handle import CAM_METHOD, FLOOR_METHOD, CamHeat, Evidence, Proceed
 from monitor.pipeline.explanation_stage import MAX_PINNED_FRAMES, ExplanationConfig, ExplanationStage
 from monitor.pipeline.interfaces import FlaggedFrame, FlaggedTile
 from monitor.records import Box, Finding, Frame, Heatmap, Image, Verdict
+from tests.support.fake_model import FakeModel, spec_of
 from tests.support.recording import RecordingObserver
 
 INPUT = 64
 
 
-Whole = Callable[[Image, Any], tuple[Heatmap, float]]
+HeatOf = Callable[[Image, Any], tuple[Heatmap, float]]
 
 
 def flagged(
-    number: int = 0, *, boxes: tuple[Box, ...] = (Box(0, 0, 128, 128),), at: float = 0.0
+    number: int = 0,
+    *,
+    boxes: tuple[Box, ...] = (Box(0, 0, 128, 128),),
+    scores: tuple[float, ...] = (0.9, 0.9, 0.9, 0.9),
+    at: float = 0.0,
+    source_waits: bool = False,
 ) -> FlaggedFrame:
+    """A flagged frame without a model; `reporter` has it explained by one of its own."""
     image: Image = np.full((128, 128, 3), 90, np.uint8)
-    frame = Frame("c", number, datetime.now(UTC), at, image, boxes, image[None, :INPUT, :INPUT])
-    picture: Image = np.zeros((INPUT, INPUT, 3), np.uint8)
-    views = tuple(FlaggedTile(box, picture, 0.9, index) for index, box in enumerate(boxes))
-    return FlaggedFrame(frame, Verdict("defect", 0.9, 0.5), views, None, {"queue": 0.001})
+    frame = Frame(
+        "c",
+        number,
+        datetime.now(UTC),
+        at,
+        image,
+        boxes,
+        image[None, :INPUT, :INPUT],
+        source_waits=source_waits,
+    )
+    tile: Image = np.zeros((INPUT, INPUT, 3), np.uint8)
+    tiles = tuple(FlaggedTile(box, tile, scores[index], index) for index, box in enumerate(boxes))
+    return FlaggedFrame(frame, FakeModel(), Verdict("defect", 0.9, 0.5), tiles, None, {"queue": 0.001})
 
 
 def hot_corner(picture: Image, activations: Any) -> tuple[Heatmap, float]:
@@ -37,17 +55,22 @@ def hot_corner(picture: Image, activations: Any) -> tuple[Heatmap, float]:
     return heat, 3.0
 
 
-def in_steps(heat: Whole, clock: "Clock | None" = None, step: float = 0.0, maps: int = 10) -> Explain:
-    """An explanation of `maps` steps that take `step` seconds of `clock` each."""
+def in_steps(heat_of: HeatOf, clock: "Clock | None" = None, step: float = 0.0, maps: int = 10) -> Any:
+    """An explanation of `maps` steps that take `step` seconds of `clock` each, above heat that takes none."""
 
-    def explain(picture: Image, activations: Any, go_on: Proceed) -> tuple[Heatmap, float, int]:
-        weighed, going = 0, go_on(0, 0.0)
-        while going and weighed < maps:
-            weighed += 1
+    def explain(image: Image, evidence: Evidence | None, proceed: Proceed) -> CamHeat:
+        scored, going = 0, proceed(0, 0.0)
+        while going and scored < maps:
+            scored += 1
             if clock is not None:
                 clock.now += step
-            going = go_on(weighed, step)
-        return (*heat(picture, activations), weighed) if weighed else (np.zeros((8, 8), np.float32), 0.0, 0)
+            going = proceed(scored, step)
+        heatmap, peak = heat_of(image, evidence)
+        return (
+            CamHeat(heatmap, peak, CAM_METHOD, scored)
+            if scored
+            else CamHeat(heatmap, peak, FLOOR_METHOD, maps)
+        )
 
     return explain
 
@@ -76,25 +99,28 @@ class RecordingPublisher:
         self.raw.append(raw)
 
 
+class StageUnderTest(ExplanationStage):
+    """The stage, with frames explained by `model`."""
+
+    model: FakeModel
+
+    def process(self, flagged: FlaggedFrame) -> None:
+        super().process(replace(flagged, handle=self.model))
+
+
 def reporter(
     outlet: RecordingPublisher,
-    explain: Whole | None = hot_corner,
+    heat_of: HeatOf | None = hot_corner,
     waiting: int = 4,
     clock: Clock | None = None,
     step: float = 0.0,
     **rules: Any,
 ) -> tuple[ExplanationStage, RecordingObserver]:
     notes = RecordingObserver()
-    explaining = ExplanationConfig(
-        explain=None if explain is None else in_steps(explain, clock, step),
-        max_n=10,
-        threshold=0.5,
-        minimum_area=rules.pop("minimum_area", 0.0005),
-        input_size=(INPUT, INPUT),
-        cell_offset=(3.5, 3.5),
-        **rules,
-    )
-    return ExplanationStage(explaining, outlet, notes, queue_limit=waiting, clock=clock or Clock()), notes
+    config = ExplanationConfig(enabled=heat_of is not None, **rules)
+    stage = StageUnderTest(config, outlet, notes, queue_limit=waiting, clock=clock or Clock())
+    stage.model = FakeModel(spec_of(size=INPUT), explain=in_steps(heat_of or hot_corner, clock, step))
+    return stage, notes
 
 
 def test_heat_becomes_a_box_in_the_frames_own_pixels() -> None:
@@ -126,18 +152,18 @@ def test_two_tiles_with_one_defect_on_their_border_give_one_region() -> None:
 
 
 @pytest.mark.parametrize(
-    ("explain", "rules", "outcome", "said"),
+    ("heat_of", "rules", "outcome", "said"),
     [
         (None, {}, "skipped", "switched off"),
-        (lambda picture, activations: (np.zeros((8, 8), np.float32), 0.0), {}, "full", "flat, zero"),
+        (lambda image, evidence: (np.zeros((8, 8), np.float32), 0.0), {}, "full", "flat, zero"),
         (hot_corner, {"minimum_area": 0.9}, "full", "smallest region"),
     ],
 )
-def test_without_a_place_the_event_goes_out_and_says_why(
-    explain: Whole | None, rules: dict[str, Any], outcome: str, said: str
+def test_without_a_region_the_event_goes_out_and_gives_the_reason(
+    heat_of: HeatOf | None, rules: dict[str, Any], outcome: str, said: str
 ) -> None:
     outlet = RecordingPublisher()
-    report, notes = reporter(outlet, explain, **rules)
+    report, notes = reporter(outlet, heat_of, **rules)
     report.process(flagged())
     (finding,) = outlet.findings
     assert not finding.regions
@@ -145,12 +171,23 @@ def test_without_a_place_the_event_goes_out_and_says_why(
     assert notes.stages[outcome] == 1
 
 
-def test_in_a_burst_heat_gives_way_and_no_flagged_frame_does() -> None:
+def test_a_model_out_of_reach_leaves_an_event_without_regions_and_with_the_reason() -> None:
+    def away(image: Image, evidence: Evidence | None) -> tuple[Heatmap, float]:
+        raise InferenceError("pool-away", "the pool does not answer")
+
+    outlet = RecordingPublisher()
+    reporter(outlet, away)[0].process(flagged())
+    (finding,) = outlet.findings
+    assert finding.explanation.reason == "the pool does not answer"
+    assert finding.explanation.outcome == "skipped"
+
+
+def test_in_a_burst_every_event_has_a_box_and_heat_is_refined_only_where_there_is_time() -> None:
     outlet, go = RecordingPublisher(), threading.Event()
 
-    def slow(picture: Image, activations: Any) -> tuple[Heatmap, float]:
+    def slow(image: Image, evidence: Evidence | None) -> tuple[Heatmap, float]:
         go.wait(10)
-        return hot_corner(picture, activations)
+        return hot_corner(image, evidence)
 
     report, notes = reporter(outlet, slow, waiting=4)
     thread = threading.Thread(target=report.run)
@@ -161,11 +198,9 @@ def test_in_a_burst_heat_gives_way_and_no_flagged_frame_does() -> None:
     report.close()
     thread.join(20)
     assert [finding.frame.number for finding in outlet.findings] == list(range(12))
-    assert notes.stages["full"] + notes.stages["skipped"] == 12
-    assert notes.stages["skipped"] >= 6
-    assert {finding.explanation.reason for finding in outlet.findings if not finding.regions} == {
-        "more than 4 flagged frames are waiting"
-    }
+    assert notes.stages["full"] + notes.stages["reduced"] == 12
+    assert notes.stages["reduced"] >= 6
+    assert all(finding.regions for finding in outlet.findings)
 
 
 def test_a_burst_gets_fewer_maps_first_and_then_none_and_each_event_says_so() -> None:
@@ -174,29 +209,45 @@ def test_a_burst_gets_fewer_maps_first_and_then_none_and_each_event_says_so() ->
     for number in range(300):  # 30 a second for ten seconds
         clock.now = max(clock.now, number / 30)
         report.process(flagged(number, at=number / 30))
-    outcomes = [finding.explanation.outcome for finding in outlet.findings]
-    assert len(outcomes) == 300
-    assert outcomes[0] == "full"
-    assert {"full", "reduced", "skipped"} == set(outcomes)
-    assert notes.stages["full"] + notes.stages["reduced"] + notes.stages["skipped"] == 300
+    explanations = [finding.explanation for finding in outlet.findings]
+    assert len(explanations) == 300
+    assert explanations[0].outcome == "full"
+    assert notes.stages["full"] + notes.stages["reduced"] == 300
+    scored = [it.maps_used if it.method == CAM_METHOD else 0 for it in explanations]
+    assert {0, 10} < set(scored)
     # What a burst may use at once, its share of the burst, and one step.
-    assert 0.02 * sum(it.explanation.maps_used for it in outlet.findings) <= 0.3 * (10 + clock.now) + 0.02
-    for finding in outlet.findings:
-        explanation = finding.explanation
-        assert (explanation.maps_used == 10) == (explanation.outcome == "full")
-        assert (explanation.maps_used == 0) == (explanation.outcome == "skipped") == (not finding.regions)
-        assert ("share of the time" in (explanation.reason or "")) == (explanation.outcome == "skipped")
+    assert 0.02 * sum(scored) <= 0.3 * (10 + clock.now) + 0.02
+    for finding, maps in zip(outlet.findings, scored, strict=True):
+        assert finding.regions
+        assert finding.explanation.reason is None
+        assert (maps == 10) == (finding.explanation.outcome == "full")
+        assert (maps == 0) == (finding.explanation.method == FLOOR_METHOD)
 
 
-def test_what_waits_shares_the_time_so_that_maps_give_way_before_frames_do() -> None:
+def test_queued_frames_share_the_time_so_that_maps_are_left_out_before_refinement_is() -> None:
     outlet, clock = RecordingPublisher(), Clock()
     report, _ = reporter(outlet, clock=clock, step=0.1, waiting=100, budget=0.3, deadline=1e9)
     for number in range(20):
         report.put(flagged(number))
     report.close()
     report.run()
-    assert all(finding.explanation.maps_used >= 1 for finding in outlet.findings)
+    assert all(finding.explanation.method == CAM_METHOD for finding in outlet.findings)
     assert min(finding.explanation.maps_used for finding in outlet.findings) < 3
+
+
+def test_where_the_source_waits_nothing_is_left_out() -> None:
+    outlet, clock = RecordingPublisher(), Clock()
+    report, notes = reporter(outlet, clock=clock, step=1.0, waiting=2, budget=0.1, deadline=1.0)
+    for number in range(8):
+        report.put(flagged(number, source_waits=True))
+    report.close()
+    report.run()
+    assert notes.stages["full"] == 8
+    assert all(finding.explanation.maps_used == 10 for finding in outlet.findings)
+    outlet.findings.clear()
+    clock.now = 0.0
+    report.process(flagged(9))  # what took no part in the budget has not used it up
+    assert outlet.findings[0].explanation.maps_used == 1
 
 
 def test_an_explanation_that_would_be_late_is_broken_off_or_not_begun() -> None:
@@ -209,8 +260,9 @@ def test_an_explanation_that_would_be_late_is_broken_off_or_not_begun() -> None:
     assert outlet.findings[0].regions
     clock.now = 1.0
     report.process(flagged(1))
-    assert outlet.findings[1].explanation.outcome == "skipped"
-    assert outlet.findings[1].explanation.reason == "the event would come too late"
+    assert outlet.findings[1].explanation.method == FLOOR_METHOD
+    assert outlet.findings[1].explanation.outcome == "reduced"
+    assert outlet.findings[1].regions
 
 
 def test_the_tiles_of_a_frame_share_its_time() -> None:
@@ -230,7 +282,7 @@ def test_frames_that_wait_behind_others_have_pixels_of_their_own() -> None:
         report.put(it)
     for it in frames:  # what a camera does with its room once it is free again
         it.frame.image[:] = 0
-        it.views[0].picture[:] = 7
+        it.tiles[0].image[:] = 7
     report.close()
     report.run()
     kept = [finding.frame for finding in outlet.findings]
@@ -238,12 +290,34 @@ def test_frames_that_wait_behind_others_have_pixels_of_their_own() -> None:
     assert [int(frame.tile_inputs[0, 0, 0, 0]) for frame in kept] == [0] * MAX_PINNED_FRAMES + [90] * 3
 
 
-def test_in_a_hurry_events_go_out_without_heat() -> None:
+def test_while_the_daemon_stops_events_go_out_with_the_regions_that_cost_nothing() -> None:
     outlet = RecordingPublisher()
     report, _ = reporter(outlet)
     report.skip_explanations()
-    report.process(flagged())
-    assert outlet.findings[0].explanation.outcome == "skipped"
+    for source_waits in (False, True):
+        report.process(flagged(source_waits=source_waits))
+    assert [finding.explanation.method for finding in outlet.findings] == [FLOOR_METHOD] * 2
+    assert all(finding.explanation.outcome == "reduced" and finding.regions for finding in outlet.findings)
+
+
+def test_a_defect_of_one_cell_counts_in_each_of_many_flagged_tiles() -> None:
+    def one_cell(image: Image, evidence: Evidence | None) -> tuple[Heatmap, float]:
+        heat: Heatmap = np.zeros((8, 8), np.float32)
+        heat[4, 4] = 1
+        return heat, 1.0
+
+    boxes = tuple(Box(left, top, left + 32, top + 64) for top in (0, 64) for left in (0, 32, 64, 96))
+    outlet = RecordingPublisher()
+    reporter(outlet, one_cell, minimum_area=0.005)[0].process(flagged(boxes=boxes, scores=(0.9,) * 8))
+    assert len(outlet.findings[0].regions) == 8
+
+
+def test_regions_of_the_tile_with_the_highest_score_come_first() -> None:
+    boxes = (Box(0, 0, 64, 64), Box(64, 0, 128, 64), Box(0, 64, 64, 128))
+    outlet = RecordingPublisher()
+    reporter(outlet)[0].process(flagged(boxes=boxes, scores=(0.7, 0.99, 0.8)))
+    centres = [region.centroid for region in outlet.findings[0].regions]
+    assert [(x > 64, y > 64) for x, y in centres] == [(True, False), (False, True), (False, False)]
 
 
 def test_the_pictures_are_the_annotated_frame_and_on_request_the_raw_one() -> None:

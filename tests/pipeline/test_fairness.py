@@ -13,10 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from monitor.inference.handle import ModelSpec
+from monitor.inference.handle import Classification
+from monitor.inference.router import ModelRouter
 from monitor.pipeline.inference_stage import InferenceStage
 from monitor.records import Frame
-from tests.support.recording import Answer, RecordingObserver, frame
+from tests.support.fake_model import FakeModel, classification
+from tests.support.recording import RecordingObserver, frame
 
 BATCH, BUFFER, END = 8, 8, 3.0
 
@@ -64,20 +66,24 @@ class SimulatedJudge(InferenceStage):
     """A judge that nobody wakes: when nothing waits, time goes on to the next arrival."""
 
     def __init__(self, cameras: Sequence[LiveCamera], world: SimulatedTime, cost: Any) -> None:
-        def classify(pictures: NDArray[np.uint8]) -> Answer:
-            count, began = len(pictures), world.now
+        def classify(inputs: NDArray[np.uint8]) -> Classification:
+            count, began = len(inputs), world.now
             world.now += cost(count)
             world.batches.append((began, count, world.now))
-            return Answer(np.zeros(count, np.float32), np.zeros((count, 1), np.float32), [0] * count)
+            return classification([0.0] * count)
 
-        rules = ModelSpec(classify=classify, threshold=0.5, labels=("good", "defect"), batch=BATCH)
         nothing: list[object] = []
         super().__init__(
-            cameras, rules, on_flagged=nothing.append, report=nothing.append, observer=RecordingObserver()
+            cameras,
+            ModelRouter(FakeModel(classify=classify)),
+            batch=BATCH,
+            on_flagged=nothing.append,
+            report=nothing.append,
+            observer=RecordingObserver(),
         )
         self._lines, self._world = cameras, world
 
-    def _gather(self, waiting: list[Any]) -> list[Frame]:
+    def _collect_batch(self, waiting: list[Any]) -> list[Frame]:
         frames = super()._collect_batch(waiting)
         if not frames:
             coming = [camera.arrivals[0] for camera in self._lines if camera.arrivals]

@@ -1,4 +1,4 @@
-"""The judge: every frame of every camera gets a verdict or a word on why not."""
+"""The inference stage: every frame of every camera gets a verdict, or is reported with the reason."""
 
 import threading
 import time
@@ -11,11 +11,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from monitor.inference.handle import ModelSpec
+from monitor.errors import InferenceError
+from monitor.inference.handle import Classification
+from monitor.inference.router import ModelRouter
+from monitor.models.novelty import NoveltyScore
 from monitor.pipeline.inference_stage import InferenceStage
 from monitor.pipeline.interfaces import FlaggedFrame
 from monitor.records import Box, Frame, Gap
-from tests.support.recording import SIZE, Answer, RecordingObserver, frame
+from tests.support.fake_model import SIZE, FakeModel, classification, spec_of
+from tests.support.recording import RecordingObserver, frame
 
 
 @dataclass
@@ -42,31 +46,29 @@ class Run:
     notes: RecordingObserver
 
 
+class OutOfReach(FakeModel):
+    def classify(self, inputs: NDArray[np.uint8]) -> Classification:
+        raise InferenceError("pool-away", "the pool at host:1 does not answer")
+
+
 def run(
     cameras: list[FakeCamera],
     *,
     batch: int = 4,
+    router: ModelRouter | None = None,
     score: Callable[[float], float] = lambda brightness: brightness / 255,
 ) -> Run:
     done = Run([], [], [], RecordingObserver())
 
-    def classify(pictures: NDArray[np.uint8]) -> Answer:
-        done.batches.append(len(pictures))
-        means = pictures.mean(axis=(1, 2, 3))
-        scores = np.array([score(float(mean)) for mean in means], np.float32)
-        return Answer(scores, means[:, None].astype(np.float32), list(range(len(pictures))))
+    def classify(inputs: NDArray[np.uint8]) -> Classification:
+        done.batches.append(len(inputs))
+        means = [float(mean) for mean in inputs.mean(axis=(1, 2, 3))]
+        return classification([score(mean) for mean in means], [NoveltyScore(mean, 200.0) for mean in means])
 
-    judgement = ModelSpec(
-        classify=classify,
-        threshold=0.5,
-        labels=("good", "defect"),
-        batch=batch,
-        distance=lambda features: features[:, 0],
-        limit=200.0,
-    )
     InferenceStage(
         cameras,
-        judgement,
+        router or ModelRouter(FakeModel(classify=classify)),
+        batch=batch,
         on_flagged=done.flagged.append,
         report=done.gaps.append,
         observer=done.notes,
@@ -116,8 +118,8 @@ def test_a_frame_is_as_defective_as_its_worst_tile_and_only_that_tile_is_passed_
     done = run([FakeCamera("c", [shown])])
     (flagged,) = done.flagged
     assert flagged.verdict.score == pytest.approx(1)
-    assert [view.box for view in flagged.views] == [Box(0, SIZE, SIZE, 2 * SIZE)]
-    assert flagged.views[0].activations == 2
+    assert [tile.box for tile in flagged.tiles] == [Box(0, SIZE, SIZE, 2 * SIZE)]
+    assert flagged.tiles[0].evidence == 2
 
 
 def test_a_score_that_is_no_number_is_neither_clean_nor_a_defect() -> None:
@@ -126,6 +128,24 @@ def test_a_score_that_is_no_number_is_neither_clean_nor_a_defect() -> None:
     assert [(gap.first, gap.cause) for gap in done.gaps] == [(0, "unusable")]
     assert [it.frame.number for it in done.flagged] == [1]
     assert not done.notes.frames
+
+
+def test_each_camera_is_classified_by_its_own_model_at_its_own_size_and_threshold() -> None:
+    strict = FakeModel(spec_of("strict", threshold=0.9))
+    large = FakeModel(spec_of("large", size=2 * SIZE, threshold=0.1))
+    cameras = [FakeCamera(name, [frame(name, 0, 200)]) for name in ("a", "b", "c")]
+    done = run(cameras, router=ModelRouter(strict, {"b": large, "c": FakeModel()}))
+    assert [(it.frame.camera, it.handle.spec.name) for it in done.flagged] == [("b", "large"), ("c", "fake")]
+    assert done.flagged[0].verdict.threshold == 0.1
+    assert done.flagged[0].tiles[0].image.shape == (2 * SIZE, 2 * SIZE, 3)  # cut again from the frame
+    assert sum(done.notes.frames.values()) == 1
+
+
+def test_frames_of_a_model_out_of_reach_are_reported_with_its_cause_and_others_get_their_verdict() -> None:
+    cameras = [FakeCamera(name, [frame(name, 0, 200)]) for name in ("a", "b")]
+    done = run(cameras, router=ModelRouter(FakeModel(), {"b": OutOfReach()}))
+    assert [(gap.camera, gap.cause, gap.frames) for gap in done.gaps] == [("b", "pool-away", 1)]
+    assert [it.frame.camera for it in done.flagged] == ["a"]
 
 
 def test_a_surface_beyond_the_limit_is_marked_unfamiliar() -> None:
@@ -142,13 +162,14 @@ def test_the_judge_is_idle_only_while_no_frame_is_without_its_verdict() -> None:
 
     camera = Live("one", [])
 
-    def classify(pictures: NDArray[np.uint8]) -> Answer:
+    def classify(inputs: NDArray[np.uint8]) -> Classification:
         seen.append(judge.idle)
-        return Answer(np.zeros(len(pictures), np.float32), np.zeros((len(pictures), 1), np.float32), [])
+        return classification([0.0] * len(inputs))
 
     judge = InferenceStage(
         [camera],
-        ModelSpec(classify=classify, threshold=0.5, labels=("good", "defect"), batch=4),
+        ModelRouter(FakeModel(classify=classify)),
+        batch=4,
         on_flagged=lambda _: None,
         report=lambda _: None,
         observer=RecordingObserver(),

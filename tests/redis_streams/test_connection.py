@@ -3,15 +3,22 @@
 import signal
 import socket
 import threading
+import time
 import traceback
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import quote
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from monitor.delivery.sinks.redis import RedisSink
 from monitor.errors import DeliveryError, UsageError
-from monitor.redis_streams.address import RedisCredentials, place_of
+from monitor.redis_streams.address import RedisAddress, RedisCredentials, parse_redis_url
+from monitor.redis_streams.connection import RedisConnection
+from monitor.redis_streams.consumer_group import UnreadableEntry
+from monitor.redis_streams.keys import RedisKeys
 from monitor.redis_streams.subscriber import Subscriber
 from tests.support.events import make_parcel
 
@@ -50,7 +57,7 @@ def test_no_such_host() -> None:
 
 
 def test_no_such_socket() -> None:
-    error = failure(f"unix:///no/such/socket?password={SECRET}")
+    error = failure(f"unix:///no/such/socket?password={quote(SECRET)}")
     assert str(error) == "Redis at /no/such/socket cannot be reached: No such file or directory"
 
 
@@ -93,7 +100,7 @@ def test_a_server_that_repeats_the_password(code: str) -> None:
             {"access": RedisCredentials(password=SECRET)},
             "refuses the user or password",
         ),
-        ("redis://127.0.0.1:{1}/0", {}, "wants a password"),
+        ("redis://127.0.0.1:{1}/0", {}, "requires a password"),
     ],
 )
 def test_a_wrong_password_or_none(
@@ -147,6 +154,10 @@ def test_a_replica_takes_no_writes(make_server: Callable[..., Any]) -> None:
         f"redis://:{SECRET}@host:port/0",
         f"redis://u:/{SECRET}@h/0",
         f"redis://:a/{SECRET}@h/0",
+        f"redis://:{SECRET}%fc@h/0",
+        f"redis://:{SECRET}/0",
+        "unix://",
+        "unix+cluster:///run/redis.sock",
     ],
 )
 @pytest.mark.parametrize("reader", [RedisSink, Subscriber])
@@ -162,5 +173,107 @@ def test_a_cluster_is_refused_without_a_hash_tag() -> None:
 
 
 def test_a_place_has_no_password() -> None:
-    assert place_of(f"rediss://user:{SECRET}@host:1234/2") == "host:1234"
-    assert place_of("redis://") == "localhost:6379"
+    keys = RedisKeys("defects")
+    for url, place in (
+        (f"rediss://user:{quote(SECRET)}@host:1234/2", "host:1234"),
+        ("redis://", "localhost:6379"),
+        (f"unix://user:{quote(SECRET)}@/run/redis@1.sock?db=1", "/run/redis@1.sock"),
+        (f"redis+sentinel://:{quote(SECRET)}@a,b:1/line/2", "a:26379,b:1 (Sentinel, line)"),
+    ):
+        assert RedisConnection(url, keys, timeout=1).place == place
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        "protocol=3",
+        "decode_responses=true",
+        "socket_timeout=0.01",
+        "health_check_interval=30",
+        "encoding=utf-16",
+        "db=0&max_connections=1",
+        "client_name=other&retry_on_timeout=true&timeout=1",
+    ],
+)
+def test_options_for_other_clients_change_nothing(valkey: str, client: Any, option: str) -> None:
+    client.xadd("defects:events", {"id": "a", "event": "{}"})
+    unreadable: list[UnreadableEntry] = []
+    with Subscriber(f"{valkey}?{option}", on_unreadable=unreadable.append, interval=0.05) as subscriber:
+        assert list(subscriber.stored()) == []
+        began = time.monotonic()
+        assert list(subscriber.follow("0", stop=lambda: time.monotonic() - began > 0.5)) == []
+    assert len(unreadable) == 2
+    sink = RedisSink(f"{valkey}?{option}")
+    sink.check()
+    sink.close()
+
+
+def test_the_database_of_an_option_counts(valkey: str) -> None:
+    connection = RedisConnection(f"{valkey}?db=3", RedisKeys("defects"), timeout=2)
+    assert connection.client.client_info()["db"] == 3
+    connection.close()
+
+
+@pytest.mark.parametrize(
+    ("url", "names"),
+    [
+        ("redis://h/0?nonsense=1", "nonsense"),
+        ("redis://h/0?connection_class=x", "connection_class"),
+        ("rediss://h/0?ssl_cert_reqs=none", "ssl_cert_reqs"),
+        ("rediss://h/0?ssl_check_hostname=false", "ssl_check_hostname"),
+        ("redis+sentinel://h:1/line?nonsense=1", "nonsense"),
+        ("redis+cluster://h:1?nonsense=1", "nonsense"),
+        ("unix:///run/redis.sock?nonsense=1", "nonsense"),
+        ("redis://h/0?ssl_ca_certs=a.pem", "must begin with rediss"),
+        ("redis://h/0?db=one", "redis://"),
+        (f"redis://h/0?{SECRET}=1", "…"),
+    ],
+)
+@pytest.mark.parametrize("reader", [RedisSink, Subscriber])
+def test_an_option_that_is_not_supported_is_one_sentence(
+    url: str, names: str, reader: Callable[[str], object]
+) -> None:
+    with pytest.raises(UsageError, match="Redis URL") as caught:
+        reader(url)
+    assert caught.value.exit_code == 2
+    assert names in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert SECRET not in told(caught.value)
+
+
+@pytest.mark.parametrize(
+    "option", ["ssl_cert_reqs=required", "ssl_check_hostname=true", "ssl_ca_certs=a.pem"]
+)
+def test_options_of_tls_that_keep_it_safe_are_taken(option: str) -> None:
+    RedisSink(f"rediss://h/0?{option}").close()
+
+
+def parsed(url: str) -> RedisAddress | UsageError:
+    try:
+        return parse_redis_url(url)
+    except UsageError as error:
+        return error
+
+
+@given(st.text(st.characters(codec="utf-8", min_codepoint=32), min_size=4), st.sampled_from("@#/?%:"))
+@pytest.mark.parametrize("kind", ["redis", "rediss", "redis+sentinel"])
+def test_a_password_is_never_shown_whether_encoded_or_not(kind: str, letters: str, special: str) -> None:
+    password = f"{letters[:2]}{special}{letters[2:]}Zq"
+    path = "/line/0" if kind == "redis+sentinel" else "/0"
+    encoded = parse_redis_url(f"{kind}://user:{quote(password, safe='')}@host:1{path}")
+    assert password in encoded.passwords
+    assert "Zq" not in encoded.place
+    raw = parsed(f"{kind}://user:{password}@host:1{path}")
+    if isinstance(raw, UsageError):
+        assert "Zq" not in told(raw)
+    else:
+        assert raw.place == encoded.place, "a part of the password was taken for a host"
+
+
+@pytest.mark.parametrize("scheme", ["redis", "rediss"])
+@pytest.mark.parametrize("character", "#/?")
+def test_a_character_that_must_be_encoded_is_explained(scheme: str, character: str) -> None:
+    for url in (f"{scheme}://user:{SECRET}{character}x@h:1/0", f"{scheme}://:{character}{SECRET}@h/0"):
+        with pytest.raises(UsageError, match="percent-encoded") as caught:
+            parse_redis_url(url)
+        assert SECRET not in told(caught.value)

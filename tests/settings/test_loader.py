@@ -1,5 +1,6 @@
 """Settings: read whole or refused with every mistake and its place."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 from monitor.errors import SettingsError
 from monitor.settings import load_settings, parse_settings
 from monitor.settings.loader import key_lines
+from monitor.settings.secrecy import find_secrets
 
 CAMERA = '[[camera]]\nname = "one"\nsource = "simulate:"\n'
 
@@ -50,7 +52,7 @@ def test_every_mistake_is_said_at_once_and_in_file_order() -> None:
 
 
 def test_a_file_that_cannot_be_read_is_one_sentence(tmp_path: Path) -> None:
-    (tmp_path / "latin.toml").write_bytes(b"\xff\xfe")
+    (tmp_path / "latin.toml").write_bytes(b"# \xe9t\xe9")
     for path, said in [
         (tmp_path / "none.toml", "there is no such file"),
         (tmp_path, "this is a folder"),
@@ -83,3 +85,83 @@ def test_the_line_found_for_a_key_holds_that_key(lines: list[str]) -> None:
         name = str(next(part for part in reversed(path) if isinstance(part, str)))
         assert name in lines[number - 1]
         assert not lines[number - 1].startswith("#")
+
+
+ENCODINGS = {
+    "utf-8": "utf-8",
+    "utf-8 with mark": "utf-8-sig",
+    "utf-16": "utf-16",
+    "utf-16 big endian": "utf-16-be",
+}
+
+
+def encoded(text: str, encoding: str) -> bytes:
+    mark = "\ufeff" if encoding == "utf-16-be" else ""
+    return (mark + text).encode(encoding)
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS.values(), ids=ENCODINGS)
+@pytest.mark.parametrize("line_break", ["\n", "\r\n"])
+def test_settings_that_any_editor_saved_are_read(tmp_path: Path, encoding: str, line_break: str) -> None:
+    text = (CAMERA + "# Prüfstand\n[redis]\nprefix = 'line'\n").replace("\n", line_break)
+    path = tmp_path / "line.toml"
+    path.write_bytes(encoded(text, encoding))
+    assert load_settings(path).redis.prefix == "line"
+    path.write_bytes(encoded(text + f"wrong = 1{line_break}", encoding))
+    with pytest.raises(SettingsError, match=r"line\.toml:7: redis\.wrong: unknown key"):
+        load_settings(path)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "latin-1"])
+def test_settings_in_another_encoding_are_one_sentence(tmp_path: Path, encoding: str) -> None:
+    path = tmp_path / "line.toml"
+    path.write_bytes((CAMERA + "# Prüfstand\n").encode(encoding))
+    with pytest.raises(SettingsError) as caught:
+        load_settings(path)
+    assert len(caught.value.mistakes) == 1
+    assert "UTF-8" in caught.value.mistakes[0]
+
+
+@given(
+    st.text(st.characters(codec="utf-8", exclude_characters="\r\n\ufeff\0"), min_size=1),
+    st.sampled_from(sorted(ENCODINGS.values())),
+    st.sampled_from(["", "\n", "\r\n", "\n\n"]),
+)
+def test_a_secret_is_what_was_typed_whatever_editor_saved_it(
+    tmp_path_factory: pytest.TempPathFactory, secret: str, encoding: str, ending: str
+) -> None:
+    folder = tmp_path_factory.mktemp("credentials")
+    (folder / "secret").write_bytes(encoded(secret + ending, encoding))
+    environment = {"CREDENTIALS_DIRECTORY": str(folder)}
+    settings = parse_settings(CAMERA + "[redis]\npassword = '${secret}'\n", "f", environment)
+    assert settings.redis.password is not None
+    assert settings.redis.password.get_secret_value() == secret
+    assert secret.strip() in find_secrets(settings, "", environment) | {""}
+
+
+def test_a_secret_that_cannot_be_used_is_named_without_its_value(tmp_path: Path) -> None:
+    (tmp_path / "latin").write_bytes(b"hunt\xfcr2\n")
+    (tmp_path / "folder").mkdir()
+    text = CAMERA + "[redis]\nusername = '${latin}'\npassword = '${folder}'\nsentinel_password = '${ENV}'\n"
+    found = mistakes(text, {"CREDENTIALS_DIRECTORY": str(tmp_path), "ENV": os.fsdecode(b"hunt\xfcr2")})
+    assert [line.partition(": ${")[0].partition(": the ")[0] for line in found] == [
+        "line.toml:5: redis.username",
+        "line.toml:6: redis.password",
+        "line.toml:7: redis.sentinel_password",
+    ]
+    assert "not UTF-8" in found[0]
+    assert "cannot be read: Is a directory" in found[1]
+    assert "not UTF-8" in found[2]
+    assert "hunt" not in str(found)
+
+
+@pytest.mark.parametrize("source", ["rtsp://camera/live", "0", "simulate:"])
+def test_only_folders_are_watched(source: str) -> None:
+    camera = f'[[camera]]\nname = "one"\nsource = "{source}"\nwatch = true\n'
+    assert "watch is for a folder" in mistakes(camera)[0]
+
+
+def test_watching_and_looping_exclude_each_other() -> None:
+    camera = '[[camera]]\nname = "one"\nsource = "folder"\nwatch = true\n'
+    assert parse_settings(camera, "f", {}).camera[0].watch
+    assert "set one of them" in mistakes(camera + "loop = true\n")[0]

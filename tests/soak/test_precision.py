@@ -9,7 +9,6 @@ import pytest
 
 from monitor.imaging.geometry import resize_to_input
 from monitor.inference.candidates import InferenceOptions, available_backends
-from monitor.inference.loader import load_classifier
 from monitor.inference.local import LocalModel
 from monitor.learning.datasets import read_samples
 from monitor.learning.datasets.sample import load_image
@@ -43,9 +42,15 @@ def pictures(bundle: ModelBundle, dagm_root: Path) -> np.ndarray:
     )
 
 
+def load(bundle: ModelBundle, options: InferenceOptions) -> LocalModel:
+    model = LocalModel(bundle, options)
+    model.load()
+    return model
+
+
 @pytest.fixture(scope="module")
 def plain(bundle: ModelBundle) -> LocalModel:
-    return load_classifier(bundle, PLAIN)
+    return load(bundle, PLAIN)
 
 
 @pytest.mark.soak
@@ -53,7 +58,7 @@ def plain(bundle: ModelBundle) -> LocalModel:
 def test_scores_stay_within_two_hundredths_and_verdicts_as_they_are(
     bundle: ModelBundle, plain: LocalModel, pictures: np.ndarray, runtime: Any, precision: Any
 ) -> None:
-    other = load_classifier(bundle, InferenceOptions(device="cpu", runtime=runtime, precision=precision))
+    other = load(bundle, InferenceOptions(device="cpu", runtime=runtime, precision=precision))
     threshold = bundle.card.threshold
     wanted, given = plain.classify(pictures).scores, other.classify(pictures).scores
     moved = np.abs(given - wanted)
@@ -79,8 +84,7 @@ def _peaks(plain: LocalModel, other: LocalModel, flagged: np.ndarray) -> int:
     for picture in flagged:
         places = []
         for classifier in (plain, other):
-            kept = classifier.classify(picture[None]).activations[0]
-            heat, _, _ = classifier.explain(picture, kept)
+            heat = classifier.explain(picture, classifier.classify(picture[None]).evidence[0]).heatmap
             places.append(np.array(np.unravel_index(int(heat.argmax()), heat.shape)))
         farthest = max(farthest, int(np.abs(places[0] - places[1]).max()))
     return farthest

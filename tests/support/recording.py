@@ -1,22 +1,13 @@
-"""The judge: every frame of every camera gets a verdict or a word on why not."""
+"""Frames for the pipeline, and an observer that records what it is told of them."""
 
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 import numpy as np
-from numpy.typing import NDArray
 
 from monitor.records import Box, Frame, Image
-
-SIZE = 4
-
-
-@dataclass
-class Answer:
-    scores: NDArray[np.float32]
-    features: NDArray[np.float32]
-    activations: list[int]
+from tests.support.fake_model import SIZE
 
 
 @dataclass

@@ -31,6 +31,7 @@ class ScriptedSource:
         self.live = live
         self.frame_interval = interval
         self.source_time = None
+        self.stream_time = None
         self.closed = False
         self._steps = iter(steps)
 

@@ -218,9 +218,9 @@ class Machine:
         _do("rm", "--recursive", "--force", str(self._root))
 
 
-def readme_commands(section: str) -> list[str]:
-    """The commands of the first `sh` block of a README section, comments taken off."""
-    text = (ROOT / "README.md").read_text()
+def documented_commands(page: str, section: str) -> list[str]:
+    """Return the commands of the first `sh` block of a section of a page, without comments."""
+    text = (ROOT / page).read_text()
     found = re.search(rf"^## {section}\n.*?^```sh\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
-    assert found is not None, f"the README has no commands under {section}"
+    assert found is not None, f"{page} has no commands under {section}"
     return [line.split("  # ")[0].rstrip() for line in found[1].splitlines() if line.strip()]

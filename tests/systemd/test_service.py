@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.support import ROOT
-from tests.systemd.machine import SOURCES, Machine, prepare, readme_commands, why_absent
+from tests.systemd.machine import SOURCES, Machine, documented_commands, prepare, why_absent
 
 pytestmark = [
     pytest.mark.systemd,
@@ -19,6 +19,7 @@ pytestmark = [
     pytest.mark.timeout(1200),
 ]
 
+INSTALLATION = ("README.md", "Install as a service")
 SETTINGS = "/etc/defect-monitor/line.toml"
 EVENTS = "redis-cli xlen defects:events"
 WATCHDOG = 30.0
@@ -27,7 +28,7 @@ CAMERA = '\n[[camera]]\nname = "{name}"\nsource = "simulate:?seed=3&defect_rate=
 
 @pytest.fixture(scope="module")
 def machine() -> Iterator[Machine]:
-    packages = next(line for line in readme_commands("Service") if line.startswith("apt-get install"))
+    packages = next(line for line in documented_commands(*INSTALLATION) if line.startswith("apt-get install"))
     prepare(packages.split("--yes")[1] + " dbus")
     with (ROOT / "build" / "systemd.log").open("w") as log:
         machine = Machine(log)
@@ -72,8 +73,8 @@ def metric(machine: Machine, start: str) -> str:
 
 
 def test_a_newcomer_gets_a_running_service_with_the_readmes_commands_alone(machine):
-    machine.note("a newcomer's walk: the README's commands, from a bare Debian")
-    for command in readme_commands("Service"):
+    machine.note("the README's commands, on a bare Debian")
+    for command in documented_commands(*INSTALLATION):
         machine.run(command, folder=SOURCES, timeout=900)
     type_, state, result, status = machine.show("Type", "ActiveState", "Result", "StatusText")
     assert (type_, state, result) == ("notify", "active", "success")
@@ -111,7 +112,7 @@ def test_the_doctor_looks_at_what_the_service_uses_beside_it(machine):
     machine.note("doctor, as the service's user, with its credentials and folders")
     # systemd-run needs it, and only a bare Debian is without.
     machine.run("apt-get install --yes -qq dbus && systemctl start dbus")
-    (command,) = [line for line in readme_commands("When something is wrong") if "systemd-run" in line]
+    (command,) = documented_commands("deploy/README.md", "Checks")
     told = machine.run(f"{command} --json || true", timeout=300)
     checks = {check["name"]: check for check in json.loads(told[told.index("{") :])["checks"]}
     wrong = [check for name, check in checks.items() if check["result"] == "not ok" and name != "time"]

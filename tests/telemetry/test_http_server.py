@@ -155,24 +155,59 @@ def test_hosts_of_both_ip_versions_are_served(start, host):
     assert ask(server, "/healthz", host=target)[0] == 200
 
 
-def test_slow_clients_hold_up_nobody(start):
+@pytest.mark.parametrize("sent", [b"", b"GET /metrics HT", b"GET /metrics HTTP/1.1\r\nHost: x\r\n"])
+def test_clients_that_fall_silent_delay_nobody_and_are_cut_off(start, monkeypatch, sent):
+    assert 0 < http.CLIENT_TIMEOUT < 60
+    monkeypatch.setattr(http, "CLIENT_TIMEOUT", 1)
     server = start()
-    idle = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(30)]
+    clients = [socket.create_connection(("127.0.0.1", server.port), timeout=10) for _ in range(30)]
     try:
-        for client in idle:
-            client.sendall(b"GET /metrics HT")
+        for client in clients:
+            client.sendall(sent)
         assert ask(server, "/healthz")[0] == 200
+        assert [client.recv(100) for client in clients] == [b""] * 30
     finally:
-        for client in idle:
+        for client in clients:
             client.close()
 
 
-def test_a_client_that_falls_silent_is_cut_off(start, monkeypatch):
-    assert 0 < http._Handler.timeout < 60
-    monkeypatch.setattr(http._Handler, "timeout", 0.2)
-    with socket.create_connection(("127.0.0.1", start().port), timeout=10) as client:
-        client.sendall(b"GET /metr")
-        assert client.recv(100) == b""
+def test_a_client_that_does_not_read_its_answer_is_cut_off_and_delays_nobody(start, monkeypatch):
+    monkeypatch.setattr(http, "CLIENT_TIMEOUT", 1)
+
+    def page(environ, start_response):
+        start_response("200 OK", [("Content-Length", "15000000")])
+        return [b"x" * 15_000_000]
+
+    server = start(routes={"/large": page})
+    clients = [socket.create_connection(("127.0.0.1", server.port), timeout=10) for _ in range(8)]
+    try:
+        for client in clients:
+            client.sendall(b"GET /large HTTP/1.0\r\n\r\n")
+        assert ask(server, "/healthz")[0] == 200
+        time.sleep(5)
+        for client in clients:
+            received = 0
+            try:
+                while part := client.recv(1_000_000):
+                    received += len(part)
+            except ConnectionResetError:
+                pass
+            assert received < 15_000_000
+    finally:
+        for client in clients:
+            client.close()
+
+
+def test_the_number_of_threads_is_bounded(start):
+    before = threading.active_count()
+    server = start()
+    for _ in range(3):
+        asking = [threading.Thread(target=ask, args=(server, "/healthz")) for _ in range(40)]
+        for thread in asking:
+            thread.start()
+        for thread in asking:
+            thread.join()
+    assert threading.active_count() - before <= http.THREADS + 1
 
 
 def test_a_page_that_takes_its_time_holds_up_nobody(start):

@@ -1,5 +1,6 @@
 """The metrics: names others rely on, counts that add up, text that Prometheus' own checker accepts."""
 
+import math
 import shutil
 import subprocess
 import time
@@ -29,7 +30,7 @@ def value(registry: CollectorRegistry, name: str, /, **labels: str) -> float | N
 
 def test_all_names_and_labels_of_the_contract_are_there_from_the_start(registry, metrics):
     metrics.on_frame("a", 1.0)
-    metrics.model(name="m", sha256="0", device="cpu", precision="float32")
+    metrics.models([("m", "0", "cpu", "float32")])
     metrics.build("1")
     labels: dict[str, set[str]] = {}
     for family in text_string_to_metric_families(generate_latest(registry).decode()):
@@ -40,6 +41,7 @@ def test_all_names_and_labels_of_the_contract_are_there_from_the_start(registry,
         "stage_seconds_bucket": {"camera", "stage"},
         "verdict_seconds_bucket": by_camera,
         "event_seconds_bucket": by_camera,
+        "late_verdicts_total": by_camera,
         "frames_total": {"camera", "outcome"},
         "dropped_frames_total": {"camera", "cause"},
         "events_total": {"camera", "label"},
@@ -73,7 +75,7 @@ def test_counters_stand_at_zero_before_anything_happened(registry, metrics):
         assert value(registry, "camera_reconnects_total", camera=camera, cause="timeout") == 0
         for outcome in ("clean", "defect", "unusable", "dropped"):
             assert value(registry, "frames_total", camera=camera, outcome=outcome) == 0
-        for stage in ("capture", "queue", "classify", "explain", "locate", "annotate", "publish"):
+        for stage in ("capture", "queue", "classify", "wait", "explain", "locate", "annotate", "publish"):
             assert value(registry, "stage_seconds_count", camera=camera, stage=stage) == 0
 
 
@@ -107,7 +109,8 @@ def test_each_call_reaches_its_metric(registry, metrics):
     metrics.reconnect("a", "timeout")
     metrics.redis_up(True)
     metrics.outbox(3, 4096, 1.5)
-    metrics.model(name="n", sha256="s", device="cpu", precision="p")
+    metrics.models([("old", "s", "cpu", "p")])
+    metrics.models([("n", "s", "cpu", "p")])
     metrics.build("0.1.0")
     assert value(registry, "stage_seconds_sum", camera="a", stage="queue") == 0.012
     assert value(registry, "verdict_seconds_sum", camera="a") == 0.04
@@ -125,6 +128,7 @@ def test_each_call_reaches_its_metric(registry, metrics):
     assert value(registry, "outbox_bytes") == 4096
     assert value(registry, "outbox_oldest_seconds") == 1.5
     assert value(registry, "model_info", name="n", sha256="s", device="cpu", precision="p") == 1
+    assert value(registry, "model_info", name="old", sha256="s", device="cpu", precision="p") is None
     assert value(registry, "build_info", version="0.1.0") == 1
 
 
@@ -143,6 +147,7 @@ def everything_of(metrics: Metrics, camera: str) -> None:
     metrics.on_frame(camera, 1.0)
     metrics.on_stage(camera, "queue", 0.012)
     metrics.on_verdict(camera, 0.93, 0.04)
+    metrics.on_late_verdict(camera)
     metrics.on_outcome(camera, "clean")
     metrics.dropped(camera, "overload", 2)
     metrics.event(camera, "defect", 0.2)
@@ -167,14 +172,14 @@ def test_a_forgotten_camera_leaves_no_series_and_late_news_of_it_make_none(regis
 
 
 def test_a_camera_that_comes_later_starts_at_zero_and_is_not_reset_by_a_second_word(registry, metrics):
-    metrics.watch("c")
+    metrics.add_camera("c")
     assert series_of(registry, "c") == series_of(registry, "b")
     assert value(registry, "frames_total", camera="c", outcome="clean") == 0
     metrics.on_outcome("c", "clean")
-    metrics.watch("c")
+    metrics.add_camera("c")
     assert value(registry, "frames_total", camera="c", outcome="clean") == 1
     metrics.remove_camera("c")
-    metrics.watch("c")
+    metrics.add_camera("c")
     assert value(registry, "frames_total", camera="c", outcome="clean") == 0
 
 
@@ -199,9 +204,22 @@ def test_a_camera_is_in_one_state_at_a_time(registry, metrics):
         assert value(registry, "camera_up", camera="a") == (state == "up")
 
 
-def test_buckets_run_from_a_millisecond_to_ten_seconds():
-    assert (LATENCY_BUCKETS[0], LATENCY_BUCKETS[-1]) == (0.001, 10.0)
+def test_buckets_run_from_a_millisecond_to_fifteen_minutes_with_borders_at_frame_periods():
+    assert (LATENCY_BUCKETS[0], LATENCY_BUCKETS[-1]) == (0.001, 900.0)
     assert list(LATENCY_BUCKETS) == sorted(set(LATENCY_BUCKETS))
+    assert {1 / fps for fps in (15, 25, 30, 50, 60)} <= set(LATENCY_BUCKETS)
+
+
+def test_whether_redis_is_up_is_unknown_until_somebody_asked(registry, metrics):
+    assert math.isnan(value(registry, "redis_up"))
+    metrics.redis_up(False)
+    assert value(registry, "redis_up") == 0
+
+
+def test_late_verdicts_are_counted(registry, metrics):
+    assert value(registry, "late_verdicts_total", camera="a") == 0
+    metrics.on_late_verdict("a")
+    assert value(registry, "late_verdicts_total", camera="a") == 1
 
 
 def test_two_daemons_in_one_process_keep_their_counts_apart():
@@ -215,7 +233,7 @@ def test_two_daemons_in_one_process_keep_their_counts_apart():
 @pytest.mark.skipif(PROMTOOL is None, reason="promtool is not installed (Debian: prometheus)")
 def test_promtool_finds_nothing_to_complain_about(registry, metrics):
     metrics.on_frame("a", 1.0)
-    metrics.model(name='quote " backslash \\ newline \n', sha256="0", device="cpu", precision="float32")
+    metrics.models([('quote " backslash \\ newline \n', "0", "cpu", "float32")])
     metrics.build("1")
     done = subprocess.run(
         [PROMTOOL, "check", "metrics"], input=generate_latest(registry), capture_output=True, check=False

@@ -1,38 +1,77 @@
-"""What a source of pictures is, and which text opens which."""
+"""What a source of frames is."""
 
-from typing import Protocol, get_args
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol, get_args, runtime_checkable
 
 from monitor.records import FailureCause, Image
 
 FAILURE_CAUSES: frozenset[str] = frozenset(get_args(FailureCause))
-"""The words a SourceError gives as its cause."""
+"""The causes that a SourceError may have."""
 
 
 SIMULATION_FPS = 15.0
-"""Pictures a second of a simulated line, if nothing else is asked for."""
+"""Default frames per second of a simulated line."""
+
+
+class NoFrameYet(Exception):  # noqa: N818 (no error: a source says when to ask again)
+    """There is no frame now; ask again in `seconds`."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"no frame for {seconds:.2f} s")
+        self.seconds = seconds
+
+
+@dataclass(frozen=True, slots=True)
+class FrameOrigin:
+    """Where a frame of a file comes from.
+
+    `name` is valid Unicode: the file's name, of a video with the position (`clip.mp4#t=12.480`). `receipt`
+    must be called when the frame has been inspected or reported as not inspected; None: nobody counts.
+    """
+
+    name: str | None = None
+    receipt: Callable[[], None] | None = None
+
+
+NO_ORIGIN = FrameOrigin()
+"""Of a frame of a camera."""
+
+
+@runtime_checkable
+class FileSource(Protocol):
+    """What a source of files has in addition to a `Source`."""
+
+    @property
+    def origin(self) -> FrameOrigin:
+        """Where the latest frame comes from, or the latest file for which `read` raised ImageError."""
 
 
 class Source(Protocol):
-    """Gives pictures one after the other. Used by one thread."""
+    """Gives frames one after the other. Used by one thread."""
 
     @property
     def live(self) -> bool:
-        """Whether an end is a fault, after which it is opened anew: cameras, streams, and all that loops."""
+        """Whether an end is a failure, after which it is opened again: cameras, streams, and loops."""
 
     @property
     def frame_interval(self) -> float | None:
-        """Seconds from one picture to the next that the reader should keep; None: as they come."""
+        """Seconds between frames that the reader should keep; None: as they come."""
 
     @property
     def source_time(self) -> float | None:
-        """Seconds of the latest picture on the source's own clock, where it has one."""
+        """Seconds of the latest frame on the source's own clock, where it has one."""
+
+    @property
+    def stream_time(self) -> float | None:
+        """Time stamp of the latest frame in seconds, in a recording too; None where frames have none."""
 
     def read(self) -> Image | None:
-        """The next picture, None at the end.
+        """Return the next frame, None at the end.
 
-        Raises ImageError for one bad picture, after which reading goes on, and SourceError when it cannot go
-        on.
+        Raises ImageError for one bad frame (DamagedError: decoded from incomplete data), after which reading
+        goes on, NoFrameYet where a watched folder has no new file, and SourceError when reading cannot go on.
         """
 
     def close(self) -> None:
-        """Gives back what is held open; may be called twice."""
+        """Release what is held open; may be called twice."""

@@ -1,56 +1,116 @@
-"""Video files and network streams, through FFmpeg's libraries (PyAV)."""
+"""Video through FFmpeg's libraries (PyAV): whole frames, and which frames are damaged."""
 
 import errno
 import functools
 import logging
 import time
 from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Literal
 
 import av
 import av.error
+import av.logging
 import numpy as np
+from av.codec.context import Flags
 from av.codec.hwaccel import HWAccel, hwdevices_available
 
-from monitor.errors import ImageError, SourceError
+from monitor.capture.sources.bitstream import (
+    AccessUnit,
+    allows_frame_number_gaps,
+    length_size,
+    parse_access_unit,
+)
+from monitor.capture.sources.damage import DamageTracker, decoder_evidence, transport_evidence
+from monitor.errors import DamagedError, ImageError, SourceError
 from monitor.records import Image
+
+logger = logging.getLogger(__name__)
+
+_MAX_REORDER = 16
+"""Frames that a decoder of H.264 or H.265 may hold back."""
+
+_END_OF_IMAGE = b"\xff\xd9"
+
+
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    """What became of one coded frame: its pixels, or the error to raise instead."""
+
+    shown_at: float | None
+    frame: av.VideoFrame | None
+    error: ImageError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _InFlight:
+    """A frame that went into the decoder: its presentation time, and why it is damaged."""
+
+    shown_at: float | None
+    damage: str | None
 
 
 class VideoDecoder:
-    """Decodes the first video stream of what FFmpeg opens as `url`; `shown` is its name in messages."""
+    """Decode the first video stream of what FFmpeg opens as `url`.
+
+    `display_name` stands for it in messages. `timeouts`: seconds for opening and for reading. With
+    `joins_midway` frames before the first one that can be decoded alone are skipped, as they were sent for
+    others; without it they count as damaged.
+    """
 
     def __init__(
         self,
         url: str,
-        shown: str,
+        display_name: str,
         options: dict[str, str],
         timeouts: tuple[float, float],
         hardware: HWAccel | None = None,
+        *,
+        joins_midway: bool = False,
     ) -> None:
-        self._shown = shown
-        self._decoded: deque[av.VideoFrame] = deque()
-        self._container = av.open(
-            url,
-            mode="r",
-            options=options,
-            timeout=timeouts,
-            hwaccel=hardware,
-            metadata_errors="replace",  # a title in another encoding is no reason not to look
-        )
+        self._name = display_name
+        # FFmpeg reports a missing reference frame of H.264 at its level for debugging.
+        av.logging.set_level(av.logging.DEBUG)
+        av.logging.set_skip_repeated(False)
+        logging.getLogger("libav").setLevel(logging.CRITICAL)
+        with av.logging.Capture():
+            self._container = av.open(
+                url,
+                mode="r",
+                options=options,
+                timeout=timeouts,
+                hwaccel=hardware,
+                metadata_errors="replace",  # a title in another encoding is no reason to reject the video
+            )
         video = self._container.streams.video
         if not video or video[0].codec_context is None:
             self._container.close()
             cause, what = (
                 ("codec", "its video codec is not supported") if video else ("no-video", "holds no video")
             )
-            raise SourceError(cause, f"{shown}: {what}")
+            raise SourceError(cause, f"{display_name}: {what}")
         self._stream = video[0]
-        # Decoding frames on several threads would hold back as many frames as there are threads.
-        self._stream.thread_type = "SLICE"
+        context = self._stream.codec_context
+        # Several threads would hold frames back; FFmpeg conceals errors, and reports them in the thread
+        # whose messages are captured, only with one.
+        context.thread_count = 1
+        # Otherwise H.265 gives no frame at all from a missing reference to the next random access point.
+        context.flags |= Flags.output_corrupt
+        context.copy_opaque = True
+        context.options = {**context.options, "err_detect": "crccheck"}
+        self._intra_only = context.codec.intra_only
+        self._length_size = length_size(self.codec, context.extradata)
+        self._gaps_allowed = bool(allows_frame_number_gaps(context.extradata or b""))
         self._packets = self._container.demux(self._stream)
-        self._patience = timeouts[1]
+        self._timeout = timeouts[1]
         self._overdue = False
-        self._seen_keyframe = False
+        self._has_joined = not joins_midway
+        self._has_end_marks = False
+        self._damage = DamageTracker()
+        self._outcomes: deque[_Outcome] = deque()
+        self._in_flight: dict[int, _InFlight] = {}
+        self._packet_number = 0
         self.source_time: float | None = None
 
     @property
@@ -60,43 +120,141 @@ class VideoDecoder:
 
     @property
     def rate(self) -> float | None:
-        """Pictures a second as the material says, if it does."""
+        """Frames per second as the container states, if it does."""
         return float(self._stream.average_rate) if self._stream.average_rate else None
 
     @property
     def codec(self) -> str:
-        """How the pictures are coded, such as `h264`."""
+        """How the frames are coded, such as `h264`."""
         return str(self._stream.codec_context.name)
 
     def read(self) -> Image | None:
-        """The next picture, None at the end. Raises ImageError for a broken one, and FFmpeg's errors."""
-        while not self._decoded:
+        """Return the next frame, None at the end.
+
+        Raises DamagedError for a frame decoded from incomplete data, or that refers to one or gave no pixels;
+        ImageError for one that cannot be decoded; and FFmpeg's errors. `source_time` is that of the frame in
+        each case.
+        """
+        while not self._outcomes:
             if self._overdue:
                 raise av.error.TimeoutError(errno.ETIMEDOUT, "no packet in time")
-            began = time.monotonic()
-            packet = next(self._packets, None)
-            # FFmpeg holds one picture back, gives it out when it has waited in vain, and would wait again.
-            self._overdue = time.monotonic() - began >= self._patience * 0.99
+            started = time.monotonic()
+            with av.logging.Capture() as lines:
+                packet = next(self._packets, None)
+            # FFmpeg holds one frame back, gives it out when it has waited in vain, and would wait again.
+            self._overdue = time.monotonic() - started >= self._timeout * 0.99
             if packet is None:
                 return None
-            try:
-                self._decoded.extend(packet.decode())
-            except av.error.EOFError:
-                return None
-            except av.error.InvalidDataError as error:
-                if not self._seen_keyframe:  # a stream is joined between two key pictures: that is no damage
-                    continue
-                raise ImageError(f"{self._shown}: a picture of it cannot be decoded") from error
-        self._seen_keyframe = True
-        frame = self._decoded.popleft()
-        self.source_time = frame.time
-        if frame.is_corrupt:
-            raise ImageError(f"{self._shown}: a picture of it is damaged")
-        return np.ascontiguousarray(frame.to_ndarray(format="bgr24"), np.uint8)
+            # A demuxer drops the whole image of an intra-only codec when a part of it is lost.
+            if not self._intra_only and (loss := transport_evidence(lines)):
+                self._damage.report_loss(loss)
+            self._decode(packet)
+        outcome = self._outcomes.popleft()
+        self.source_time = outcome.shown_at
+        if outcome.error is not None or outcome.frame is None:
+            raise outcome.error or DamagedError(f"{self._name}: the decoder gave no pixels for a frame")
+        return np.ascontiguousarray(outcome.frame.to_ndarray(format="bgr24"), np.uint8)
 
     def close(self) -> None:
         """Close the container."""
-        self._container.close()
+        with av.logging.Capture():
+            self._container.close()
+
+    def _decode(self, packet: av.Packet) -> None:
+        """Decode one packet; an empty one ends the stream."""
+        is_end = packet.size == 0
+        unit = AccessUnit() if is_end else self._describe(packet)
+        self._packet_number += 1
+        packet.opaque = self._packet_number
+        failure: av.error.FFmpegError | None = None
+        frames: list[av.VideoFrame] = []
+        with av.logging.Capture() as lines:
+            try:
+                frames = packet.decode()
+            except av.error.EOFError:
+                pass
+            except av.error.InvalidDataError as error:
+                failure = error
+        if unit.slices:
+            self._track(packet, unit, decoder_evidence(lines, gaps_allowed=self._gaps_allowed), failure)
+        for frame in frames:
+            self._take(frame)
+        if is_end:
+            self._drop_vanished(lambda _number, _entry: True)
+
+    def _track(
+        self, packet: av.Packet, unit: AccessUnit, evidence: str | None, failure: av.error.FFmpegError | None
+    ) -> None:
+        """Record a coded frame, and whether it is damaged."""
+        shown_at = None if packet.pts is None else float(packet.pts * packet.time_base)
+        if packet.is_corrupt:
+            evidence = evidence or "a part of the packet is missing"
+        if failure is not None:
+            evidence = evidence or str(failure.strerror)
+        if self.codec == "mjpeg":
+            evidence = evidence or self._check_end_mark(bytes(packet))
+        damage = self._damage.track(unit, shown_at, evidence)
+        if not self._has_joined:
+            self._has_joined = unit.is_random_access or unit.is_intra or unit.recovery_frames is not None
+        if not self._has_joined:
+            return
+        if failure is None:
+            self._in_flight[packet.opaque] = _InFlight(shown_at, damage)
+        else:
+            error = ImageError(f"{self._name}: a frame cannot be decoded: {evidence}")
+            self._outcomes.append(_Outcome(shown_at, None, error))
+
+    def _take(self, frame: av.VideoFrame) -> None:
+        """Take a decoded frame, after those that should have come before it and did not."""
+        number = frame.opaque if isinstance(frame.opaque, int) else min(self._in_flight, default=0)
+        entry = self._in_flight.pop(number, None)
+        if entry is None:  # sent before the stream was joined
+            return
+        shown_at = frame.time if frame.pts is not None else entry.shown_at
+        if not frame.interlaced_frame:  # two packets, one for each field, can give one frame
+            self._drop_vanished(
+                lambda other, waiting: (
+                    other < number - _MAX_REORDER
+                    or (other < number and _is_before(waiting.shown_at, shown_at))
+                )
+            )
+        damage = entry.damage
+        if damage is None and frame.is_corrupt:
+            damage = "the decoder concealed missing parts or refers to a missing frame"
+            if not self._intra_only:
+                self._damage.inherit(damage)
+        error = None if damage is None else DamagedError(f"{self._name}: the frame is damaged: {damage}")
+        self._outcomes.append(_Outcome(shown_at, frame, error))
+
+    def _drop_vanished(self, is_vanished: Callable[[int, _InFlight], bool]) -> None:
+        """Report frames that went into the decoder and never came out."""
+        vanished = [number for number, entry in self._in_flight.items() if is_vanished(number, entry)]
+        for number in vanished:
+            entry = self._in_flight.pop(number)
+            detail = entry.damage or "no reason reported"
+            error = DamagedError(f"{self._name}: the decoder gave no pixels for a frame: {detail}")
+            self._outcomes.append(_Outcome(entry.shown_at, None, error))
+
+    def _describe(self, packet: av.Packet) -> AccessUnit:
+        if self.codec in ("h264", "hevc"):
+            data = bytes(packet)
+            unit = parse_access_unit(self.codec, data, self._length_size)
+            if self.codec == "h264" and unit.is_idr:
+                in_band = allows_frame_number_gaps(data, self._length_size)
+                self._gaps_allowed = self._gaps_allowed if in_band is None else in_band
+            return unit
+        is_key = self._intra_only or packet.is_keyframe
+        return AccessUnit(1, is_key, is_key, is_intra=is_key, is_reference=not self._intra_only)
+
+    def _check_end_mark(self, data: bytes) -> str | None:
+        """What is wrong with the end of a JPEG image; cameras that never send an end mark are accepted."""
+        has_mark = data.rstrip(b"\x00\xff")[-1:] == b"\xd9" or _END_OF_IMAGE in data[-64:]
+        was_usual, self._has_end_marks = self._has_end_marks, self._has_end_marks or has_mark
+        return "the JPEG image has no end mark" if was_usual and not has_mark else None
+
+
+def _is_before(shown_at: float | None, other: float | None) -> bool:
+    return shown_at is not None and other is not None and shown_at < other
 
 
 def _describe_error(error: av.error.FFmpegError) -> tuple[str, str]:
@@ -117,31 +275,28 @@ def _describe_error(error: av.error.FFmpegError) -> tuple[str, str]:
             return "gone", f"the connection broke: {error.strerror}"
 
 
-log = logging.getLogger(__name__)
-
-
 DecodeMode = Literal["auto", "software", "hardware"]
-"""Where streams are decoded: `hardware` insists on it, `auto` takes it where it is there."""
+"""Where streams are decoded: `hardware` requires a device, `auto` uses one if there is one."""
 
 
 @functools.cache
 def find_hw_decoder() -> str | None:
-    """The first kind of device, in FFmpeg's words such as `cuda`, that is there and takes H.264; says which.
+    """Find the first kind of device, named as FFmpeg does (`cuda`), that decodes H.264, and log it.
 
-    FFmpeg names all kinds it was built for, there or not: each is tried, once in a process.
+    FFmpeg lists all kinds it was built for, present or not: each is tried, once in a process.
     """
     for kind in hwdevices_available():
         try:
             HWAccel(kind).create(av.Codec("h264", "r"))
         except (av.error.FFmpegError, NotImplementedError):
             continue
-        log.info("streams are decoded by %s, where it takes their codec", kind)
+        logger.info("hardware decoder found: %s", kind)
         return kind
-    log.info("streams are decoded in software: no device that could is on this machine")
+    logger.info("no hardware decoder found; decoding in software")
     return None
 
 
 def hw_accel(decode: DecodeMode) -> HWAccel | None:
-    """What PyAV is to decode with, None for software; what the device does not take falls back to it."""
+    """Return the device to decode with, None for software; other codecs of a device fall back to software."""
     kind = None if decode == "software" else find_hw_decoder()
     return None if kind is None else HWAccel(kind, allow_software_fallback=True)

@@ -1,62 +1,52 @@
-"""A folder or glob of pictures as a source."""
+"""Files as a source: the images of a folder or pattern, or a video."""
 
 import contextlib
-import glob
-import re
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 
 import av
 import av.error
 
+from monitor.capture.sources.base import NO_ORIGIN, FrameOrigin
 from monitor.capture.sources.decoder import VideoDecoder
-from monitor.errors import SourceError
-from monitor.imaging.files import IMAGE_SUFFIXES, read_image
+from monitor.errors import SourceError, printable
+from monitor.imaging.files import read_image
+from monitor.imaging.folders import FoundFiles, find_images
 from monitor.records import Image
 
-
-def natural_sort_key(path: Path) -> tuple[list[tuple[int, str]], str]:
-    """Sorts `2.png` before `10.png`; names equal but for leading zeros keep one order."""
-    parts = re.split(r"([0-9]+)", str(path))
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in parts], str(path)
-
-
-def list_images(location: str) -> list[Path]:
-    """The pictures of a folder by their endings, or all files that a path or glob names; sorted naturally."""
-    root = Path(location)
-    if root.is_dir():
-        found = [path for path in root.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES]
-    elif root.exists():
-        found = [root]
-    else:
-        found = [Path(name) for name in glob.glob(location, recursive=True)]  # noqa: PTH207 (absolute patterns too)
-    return sorted((path for path in found if path.is_file()), key=natural_sort_key)
+logger = logging.getLogger(__name__)
 
 
 class ImageFolderSource:
-    """The pictures of a folder or glob in turn; with `loop`, from the start again, newly listed."""
+    """The images of a folder or pattern in natural order; with `loop`, listed and read again at the end."""
 
     source_time = None
+    stream_time = None
 
     def __init__(self, location: str, *, interval: float | None, loop: bool) -> None:
         self.live = loop
         self.frame_interval = interval
+        self.origin = NO_ORIGIN
         self._location = location
-        self._waiting = self._list()
+        self._reported: tuple[Path, ...] = ()
+        self._queue = self._list()
         self._found = False
 
     def read(self) -> Image | None:
-        """The next picture, None at the end; ImageError for a file that is none, reading goes on after it.
+        """Return the next image, None at the end; ImageError for a damaged one, after which reading goes on.
 
-        Raises SourceError, where it loops, when a whole round brought no picture.
+        Raises SourceError, where it loops, when a whole round had no image.
         """
-        if not self._waiting:
+        if not self._queue:
             if not self.live:
                 return None
             if not self._found:
-                raise SourceError("codec", f"{self._location}: none of its files is a picture")
-            self._waiting, self._found = self._list(), False
-        image = read_image(self._waiting.pop())
+                raise SourceError("codec", f"{self._location}: none of its files is an image")
+            self._queue, self._found = self._list(), False
+        path = self._queue.pop()
+        self.origin = FrameOrigin(printable(path.name))
+        image = read_image(path)
         self._found = True
         return image
 
@@ -64,20 +54,35 @@ class ImageFolderSource:
         """Nothing is held open."""
 
     def _list(self) -> list[Path]:
-        try:
-            found = list_images(self._location)
-        except OSError as error:
-            raise SourceError("gone", f"{self._location}: cannot be listed: {error.strerror}") from error
-        if not found:
-            raise SourceError("not-found", f"{self._location}: no such file, or no picture in it")
-        return found[::-1]
+        found = list_folder(self._location)
+        if found.others != self._reported:
+            log_others(found, self._location)
+            self._reported = found.others
+        if not found.images:
+            others = f" ({found.others_summary})" if found.others else ""
+            raise SourceError("not-found", f"{self._location}: no such file, or no image in it{others}")
+        return list(found.images[::-1])
+
+
+def list_folder(location: str) -> FoundFiles:
+    """Return the images of a folder or pattern; raises SourceError where it cannot be listed."""
+    try:
+        return find_images(location)
+    except OSError as error:
+        raise SourceError("gone", f"{location}: cannot be listed: {error.strerror}") from error
+
+
+def log_others(found: FoundFiles, location: str) -> None:
+    """Log the entries of a folder that are not inspected."""
+    if found.others:
+        logger.warning("not inspected in %s: %s", printable(location), found.others_summary)
 
 
 class VideoFileSource:
-    """A video file, read as fast as it is asked for; with `loop`, from the start again after the end.
+    """A video file, read as fast as frames are taken; with `loop`, from the start again after the end.
 
-    `interval` (seconds) is what the reader should keep; with `own_rate` and no `interval` it is the file's
-    own.
+    `interval` is the time in seconds from one frame to the next; with `own_rate` and no `interval` it is the
+    file's own.
     """
 
     source_time = None
@@ -91,16 +96,27 @@ class VideoFileSource:
         self.frame_interval = interval or (1 / rate if rate else None)
 
     @property
+    def stream_time(self) -> float | None:
+        """Time stamp of the latest frame, in seconds."""
+        return self._video.source_time
+
+    @property
     def codec(self) -> str:
-        """How the pictures are coded, such as `h264`."""
+        """Return the codec, such as `h264`."""
         return self._video.codec
 
+    @property
+    def origin(self) -> FrameOrigin:
+        """Return the file's name with the position in seconds, as a media fragment: `clip.mp4#t=12.480`."""
+        at = self._video.source_time
+        return FrameOrigin(printable(self._path.name) + ("" if at is None else f"#t={at:.3f}"))
+
     def read(self) -> Image | None:
-        """The next picture, None at the end."""
+        """Return the next frame, None at the end."""
         with self._translate_errors():
             image = self._video.read()
             if image is None and not self._found:
-                raise SourceError("no-video", f"{self._path}: not one picture can be read from it")
+                raise SourceError("no-video", f"{self._path}: it holds no frame that can be read")
             if image is None and self.live:
                 self._video.close()
                 self._video, self._found = self._open(), False
@@ -109,14 +125,14 @@ class VideoFileSource:
         return image
 
     def close(self) -> None:
-        """Closes the file."""
+        """Close the file."""
         self._video.close()
 
     def _open(self) -> VideoDecoder:
         with self._translate_errors():
             if self._path.stat().st_size == 0:
                 raise SourceError("no-video", f"{self._path}: the file is empty (0 bytes)")
-            # With "file:" no name of a file is taken for a protocol of FFmpeg's.
+            # With "file:" FFmpeg takes no file name for one of its protocols.
             return VideoDecoder(f"file:{self._path}", str(self._path), {}, (60.0, 60.0))
 
     @contextlib.contextmanager
@@ -127,7 +143,7 @@ class VideoFileSource:
             raise SourceError("not-found", f"{self._path}: no such file") from error
         except (av.error.InvalidDataError, av.error.EOFError) as error:
             raise SourceError(
-                "codec", f"{self._path}: neither a picture nor a video that can be read"
+                "codec", f"{self._path}: neither an image nor a video that can be read"
             ) from error
         except (av.error.FFmpegError, OSError) as error:
             raise SourceError("gone", f"{self._path}: cannot be read: {error.strerror}") from error

@@ -55,6 +55,7 @@ class RtspSource:
                 {**_NETWORK_OPTIONS, "timeout": longest},
                 (open_timeout, read_timeout),
                 hw_accel(decode),
+                joins_midway=True,
             )
         self._read_timeout = read_timeout
         if decode == "hardware" and not self._video.in_hardware:
@@ -68,6 +69,8 @@ class RtspSource:
     def source_time(self) -> float | None:
         """Seconds of the latest picture on the camera's clock."""
         return self._video.source_time
+
+    stream_time = source_time
 
     @property
     def codec(self) -> str:

@@ -11,6 +11,7 @@ class SimulatedSource:
 
     live = True
     source_time = None
+    stream_time = None
 
     def __init__(self, options: SimulationOptions, *, interval: float) -> None:
         self.frame_interval = interval

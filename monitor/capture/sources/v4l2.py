@@ -52,6 +52,8 @@ class V4l2Source:
         """Seconds of the latest picture on the driver's clock; None where it stamps none."""
         return self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000 or None
 
+    stream_time = source_time
+
     def read(self) -> Image | None:
         """The next picture. Raises SourceError when the device is gone or gives none in time."""
         good, picture = self._capture.read()

@@ -4,7 +4,7 @@ import contextlib
 import select
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 
 import numpy as np
@@ -18,12 +18,14 @@ from monitor.capture.messages import (
     LostReason,
     SlotReleased,
     SourceFailed,
+    SourceIdle,
     SourceOpened,
     WorkerMessage,
     decode,
     encode,
 )
 from monitor.capture.shared_memory import SharedBufferWriter
+from monitor.capture.sources.base import NO_ORIGIN, FrameOrigin
 from monitor.capture.worker.reader import CaptureTime
 from monitor.records import Image
 
@@ -54,6 +56,7 @@ class DaemonChannel:
         self._slots = slots
         self._ring: SharedBufferWriter | None = None
         self._number = 0
+        self._receipts: dict[tuple[int, int], Callable[[], None]] = {}  # by number of the memory and slot
         self._stopping = False
 
     def wait_for_stop(self, seconds: float) -> bool:
@@ -75,20 +78,34 @@ class DaemonChannel:
         """The source is open."""
         self._send(SourceOpened(live, interval))
 
+    def send_idle(self) -> None:
+        """The source has no new frame."""
+        self._send(SourceIdle())
+
     def send_failed(self, cause: str, detail: str) -> None:
         """The source cannot be opened or read."""
         self._send(SourceFailed(cause, detail))
 
-    def send_frame(self, image: Image, views: Tiles, moment: CaptureTime, took: float) -> None:
+    def send_frame(
+        self,
+        image: Image,
+        views: Tiles,
+        moment: CaptureTime,
+        took: float,
+        origin: FrameOrigin = NO_ORIGIN,
+    ) -> None:
         """Puts a picture with its network inputs into a slot; without a free one it is lost, and said so."""
         boxes, inputs = views
         inputs_at = -(-image.nbytes // _ALIGNMENT) * _ALIGNMENT
         ring = self._buffer_for(inputs_at + inputs.nbytes)
         self._receive(0.0 if ring.free else _PATIENCE)
         if ring.free == 0:
-            self.send_lost("overload", "the daemon holds all memory for pictures", moment, took)
+            why = "the daemon holds all memory for pictures"
+            self.send_lost("overload", why, moment, took, origin=origin)
             return
         slot, memory = ring.acquire()
+        if origin.receipt is not None:
+            self._receipts[self._number, slot] = origin.receipt
         np.copyto(memory[: image.nbytes].reshape(image.shape), image)
         np.copyto(memory[inputs_at : inputs_at + inputs.nbytes].reshape(inputs.shape), inputs)
         self._send(
@@ -102,6 +119,7 @@ class DaemonChannel:
                 captured_us=_microseconds(moment.at),
                 monotonic=moment.monotonic,
                 took=took,
+                source_name=origin.name,
             )
         )
 
@@ -112,10 +130,16 @@ class DaemonChannel:
         moment: CaptureTime,
         took: float,
         since: datetime | None = None,
+        *,
+        frames: int = 1,
+        origin: FrameOrigin = NO_ORIGIN,
     ) -> None:
-        """A picture that is not judged."""
-        began = None if since is None else _microseconds(since)
-        self._send(FrameLost(cause, why, _microseconds(moment.at), moment.monotonic, took, began))
+        """Report frames that are not inspected, and call the receipt of `origin`."""
+        since_us = None if since is None else _microseconds(since)
+        at_us = _microseconds(moment.at)
+        self._send(FrameLost(cause, why, at_us, moment.monotonic, took, since_us, frames, origin.name))
+        if origin.receipt is not None:
+            origin.receipt()
 
     def _buffer_for(self, size: int) -> SharedBufferWriter:
         """Memory whose slots hold `size` bytes; a larger picture than before gets new memory."""
@@ -144,12 +168,18 @@ class DaemonChannel:
                 self._stopping = True
                 return
             message = decode(packet)
+            if isinstance(message, SlotReleased):
+                self._receipts.pop((message.ring, message.slot), _nobody_counts)()
             if isinstance(message, SlotReleased) and self._ring is not None and message.ring == self._number:
                 self._ring.release(message.slot)
             seconds = 0.0
 
     def _send(self, message: WorkerMessage, descriptors: Sequence[int] = ()) -> None:
         socket.send_fds(self._connection, [encode(message)], list(descriptors))
+
+
+def _nobody_counts() -> None:
+    """Stands for the receipt of a frame that has none."""
 
 
 def _microseconds(moment: datetime) -> int:

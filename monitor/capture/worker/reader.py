@@ -1,6 +1,6 @@
-"""Reads one source, opens it again when it fails, and makes each picture ready to be judged.
+"""Reads one source, opens it again when it fails, and prepares each frame for inspection.
 
-Runs in the capture process; what it finds goes to a `Port`.
+Runs in the capture process; results go to a `FrameChannel`.
 """
 
 import contextlib
@@ -14,38 +14,52 @@ from typing import Protocol
 from monitor.capture.backoff import MAX_DELAY, reconnect_delays
 from monitor.capture.config import Tiles
 from monitor.capture.messages import LostReason
-from monitor.capture.sources.base import Source
-from monitor.errors import ImageError, SourceError, UsageError
+from monitor.capture.sources.base import NO_ORIGIN, FileSource, FrameOrigin, NoFrameYet, Source
+from monitor.capture.worker.lost_frames import LostFrameEstimator, LostFrames
+from monitor.errors import DamagedError, ImageError, SourceError, UsageError
 from monitor.records import Image
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class CaptureTime:
-    """When a picture was taken, on both clocks."""
+    """When a frame was captured, on both clocks."""
 
     at: datetime
     monotonic: float
 
 
 class FrameChannel(Protocol):
-    """Where a reader sends what it finds, and from where it hears that it is to stop."""
+    """Where a reader sends its results, and which tells it to stop."""
 
     def wait_for_stop(self, seconds: float) -> bool:
-        """Waits; True, at once, when the reader is to stop."""
+        """Wait; True, at once, when the reader is to stop."""
 
     def wait_for_slot(self) -> bool:
-        """Waits until a picture can be taken in; False when the reader is to stop."""
+        """Wait until there is room for a frame; False when the reader is to stop."""
 
     def send_opened(self, live: bool, interval: float | None) -> None:
         """The source is open."""
 
+    def send_idle(self) -> None:
+        """The source has no new frame."""
+
     def send_failed(self, cause: str, detail: str) -> None:
         """The source cannot be opened or read."""
 
-    def send_frame(self, image: Image, views: Tiles, moment: CaptureTime, took: float) -> None:
-        """A picture to be judged; `took` seconds went into reading and preparing it."""
+    def send_frame(
+        self,
+        image: Image,
+        views: Tiles,
+        moment: CaptureTime,
+        took: float,
+        origin: FrameOrigin = NO_ORIGIN,
+    ) -> None:
+        """A frame to inspect; reading and preparing it took `took` seconds.
+
+        The receipt of `origin` is called when the daemon is done with the frame.
+        """
 
     def send_lost(
         self,
@@ -54,8 +68,11 @@ class FrameChannel(Protocol):
         moment: CaptureTime,
         took: float,
         since: datetime | None = None,
+        *,
+        frames: int = 1,
+        origin: FrameOrigin = NO_ORIGIN,
     ) -> None:
-        """A picture that is not judged."""
+        """`frames` frames that are not inspected; calls the receipt of `origin`."""
 
 
 def _always_usable(_: Image) -> str | None:
@@ -63,7 +80,7 @@ def _always_usable(_: Image) -> str | None:
 
 
 def no_frozen_check(_: Image) -> int:
-    """Of a camera whose pictures may repeat: each counts as the first of its kind."""
+    """For a camera whose frames may repeat: each counts as the first of its kind."""
     return 1
 
 
@@ -73,11 +90,11 @@ def _arrival_time(_: float | None, arrival: float) -> float:
 
 @dataclass(frozen=True, slots=True)
 class FrameChecks:
-    """What is done with each picture before it is judged.
+    """How each frame is checked and prepared before inspection.
 
-    `views` cuts out and resizes what the network is shown, UsageError where that cannot be; `amiss` says why
-    a picture shows nothing that could be judged; `still` counts the identical pictures in a row, of which
-    `frozen` are too many (0: any number is fine).
+    `views` cuts out and resizes the network's inputs, UsageError where that is impossible; `amiss` returns
+    why a frame shows nothing to classify; `repeat_count` counts the identical frames in a row, of which
+    `frozen` are too many (0: any number is allowed).
     """
 
     views: Callable[[Image], Tiles]
@@ -88,15 +105,15 @@ class FrameChecks:
 
 @dataclass(slots=True)
 class SourceReader:
-    """Reads until the source ends or the port says stop.
+    """Reads until the source ends or the channel tells it to stop.
 
-    A live source that fails or ends is opened again, without end. So is one that cannot be opened, unless
-    `reopen` is false, as for files that someone has to mend first. A finite one that fails halfway is not:
-    from its start again, it would repeat what was inspected. With `every` a picture is only read when there
-    is room for it.
+    A live source that fails or ends is opened again, without limit. So is one that cannot be opened, unless
+    `reopen` is false, as for files that someone has to fix first. A finite one that fails halfway is not:
+    read from its start, it would repeat what was inspected. With `every` a frame is only read when there is
+    room for it. With `find_lost` gaps in a regular source's time stamps count as lost frames.
 
-    `clock` makes a fresh function from a source's own time of a picture (or None) and its arrival to the
-    time it was taken, all on monotonic clocks in seconds.
+    `clock` makes a new function from a source's own time of a frame (or None) and its arrival to the time of
+    its capture, all on monotonic clocks in seconds.
     """
 
     open_source: Callable[[], Source]
@@ -104,12 +121,13 @@ class SourceReader:
     inspection: FrameChecks
     every: bool
     reopen: bool = True
+    find_lost: bool = True
     delays: Callable[[], Iterator[float]] = reconnect_delays
     clock: Callable[[], Callable[[float | None, float], float]] = lambda: _arrival_time
     _still_since: datetime | None = field(default=None, init=False)
 
     def run(self) -> None:
-        """Read. Returns when nothing more will come."""
+        """Read; return when no more frames will come."""
         delays = self.delays()
         while True:
             try:
@@ -126,24 +144,30 @@ class SourceReader:
                     lasted = self._read_all(source)
                 if not source.live:
                     return
-                if lasted > MAX_DELAY:  # a source that flaps is not knocked at without pause
+                if lasted > MAX_DELAY:  # a source that flaps is opened with growing delays
                     delays = self.delays()
             if self.port.wait_for_stop(next(delays)):
                 return
 
     def _read_all(self, source: Source) -> float:
-        """Reads to the end, a failure or a stop; the seconds from opening to the last picture."""
+        """Read to the end, a failure or a stop; return the seconds from opening to the last frame."""
         opened = last = due = time.monotonic()
         clock = self.clock()
+        lost_frames = LostFrameEstimator()
         while (not self.every or self.port.wait_for_slot()) and not self.port.wait_for_stop(
             due - time.monotonic()
         ):
             began = time.monotonic()
-            fault = image = None
+            fault: ImageError | None = None
+            image = None
             try:
                 image = source.read()
+            except NoFrameYet as pause:
+                self.port.send_idle()
+                due = time.monotonic() + pause.seconds
+                continue
             except ImageError as error:
-                fault = str(error)
+                fault = error
             except SourceError as error:
                 self.port.send_failed(error.cause, str(error))
                 break
@@ -155,19 +179,32 @@ class SourceReader:
                 if source.live:
                     self.port.send_failed("end-of-stream", "the stream ended")
                 break
+            origin = source.origin if isinstance(source, FileSource) else NO_ORIGIN
             taken = arrival if image is None else clock(source.source_time, arrival)
             moment = CaptureTime(wall - timedelta(seconds=arrival - taken), taken)
+            if (stamp := source.stream_time) is not None and self.find_lost:
+                is_live = source.source_time is not None
+                self._send_lost_upstream(lost_frames.observe(stamp, arrival, is_live=is_live))
             if image is None:
-                self.port.send_lost("unreadable", fault, moment, arrival - began)
+                cause: LostReason = "damaged" if isinstance(fault, DamagedError) else "unreadable"
+                self.port.send_lost(cause, str(fault), moment, arrival - began, origin=origin)
             else:
-                self._check_and_send(image, moment, began)
+                self._check_and_send(image, moment, began, origin)
             last = arrival
-            # Keeps the rate over small delays, but never hurries to catch up with large ones.
+            # Keeps the average rate over small delays, but does not catch up after large ones.
             due = max(due + (source.frame_interval or 0.0), arrival)
+        self._send_lost_upstream(lost_frames.flush())
         return last - opened
 
-    def _check_and_send(self, image: Image, moment: CaptureTime, began: float) -> None:
-        """Looks at a picture and sends it on, or says why not."""
+    def _send_lost_upstream(self, losses: list[LostFrames]) -> None:
+        for lost in losses:
+            wall, now = datetime.now(UTC), time.monotonic()
+            since, until = (wall - timedelta(seconds=now - at) for at in (lost.since, lost.until))
+            moment = CaptureTime(until, lost.until)
+            self.port.send_lost("lost-upstream", lost.detail, moment, 0.0, since, frames=lost.count)
+
+    def _check_and_send(self, image: Image, moment: CaptureTime, began: float, origin: FrameOrigin) -> None:
+        """Check a frame and send it, or the reason why it is not inspected."""
         rules = self.inspection
         why = rules.amiss(image)
         same = rules.repeat_count(image)
@@ -180,14 +217,14 @@ class SourceReader:
                 why = str(error)
         took = time.monotonic() - began
         if why is not None:
-            self.port.send_lost("unusable", why, moment, took)
+            self.port.send_lost("unusable", why, moment, took, origin=origin)
         elif rules.frozen and same >= rules.frozen:
-            sentence = f"the last {rules.frozen} pictures or more are the same to the pixel"
-            self.port.send_lost("frozen", sentence, moment, took, self._still_since)
+            detail = f"the last {rules.frozen} frames or more are identical"
+            self.port.send_lost("frozen", detail, moment, took, self._still_since, origin=origin)
         else:
-            self.port.send_frame(image, views, moment, took)
+            self.port.send_frame(image, views, moment, took, origin)
 
     def _fail(self, error: Exception) -> None:
-        """A fault of the program, not of the camera: said aloud, and treated as any other."""
-        log.exception("reading failed in an unforeseen way")
-        self.port.send_failed("fault", f"reading failed in an unforeseen way: {type(error).__name__}")
+        """Report a fault of the program; the source is opened again as after any other failure."""
+        logger.exception("unexpected failure while reading")
+        self.port.send_failed("fault", f"unexpected failure while reading: {type(error).__name__}")

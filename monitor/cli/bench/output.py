@@ -52,7 +52,7 @@ def _machine() -> dict[str, str]:
     from monitor.inference.backends.base import is_installed
     from monitor.tools.support.machine import processor
 
-    extras = (name for name in ("openvino", "onnxruntime") if is_installed(name))
+    extras = ("openvino",) if is_installed("openvino") else ()
     return {
         "date": datetime.now(UTC).date().isoformat(),
         "processors": f"{os.cpu_count()} processors {processor()['model'] or platform.machine()}",

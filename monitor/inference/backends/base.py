@@ -1,8 +1,8 @@
-"""The seam between the network and what runs it: TensorFlow, OpenVINO or ONNX Runtime.
+"""The seam between a network and what runs it: TensorFlow or OpenVINO.
 
-A few graphs go over it, made once of a bundle (`graphs.py`): one classifies pictures, the others explain a
-flagged one. A runtime writes a graph into a file of its own kind, and later loads that file without whatever
-made it.
+A few graphs pass it, built once for a bundle (`graphs`): one classifies images, the others explain a flagged
+one. A backend writes the graphs into files of its own kind, and later compiles them without whatever built
+them.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -13,32 +13,34 @@ from typing import Any, Literal, Protocol
 
 from monitor.inference.precision import Precision
 
-BackendName = Literal["tensorflow", "openvino", "onnxruntime"]
+BackendName = Literal["tensorflow", "openvino"]
 
 
 @dataclass(frozen=True, slots=True)
 class GraphSignature:
-    """What goes into a graph and what comes out, by name and in order."""
+    """The inputs and outputs of a graph, by name and in order."""
 
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
 
 
-GRAPHS: dict[str, GraphSignature] = {
-    "classify": GraphSignature(("pictures",), ("scores", "features", "activations")),
-    "exact": GraphSignature(("pictures",), ("scores", "features", "activations")),
-    "choose": GraphSignature(("pictures", "activations"), ("maps", "inputs")),
-    "mask": GraphSignature(("maps", "inputs", "start"), ("masked",)),
-    "weigh": GraphSignature(("masked",), ("weights",)),
-    "combine": GraphSignature(("maps", "weights"), ("heat", "strength")),
-    "whole": GraphSignature(("pictures", "activations"), ("heat", "strength")),
+_CLASSIFY = GraphSignature(("images",), ("scores", "features", "activations"))
+
+
+GRAPHS: Mapping[str, GraphSignature] = {
+    "classify": _CLASSIFY,
+    "classify_fp32": _CLASSIFY,
+    "select_maps": GraphSignature(("images", "activations"), ("maps", "inputs")),
+    "mask_inputs": GraphSignature(("maps", "inputs", "start"), ("masked",)),
+    "score_maps": GraphSignature(("masked",), ("weights",)),
+    "combine_maps": GraphSignature(("maps", "weights"), ("heat", "peak")),
 }
-"""The graphs of a network by name; `graphs.py` says what each maps."""
+"""The graphs of a network by name; `graphs.build_graphs` describes each."""
 
 
-FP32_GRAPHS = frozenset({"exact", "choose", "mask", "combine"})
-"""Graphs in single precision always: the one that is asked again, and those that run no network, where less
-would gain nothing and change which maps are weighed."""
+FP32_GRAPHS = frozenset({"classify_fp32", "select_maps", "mask_inputs", "combine_maps"})
+"""Graphs that always run in single precision: the recheck, and those that run no network, where less would
+gain nothing and change which maps are scored."""
 
 
 GraphFunction = Callable[..., Sequence[Any]]
@@ -46,44 +48,29 @@ GraphFunction = Callable[..., Sequence[Any]]
 
 
 class Backend(Protocol):
-    """Runs graphs. Whatever goes wrong inside comes out as it is; `ready.py` tells it from mistakes."""
+    """Runs graphs. Errors of the library come out unchanged; the loader describes them."""
 
     name: BackendName
 
-    def export(self, graph: bytes, signature: GraphSignature, path: Path, precision: Precision) -> None:
-        """Write the frozen TensorFlow graph `graph` into files named `path` and a suffix."""
+    def export(self, graphs: Mapping[str, Any], folder: Path) -> None:
+        """Write graphs, concrete functions of TensorFlow by name, into `folder`."""
 
-    def compile(
-        self, path: Path, signature: GraphSignature, batch: int, precision: Precision
-    ) -> GraphFunction:
-        """Make ready to run what `write` wrote at `path`, for batches of `batch` pictures."""
+    def compile(self, folder: Path, name: str, *, batch: int, precision: Precision) -> GraphFunction:
+        """Compile the graph `name` that `export` wrote into `folder`, for batches of `batch` images."""
 
 
 def graph_precision(name: str, precision: Precision) -> Precision:
-    """In which precision the graph `name` is run where the network computes in `precision`."""
+    """Return in which precision the graph `name` runs where the network computes in `precision`."""
     return "fp32" if name in FP32_GRAPHS else precision
 
 
-def export_graphs(runtime: Backend, graphs: Mapping[str, bytes], folder: Path, precision: Precision) -> None:
-    """Have `runtime` write graphs into `folder`, from where it loads them by their names."""
-    for name, graph in graphs.items():
-        runtime.export(graph, GRAPHS[name], folder / name, graph_precision(name, precision))
-
-
-_REQUIRED_MODULES: dict[BackendName, tuple[str, ...]] = {
-    "tensorflow": (),
-    "openvino": ("openvino",),
-    "onnxruntime": ("onnxruntime", "tf2onnx"),
-}
-
-
 def is_installed(name: BackendName) -> bool:
-    """Whether all that the runtime needs is installed; nothing is imported."""
-    return all(find_spec(module) is not None for module in _REQUIRED_MODULES[name])
+    """Return whether the backend's library is installed; nothing is imported."""
+    return find_spec(name) is not None
 
 
 def cpu_has_bf16(cpuinfo: str) -> bool:
-    """Whether `cpuinfo`, the text of /proc/cpuinfo, tells of instructions for bfloat16."""
+    """Return whether `cpuinfo`, the text of /proc/cpuinfo, lists instructions for bfloat16."""
     flags = next(
         (line for line in cpuinfo.splitlines() if line.startswith(("flags", "Features"))), ""
     ).split()

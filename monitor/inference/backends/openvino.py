@@ -1,24 +1,23 @@
-"""OpenVINO as a runtime (`pip install 'defect-monitor[openvino]'`).
+"""OpenVINO as a backend (`pip install 'defect-monitor[openvino]'`).
 
-TensorFlow is needed to write, not to run.
+TensorFlow is needed to write the graphs, not to run them.
 """
 
 import importlib
 import os
 import sys
-import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from monitor.inference.backends.base import BackendName, GraphFunction, GraphSignature
+from monitor.inference.backends.base import GRAPHS, BackendName, GraphFunction
 from monitor.inference.precision import Precision
 
 
 class OpenVinoBackend:
-    """Graphs in OpenVINO's own format, compiled at load for one size of batch. `threads` 0: one a core."""
+    """Graphs in OpenVINO's own format, compiled for one size of batch. `threads` 0: one a core."""
 
     name: BackendName = "openvino"
 
@@ -26,24 +25,20 @@ class OpenVinoBackend:
         self._core = import_openvino().Core()
         self._threads = threads or len(os.sched_getaffinity(0))
 
-    def export(self, graph: bytes, signature: GraphSignature, path: Path, precision: Precision) -> None:
-        """Write `graph` as an .xml and a .bin, the weights in float32 whatever the precision of the sums."""
-        with tempfile.NamedTemporaryFile(suffix=".pb") as file:
-            file.write(graph)
-            file.flush()
-            model = self._core.read_model(file.name)
-        import_openvino().save_model(model, path.with_suffix(".xml"), compress_to_fp16=False)
+    def export(self, graphs: Mapping[str, Any], folder: Path) -> None:
+        """Write each graph as an .xml and a .bin, with weights in float32 whatever precision it runs in."""
+        openvino = import_openvino()
+        for name, graph in graphs.items():
+            model = openvino.convert_model(graph)
+            openvino.save_model(model, folder / f"{name}.xml", compress_to_fp16=False)
 
-    def compile(
-        self, path: Path, signature: GraphSignature, batch: int, precision: Precision
-    ) -> GraphFunction:
-        """Compile for `batch`; the answers lie in buffers that the next call overwrites."""
-        model = self._core.read_model(path.with_suffix(".xml"))
-        shape = model.input(f"{signature.inputs[0]}:0").partial_shape
+    def compile(self, folder: Path, name: str, *, batch: int, precision: Precision) -> GraphFunction:
+        """Compile for `batch`; the outputs lie in buffers that the next call overwrites."""
+        model, signature = self._core.read_model(folder / f"{name}.xml"), GRAPHS[name]
+        shape = model.input(signature.inputs[0]).partial_shape
         if shape.is_dynamic:
-            model.reshape(
-                {f"{signature.inputs[0]}:0": [batch, *(side.get_length() for side in list(shape)[1:])]}
-            )
+            sides = [side.get_length() for side in list(shape)[1:]]
+            model.reshape({signature.inputs[0]: [batch, *sides]})
         options = {
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
@@ -52,8 +47,8 @@ class OpenVinoBackend:
         }
         compiled = self._core.compile_model(model, "CPU", options)
         request = compiled.create_infer_request()
-        inputs = [compiled.input(f"{name}:0") for name in signature.inputs]
-        outputs = [compiled.output(f"{name}:0") for name in signature.outputs]
+        inputs = [compiled.input(known) for known in signature.inputs]
+        outputs = [compiled.output(known) for known in signature.outputs]
 
         def run(*arrays: Any) -> Sequence[Any]:
             given = {port: np.ascontiguousarray(array) for port, array in zip(inputs, arrays, strict=True)}
@@ -64,9 +59,9 @@ class OpenVinoBackend:
 
 
 def import_openvino() -> Any:
-    """OpenVINO without the report that it sends to its makers at import: what runs in a plant stays there.
+    """Import OpenVINO without the report that it sends to its makers: what runs in a plant stays there.
 
-    It does without the package that sends it where that cannot be imported, and then writes no files of it.
+    Where the package that sends it cannot be imported, OpenVINO runs without it, and writes no files of it.
     """
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # so imports are refused
     return importlib.import_module("openvino")

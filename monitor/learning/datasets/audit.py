@@ -1,4 +1,4 @@
-"""A look at the data before anything is learnt from them."""
+"""Check the data before anything is learnt from them."""
 
 import hashlib
 from collections import Counter, defaultdict
@@ -6,16 +6,22 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from monitor.errors import DataError
+import numpy as np
+
+from monitor.errors import DataError, printable
+from monitor.imaging.folders import summarise_paths
 from monitor.learning.datasets.sample import Sample, load_image, load_mask
 
 
 @dataclass(frozen=True, slots=True)
 class DatasetReport:
-    """What was found.
+    """What the data hold.
 
-    `counts` by (surface, split, kind); `sizes` by (width, height). `unreadable`: a sentence for each picture
+    `counts` by (surface, split, kind); `sizes` by (width, height). `unreadable`: a sentence for each image
     or mask that cannot be used. `duplicates`: groups of samples with the same pixels, in the order given.
+    Of the defective images, `with_place` have a mask or ellipse, `empty_masks` one that marks nothing, and
+    `large_masks` one that marks more than half of the image; `two_levels` are images of at most two grey
+    levels, which masks have and photographs do not.
     """
 
     counts: dict[tuple[str, str, str], int]
@@ -24,33 +30,37 @@ class DatasetReport:
     duplicates: tuple[tuple[Sample, ...], ...]
     defective: int
     total: int
+    with_place: int = 0
+    empty_masks: tuple[Path, ...] = ()
+    large_masks: tuple[Path, ...] = ()
+    two_levels: tuple[Path, ...] = ()
 
     @property
     def good_per_defect(self) -> float:
-        """How many good pictures there are for each defective one."""
+        """Good images for each defective one."""
         return (self.total - self.defective) / max(self.defective, 1)
 
     @property
     def duplicates_to_skip(self) -> frozenset[Path]:
-        """Pictures to leave out of training so that each is seen once, and none that is also in `Test`."""
+        """Images to leave out of training so that each is seen once, and none that is also in `Test`."""
         out: set[Path] = set()
         for group in self.duplicates:
-            kept = next((sample for sample in group if sample.split == "Test"), group[0])
-            out.update(sample.path for sample in group if sample is not kept and sample.split != "Test")
+            first = next((sample for sample in group if sample.split == "Test"), group[0])
+            out.update(sample.path for sample in group if sample is not first and sample.split != "Test")
         return frozenset(out)
 
     def raise_if_unusable(self) -> None:
-        """Raise `DataError` for a picture that cannot be read, or one labelled both good and defective."""
+        """Raise `DataError` for an image that cannot be read, or one labelled both good and defective."""
         if self.unreadable:
             others = f" (and {len(self.unreadable) - 1} more)" if len(self.unreadable) > 1 else ""
             raise DataError(f"{self.unreadable[0]}{others}")
         for group in self.duplicates:
             if len({sample.defective for sample in group}) > 1:
                 names = " and ".join(str(sample.path) for sample in group)
-                raise DataError(f"the same picture is labelled both good and defective: {names}")
+                raise DataError(f"the same image is labelled both good and defective: {names}")
 
     def lines(self) -> list[str]:
-        """The findings as sentences for people."""
+        """Return the findings as sentences for people."""
         found = [
             f"{surface} {split}: "
             + ", ".join(
@@ -62,27 +72,61 @@ class DatasetReport:
             f"{width}x{height} ({count})" for (width, height), count in Counter(self.sizes).most_common(3)
         )
         more = f" and {len(self.sizes) - 3} other sizes" if len(self.sizes) > 3 else ""
-        found.append(f"sizes: {sizes}{more}; {self.good_per_defect:.1f} good pictures for each defective one")
-        found += self.unreadable
+        found.append(f"sizes: {sizes}{more}; {self.good_per_defect:.1f} good images for each defective one")
+        found += self._place_lines()
+        found += [printable(sentence) for sentence in self.unreadable]
         for group in self.duplicates:
             across = " in both Train and Test" if len({sample.split for sample in group}) > 1 else ""
-            found.append(f"the same picture{across}: " + ", ".join(str(sample.path) for sample in group))
+            names = ", ".join(printable(sample.path) for sample in group)
+            found.append(f"the same image{across}: {names}")
+        return found
+
+    def _place_lines(self) -> list[str]:
+        """Return what is known of the places of defects, and which masks and images are suspicious."""
+        found = []
+        if self.defective:
+            found.append(f"defective images whose place is known: {self.with_place} of {self.defective}")
+        if self.empty_masks:
+            found.append(
+                f"{summarise_paths(self.empty_masks, 'masks mark nothing')}; "
+                "their images count as defective at an unknown place"
+            )
+        if self.large_masks:
+            found.append(
+                f"{summarise_paths(self.large_masks, 'masks mark more than half of their image')}; "
+                "a mask marks the defect in white"
+            )
+        if self.two_levels:
+            found.append(
+                f"{summarise_paths(self.two_levels, 'images have two grey levels at most')}; "
+                "if they are masks, see --mask-suffix"
+            )
         return found
 
 
 def audit(samples: Sequence[Sample], advance: Callable[[], None] = lambda: None) -> DatasetReport:
-    """Read every picture and mask of `samples` once and say what is there; `advance` is called after each."""
+    """Read every image and mask of `samples` once and report; `advance` is called after each."""
     sizes: Counter[tuple[int, int]] = Counter()
     unreadable: list[str] = []
     by_content: dict[bytes, list[Sample]] = defaultdict(list)
+    with_place = 0
+    empty, large, two_levels = [], [], []
     for sample in samples:
         try:
-            picture = load_image(sample)
-            height, width = picture.shape[:2]
+            image = load_image(sample)
+            height, width = image.shape[:2]
             sizes[width, height] += 1
-            content = hashlib.sha256(f"{width}x{height}".encode() + picture.tobytes())
+            content = hashlib.sha256(f"{width}x{height}".encode() + image.tobytes())
             by_content[content.digest()].append(sample)
-            load_mask(sample, height, width)
+            if np.count_nonzero(np.bincount(image[..., 1].ravel(), minlength=256)) <= 2:
+                two_levels.append(sample.path)
+            mask = load_mask(sample, height, width)
+            if sample.defective and mask is not None:
+                with_place += 1
+                if mask.mean() > 0.5:
+                    large.append(_mask_path(sample))
+            elif sample.defective and sample.mask is not None:
+                empty.append(_mask_path(sample))
         except DataError as error:
             unreadable.append(str(error))
         advance()
@@ -93,4 +137,13 @@ def audit(samples: Sequence[Sample], advance: Callable[[], None] = lambda: None)
         duplicates=tuple(tuple(group) for group in by_content.values() if len(group) > 1),
         defective=sum(sample.defective for sample in samples),
         total=len(samples),
+        with_place=with_place,
+        empty_masks=tuple(empty),
+        large_masks=tuple(large),
+        two_levels=tuple(two_levels),
     )
+
+
+def _mask_path(sample: Sample) -> Path:
+    """Return the mask's file, or the image whose label is an ellipse."""
+    return sample.mask if isinstance(sample.mask, Path) else sample.path

@@ -1,25 +1,29 @@
-"""The two layouts in which the DAGM 2007 data set is handed around."""
+"""The two layouts in which the DAGM 2007 data set is distributed."""
 
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import get_args
 
-from monitor.errors import DataError, UsageError
+from monitor.errors import DataError, UsageError, printable
 from monitor.imaging.ellipse import Ellipse
+from monitor.imaging.folders import find_images, summarise_paths
 from monitor.learning.datasets.sample import Sample, Split
+
+logger = logging.getLogger(__name__)
 
 SPLITS: tuple[Split, ...] = get_args(Split)
 
 
 def is_competition_class(folder: Path) -> bool:
-    """Whether `folder` is a class in the competition's layout."""
+    """Return whether `folder` is a class in the competition's layout."""
     return any((folder / split / "Label").is_dir() for split in SPLITS)
 
 
 def read_competition_class(folder: Path) -> list[Sample]:
     """Read `ClassN/Train|Test/NNNN.PNG`, labelled by `Label/Labels.txt` and `Label/NNNN_label.PNG`.
 
-    Raises `DataError` for a row without its picture, a picture without a row, or a row that makes no sense.
+    Raises `DataError` for a row without its image, an image without a row, or a row that makes no sense.
     """
     samples: list[Sample] = []
     for split in SPLITS:
@@ -34,7 +38,7 @@ def _read_competition_split(folder: Path, surface: str, split: Split) -> list[Sa
     samples = []
     for place, fields in _rows(table, skip=1):
         if len(fields) < 3 or fields[1] not in ("0", "1"):
-            raise DataError(f"{place} is not a label: number, 0 or 1, picture, 0, mask, divided by tabs")
+            raise DataError(f"{place} is not a label: number, 0 or 1, image, 0, mask, separated by tabs")
         path = _existing(folder / fields[2], place)
         defective = fields[1] == "1"
         mask = None
@@ -46,7 +50,7 @@ def _read_competition_split(folder: Path, surface: str, split: Split) -> list[Sa
 
 
 def is_development_class(folder: Path) -> bool:
-    """Whether `folder` is a class of good pictures in the development layout."""
+    """Return whether `folder` is a class of good images in the development layout."""
     return folder.with_name(f"{folder.name}_def").is_dir()
 
 
@@ -76,7 +80,12 @@ def read_development_class(folder: Path) -> list[Sample]:
 
 
 def _pngs(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.suffix.lower() == ".png")
+    """Return the images of a part, and log its other files."""
+    found = find_images(folder)
+    others = [path for path in found.others if not path.is_dir() and path.suffix.lower() != ".txt"]
+    if others:
+        logger.warning("not used in %s: %s", printable(folder), summarise_paths(others, "other entries"))
+    return list(found.images)
 
 
 def _rows(table: Path, skip: int = 0) -> Iterator[tuple[str, list[str]]]:
@@ -92,9 +101,13 @@ def _rows(table: Path, skip: int = 0) -> Iterator[tuple[str, list[str]]]:
 
 
 def _existing(path: Path, place: str) -> Path:
-    if not path.is_file():
+    """Return `path`, or the file of the same name in other capitals."""
+    if path.is_file():
+        return path
+    same = [other for other in path.parent.glob("*") if other.name.lower() == path.name.lower()]
+    if len(same) != 1:
         raise DataError(f"{place} names {path.name}, which is not in {path.parent}")
-    return path
+    return same[0]
 
 
 def _refuse_unnamed(folder: Path, named: set[str], table: Path) -> None:

@@ -1,11 +1,13 @@
-"""From folders and names of classes, as a user gives them, to samples."""
+"""Read samples from the folders and classes that a user names."""
 
+import logging
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from monitor.errors import DataError
+from monitor.errors import DataError, printable
+from monitor.imaging.folders import is_leftover, summarise_paths
 from monitor.learning.datasets.dagm import (
     is_competition_class,
     is_development_class,
@@ -16,6 +18,8 @@ from monitor.learning.datasets.fingerprint import group_keys, image_hashes
 from monitor.learning.datasets.folders import FolderLayout, is_folder_class, read_folder_class
 from monitor.learning.datasets.sample import Sample, Split
 from monitor.learning.datasets.split import stratified_split
+
+logger = logging.getLogger(__name__)
 
 
 def read_samples(
@@ -30,11 +34,11 @@ def read_samples(
 ) -> list[Sample]:
     """Find every class of surface under `roots` (those named in `classes`, or all) and read its samples.
 
-    A root may also be a class itself, in the layout of folders. `split` selects that part only.
-    Undivided data are all `Train`, unless `test_share` (0..1) sets a part aside as `Test`, by `seed`
-    and pixels alone, or by the `group` that a regular expression finds in file names. Raises
-    `DataError` for a root or class that does not exist, exists twice, or lacks good or defective
-    images.
+    A root may also be a class itself, in the layout of folders. `split` selects one part. Undivided data are
+    all `Train`, unless `test_share` (0..1) sets a part aside as `Test`, by `seed` and pixels alone, or by the
+    `group` that a regular expression finds in file names. Logs every entry that is not used, but for what
+    platforms leave behind. Raises `DataError` for a root or class that does not exist, exists twice, or lacks
+    good or defective images.
     """
     samples: list[Sample] = []
     for folder in _class_folders(roots, classes, layout):
@@ -59,7 +63,15 @@ def _class_folders(roots: Sequence[Path], classes: Sequence[str], layout: Folder
         if _is_class(root, layout):
             found.append(root.resolve())
         else:
-            found += sorted(path for path in root.iterdir() if path.is_dir() and _is_class(path, layout))
+            inside = sorted(path for path in root.iterdir() if not is_leftover(path.name))
+            classes_inside = [path for path in inside if path.is_dir() and _is_class(path, layout)]
+            defects = {path.with_name(f"{path.name}_def") for path in classes_inside}
+            unused = [path for path in inside if path not in classes_inside and path not in defects]
+            if classes_inside and unused:
+                logger.warning(
+                    "not used in %s: %s", printable(root), summarise_paths(unused, "other entries")
+                )
+            found += classes_inside
     known = Counter(folder.name for folder in found)
     wanted = [folder for folder in found if not classes or folder.name in classes]
     repeated = [folder.name for folder in wanted if known[folder.name] > 1]
@@ -76,7 +88,8 @@ def _class_folders(roots: Sequence[Path], classes: Sequence[str], layout: Folder
     if not wanted:
         raise DataError(
             f"no class of surface in {', '.join(str(root) for root in roots)}: expected ClassN/Train/Label, "
-            f"ClassN beside ClassN_def, or {layout.good}/ beside folders of defects"
+            f"ClassN beside ClassN_def, or {layout.good}/ beside folders of defects "
+            f"(also in train/ and test/)"
         )
     return wanted
 
@@ -88,7 +101,7 @@ def _there(known: Counter[str]) -> str:
 def _is_class(folder: Path, layout: FolderLayout) -> bool:
     return (
         is_competition_class(folder) or is_development_class(folder) or is_folder_class(folder, layout)
-    ) and not folder.name.startswith(".")
+    ) and not is_leftover(folder.name)
 
 
 def _read_class(folder: Path, layout: FolderLayout) -> list[Sample]:
@@ -119,6 +132,6 @@ def _refuse_one_sided(samples: Sequence[Sample], folder: Path, split: Split | No
         raise DataError(f"class {folder}{part} is empty{hint}")
     defective = sum(sample.defective for sample in samples)
     if defective == 0:
-        raise DataError(f"class {folder}{part} has no defective picture")
+        raise DataError(f"class {folder}{part} has no defective image")
     if defective == len(samples):
-        raise DataError(f"class {folder}{part} has no good picture")
+        raise DataError(f"class {folder}{part} has no good image")

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monitor.errors import ModelError
+from monitor.inference.handle import Evidence
 from monitor.learning.datasets import Sample, load_image, load_mask
 from monitor.learning.datasets.fingerprint import image_hash
 from monitor.learning.evaluate.corruptions import Corruption, ImageAndMask
@@ -146,7 +147,7 @@ def score_images(
         ]
         cut = [model.cut(image) for image, _ in shown]
         inputs = np.stack([fitted for _, tiles in cut for fitted in tiles])
-        scores, activations, distances = _answers(model, inputs)
+        scores, evidence, distances = _classify(model, inputs)
         first = 0
         for sample, original, (image, mask), (boxes, tiles) in zip(batch, originals, shown, cut, strict=True):
             own = slice(first, first + len(boxes))
@@ -156,9 +157,9 @@ def score_images(
                 found = MISSED
                 if score >= model.threshold:
                     flagged = [
-                        (box, fitted, evidence)
-                        for box, fitted, evidence, value in zip(
-                            boxes, tiles, activations[own], scores[own], strict=True
+                        (box, fitted, own_evidence)
+                        for box, fitted, own_evidence, value in zip(
+                            boxes, tiles, evidence[own], scores[own], strict=True
                         )
                         if value >= model.threshold
                     ]
@@ -170,18 +171,22 @@ def score_images(
             advance()
 
 
-def _answers(model: ModelUnderTest, inputs: NDArray[np.uint8]) -> tuple[Any, list[Any], Any]:
-    """Scores (t,), activations and distances (t,) of `inputs` (t, h, w, 3), however many tiles those are."""
-    scores, activations, distances = [], [], []
+def _classify(
+    model: ModelUnderTest, inputs: NDArray[np.uint8]
+) -> tuple[NDArray[np.float32], list[Evidence | None], NDArray[np.float64] | None]:
+    """Scores (t,), evidence and distances (t,) of `inputs` (t, h, w, 3), for any number of tiles."""
+    scores: list[NDArray[np.float32]] = []
+    evidence: list[Evidence | None] = []
+    distances: list[float] = []
     for start in range(0, len(inputs), model.batch):
         answer = model.classify(inputs[start : start + model.batch])
         if not np.isfinite(answer.scores).all():
             raise ModelError(f"the model {model.name} returns scores that are not numbers")
         scores.append(answer.scores)
-        activations += list(answer.activations)
-        if model.distance is not None:
-            distances.append(model.distance(answer.features))
-    return np.concatenate(scores), activations, np.concatenate(distances) if distances else None
+        evidence += answer.evidence
+        distances += [novelty.distance for novelty in answer.novelty if novelty is not None]
+    known = len(distances) == len(inputs)
+    return np.concatenate(scores), evidence, np.array(distances) if known else None
 
 
 def _use(model: ModelUnderTest, image: Image) -> Literal["train", "validation"] | None:
@@ -198,11 +203,11 @@ def explain_image(model: ModelUnderTest, sample: Sample) -> ExplainedImage:
     """Read, classify and explain one image again: its flagged tiles, or the one of highest score."""
     image, mask = _corrupted(sample, load_image(sample), None)
     boxes, tiles = model.cut(image)
-    scores, activations, _ = _answers(model, np.stack(tiles))
+    scores, evidence, _ = _classify(model, np.stack(tiles))
     limit = min(model.threshold, float(scores.max()))
     flagged = [
-        (box, fitted, evidence)
-        for box, fitted, evidence, score in zip(boxes, tiles, activations, scores, strict=True)
+        (box, fitted, own_evidence)
+        for box, fitted, own_evidence, score in zip(boxes, tiles, evidence, scores, strict=True)
         if score >= limit
     ]
     heat, regions = model.localise(flagged, width=image.shape[1], height=image.shape[0])
@@ -248,7 +253,7 @@ def _corrupted(sample: Sample, image: Image, corruption: Corruption | None) -> I
 
 
 def _novelty(model: ModelUnderTest, results: Sequence[ImageResult]) -> NoveltyReport | None:
-    if model.distance is None:
+    if model.limit is None:
         return None
     # A distance that is not a number is unfamiliar too.
     marked = [one.distance is None or not one.distance <= model.limit for one in results]

@@ -2,14 +2,14 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from monitor.imaging.geometry import resize_to_input
 from monitor.imaging.regions import find_regions, merge_heatmaps
-from monitor.inference.handle import Classify
+from monitor.inference.handle import CamHeat, Classification, Evidence
 from monitor.learning.datasets.tiling import Tiling
 from monitor.models.bundle import ModelBundle
 from monitor.records import Box, Heatmap, Image, Region, TileHeatmap
@@ -19,21 +19,20 @@ from monitor.records import Box, Heatmap, Image, Region, TileHeatmap
 class ModelUnderTest:
     """The steps from a frame to its verdict and to its regions.
 
-    `fit` resizes a tile to the network's input. `classify` scores (b, h, w, 3) uint8 with b ≤ `batch`.
-    `explain` maps one input and its activations to heat and its raw peak. `distance` maps features (b, c) to
-    distances (b,) from the training data, unfamiliar beyond `limit`; None where the bundle holds no training
-    features. `heat_threshold` is a fraction of the heat's peak, `minimum_area` a fraction of the frame,
-    `input_size` (height, width), `cell_offset` (x, y) in pixels of the input. `tiling` cuts the frames;
-    `trained_on` and `validated_on` are hashes of images that the bundle was made from.
+    `fit` resizes a tile to the network's input; `classify` classifies (b, h, w, 3) uint8 inputs, b ≤ `batch`;
+    `explain` maps one input and its evidence to heat. Inputs farther than `limit` from the training data are
+    unfamiliar; it is None where the bundle has no novelty detector. `heat_threshold` is a fraction of the
+    heat's peak, `minimum_area` a fraction of the explained area, `input_size` (height, width), `cell_offset`
+    (x, y) in pixels of the input. `tiling` cuts the frames; `trained_on` and `validated_on` are hashes of
+    images that the bundle was made from.
     """
 
     name: str
     sha256: str
     fit: Callable[[Image], Image]
-    classify: Classify
-    explain: Callable[[Image, Any], tuple[Heatmap, float]]
-    distance: Callable[[NDArray[np.float32]], NDArray[np.float32]] | None
-    limit: float
+    classify: Callable[[NDArray[np.uint8]], Classification]
+    explain: Callable[[Image, Evidence | None], CamHeat]
+    limit: float | None
     threshold: float
     heat_threshold: float
     minimum_area: float
@@ -51,19 +50,19 @@ class ModelUnderTest:
         return boxes, [self.fit(image[box.top : box.bottom, box.left : box.right]) for box in boxes]
 
     def localise(
-        self, flagged: Sequence[tuple[Box, Image, Any]], *, width: int, height: int
+        self, flagged: Sequence[tuple[Box, Image, Evidence | None]], *, width: int, height: int
     ) -> tuple[Heatmap, tuple[Region, ...]]:
-        """Explain the `flagged` tiles of one frame, each with its input and activations.
+        """Explain the `flagged` tiles of one frame, each with its input and evidence.
 
         Returns the heat (height, width) in the frame's own pixels and its regions, strongest first.
         """
-        heatmaps = []
-        for box, fitted, activations in flagged:
-            heat, raw_peak = self.explain(fitted, activations)
-            if raw_peak > 0:
-                heatmaps.append(TileHeatmap(heat, box, raw_peak))
+        heats = [(box, self.explain(fitted, evidence)) for box, fitted, evidence in flagged]
         merged = merge_heatmaps(
-            heatmaps, width=width, height=height, input_size=self.input_size, cell_offset=self.cell_offset
+            [TileHeatmap(heat.heatmap, box, heat.peak) for box, heat in heats if heat.peak > 0],
+            width=width,
+            height=height,
+            input_size=self.input_size,
+            cell_offset=self.cell_offset,
         )
         smallest = self.minimum_area * sum(box.area for box, _, _ in flagged)
         return merged, find_regions(merged, threshold=self.heat_threshold, minimum_area=smallest)
@@ -82,34 +81,27 @@ def load_model_under_test(
     Frames are cut by `tiling`, or as they were in training. Raises `ModelError` or `DeviceError`.
     """
     from monitor.inference.candidates import InferenceOptions  # noqa: PLC0415
-    from monitor.inference.loader import load_classifier  # noqa: PLC0415 (not every evaluation loads a network)
+    from monitor.inference.local import LocalModel  # noqa: PLC0415 (not every evaluation loads a network)
 
-    card, familiarity = bundle.card, bundle.familiarity
     # The same on every machine: the evaluation measures the model, not a precision.
-    options = InferenceOptions(
-        device=device,
-        runtime="tensorflow",
-        precision="fp32",
-        batch=batch,
-        max_n=card.localisation.max_n,
-        whole=True,
-    )
-    classifier = load_classifier(bundle, options)
+    options = InferenceOptions(device=device, runtime="tensorflow", precision="fp32", batch=batch)
+    model = LocalModel(bundle, options)
+    model.load()
+    spec, training = model.spec, bundle.card.training
     return ModelUnderTest(
-        name=card.name,
-        sha256=card.model.sha256,
-        fit=lambda image: resize_to_input(image, card.input_size),
-        classify=classifier.classify,
-        explain=classifier.explain_single_batch,
-        distance=None if familiarity is None else familiarity.distance,
-        limit=float("inf") if familiarity is None else familiarity.limit,
-        threshold=card.threshold,
-        heat_threshold=card.localisation.threshold,
+        name=spec.name,
+        sha256=spec.sha256,
+        fit=lambda image: resize_to_input(image, spec.input_size),
+        classify=model.classify,
+        explain=model.explain,
+        limit=None if bundle.familiarity is None else bundle.familiarity.limit,
+        threshold=spec.threshold,
+        heat_threshold=spec.regions.threshold,
         minimum_area=minimum_area,
-        input_size=card.input_size,
-        cell_offset=card.cell_offset,
+        input_size=spec.input_size,
+        cell_offset=spec.cell_offset,
         batch=batch,
-        tiling=tiling or Tiling(card.training.roi, card.training.tiles, card.training.overlap),
-        trained_on=frozenset(card.training.trained),
-        validated_on=frozenset(card.training.validated),
+        tiling=tiling or Tiling(training.roi, training.tiles, training.overlap),
+        trained_on=frozenset(training.trained),
+        validated_on=frozenset(training.validated),
     )

@@ -1,4 +1,4 @@
-"""Pictures on their way into the network: read, changed and resized by tf.data while it learns."""
+"""Feed images to the network in training: read, augmented and resized by tf.data while it learns."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,27 +16,27 @@ from monitor.learning.train.augment import Mask, augment, cutout
 from monitor.records import Image
 
 CUTOUT_FRACTION = 0.15
-"""Share of training pictures that show one place only."""
+"""Share of training images that show one place only."""
 
 
 WORKING_SIDES = 3
-"""Pictures are first shrunk to this many times the network's input: large ones are then cheap to change."""
+"""Images are first shrunk to this many times the network's input: large ones are then cheap to augment."""
 
 
 EVALUATION = -1
-"""Stands for an epoch where pictures are spoiled to judge the network, not to teach it."""
+"""Stands for an epoch where images are corrupted to score the network, not to train it."""
 
 
 Target = NDArray[np.float32]
-"""(height / 8, width / 8) float32: the share of a cell that is defective, 0..1; -1 where it is unknown."""
+"""(height / 8, width / 8) float32: how far a cell is defective, 0..1; -1 where it is unknown."""
 
 
 @dataclass(frozen=True, slots=True)
 class InputPipeline:
     """Batches of `samples` at the network's `size` (height, width).
 
-    Each is (pictures (b, h, w, 3) uint8, labels (b,) int32, targets (b, h / 8, w / 8) float32). What comes
-    depends on `seed`, the epoch and the sample's place alone.
+    Each is (images (b, h, w, 3) uint8, labels (b,) int32, targets (b, h / 8, w / 8) float32). They depend on
+    `seed`, the epoch and the sample's index alone.
     """
 
     samples: Sequence[Sample]
@@ -45,13 +45,13 @@ class InputPipeline:
     seed: int
 
     def training(self, epoch: int, *, augmented: bool) -> Any:
-        """All samples in an order of the epoch's own; a last batch that is not full is left out."""
+        """Return all samples in an order that depends on the epoch, without a last batch that is not full."""
         order = np.random.default_rng((self.seed, epoch)).permutation(len(self.samples))
         # Fewer samples than a batch make one batch.
         return self._batches(order, epoch if augmented else None, drop=len(order) > self.batch)
 
     def judging(self, *, degraded: bool) -> Any:
-        """All samples in their order, as they are or (`spoiled`) each as one same bad camera shows it."""
+        """Return all samples in order, as they are or (`degraded`) each as the same bad camera shows it."""
         return self._batches(np.arange(len(self.samples)), EVALUATION if degraded else None, drop=False)
 
     def _batches(self, order: NDArray[np.int64], epoch: int | None, *, drop: bool) -> Any:
@@ -86,9 +86,10 @@ class InputPipeline:
 def load_sample(
     sample: Sample, size: tuple[int, int], random: np.random.Generator | None, *, veiled: bool = False
 ) -> tuple[Image, np.int32, Target]:
-    """Read one sample, change it by `random` if given, and fit it to `size` (height, width).
+    """Read one sample, augment it by `random` if given, and fit it to `size` (height, width).
 
-    With `veiled`, a share `VEILED` of pictures whose defects are known shows one place only.
+    With `veiled`, a share `CUTOUT_FRACTION` of images whose defects are known shows one place only. The label
+    of a defect stays 1 unless its mask shows that the defect is out of sight.
     """
     image = load_image(sample)
     mask = load_mask(sample, *image.shape[:2])
@@ -99,19 +100,47 @@ def load_sample(
     image, mask = augment(image, mask, random)
     picture = resize_to_input(image, size)
     if mask is not None and veiled and random.random() < CUTOUT_FRACTION:
-        shape = cv2.resize(mask.astype(np.uint8), size[::-1], interpolation=cv2.INTER_NEAREST) > 0
-        picture, mask = cutout(picture, shape, CHANNEL_MEAN, random)
+        picture, mask = cutout(picture, shrink_mask(mask, size), CHANNEL_MEAN, random)
         defective = bool(mask.any())
     return picture, np.int32(defective), cell_targets(mask, size)
 
 
 def cell_targets(mask: Mask | None, size: tuple[int, int]) -> Target:
-    """What the cells of the explained layer look at: `mask` (h, w) at every eighth pixel of `size`."""
+    """Return how far each cell of the explained layer is defective, from `mask` (h, w); unknown for None.
+
+    A cell's value is the share of the one input pixel at its centre that `mask` marks, every eighth pixel of
+    `size` (height, width): the outline of a defect is kept exactly. What lies between the centres, such as a
+    scratch or a small defect, would be lost. Every cell that such a part touches is 1.
+    """
     height, width = size
+    rows, columns = height // CAM_STRIDE, width // CAM_STRIDE
     if mask is None:
-        return np.full((height // CAM_STRIDE, width // CAM_STRIDE), -1, np.float32)
-    shown = cv2.resize(mask.astype(np.float32), (width, height), interpolation=cv2.INTER_AREA)
-    return np.ascontiguousarray(shown[::CAM_STRIDE, ::CAM_STRIDE], np.float32)
+        return np.full((rows, columns), -1, np.float32)
+    shown = _coverage(mask, size)
+    centres = shown[::CAM_STRIDE, ::CAM_STRIDE][:rows, :columns]
+    marked = (shown > 0).astype(np.uint8)
+    # What a disc that always covers a centre fits into is thick; the margin removes its ragged outline.
+    thick = cv2.morphologyEx(marked, cv2.MORPH_OPEN, _THICK)
+    thin = _cells_touched((marked > 0) & (cv2.dilate(thick, _MARGIN) == 0), rows, columns)
+    near_hit = cv2.dilate((centres > 0.5).astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
+    missed = _cells_touched(marked > 0, rows, columns) & ~near_hit
+    return np.ascontiguousarray(np.where(thin | missed, np.float32(1), centres), np.float32)
+
+
+_THICK = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (CAM_STRIDE + 5, CAM_STRIDE + 5))
+
+_MARGIN = np.ones((CAM_STRIDE + 1, CAM_STRIDE + 1), np.uint8)
+
+
+def _cells_touched(marked: Mask, rows: int, columns: int) -> Mask:
+    """Return which cells, each of the 8x8 pixels around its centre, hold a marked pixel."""
+    touched = np.zeros((rows, columns), bool)
+    y, x = np.nonzero(marked)
+    half = CAM_STRIDE // 2
+    touched[
+        np.minimum((y + half) // CAM_STRIDE, rows - 1), np.minimum((x + half) // CAM_STRIDE, columns - 1)
+    ] = True
+    return touched
 
 
 def _working_size(image: Image, mask: Mask | None, side: int) -> tuple[Image, Mask | None]:
@@ -120,6 +149,18 @@ def _working_size(image: Image, mask: Mask | None, side: int) -> tuple[Image, Ma
     if share >= 1:
         return image, mask
     size = (round(height * share), round(width * share))
-    if mask is not None:
-        mask = cv2.resize(mask.astype(np.uint8), size[::-1], interpolation=cv2.INTER_NEAREST) > 0
-    return resize_to_input(image, size), mask
+    return resize_to_input(image, size), None if mask is None else shrink_mask(mask, size)
+
+
+def shrink_mask(mask: Mask, size: tuple[int, int]) -> Mask:
+    """Resize `mask` (h, w) to `size` (height, width) so that nothing marked vanishes.
+
+    A pixel is marked if any part of it is: the nearest pixel alone would lose thin scratches.
+    """
+    return np.asarray(_coverage(mask, size) > 0)
+
+
+def _coverage(mask: Mask, size: tuple[int, int]) -> NDArray[np.float32]:
+    """Return the share of each pixel of `size` (height, width) that `mask` marks, 0..1."""
+    resized = cv2.resize(mask.astype(np.float32), size[::-1], interpolation=cv2.INTER_AREA)
+    return np.asarray(resized, np.float32)

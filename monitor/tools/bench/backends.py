@@ -1,6 +1,6 @@
-"""What the network costs a frame on each runtime that is installed, in each precision, beside what is usual.
+"""What the network costs a frame on each installed backend, in each precision, beside plain TensorFlow.
 
-All runtimes take turns in one run; only ratios mean anything elsewhere.
+All take turns in one run; only ratios mean anything on another machine.
 """
 
 import time
@@ -14,16 +14,14 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
-from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-from monitor.inference.backends.base import GRAPHS, Backend, export_graphs, is_installed
-from monitor.inference.backends.onnx import OnnxRuntime
+from monitor.inference.backends.base import Backend
 from monitor.inference.backends.openvino import OpenVinoBackend
 from monitor.inference.backends.tensorflow import TensorFlowBackend
 from monitor.inference.candidates import available_backends
 from monitor.inference.device import ComputeDevice
 from monitor.inference.graphs import build_model_graphs
-from monitor.inference.local import LocalModel
+from monitor.inference.network import Network
 from monitor.inference.precision import Precision
 from monitor.models.bundle import ModelBundle
 from monitor.models.preprocessing import preprocess_tf
@@ -39,7 +37,7 @@ class BackendTiming:
     """One line: milliseconds a frame (an explanation where `what` says so), median and quartiles.
 
     `to_best` is the median over that of the fastest in single precision at the same batch, or, of an
-    explanation, over as many forward passes in one batch on the same runtime in the same precision.
+    explanation, over as many forward passes in one batch on the same backend in the same precision.
     """
 
     what: str
@@ -52,27 +50,27 @@ class BackendTiming:
 
 
 def run(bundle: ModelBundle, *, rounds: int = 30, max_n: int = 10) -> list[BackendTiming]:
-    """Measure the network of `bundle` on this machine's CPU; pictures are noise of its size."""
+    """Measure the network of `bundle` on this machine's CPU; images are noise of its size."""
     size = bundle.card.input_size
-    pictures = np.random.default_rng(0).integers(0, 256, (max(*BATCHES, max_n), *size, 3), np.uint8)
+    images = np.random.default_rng(0).integers(0, 256, (max(*BATCHES, max_n), *size, 3), np.uint8)
     works: dict[tuple[str, str, int], Work] = {}
-    for name, function in _usual(bundle, pictures):
+    for name, function in _plain_tensorflow(bundle):
         for batch in BATCHES:
-            works[name, "fp32", batch] = partial(function, tf.constant(pictures[:batch]))
+            works[name, "fp32", batch] = partial(function, tf.constant(images[:batch]))
     explained: dict[tuple[str, str], None] = {}
     with TemporaryDirectory(prefix="defect-monitor-bench-") as folder:
-        for name, precision, runtime, path in _ours(bundle, Path(folder), max_n):
+        for name, precision, backend, path in _ours(bundle, Path(folder), max_n):
             for batch in BATCHES:
-                load = runtime.compile(path / "classify", GRAPHS["classify"], batch, precision)
-                works[name, precision, batch] = partial(_scores, load, pictures[:batch])
+                classify = backend.compile(path, "classify", batch=batch, precision=precision)
+                works[name, precision, batch] = partial(_scores, classify, images[:batch])
             explained[name, precision] = None
-            works |= _explanations(name, precision, runtime, path=path, pictures=pictures, max_n=max_n)
+            works |= _explanations(name, precision, backend, path=path, images=images, max_n=max_n)
         times = _measure(works, rounds)
     return [*_classified(times), *_explained(times, explained, max_n)]
 
 
-def _usual(bundle: ModelBundle, pictures: Any) -> Iterator[tuple[str, Callable[[Any], object]]]:
-    """TensorFlow as one would write it: traced, compiled by XLA, frozen; all from uint8 to scores."""
+def _plain_tensorflow(bundle: ModelBundle) -> Iterator[tuple[str, Callable[[Any], object]]]:
+    """Yield TensorFlow as one would write it: traced, and compiled by XLA; both from uint8 to scores."""
     card, model = bundle.card, bundle.keras_model()
     both = keras.Model(model.inputs, [model.get_layer(card.cam_layer).output, model.output])
 
@@ -84,54 +82,43 @@ def _usual(bundle: ModelBundle, pictures: Any) -> Iterator[tuple[str, Callable[[
     yield "TensorFlow, traced", lambda images: plain(images)[0].numpy()
     compiled = tf.function(forward, jit_compile=True)
     yield "TensorFlow, XLA", lambda images: compiled(images)[0].numpy()
-    frozen = {
-        batch: convert_variables_to_constants_v2(plain.get_concrete_function(tf.constant(pictures[:batch])))
-        for batch in BATCHES
-    }
-    yield "TensorFlow, frozen", lambda images: frozen[len(images)](images)[0].numpy()
 
 
 def _ours(bundle: ModelBundle, folder: Path, max_n: int) -> Iterator[tuple[str, Precision, Backend, Path]]:
-    """Every way that this machine has for `bundle`, its graphs written under `folder`."""
-    scoring = bundle.card.localisation.scoring
-    graphs = build_model_graphs(
-        bundle.card, bundle.keras_model(), max_n=max_n, step=1, scoring=scoring, whole=True
-    )
-    runtimes: list[Backend] = [TensorFlowBackend()]
-    if is_installed("openvino"):
-        runtimes.append(OpenVinoBackend())
-    if is_installed("onnxruntime"):
-        runtimes.append(OnnxRuntime())
-    possible = set(available_backends("cpu"))
-    for runtime in runtimes:
-        for precision in ("fp32", "bf16"):
-            if (runtime.name, precision) not in possible:
-                continue
-            path = folder / f"{runtime.name}-{precision}"
-            path.mkdir()
-            export_graphs(runtime, graphs, path, precision)
-            yield f"ours: {runtime.name}", precision, runtime, path
+    """Yield every backend and precision of this machine, the graphs of `bundle` written under `folder`."""
+    model, scoring = bundle.keras_model(), bundle.card.localisation.scoring
+    for name, precision in sorted(available_backends("cpu"), reverse=True):
+        backend: Backend = OpenVinoBackend() if name == "openvino" else TensorFlowBackend()
+        mixed = name == "tensorflow" and precision == "bf16"
+        graphs = dict(
+            build_model_graphs(
+                bundle.card,
+                model,
+                max_n=max_n,
+                step=1,
+                scoring=scoring,
+                policy="mixed_bfloat16" if mixed else "float32",
+            )
+        )
+        graphs["classify_fp32"] = graphs["classify"]  # of no account here
+        path = folder / f"{name}-{precision}"
+        path.mkdir()
+        backend.export(graphs, path)
+        yield f"ours: {name}", precision, backend, path
 
 
 def _explanations(
-    name: str, precision: Precision, runtime: Backend, *, path: Path, pictures: Any, max_n: int
+    name: str, precision: Precision, backend: Backend, *, path: Path, images: Any, max_n: int
 ) -> Mapping[tuple[str, str, int], Work]:
-    """Faster-Score-CAM after the classification, and the forward passes it cannot do without."""
-    device = ComputeDevice("cpu", "/CPU:0", "CPU", precision, runtime.name)
-    # OpenVINO 2026.4 fails with a segmentation fault over the whole graph in bfloat16.
-    whole = runtime.name != "openvino" or precision == "fp32"
-    classifier = LocalModel(
-        runtime, path, device=device, size=pictures.shape[1:3], batch=1, single_batch=whole
-    )
-    kept = classifier.classify(pictures[:1]).activations[0]
-    passes = runtime.compile(path / "classify", GRAPHS["classify"], max_n, precision)
-    works: dict[tuple[str, str, int], Work] = {
-        (_passes(name), precision, max_n): partial(_scores, passes, pictures[:max_n]),
-        (_steps(name), precision, 1): partial(classifier.explain, pictures[0], kept),
+    """Faster-Score-CAM after the classification, and the forward passes that it cannot do without."""
+    device = ComputeDevice("cpu", "/CPU:0", "CPU", precision, backend.name)
+    network = Network(backend, path, device=device, size=images.shape[1:3], batch=1, threshold=0.0)
+    activations = network.classify(images[:1]).activations[0]
+    passes = backend.compile(path, "classify", batch=max_n, precision=precision)
+    return {
+        (_passes(name), precision, max_n): partial(_scores, passes, images[:max_n]),
+        (_steps(name), precision, 1): partial(network.explain, images[0], activations),
     }
-    if whole:
-        works[_whole(name), precision, max_n] = partial(classifier.explain_single_batch, pictures[0], kept)
-    return works
 
 
 def _passes(name: str) -> str:
@@ -142,16 +129,12 @@ def _steps(name: str) -> str:
     return f"{name}, explanation map by map"
 
 
-def _whole(name: str) -> str:
-    return f"{name}, explanation in one batch"
-
-
-def _scores(run: Callable[..., Any], pictures: Any) -> Any:
-    return np.asarray(run(pictures)[0])
+def _scores(run: Callable[..., Any], images: Any) -> Any:
+    return np.asarray(run(images)[0])
 
 
 def _measure(cases: Mapping[tuple[str, str, int], Work], rounds: int) -> Mapping[tuple[str, str, int], Any]:
-    """Seconds (rounds,) of each, taken in turns so that a busy moment of the machine meets all alike."""
+    """Time each, in turns so that a busy moment of the machine affects all: seconds (rounds,)."""
     for work in cases.values():
         work()
         work()
@@ -180,7 +163,7 @@ def _explained(
 ) -> Iterator[BackendTiming]:
     for name, precision in explained:
         passes = _passes(name), precision, max_n
-        for key in (passes, (_whole(name), precision, max_n), (_steps(name), precision, 1)):
+        for key in (passes, (_steps(name), precision, 1)):
             if key in times:
                 ratio = float(np.median(times[key]) / np.median(times[passes]))
                 yield _row(key, 1000 * times[key], ratio)

@@ -40,7 +40,7 @@ def run_loop(work: Work, config: Path, video: Path, seconds: float) -> dict[str,
 
 
 def bare_network(config: Path, video: Path, seconds: float) -> dict[str, float]:
-    """The network on frames that are fitted and in memory, in batches as large as the daemon's."""
+    """Run the network alone on inputs in memory, in batches as large as the daemon's."""
     from monitor.bootstrap import inference as build_inference  # noqa: PLC0415 (TensorFlow, in the process that needs it)
     from monitor.imaging.geometry import resize_to_input  # noqa: PLC0415
     from monitor.models.bundle import load_bundle  # noqa: PLC0415
@@ -48,16 +48,16 @@ def bare_network(config: Path, video: Path, seconds: float) -> dict[str, float]:
     from monitor.settings import load_settings  # noqa: PLC0415
 
     settings = load_settings(config)
-    bundle = load_bundle(resolve_model_path(settings.model.path))
-    classifier = build_inference.classifier(settings, bundle, build_inference.device(settings))
+    model = build_inference.build_model(settings, load_bundle(resolve_model_path(settings.model.path)))
+    model.load()
     size = settings.inference.batch
-    fitted = np.stack([resize_to_input(frame, bundle.card.input_size) for frame in _frames(video, 8 * size)])
-    batches = [fitted[start : start + size] for start in range(0, len(fitted) - size + 1, size)]
-    return _timed(lambda turn: len(classifier.classify(batches[turn % len(batches)]).scores), seconds)
+    inputs = np.stack([resize_to_input(frame, model.spec.input_size) for frame in _frames(video, 8 * size)])
+    batches = [inputs[start : start + size] for start in range(0, len(inputs) - size + 1, size)]
+    return _timed(lambda turn: len(model.classify(batches[turn % len(batches)]).scores), seconds)
 
 
 def naive_loop(config: Path, video: Path, seconds: float) -> dict[str, float]:
-    """The whole video again and again; stops at its end, so that defects have their true share."""
+    """Run the whole video repeatedly; stop at its end, so that defects have their true share."""
     from monitor.imaging.geometry import resize_to_input  # noqa: PLC0415
     from monitor.models.bundle import load_bundle  # noqa: PLC0415
     from monitor.models.preprocessing import preprocess  # noqa: PLC0415
@@ -87,7 +87,7 @@ def naive_loop(config: Path, video: Path, seconds: float) -> dict[str, float]:
 
 
 def _timed(work: Callable[[int], int], seconds: float) -> dict[str, float]:
-    """Frames a second of `work`, which is told its turn and answers how many frames it did."""
+    """Measure the frames a second of `work`, which takes the number of its turn and returns frames done."""
     frames, turn, began = 0, 0, time.monotonic()
     while time.monotonic() - began < seconds:
         frames += work(turn)

@@ -7,7 +7,6 @@ copy, that of the network its operations over the rate of a large matrix product
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -27,7 +26,11 @@ from monitor.imaging.annotation import annotate
 from monitor.imaging.geometry import resize_to_input
 from monitor.imaging.jpeg import encode_jpeg
 from monitor.imaging.regions import find_regions, merge_heatmaps
+from monitor.inference.device import ComputeDevice
+from monitor.inference.handle import CamHeat, Classification, Evidence, ModelSpec, Proceed
+from monitor.inference.router import ModelRouter
 from monitor.models.bundle import load_bundle
+from monitor.models.novelty import NoveltyScore
 from monitor.models.registry import resolve_model_path
 from monitor.pipeline.inference_stage import InferenceStage
 from monitor.records import Box, Explanation, Finding, Frame, Image, TileHeatmap, Verdict
@@ -40,19 +43,27 @@ from monitor.tools.bench.recordings import every_nth, video
 _ROUNDS = 5
 
 
-@dataclass(frozen=True, slots=True)
-class _NullClassification:
-    """An answer that finds nothing, in no time."""
+class _NullModel:
+    """A loaded model that finds nothing, in no time."""
 
-    features: NDArray[np.float32]
+    def __init__(self, spec: ModelSpec, device: ComputeDevice) -> None:
+        self.spec, self.device = spec, device
 
-    @property
-    def scores(self) -> NDArray[np.float32]:
-        return np.zeros(len(self.features), np.float32)
+    def load(self) -> None:
+        """Do nothing."""
 
-    @property
-    def activations(self) -> tuple[()]:
-        return ()
+    def close(self) -> None:
+        """Do nothing."""
+
+    def classify(self, inputs: NDArray[np.uint8]) -> Classification:
+        """Find every input good and familiar."""
+        return Classification(
+            np.zeros(len(inputs), np.float32), [NoveltyScore(1.0, 2.0)] * len(inputs), [None] * len(inputs)
+        )
+
+    def explain(self, image: Image, evidence: Evidence | None, proceed: Proceed) -> CamHeat:
+        """Never called: nothing is flagged."""
+        raise AssertionError
 
 
 def stages(setup: BenchConfig) -> list[PipelineResult]:
@@ -62,17 +73,17 @@ def stages(setup: BenchConfig) -> list[PipelineResult]:
     text = f'[[camera]]\nname = "line"\nsource = "simulate:"\n{setup.more}'
     wanted = parse_settings(text, "bench", {})
     bundle = load_bundle(resolve_model_path(wanted.model.path))
-    classifier = build_inference.classifier(wanted, bundle, build_inference.device(wanted))
+    classifier = build_inference.build_model(wanted, bundle)
+    classifier.load()
     size = bundle.card.input_size
     fitted = np.stack([resize_to_input(frame, size) for frame in frames[:8]])
-    features = np.array(classifier.classify(fitted).features)
     copied, product = _bandwidth(), _rate()
     work = operations(bundle.keras_model())
     limits = QualityLimits(**wanted.sanity.model_dump(exclude={"enabled"}))
     shown = frames[5]  # one with a defect
-    kept = classifier.classify(resize_to_input(shown, size)[None]).activations[0]
-    heat, strength, _ = classifier.explain(resize_to_input(shown, size), kept)
-    patch = TileHeatmap(heat, Box(0, 0, shown.shape[1], shown.shape[0]), strength)
+    kept = classifier.classify(resize_to_input(shown, size)[None]).evidence[0]
+    heat = classifier.explain(resize_to_input(shown, size), kept)
+    patch = TileHeatmap(heat.heatmap, Box(0, 0, shown.shape[1], shown.shape[0]), heat.peak)
     spread = partial(
         merge_heatmaps,
         [patch],
@@ -87,11 +98,9 @@ def stages(setup: BenchConfig) -> list[PipelineResult]:
     regions = located()
     drawn = partial(_drawn, shown, regions, spread_out)
     frame = _frame(shown, fitted[:1])
-    rules = build_inference.model_spec(
-        wanted, bundle, lambda pictures: _NullClassification(features[: len(pictures)])
-    )
+    router = ModelRouter(_NullModel(classifier.spec, classifier.device))
     judge = InferenceStage(
-        (), rules, on_flagged=_ignore, report=_ignore, observer=Metrics(CollectorRegistry())
+        (), router, batch=8, on_flagged=_ignore, report=_ignore, observer=Metrics(CollectorRegistry())
     )
     explanation = Explanation("faster-score-cam", 10, "full", (patch,))
     finding = Finding(frame, Verdict("defect", 0.99, 0.5), explanation, regions)

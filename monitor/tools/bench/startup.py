@@ -15,7 +15,7 @@ from monitor.tools.bench.daemon_process import run_daemon
 _NO_REDIS = "redis://127.0.0.1:1/0"  # to start, the daemon needs none; that it misses one is no news
 
 
-_NAMES: tuple[BackendName, ...] = ("tensorflow", "openvino", "onnxruntime")
+_NAMES: tuple[BackendName, ...] = ("tensorflow", "openvino")
 
 
 @dataclass(frozen=True, slots=True)

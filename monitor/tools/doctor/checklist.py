@@ -45,7 +45,7 @@ def run_checks(settings: Settings, *, pictures: Path | None = None) -> Iterator[
     yield result
     model = check_model(
         lambda: load_bundle(resolve_model_path(settings.model.path)),
-        partial(build_inference.classifier, settings),
+        partial(build_inference.build_model, settings),
         device,
     )
     yield model

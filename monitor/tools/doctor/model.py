@@ -1,4 +1,4 @@
-"""The processor and the network: what TensorFlow took, that it reckons right, what the model answers."""
+"""The processor and the network: that the one computes correctly, and what the other answers."""
 
 import os
 import statistics
@@ -11,7 +11,7 @@ import tensorflow as tf
 from monitor.errors import DeviceError, ModelError
 from monitor.imaging.geometry import resize_to_input
 from monitor.inference.device import ComputeDevice
-from monitor.inference.local import LocalModel
+from monitor.inference.handle import ModelHandle
 from monitor.models.bundle import ModelBundle
 from monitor.simulate.surface import SurfaceGenerator
 from monitor.tools.doctor.gpu import nvidia_cards, query_nvidia_smi
@@ -31,7 +31,7 @@ _WRONG = 'try inference.device = "cpu" and precision = "fp32"; if that helps, th
 
 
 def check_device(prepare: Callable[[], ComputeDevice]) -> tuple[CheckResult, ComputeDevice | None]:
-    """The processor that `prepare` sets TensorFlow up for, with a real multiplication on it."""
+    """Check the processor that `prepare` sets TensorFlow up for, with a real multiplication on it."""
     cards = nvidia_cards()
     try:
         device = prepare()
@@ -46,7 +46,7 @@ def check_device(prepare: Callable[[], ComputeDevice]) -> tuple[CheckResult, Com
         return failed(
             "device", f"{device.description} cannot be used: {error.message}", _for_a_gpu(cards)
         ), None
-    if not product.device.endswith(device.name.removeprefix("/")):  # TensorFlow goes elsewhere without a word
+    if not product.device.endswith(device.name.removeprefix("/")):  # TensorFlow falls back silently
         told = f"{device.description} cannot be used: the work was done on {product.device}"
         return failed("device", told, _for_a_gpu(cards)), None
     if not np.allclose(product.numpy(), left @ right, rtol=1e-2):
@@ -64,19 +64,20 @@ def check_device(prepare: Callable[[], ComputeDevice]) -> tuple[CheckResult, Com
 
 def check_model(
     load: Callable[[], ModelBundle],
-    prepare: Callable[[ModelBundle, ComputeDevice], LocalModel],
+    prepare: Callable[[ModelBundle], ModelHandle],
     device: ComputeDevice | None,
 ) -> CheckResult:
-    """The model: its files are what their hashes say, and on `device` it answers as when it was made.
+    """Check the model: its files match their hashes, and on `device` it answers as when it was made.
 
-    That is, its reference pictures get the scores that its card holds, within TOLERANCE. A model without them
-    must at least answer a picture made here with one probability, again and again.
+    That is, its reference images get the scores that its card holds, within TOLERANCE. A model without them
+    must at least answer a simulated image with the same probability every time.
     """
     try:
         bundle = load()
         if device is None:
             return skipped("model", f"{bundle.card.name}: its files are whole; not run, for want of a device")
-        classifier = prepare(bundle, device)
+        model = prepare(bundle)
+        model.load()
     except ModelError as error:
         return failed("model", str(error), "install the model again, or set model.path to another")
     picture = resize_to_input(
@@ -85,7 +86,7 @@ def check_model(
     seconds, scores = [], []
     for _ in range(_RUNS):
         began = time.monotonic()
-        scores.append(float(classifier.classify(picture).scores[0]))
+        scores.append(float(model.classify(picture).scores[0]))
         seconds.append(time.monotonic() - began)
     name, sha256 = bundle.card.name, bundle.card.model.sha256
     # Compared so, a score that is not a number is refused as well.
@@ -102,7 +103,7 @@ def check_model(
     figures |= {"input_height": height, "input_width": width, "references": len(bundle.references)}
     if not bundle.references:
         return ok("model", f"{told}; it has no reference pictures", figures)
-    given = classifier.classify(np.stack([reference.picture for reference in bundle.references])).scores
+    given = model.classify(np.stack([reference.picture for reference in bundle.references])).scores
     wanted = np.array([reference.score for reference in bundle.references], np.float32)
     worst = float(np.abs(given - wanted).max())
     figures["largest_difference"] = round(worst, 5)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from monitor.errors import SettingsError
 from monitor.settings import Settings, load_settings
+from monitor.settings.loader import decode_text
 from monitor.settings.secrecy import find_secrets, redacted
 from monitor.tools.doctor.metrics_port import fetch_page
 from monitor.tools.support.archive import SupportFile
@@ -65,8 +66,8 @@ def _read(config: Path | None, environment: Mapping[str, str]) -> tuple[Settings
     if config is None:
         return None, "", _NO_FILE
     try:
-        text = config.read_text(encoding="utf-8", errors="replace")
-    except OSError:
+        text = decode_text(config.read_bytes())
+    except (OSError, UnicodeDecodeError):
         text = ""
     try:
         return load_settings(config, environment), text, ""

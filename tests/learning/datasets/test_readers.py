@@ -120,10 +120,10 @@ def test_a_wrong_root_is_one_sentence(tmp_path: Path, folders: Path):
 def test_an_empty_class_and_one_without_defects_are_refused(folders: Path, tmp_path: Path):
     for path in (folders / "good").iterdir():
         path.unlink()
-    refused("good holds no pictures", [folders])
+    refused("good holds no images", [folders])
     (tmp_path / "only" / "good").mkdir(parents=True)
     (folders / "pit" / "0.png").rename(tmp_path / "only" / "good" / "0.png")
-    refused("only has no defective picture", [tmp_path / "only"])
+    refused("only has no defective image", [tmp_path / "only"])
 
 
 def test_undivided_data_have_no_test_part(folders: Path):
@@ -169,5 +169,5 @@ def test_two_classes_of_one_name_are_refused(simulated: Path, competition: Path)
 def test_a_mask_of_another_size_is_refused(competition: Path):
     sample = next(sample for sample in read_samples([competition.parent]) if sample.defective)
     cv2.imwrite(str(sample.mask), np.zeros((50, 40), np.uint8))
-    with pytest.raises(DataError, match=r"is 40x50 pixels, its picture .* 96x96"):
+    with pytest.raises(DataError, match=r"has 40x50 pixels, its image .* 96x96"):
         load_mask(sample, 96, 96)

@@ -1,14 +1,14 @@
 """A small data set whose defects are bright discs, and a network of plain functions that sees brightness."""
 
-from dataclasses import dataclass
-
 import cv2
 import numpy as np
 import pytest
 from hypothesis import settings
 
+from monitor.inference.handle import CamHeat, Classification
 from monitor.learning.datasets import read_samples
 from monitor.learning.evaluate.model_under_test import ModelUnderTest
+from monitor.models.novelty import NoveltyScore
 
 # How long an example takes says how busy the machine is, and nothing about the code.
 settings.register_profile("patient", deadline=None)
@@ -20,26 +20,25 @@ settings.load_profile("patient")
 INPUT, CELLS = 64, 16
 
 
-@dataclass
-class Answer:
-    scores: np.ndarray
-    features: np.ndarray
-    activations: list
+def cells_of(pictures):
+    side = INPUT // CELLS
+    return pictures[..., 0].reshape(-1, CELLS, side, CELLS, side).mean(axis=(2, 4)).astype(np.float32)
 
 
 def classify(pictures):
     assert pictures.dtype == np.uint8
     assert 1 <= len(pictures) <= 4
     bright = pictures.reshape(len(pictures), -1).max(axis=1) / np.float32(255)
-    side = INPUT // CELLS
-    cells = pictures[..., 0].reshape(-1, CELLS, side, CELLS, side).mean(axis=(2, 4)).astype(np.float32)
-    return Answer(bright.astype(np.float32), pictures.mean(axis=(1, 2)).astype(np.float32), list(cells))
+    distances = np.abs(pictures[..., 0].mean(axis=(1, 2)) - 92) / 10
+    novelty = [NoveltyScore(float(distance), 1.0) for distance in distances]
+    return Classification(bright.astype(np.float32), novelty, list(cells_of(pictures)))
 
 
-def explain(picture, cells):
+def explain(picture, evidence):
+    cells = cells_of(picture[None])[0] if evidence is None else evidence
     heat = np.maximum(cells - 110, 0)
-    strength = float(heat.max())
-    return (heat / strength if strength else heat).astype(np.float32), strength
+    peak = float(heat.max())
+    return CamHeat((heat / peak if peak else heat).astype(np.float32), peak, "brightness", 1)
 
 
 @pytest.fixture(scope="session")
@@ -50,7 +49,6 @@ def network():
         fit=lambda image: cv2.resize(image, (INPUT, INPUT), interpolation=cv2.INTER_AREA),
         classify=classify,
         explain=explain,
-        distance=lambda features: np.abs(features[:, 0] - 92) / 10,
         limit=1.0,
         threshold=0.6,
         heat_threshold=0.5,

@@ -14,6 +14,7 @@ from monitor.learning.datasets.tiling import Tiling
 from monitor.learning.evaluate.corruptions import CORRUPTIONS, Corruption
 from monitor.learning.evaluate.evaluator import as_document, evaluate, explain_image, score_images
 from monitor.learning.evaluate.localisation import MISSED
+from monitor.models.novelty import NoveltyScore
 
 
 def test_counts_and_places_are_those_that_were_made(network, samples):
@@ -91,12 +92,18 @@ def test_other_surfaces_are_counted_and_no_sure_answer_hides_among_them(network,
     assert (found.others.unfamiliar, found.others.sure_and_unmarked) == (1, 1)
     assert found.as_recorded.familiarity.pictures == 14
     assert found.as_recorded.familiarity.unfamiliar == sum(one.distance > 1 for one in found.results) < 14
-    lost = dataclasses.replace(network, distance=lambda features: np.full(len(features), np.nan))
+    far = [NoveltyScore(1e9, 1.0)]
+    lost = dataclasses.replace(
+        network, classify=lambda images: network.classify(images)._replace(novelty=far * len(images))
+    )
     assert evaluate(lost, samples, repeats=5).as_recorded.familiarity.unfamiliar == 14
 
 
 def test_a_bundle_that_does_not_know_what_is_familiar_says_nothing_of_it(network, samples):
-    found = evaluate(dataclasses.replace(network, distance=None), samples, repeats=5)
+    def unknowing(images):
+        return network.classify(images)._replace(novelty=[None] * len(images))
+
+    found = evaluate(dataclasses.replace(network, classify=unknowing, limit=None), samples, repeats=5)
     assert found.as_recorded.familiarity is None
     assert all(one.distance is None for one in found.results)
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from monitor.learning.datasets import read_samples
-from monitor.learning.train.input_pipeline import InputPipeline, cell_targets, load_sample
+from monitor.learning.train.input_pipeline import InputPipeline, cell_targets, load_sample, shrink_mask
 
 
 def batches(dataset) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
@@ -113,3 +113,43 @@ def test_judging_never_veils(stream: InputPipeline, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("monitor.learning.train.input_pipeline.CUTOUT_FRACTION", 1.0)
     assert same(before, batches(stream.judging(degraded=True)))
     assert not same(before[:1], batches(stream.training(0, augmented=True))[:1])
+
+
+@given(st.data())
+def test_no_defect_is_lost_however_small_or_thin(data: st.DataObject):
+    height, width = data.draw(st.sampled_from([(64, 64), (96, 64), (500, 400), (1000, 700)]))
+    mask = np.zeros((height, width), np.uint8)
+    start, end = (
+        (data.draw(st.integers(0, width - 1)), data.draw(st.integers(0, height - 1))) for _ in range(2)
+    )
+    cv2.line(mask, start, end, 1, data.draw(st.sampled_from([1, 2, 5])))
+    marked = mask > 0
+    target = cell_targets(shrink_mask(marked, (min(height, 96), min(width, 96))), (64, 64))
+    assert target.max() == 1
+    # Every marked pixel lies in a marked cell or beside one.
+    rows, columns = np.nonzero(marked)
+    near = cv2.dilate((target > 0.5).astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
+    cell_rows = np.minimum((rows * 64 / height + 4) // 8, 7).astype(int)
+    cell_columns = np.minimum((columns * 64 / width + 4) // 8, 7).astype(int)
+    assert near[cell_rows, cell_columns].all()
+
+
+@given(st.integers(20, 44), st.integers(20, 44), st.integers(8, 18), st.integers(8, 18))
+def test_a_large_defect_keeps_its_outline(row: int, column: int, tall: int, wide: int):
+    mask = np.zeros((64, 64), np.uint8)
+    cv2.ellipse(mask, (column, row), (wide, tall), 0, 0, 360, 1, -1)
+    assert np.array_equal(cell_targets(mask > 0, (64, 64)), mask[::8, ::8].astype(np.float32))
+
+
+def test_a_defect_whose_mask_is_empty_is_never_taught_as_good(tmp_path: Path):
+    for folder in ("good", "pit", "pit/masks"):
+        (tmp_path / "part" / folder).mkdir(parents=True)
+    image = np.random.default_rng(0).integers(0, 255, (64, 64), np.uint8)
+    cv2.imwrite(str(tmp_path / "part/good/0.png"), image)
+    cv2.imwrite(str(tmp_path / "part/pit/1.png"), image[::-1])
+    cv2.imwrite(str(tmp_path / "part/pit/masks/1.png"), np.zeros((64, 64), np.uint8))
+    defect = next(sample for sample in read_samples([tmp_path / "part"]) if sample.defective)
+    for seed in range(40):
+        _, label, target = load_sample(defect, (64, 64), np.random.default_rng(seed), veiled=True)
+        assert label == 1
+        assert (target == -1).all()

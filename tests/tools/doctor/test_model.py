@@ -11,24 +11,22 @@ import pytest
 from monitor.bootstrap import inference as build_inference
 from monitor.errors import DeviceError
 from monitor.inference.device import ComputeDevice
-from monitor.inference.local import Classification
 from monitor.models.bundle import ModelBundle, ReferenceImage, load_bundle
 from monitor.models.registry import resolve_model_path
 from monitor.tools.doctor.checklist import default_settings
 from monitor.tools.doctor.gpu import Gpu, nvidia_cards, query_nvidia_smi
 from monitor.tools.doctor.model import check_device, check_model
+from tests.support.fake_model import FakeModel, classification, spec_of
 
 CPU = ComputeDevice("cpu", "/CPU:0", "CPU (TensorFlow sees no GPU)", "fp32")
 
 
-class Answering:
-    """A network that gives these scores in turn; it stands in for a device that reckons wrongly."""
-
-    def __init__(self, *scores: float | tuple[float, ...]) -> None:
-        self.scores = [*scores]
-
-    def classify(self, _: object) -> Classification:
-        return Classification(np.atleast_1d(np.float32(self.scores.pop(0))), np.zeros((1, 1), np.float32), [])
+def answering(*scores: float | tuple[float, ...]) -> FakeModel:
+    """A model that gives these scores in turn; it stands in for a device that computes wrongly."""
+    turns = [*scores]
+    return FakeModel(
+        spec_of(size=224), classify=lambda _: classification(np.atleast_1d(turns.pop(0)).tolist())
+    )
 
 
 def test_a_processor_that_multiplies_rightly_is_ok() -> None:
@@ -86,7 +84,7 @@ def test_a_damaged_model_is_not_ok(tmp_path: Path, shipped_bundle: Path) -> None
     (network,) = bundle.glob("*.keras")
     network.write_bytes(network.read_bytes()[:-1])
     answer = check_model(
-        partial(load_bundle, bundle), partial(build_inference.classifier, default_settings()), CPU
+        partial(load_bundle, bundle), partial(build_inference.build_model, default_settings()), CPU
     )
     assert answer.result == "not ok"
     assert "SHA-256 differs" in answer.message
@@ -95,7 +93,7 @@ def test_a_damaged_model_is_not_ok(tmp_path: Path, shipped_bundle: Path) -> None
 
 @pytest.mark.parametrize("scores", [[float("nan")] * 5, [0.2, 0.2, 0.7, 0.2, 0.2], [1.5] * 5])
 def test_scores_that_cannot_be_are_not_ok(shipped_bundle: Path, scores: list[float]) -> None:
-    classifier = Answering(*scores)
+    classifier = answering(*scores)
     answer = check_model(partial(load_bundle, shipped_bundle), lambda *_: classifier, CPU)  # type: ignore[arg-type, return-value]
     assert answer.result == "not ok"
     assert "answers the same picture with" in answer.message
@@ -104,7 +102,7 @@ def test_scores_that_cannot_be_are_not_ok(shipped_bundle: Path, scores: list[flo
 def test_scores_that_agree_are_ok(shipped_bundle: Path) -> None:
     answer = check_model(
         lambda: bundle_with(load_bundle(shipped_bundle)),
-        lambda *_: Answering(*[0.25] * 5),  # type: ignore[arg-type, return-value]
+        lambda *_: answering(*[0.25] * 5),  # type: ignore[arg-type, return-value]
         CPU,
     )
     assert answer.result == "ok"
@@ -130,7 +128,7 @@ def test_reference_pictures_must_get_their_scores(
     shipped_bundle: Path, given: tuple[float, ...], result: str
 ) -> None:
     bundle = bundle_with(load_bundle(shipped_bundle), 0.1, 0.9)
-    classifier = Answering(*[0.25] * 5, given)
+    classifier = answering(*[0.25] * 5, given)
     answer = check_model(lambda: bundle, lambda *_: classifier, CPU)  # type: ignore[arg-type, return-value]
     assert answer.result == result, answer
 
@@ -138,7 +136,7 @@ def test_reference_pictures_must_get_their_scores(
 def test_a_reference_whose_verdict_turns_is_not_ok(shipped_bundle: Path) -> None:
     bundle = load_bundle(shipped_bundle)
     near = bundle.card.threshold + 0.005
-    classifier = Answering(*[0.25] * 5, (near - 0.01,))
+    classifier = answering(*[0.25] * 5, (near - 0.01,))
     answer = check_model(lambda: bundle_with(bundle, near), lambda *_: classifier, CPU)  # type: ignore[arg-type, return-value]
     assert answer.result == "not ok"
     assert "reference pictures wrongly" in answer.message

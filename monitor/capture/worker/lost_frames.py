@@ -1,0 +1,141 @@
+"""Frames that a source captured and that never arrived, estimated from time stamps. Pure."""
+
+from collections import deque
+from dataclasses import dataclass, field
+from statistics import fmean, median
+
+_LEARN = 16
+"""Intervals that must be regular before a loss can be claimed."""
+
+_REGULAR = 0.2
+"""Fraction by which a regular interval may differ from the median."""
+
+_STEADY = 0.9
+"""Fraction of the learned intervals that must be regular."""
+
+_GAP = 1.6
+"""Periods from which on an interval may hide lost frames."""
+
+_WHOLE = 0.25
+"""Periods by which a short gap may differ from a whole number of them."""
+
+_SHORT_GAP = 8
+"""Periods up to which a gap must be a whole number of them: over longer ones the rate itself drifts."""
+
+_CONFIRM = 2
+"""Regular intervals after a gap that confirm it."""
+
+_REJECT = 4
+"""Irregular intervals after a gap that show that the rate has changed."""
+
+_CLOCK_AHEAD = 0.25
+"""Fraction of a gap by which a source's clock may be ahead of arrival times."""
+
+_MAX_RECORDED_GAP = 60.0
+"""Seconds above which a gap in a recording counts as a jump of its time stamps."""
+
+
+@dataclass(frozen=True, slots=True)
+class LostFrames:
+    """An estimated number of frames lost within an interval between two frames, in seconds of arrival."""
+
+    count: int
+    since: float
+    until: float
+    detail: str
+
+
+@dataclass(slots=True)
+class LostFrameEstimator:
+    """Estimates from each frame's time stamp how many frames were lost before it.
+
+    The period is learned: only a source whose intervals were regular can have lost frames, so that cameras
+    with a variable rate or a trigger yield none. A gap counts once regular intervals follow it; where the
+    rate changes instead, nothing was lost. A gap in time stamps that is longer than the time that passed is
+    a jump of the source's clock.
+    """
+
+    _intervals: deque[float] = field(default_factory=lambda: deque(maxlen=2 * _LEARN))
+    _delays: deque[float] = field(default_factory=lambda: deque(maxlen=64))
+    _latest: float | None = None
+    _latest_arrival: float = 0.0
+    _pending: list[LostFrames] = field(default_factory=list)
+    _regular: int = 0
+    _irregular: int = 0
+
+    def observe(self, now: float, arrival: float, *, is_live: bool) -> list[LostFrames]:
+        """Take the next frame's time stamp and arrival, in seconds; return the losses that it proves.
+
+        With `is_live` false, as for a recording, arrival times do not count.
+        """
+        before, before_arrival = self._latest, self._latest_arrival
+        self._latest, self._latest_arrival = now, arrival
+        if before is None:
+            self._delays.append(arrival - now)
+            return []
+        interval = now - before
+        if interval <= 0:
+            self._delays.clear()
+            self._delays.append(arrival - now)
+            return []
+        period = self._period()
+        lost = 0 if period is None else self._lost_in(interval, period, arrival - now, is_live=is_live)
+        self._delays.append(arrival - now)
+        if period is not None and lost > 0:
+            detail = (
+                f"about {lost} frames: {interval:.3g} s without a frame at {1 / period:.3g} frames per second"
+            )
+            self._pending.append(LostFrames(lost, before_arrival, arrival, detail))
+            return self._settle(None)
+        return self._settle(interval)
+
+    def flush(self) -> list[LostFrames]:
+        """Return what nothing has disproved, at the end of the source."""
+        pending, self._pending = self._pending, []
+        self._regular = self._irregular = 0
+        return pending
+
+    def _is_regular(self, interval: float) -> bool:
+        # Time stamps may be rounded to milliseconds.
+        period = median(self._intervals)
+        return abs(interval - period) <= _REGULAR * period + 0.002
+
+    def _period(self) -> float | None:
+        """The learned period in seconds; None while intervals are too few or irregular."""
+        if len(self._intervals) < _LEARN:
+            return None
+        regular = [interval for interval in self._intervals if self._is_regular(interval)]
+        return fmean(regular) if len(regular) >= _STEADY * len(self._intervals) else None
+
+    def _lost_in(self, interval: float, period: float, delay: float, *, is_live: bool) -> int:
+        """How many frames an interval seems to lack."""
+        periods = interval / period
+        whole = round(periods)
+        if periods < _GAP or (periods < _SHORT_GAP and abs(periods - whole) > _WHOLE):
+            return 0
+        if not is_live:
+            return whole - 1 if interval <= _MAX_RECORDED_GAP else 0
+        if delay < min(self._delays) - max(_CLOCK_AHEAD * interval, 2 * period):
+            self._delays.clear()
+            return 0
+        return whole - 1
+
+    def _settle(self, interval: float | None) -> list[LostFrames]:
+        """Learn from an interval (None: one that lacks frames), which may prove or disprove a loss."""
+        if not self._pending:
+            self._intervals.extend([] if interval is None else [interval])
+            self._regular = self._irregular = 0
+            return []
+        if interval is not None and interval < (1 - _REGULAR) * median(self._intervals):
+            self.flush()  # a frame catches up: the ones before it were late, not lost
+            return []
+        if interval is None or not self._is_regular(interval):
+            self._irregular += 1
+            if self._irregular > _REJECT:
+                self._pending.clear()
+                self._intervals.clear()
+            return []
+        self._intervals.append(interval)
+        self._irregular = 0
+        self._regular += 1
+        return self.flush() if self._regular >= _CONFIRM else []

@@ -1,0 +1,235 @@
+"""A network as compiled graphs of fixed batch sizes, warmed up: it classifies batches and explains inputs.
+
+`classify` also returns the activations of the explained layer. From these an input is explained: at once,
+without a forward pass, and then by Faster-Score-CAM in steps of a few maps, between which batches are
+classified.
+"""
+
+import math
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import accumulate
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from monitor.inference.backends.base import Backend, GraphFunction, graph_precision
+from monitor.inference.device import ComputeDevice
+from monitor.inference.handle import CAM_METHOD, FLOOR_METHOD, CamHeat, Proceed
+from monitor.inference.precision import PrecisionFallback, recheck_band
+from monitor.inference.scheduler import DeviceScheduler
+from monitor.records import Image
+
+Activations = NDArray[np.float32]
+"""What the explained layer returned for one input: (1, rows, columns, c)."""
+
+
+_FLAT = 1e-5
+"""Heat that varies by less than this fraction of its maximum points nowhere; it is rounding."""
+
+
+class NetworkOutput(NamedTuple):
+    """The answer to b inputs: `scores` (b,) 0..1, and `features` (b, c), the activations averaged over space.
+
+    `activations` holds a copy for each input whose score reaches the threshold, None for the others.
+    """
+
+    scores: NDArray[np.float32]
+    features: NDArray[np.float32]
+    activations: Sequence[Activations | None]
+
+
+class Network:
+    """The graphs that `backend` wrote into `folder`, compiled for `device`.
+
+    `size` is the (height, width) of inputs, `batch` the largest number in one pass. An input whose score
+    reaches `threshold` keeps its activations. An explanation scores `max_n` maps, as many at a time as the
+    graphs were made for. In reduced precision, an input whose score lies near the threshold is classified
+    again in single precision; while nearly all do, in single precision alone.
+    """
+
+    def __init__(
+        self,
+        backend: Backend,
+        folder: Path,
+        *,
+        device: ComputeDevice,
+        size: tuple[int, int],
+        batch: int,
+        threshold: float,
+        scheduler: DeviceScheduler | None = None,
+    ) -> None:
+        self.device = device
+        self._size = size
+        self._threshold = threshold
+        self._scheduler = scheduler or DeviceScheduler()
+
+        def load(name: str, count: int = 1) -> GraphFunction:
+            precision = graph_precision(name, device.precision)
+            return backend.compile(folder, name, batch=count, precision=precision)
+
+        sizes = sorted({*(2**power for power in range(batch.bit_length())), batch})
+        self._classify: Mapping[int, GraphFunction] = {count: load("classify", count) for count in sizes}
+        self._costs: Mapping[int, float] = dict.fromkeys(sizes, 1.0)  # until measured: fewest passes
+        exact = device.precision == "fp32"
+        self._fallback = None if exact else PrecisionFallback(*recheck_band(threshold))
+        self._fp32 = self._classify[1] if exact else load("classify_fp32")
+        self._fp32_cost: float | None = None  # until measured
+        self._select_maps, self._combine_maps = load("select_maps"), load("combine_maps")
+        self._mask_inputs, self._score_maps = load("mask_inputs"), load("score_maps")
+        self.max_n = self._warm_up()
+
+    def _warm_up(self) -> int:
+        """Run each graph once, so that no frame pays for a first run; return the number of maps scored."""
+        for count, run in self._classify.items():
+            run(self._blank(count))
+        image = self._blank(1)
+        maps, inputs = self._select_maps(image, self._classify_fp32(image[0])[2])
+        self._score_maps(*self._mask_inputs(maps, inputs, np.zeros(1, np.int32)))
+        self._combine_maps(maps, np.zeros(len(maps), np.float32))
+        return len(maps)
+
+    def classify(self, images: NDArray[np.uint8]) -> NetworkOutput:
+        """Classify (b, h, w, 3) uint8 inputs of the network's size; any b ≥ 1."""
+        passes = split_batch(self._costs, len(images))
+        starts = accumulate(passes, initial=0)
+        return _concatenate(
+            self._classify_pass(images[start : start + size], size)
+            for start, size in zip(starts, passes, strict=False)
+        )
+
+    def benchmark(self, rounds: int = 2) -> None:
+        """Measure, `rounds` times in turn, and from now on choose what takes least time.
+
+        That is into which passes a batch is split, and whether reduced precision is tried first.
+        """
+        costs, exact = dict.fromkeys(self._classify, math.inf), math.inf
+        for _ in range(rounds):
+            for size, run in self._classify.items():
+                costs[size] = min(costs[size], _seconds(run, self._blank(size)))
+            exact = min(exact, _seconds(self._fp32, self._blank(1)))
+        self._costs, self._fp32_cost = costs, exact
+
+    def speedup(self) -> float | None:
+        """How many times as fast as single precision one input is classified, as measured last.
+
+        None in single precision, and before the first measurement.
+        """
+        if self._fallback is None or self._fp32_cost is None:
+            return None
+        return self._fp32_cost / self._costs[1]
+
+    def explain(
+        self,
+        image: Image,
+        activations: Activations | None,
+        proceed: Proceed = lambda _maps, _seconds: True,
+    ) -> CamHeat:
+        """Explain the defect class on one input (h, w, 3) uint8.
+
+        Maps are scored step by step for as long as `proceed` allows. The heat is that of Faster-Score-CAM
+        with as many maps as were scored. Where none was, or their heat shows nothing, it is the heat of the
+        activations alone. Without `activations` they are computed again.
+        """
+        if activations is None:
+            with self._scheduler.explanation_slot():
+                activations = self._classify_fp32(image)[2]
+        weights = np.zeros(self.max_n, np.float32)
+        maps = inputs = None
+        scored, going = 0, proceed(0, 0.0)
+        while going and scored < self.max_n:
+            with self._scheduler.explanation_slot():
+                started_at = time.monotonic()
+                if maps is None:
+                    maps, inputs = self._select_maps(image[None], activations)
+                (step,) = self._score_maps(*self._mask_inputs(maps, inputs, np.array([scored], np.int32)))
+                step = np.asarray(step)[: self.max_n - scored]
+                seconds = time.monotonic() - started_at
+            weights[scored : scored + len(step)] = step
+            scored += len(step)
+            going = proceed(scored, seconds)
+        if scored:
+            heat, peak = self._combine_maps(maps, weights)
+            if (highest := float(np.asarray(peak)[0])) > 0:
+                return CamHeat(np.array(heat, np.float32)[0], highest, CAM_METHOD, scored)
+        return activation_heat(activations, self.max_n)
+
+    def _blank(self, count: int) -> NDArray[np.uint8]:
+        return np.zeros((count, *self._size, 3), np.uint8)
+
+    def _classify_pass(self, images: NDArray[np.uint8], size: int) -> NetworkOutput:
+        """Classify at most `size` images in one pass."""
+        count, fallback, exact = len(images), self._fallback, self._fp32_cost
+        with self._scheduler.verdict_slot():
+            if fallback and exact and not fallback.is_worthwhile(self._costs[size], exact, count):
+                output: Sequence[Any] = ()
+                rows: list[tuple[Any, Any, Activations | None]]
+                rows = [self._classify_fp32(image) for image in images]
+                fallback.needs_recheck(np.array([score for score, _, _ in rows]))
+            else:
+                padding = np.repeat(images[-1:], size - count, axis=0)
+                output = self._classify[size](np.concatenate([images, padding]) if size > count else images)
+                scores, features = (np.asarray(part)[:count] for part in output[:2])
+                again = fallback.needs_recheck(scores) if fallback else np.zeros(count, np.bool_)
+                rows = [
+                    self._classify_fp32(image) if doubtful else (score, feature, None)
+                    for image, doubtful, score, feature in zip(images, again, scores, features, strict=True)
+                ]
+            return NetworkOutput(
+                np.array([score for score, _, _ in rows], np.float32),
+                np.array([feature for _, feature, _ in rows], np.float32),
+                [
+                    np.array(output[2][index : index + 1] if own is None else own, np.float32)
+                    if score >= self._threshold
+                    else None
+                    for index, (score, _, own) in enumerate(rows)
+                ],
+            )
+
+    def _classify_fp32(self, image: Image) -> tuple[np.float32, NDArray[np.float32], Activations]:
+        """Classify one image in single precision."""
+        score, features, activations = self._fp32(image[None])
+        return np.asarray(score)[0].copy(), np.array(features)[0], np.array(activations)
+
+
+def activation_heat(activations: Activations, max_n: int) -> CamHeat:
+    """Add up the `max_n` maps of highest standard deviation: heat that costs no forward pass."""
+    maps = activations[0]
+    if not np.isfinite(maps).all():
+        return CamHeat(np.zeros(maps.shape[:2], np.float32), 0.0, FLOOR_METHOD, 0)
+    leading = np.argsort(-maps.std(axis=(0, 1)), kind="stable")[:max_n]
+    heat = np.maximum(maps[..., leading].mean(axis=-1), 0)
+    peak = float(heat.max())
+    if not peak - float(heat.min()) > _FLAT * peak:
+        return CamHeat(np.zeros_like(heat), 0.0, FLOOR_METHOD, len(leading))
+    return CamHeat(heat / np.float32(peak), peak, FLOOR_METHOD, len(leading))
+
+
+def _seconds(run: GraphFunction, images: NDArray[np.uint8]) -> float:
+    """Time one run until its scores are there."""
+    started_at = time.perf_counter()
+    np.asarray(run(images)[0])
+    return time.perf_counter() - started_at
+
+
+def _concatenate(outputs: Iterable[NetworkOutput]) -> NetworkOutput:
+    scores, features, activations = zip(*outputs, strict=True)
+    return NetworkOutput(
+        np.concatenate(scores), np.concatenate(features), [each for part in activations for each in part]
+    )
+
+
+def split_batch(costs: Mapping[int, float], count: int) -> tuple[int, ...]:
+    """Find the passes in which `count` (0 or more) images cost least; return their sizes, largest first.
+
+    `costs` are those of a pass of each size, above 0, in any unit. The last pass may be padded: where a pass
+    costs the same however full it is, as on a large GPU, padding one is cheaper than two passes, while a
+    processor takes as long for each image.
+    """
+    best: list[tuple[float, tuple[int, ...]]] = [(0.0, ())]
+    for images in range(1, count + 1):
+        options = ((size, cost, best[max(0, images - size)]) for size, cost in costs.items())
+        best.append(min((cost + rest, (size, *passes)) for size, cost, (rest, passes) in options))
+    return tuple(sorted(best[count][1], reverse=True))
