@@ -85,7 +85,7 @@ def test_names_from_outside_are_words_and_not_html(written, network, evaluation)
         for one in evaluation.results
     )
     page = report(
-        dataclasses.replace(evaluation, judged=judged),
+        dataclasses.replace(evaluation, results=judged),
         ABOUT,
         lambda one: explain_image(network, one.sample),
         worst=1,
