@@ -20,8 +20,10 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from monitor.learning.datasets import Sample
+    from monitor.learning.datasets.tiling import Tiling
     from monitor.learning.evaluate.cam_comparison import CamScore
-    from monitor.learning.evaluate.evaluator import Evaluation
+    from monitor.learning.evaluate.evaluator import Evaluation, ExplainedImage, ImageResult
+    from monitor.learning.evaluate.model_under_test import ModelUnderTest
     from monitor.learning.evaluate.tables import Table
     from monitor.models.bundle import ModelBundle
 
@@ -83,6 +85,9 @@ def evaluate(  # noqa: PLR0915 (its late imports count as statements)
     unseen: Annotated[
         bool, typer.Option("--unseen", help="Leave out images that the model was trained or tuned on.")
     ] = False,
+    miss_cost: Annotated[float, typer.Option(help="Cost of a missed defect, for the report.")] = 100.0,
+    alarm_cost: Annotated[float, typer.Option(help="Cost of a false alarm, for the report.")] = 1.0,
+    prevalence: Annotated[float, typer.Option(help="Expected fraction of defective frames.")] = 0.02,
     device: Annotated[
         Literal["auto", "gpu", "cpu"], typer.Option(help="Run the network on this device.")
     ] = "auto",
@@ -91,6 +96,7 @@ def evaluate(  # noqa: PLR0915 (its late imports count as statements)
     from monitor.errors import UsageError
     from monitor.inference.device import import_tensorflow
     from monitor.learning.datasets import FolderLayout, read_samples
+    from monitor.learning.evaluate.costs import Costs
     from monitor.models.bundle import load_bundle
     from monitor.models.registry import resolve_model_path
 
@@ -100,6 +106,7 @@ def evaluate(  # noqa: PLR0915 (its late imports count as statements)
         _refuse_unwritable(report)
     if tiles == AUTO:
         raise UsageError("--tiles auto is for training; evaluate cuts frames as in training by default")
+    costs = Costs(miss_cost, alarm_cost, prevalence)
     tiling = read_tiling(roi, tiles, overlap, like, camera)
     names = [word.strip() for word in classes.split(",") if word.strip()]
 
@@ -120,7 +127,7 @@ def evaluate(  # noqa: PLR0915 (its late imports count as statements)
 
     import_tensorflow()
     from monitor.learning.evaluate.corruptions import CORRUPTIONS
-    from monitor.learning.evaluate.evaluator import as_document, explain_image, to_json
+    from monitor.learning.evaluate.evaluator import as_document, to_json
     from monitor.learning.evaluate.evaluator import evaluate as run
     from monitor.learning.evaluate.html_report import ReportHeader
     from monitor.learning.evaluate.html_report import report as written
@@ -138,7 +145,7 @@ def evaluate(  # noqa: PLR0915 (its late imports count as statements)
     document: dict[str, Any] = as_document(evaluation, network)
     extra: list[Table] = []
     if explanations:
-        worth, table = _compared(bundle, samples, console)
+        worth, table = _compared(bundle, _in_tiles(samples, network.tiling), console)
         document["explanations"] = to_json(worth)
         extra.append(table)
     if report is not None:
@@ -147,9 +154,8 @@ def evaluate(  # noqa: PLR0915 (its late imports count as statements)
         header = ReportHeader(
             f"{network.name} ({network.sha256[:12]})", data_line, _command(), date.today().isoformat()
         )
-        _write(
-            report, written(evaluation, header, lambda one: explain_image(network, one.sample), extra=extra)
-        )
+        explain = partial(_explained, network)
+        _write(report, written(evaluation, header, explain, extra=extra, costs=costs))
     found = [*tables(evaluation), *extra]
     if as_json:
         print(json.dumps(document, indent=2, allow_nan=False))
@@ -159,6 +165,12 @@ def evaluate(  # noqa: PLR0915 (its late imports count as statements)
         _show(found)
         if report is not None:
             print(f"report: {report}")
+
+
+def _explained(network: "ModelUnderTest", result: "ImageResult") -> "ExplainedImage":
+    from monitor.learning.evaluate.evaluator import explain_image
+
+    return explain_image(network, result.sample)
 
 
 def _command() -> str:
@@ -201,6 +213,13 @@ def _without_used(samples: "Sequence[Sample]", used: frozenset[str]) -> "list[Sa
     if not found:
         raise DataError("the model was trained or tuned on all of these images: none is left to evaluate")
     return found
+
+
+def _in_tiles(samples: "Sequence[Sample]", tiling: "Tiling") -> "list[Sample]":
+    """What the network sees of the frames: their tiles, or the frames themselves."""
+    from monitor.learning.datasets.tiling import read_truth, tiles_of
+
+    return [tile for frame in tiles_of([read_truth(one) for one in samples], tiling) for tile in frame]
 
 
 def _compared(

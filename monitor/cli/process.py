@@ -11,13 +11,13 @@ from typing import NoReturn
 
 def stop_on_signals(stop: Callable[[], None]) -> None:
     """Call `stop` at the first SIGINT or SIGTERM; at the next, leave the process with 128 + its number."""
-    asked = False
+    is_stopping = False
 
     def handle(number: int, _: FrameType | None) -> None:
-        nonlocal asked
-        if asked:
+        nonlocal is_stopping
+        if is_stopping:
             os._exit(128 + number)
-        asked = True
+        is_stopping = True
         stop()
 
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -25,10 +25,10 @@ def stop_on_signals(stop: Callable[[], None]) -> None:
 
 
 def exit_now(code: int) -> NoReturn:
-    """End the process now, when all is done and said.
+    """End the process at once, after all work is done and all output written.
 
-    A thread in native code, such as a read that hangs or one of TensorFlow's, can abort the interpreter's
-    own way out, and the exit code with it.
+    A thread in native code, such as a hung read or one of TensorFlow's, can abort the normal exit and change
+    the exit code.
     """
     logging.shutdown()
     sys.stdout.flush()
@@ -37,10 +37,10 @@ def exit_now(code: int) -> NoReturn:
 
 
 def limit_library_threads() -> None:
-    """Keep NumPy and OpenCV to the thread that asks; to be called before either is imported.
+    """Limit NumPy and OpenCV to the calling thread; call this before either is imported.
 
-    Their products and pictures are small here: spread over threads, these wait for each other and take cores
-    from the network in the middle of a batch. On two busy cores the distances of a batch from the training
+    Their arrays are small here: spread over threads, the work waits for other threads and takes cores from
+    the network in the middle of a batch. On two busy cores the distances of a batch from the training
     data took 21 ms with OpenBLAS's own choice of threads, and 0.5 ms with one.
     """
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")

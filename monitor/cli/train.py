@@ -118,8 +118,8 @@ def train(
 
     import_tensorflow()
     from monitor.cli.training_progress import ConsoleProgress
+    from monitor.learning.evaluate.costs import Costs
     from monitor.learning.train.config import TrainingConfig
-    from monitor.learning.train.threshold import Costs
     from monitor.learning.train.trainer import train as run
 
     make_deterministic()
@@ -149,7 +149,9 @@ def train(
         print(f"stopped: {out} holds the best model so far, --resume continues", file=sys.stderr)
         raise typer.Exit(130) from None
     console.print(
-        f"{out}: threshold {bundle.card.threshold}, {bundle.card.threshold_origin}", highlight=False
+        f"{out}: threshold {bundle.card.threshold}, {bundle.card.threshold_origin}",
+        highlight=False,
+        soft_wrap=True,
     )
     for figure, value in bundle.card.figures.items():
         console.print(f"  {figure.replace('_', ' ')}: {value:g}", highlight=False, soft_wrap=True)

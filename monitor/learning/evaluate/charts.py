@@ -68,6 +68,18 @@ def reliability(scores: Scores, defective: Flags, bins: int = 10) -> str:
     return _svg("Calibration", [*parts, *_score_axis("mean score"), _upright("fraction of defects")])
 
 
+def cost_over_threshold(thresholds: Scores, costs: Scores, threshold: float) -> str:
+    """Draw the expected cost of a frame over the threshold, scaled to its highest value."""
+    highest = float(costs.max()) or 1.0
+    x = _x(threshold)
+    parts = [
+        *_unit_grid(highest),
+        _path(zip(thresholds, costs / highest, strict=True), "curve"),
+        _line(x, TOP - 4, x, HEIGHT - BOTTOM, "threshold"),
+    ]
+    return _svg("Expected cost", [*parts, *_score_axis("threshold"), _upright("expected cost")])
+
+
 def _x(fraction: float) -> float:
     return LEFT + float(fraction) * (WIDTH - LEFT - RIGHT)
 
@@ -76,9 +88,10 @@ def _y(fraction: float) -> float:
     return HEIGHT - BOTTOM - float(fraction) * (HEIGHT - TOP - BOTTOM)
 
 
-def _unit_grid() -> list[str]:
+def _unit_grid(highest: float = 1.0) -> list[str]:
     return [
-        f"{_line(LEFT, _y(v), WIDTH - RIGHT, _y(v), 'grid')}{_text(LEFT - 6, _y(v) + 4, f'{v:g}', 'end')}"
+        _line(LEFT, _y(v), WIDTH - RIGHT, _y(v), "grid")
+        + _text(LEFT - 6, _y(v) + 4, f"{v * highest:.3g}", "end")
         for v in (0, 0.25, 0.5, 0.75, 1)
     ]
 

@@ -9,8 +9,10 @@ import cv2
 import numpy as np
 
 from monitor.imaging.jpeg import encode_jpeg
-from monitor.learning.evaluate.charts import histogram, page, reliability, roc_curve
+from monitor.learning.evaluate.charts import cost_over_threshold, histogram, page, reliability, roc_curve
+from monitor.learning.evaluate.costs import Costs, cost_curve
 from monitor.learning.evaluate.evaluator import Evaluation, ExplainedImage, ImageResult
+from monitor.learning.evaluate.metrics import Flags, Scores
 from monitor.learning.evaluate.tables import Table, format_number, tables
 from monitor.records import Image
 
@@ -42,11 +44,13 @@ def report(
     worst: int = 6,
     places: int = 24,
     extra: Sequence[Table] = (),
+    costs: Costs | None = None,
 ) -> str:
     """Write the report as HTML.
 
     `explain` reads and explains one image again; it is called for the `worst` defects and good parts each,
-    and for the `places` defects with the worst boxes. `extra` tables follow those of the evaluation.
+    and for the `places` defects with the worst boxes. `extra` tables follow those of the evaluation;
+    `costs` adds the curve of expected cost.
     """
     results = evaluation.results
     scores = np.array([one.score for one in results], float)
@@ -78,6 +82,7 @@ def report(
         f"<figure>{roc_curve(scores, defective)}<figcaption>ROC</figcaption></figure>",
         f"<figure>{reliability(scores, defective)}<figcaption>Calibration: on the dashed line a score is a "
         "probability; the size of a dot is its number of images</figcaption></figure>",
+        *([] if costs is None else [_cost_figure(scores, defective, threshold, costs)]),
         "</div>",
         *(_table(one) for one in (*tables(evaluation), *extra)),
         *_gallery(
@@ -97,6 +102,19 @@ def report(
         "An orange frame is a miss, a false alarm, or a box with IoU below 0.3.</p>",
     ]
     return page(f"{about.model}: {about.data}", "\n".join(parts))
+
+
+def _cost_figure(scores: Scores, defective: Flags, threshold: float, costs: Costs) -> str:
+    thresholds, expected = cost_curve(scores, defective, costs)
+    if not np.isfinite(expected).all():
+        return ""
+    best = thresholds[int(expected.argmin())]
+    caption = (
+        f"Expected cost of a frame: a miss costs {costs.miss:g}, a false alarm {costs.alarm:g}, "
+        f"{costs.prevalence:.2%} of frames are defective; lowest from a threshold of {best:.3f}"
+    )
+    chart = cost_over_threshold(thresholds, expected, threshold)
+    return f"<figure>{chart}<figcaption>{escape(caption)}</figcaption></figure>"
 
 
 def _tiles(evaluation: Evaluation) -> str:

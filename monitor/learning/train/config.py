@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Protocol
 
 from monitor.learning.datasets.tiling import Tiling
+from monitor.learning.evaluate.costs import Costs
 from monitor.learning.train.checkpoint import EpochMetrics
 from monitor.learning.train.recipe import Recipe
-from monitor.learning.train.threshold import Costs
 
 
 class TrainingObserver(Protocol):

@@ -10,11 +10,12 @@ from numpy.typing import NDArray
 
 from monitor.learning.datasets.sample import Sample
 from monitor.learning.datasets.tiling import Tiling
+from monitor.learning.evaluate.costs import Costs
 from monitor.learning.evaluate.metrics import area_under_roc
 from monitor.learning.train.architecture import CAM_LAYER, CELL_OFFSET, CHANNEL_MEAN
 from monitor.learning.train.checkpoint import EpochMetrics
 from monitor.learning.train.recipe import Recipe
-from monitor.learning.train.threshold import Costs, choose_threshold
+from monitor.learning.train.threshold import choose_threshold
 from monitor.models.card import BundleFile, ModelCard, Preprocessing, TrainingInfo
 from monitor.models.novelty import NoveltyDetector
 

@@ -5,8 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor.errors import UsageError
-from monitor.learning.evaluate.metrics import bootstrap, false_alarm_rate, recall, wilson
+from monitor.learning.evaluate.costs import Costs, expected_figures
 
 MIN_THRESHOLD, MAX_THRESHOLD = 0.001, 0.999
 """Bounds of a threshold: at 0 every frame would be flagged, at 1 hardly any."""
@@ -18,32 +17,6 @@ SMOOTHING = 0.5
 
 GAP_MARGIN = 0.1
 """Fraction of the gap between good frames and defects, in logits, that the threshold keeps from both."""
-
-
-REPEATS = 500
-
-
-@dataclass(frozen=True, slots=True)
-class Costs:
-    """What mistakes cost: `miss` and `alarm` in any one unit, `prevalence` the fraction of defective frames.
-
-    The defaults weigh one missed defect like a hundred false alarms, and expect two defects in a hundred
-    frames.
-    """
-
-    miss: float = 100.0
-    alarm: float = 1.0
-    prevalence: float = 0.02
-
-    def __post_init__(self) -> None:
-        if self.miss <= 0 or self.alarm <= 0:
-            raise UsageError("the costs of a miss and of a false alarm must be above 0")
-        if not 0 < self.prevalence < 1:
-            raise UsageError(f"the prevalence must lie between 0 and 1, not be {self.prevalence:g}")
-
-    def expected(self, miss_rate: float, alarm_rate: float) -> float:
-        """Return the expected cost of a frame at these rates (0..1 each)."""
-        return self.prevalence * self.miss * miss_rate + (1 - self.prevalence) * self.alarm * alarm_rate
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +35,7 @@ class Threshold:
 def choose_threshold(
     scores: NDArray[np.float32],
     defective: NDArray[np.bool_],
-    costs: Costs = Costs(),
+    costs: Costs = Costs(),  # noqa: B008 (frozen)
     *,
     degraded: NDArray[np.float32] | None = None,
 ) -> Threshold:
@@ -104,33 +77,6 @@ def choose_threshold(
         f"{alarmed} of {int((~defective).sum())} good validation frames on the wrong side",
         figures,
     )
-
-
-def expected_figures(
-    scores: NDArray[np.float32], defective: NDArray[np.bool_], threshold: float, costs: Costs
-) -> dict[str, float]:
-    """Return the expected rates and cost at `threshold`, from frames that were not trained on."""
-    values = scores.astype(float)
-    defects, good = int(defective.sum()), int((~defective).sum())
-    missed = int((values[defective] < threshold).sum())
-    alarmed = int((values[~defective] >= threshold).sum())
-
-    def cost(chosen: NDArray[np.intp]) -> float:
-        drawn, labels = values[chosen], defective[chosen]
-        return costs.expected(
-            1 - recall(drawn, labels, threshold), false_alarm_rate(drawn, labels, threshold)
-        )
-
-    expected = bootstrap(cost, defective, repeats=REPEATS)
-    return {
-        "expected_miss_rate": missed / defects,
-        "expected_miss_rate_high": wilson(missed, defects)[1],
-        "expected_false_alarm_rate": alarmed / good,
-        "expected_false_alarm_rate_high": wilson(alarmed, good)[1],
-        "expected_cost": expected.value,
-        "expected_cost_low": expected.low,
-        "expected_cost_high": expected.high,
-    }
 
 
 def _logits(scores: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -1,8 +1,8 @@
-"""The daemon as a whole against what its work costs at least, against the frame period, and against time.
+"""Measures the daemon as a whole against the minimum cost of its work, the frame period, and time.
 
-Each row is a function of a `Setup`; every ratio in a row is of things measured in turn in one run. The
-daemon runs in a process of its own, as `defect-monitor run` does, with a real server for Redis; its figures
-come from its metrics, so quantiles are linear within a bucket of the histogram.
+Each row is a function of a `BenchConfig`; every ratio compares cases measured in turn in one run. The daemon
+runs in a separate process, as `defect-monitor run` does, with a real Redis server. Its figures come from its
+metrics, so quantiles are interpolated within a bucket of the histogram.
 """
 
 import time
@@ -34,7 +34,7 @@ _LENGTH = 300  # frames of a video; a whole number of defects at one in 100 and 
 
 @dataclass(frozen=True, slots=True)
 class BenchConfig:
-    """What the rows need: a Redis URL, a folder for videos, and how long each measurement lasts."""
+    """Input of the rows: a Redis URL, a folder for videos, and the duration of each measurement."""
 
     redis: str
     folder: Path
@@ -47,7 +47,7 @@ class BenchConfig:
 
 @dataclass(frozen=True, slots=True)
 class PipelineResult:
-    """One figure: `number` is the row's in the table of aims; `reached` is None where no aim was set."""
+    """One figure: `number` is the row of the table of aims; `reached` is None without an aim."""
 
     number: int
     what: str
@@ -68,22 +68,22 @@ def recorded(setup: BenchConfig) -> list[PipelineResult]:
     bare: list[float] = []
     whole: dict[str, list[float]] = {kind: [] for kind in recordings}
     details: dict[str, dict[str, float]] = {}
-    for _ in range(setup.rounds):  # in turns, so that a busy moment of the machine meets all
+    for _ in range(setup.rounds):  # in turn, so that a busy moment of the machine affects all
         bare.append(run_loop("bare", config, clean, setup.seconds)["fps"])
         for kind, recording in recordings.items():
-            fps, details[kind] = _as_fast_as_it_can(setup, recording)
+            fps, details[kind] = _unlimited_rate(setup, recording)
             whole[kind].append(fps)
     rows = []
     for kind, figures in whole.items():
         ratio = median(figures) / median(bare)
-        told = {**details[kind], "bare network, frames/s": median(bare), "daemon, frames/s": median(figures)}
+        shown = {**details[kind], "bare network, frames/s": median(bare), "daemon, frames/s": median(figures)}
         what = f"recorded video, {kind}, to the bare network"
-        rows.append(PipelineResult(4, what, f"{ratio:.2f}", "≥ 0.92", ratio >= 0.92, told))
+        rows.append(PipelineResult(4, what, f"{ratio:.2f}", "≥ 0.92", ratio >= 0.92, shown))
     return rows
 
 
 def naive_loop(setup: BenchConfig) -> list[PipelineResult]:
-    """Row 5: the same with defects, to the loop that a user would write."""
+    """Row 5: the same with defects, against the loop that a user would write."""
     rows = []
     for one, aim in ((100, 5.0), (10, 8.0)):
         recording = video(setup.folder / f"one-in-{one}.mp4", _LENGTH, every_nth(one))
@@ -91,7 +91,7 @@ def naive_loop(setup: BenchConfig) -> list[PipelineResult]:
         details: dict[str, float] = {}
         for _ in range(setup.rounds):
             theirs.append(run_loop("script", _config(setup), recording, setup.seconds)["fps"])
-            fps, details = _as_fast_as_it_can(setup, recording)
+            fps, details = _unlimited_rate(setup, recording)
             ours.append(fps)
         ratio = median(ours) / median(theirs)
         details |= {"loop, frames/s": median(theirs), "daemon, frames/s": median(ours)}
@@ -117,7 +117,7 @@ def live(setup: BenchConfig) -> list[PipelineResult]:
 
 
 def burst(setup: BenchConfig) -> list[PipelineResult]:
-    """Row 7: ten seconds of nothing but defects, after twenty with 1 % and before twenty without."""
+    """Row 7: ten seconds of defects only, after twenty with 1 % and before twenty without."""
     fps, begin, end = 30, 600, 900
     every_hundredth = every_nth(100)
     line = setup.folder / "burst.mp4"
@@ -127,7 +127,7 @@ def burst(setup: BenchConfig) -> list[PipelineResult]:
     with redis.Redis.from_url(setup.redis, protocol=2) as client:
         client.flushall()
     with run_daemon(setup.redis, [_camera(line, fps=fps, loop=False, frames="newest")], setup.more) as daemon:
-        daemon.wait_until_passed(90)  # the first frames meet caches that are cold
+        daemon.wait_until_passed(90)  # the first frames run with cold caches
         start = daemon.snapshot()
         daemon.wait_until_passed(begin - 5)
         before = daemon.snapshot()
@@ -165,7 +165,7 @@ def burst(setup: BenchConfig) -> list[PipelineResult]:
 
 
 def cameras(setup: BenchConfig) -> list[PipelineResult]:
-    """Row 8: what more cameras cost at one and the same total rate."""
+    """Row 8: the cost of more cameras at the same total rate."""
     recording = video(setup.folder / "one-in-100.mp4", _LENGTH, every_nth(100))
     counts, rates, sizes, load = (1, 2, 4, 8, 16, 32), {}, {}, {}
     for count in counts:
@@ -208,8 +208,8 @@ def idle(setup: BenchConfig) -> list[PipelineResult]:
     ]
 
 
-def _as_fast_as_it_can(setup: BenchConfig, recording: Path) -> tuple[float, dict[str, float]]:
-    """Frames a second of the daemon on a video that is read as fast as it is judged, and where time went."""
+def _unlimited_rate(setup: BenchConfig, recording: Path) -> tuple[float, dict[str, float]]:
+    """Frames per second of the daemon on a video without a rate limit, and where its time went."""
     with run_daemon(setup.redis, [_camera(recording, frames="every")], setup.more) as daemon:
         daemon.wait_until_passed(200)
         used = _by_process(daemon)
@@ -222,7 +222,7 @@ def _as_fast_as_it_can(setup: BenchConfig, recording: Path) -> tuple[float, dict
 
 
 def _stages(seen: MetricsSnapshot) -> dict[str, float]:
-    """Mean milliseconds in each stage, of the frames that went through it."""
+    """Mean milliseconds of each stage, over the frames that passed it."""
     counts, sums = (seen.by(f"stage_seconds_{part}", "stage") for part in ("count", "sum"))
     return {f"{stage}, mean ms": 1000 * sums.get(stage, 0.0) / count for stage, count in counts.items()}
 
@@ -252,14 +252,14 @@ def _camera(
 
 
 def _config(setup: BenchConfig) -> Path:
-    """A file with the settings that the daemon has, for what it is compared with."""
+    """A file with the daemon's settings, for the comparison."""
     path = setup.folder / "compared.toml"
     path.write_text(settings(setup.redis, 0, [{"name": "line", "source": "simulate:"}], setup.more))
     return path
 
 
 def _events(url: str) -> list[tuple[Event, float]]:
-    """Every event in the stream with the Unix time at which it came in."""
+    """Every event in the stream with the Unix time of its arrival."""
     with redis.Redis.from_url(url, protocol=2) as client:
         entries = client.xrange("defects:events")
     return [(Event.from_json(fields[b"event"]), int(key.split(b"-")[0]) / 1000) for key, fields in entries]

@@ -1,8 +1,8 @@
-"""What each stage costs on one core, and what it would cost at least.
+"""Measures the cost of each stage on one core, and its lower bound.
 
-Costs are processor time, summed over threads, the least of several rounds: that is what a stage takes of the
-machine, however busy it is. The floor of work that moves pictures is its bytes over the bandwidth of a plain
-copy, that of the network its operations over the rate of a large matrix product, all in the same run.
+Costs are processor time, summed over threads, the lowest of several rounds, independent of other load. The
+floor of work that moves images is its bytes over the bandwidth of a plain copy; that of the network is its
+operations over the rate of a large matrix product, all in the same run.
 """
 
 import time
@@ -67,7 +67,7 @@ class _NullModel:
 
 
 def stages(setup: BenchConfig) -> list[PipelineResult]:
-    """Milliseconds of one core a frame (a map, an event) in each stage, with the floor where there is one."""
+    """Return milliseconds of one core per frame (map, event) in each stage, with the floor where known."""
     recording = video(setup.folder / "one-in-10.mp4", 300, every_nth(10))
     frames = _frames(recording, 100)
     text = f'[[camera]]\nname = "line"\nsource = "simulate:"\n{setup.more}'
@@ -153,22 +153,22 @@ def stages(setup: BenchConfig) -> list[PipelineResult]:
 
 
 def cpu_seconds(work: Callable[[], object]) -> float:
-    """Processor seconds of `work`, the least of several rounds of a tenth of a second or more."""
+    """Return the processor seconds of `work`, the lowest of several rounds of at least 0.1 s."""
     work()
-    began = time.process_time()
+    started_at = time.process_time()
     work()
-    repeats = max(1, round(0.1 / max(1e-6, time.process_time() - began)))
+    repeats = max(1, round(0.1 / max(1e-6, time.process_time() - started_at)))
     least = float("inf")
     for _ in range(_ROUNDS):
-        began = time.process_time()
+        started_at = time.process_time()
         for _ in range(repeats):
             work()
-        least = min(least, (time.process_time() - began) / repeats)
+        least = min(least, (time.process_time() - started_at) / repeats)
     return least
 
 
 def operations(model: Any) -> float:
-    """Floating-point operations of one forward pass: two for each product in a convolution or dense layer."""
+    """Return the floating-point operations of one forward pass: two per product of its weighted layers."""
     total = 0.0
     for layer in model.layers:
         kernel = getattr(layer, "kernel", None)
@@ -179,14 +179,14 @@ def operations(model: Any) -> float:
 
 
 def _bandwidth() -> float:
-    """Bytes a second that a plain copy brings from memory to memory."""
+    """Bytes per second of a plain copy in memory."""
     source = np.ones(64_000_000, np.uint8)
     target = np.empty_like(source)
     return source.nbytes / cpu_seconds(partial(np.copyto, target, source))
 
 
 def _rate() -> float:
-    """Floating-point operations a second and core of a large product in float32."""
+    """Floating-point operations per second and core of a large float32 product."""
     side = 1024
     left = tf.random.normal((side, side))
     return 2 * side**3 / cpu_seconds(lambda: tf.matmul(left, left).numpy())
@@ -220,4 +220,4 @@ def _drawn(image: Image, regions: Any, heat: Any) -> Image:
 
 
 def _ignore(_: object) -> None:
-    """What would be passed on."""
+    """Ignore what a stage passes on."""

@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from monitor.errors import UsageError
-from monitor.learning.train.threshold import Costs, choose_threshold
+from monitor.learning.evaluate.costs import Costs
+from monitor.learning.train.threshold import choose_threshold
 
 SCORES = st.lists(st.floats(0, 1, width=32), min_size=1, max_size=20)
 
