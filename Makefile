@@ -23,7 +23,7 @@ test: ## run all tests on real servers
 faults: ## run the whole fault suite, about an hour; writes build/faults*.md and build/pace.md
 	@.ci/setup required
 	@FAULTS=long $(BIN)/python -m pytest tests/faults --timeout 900 --no-skips
-	@cat build/faults.md build/pace.md build/faults-cameras.md build/faults-growth.md
+	@cat build/faults.md build/pace.md build/faults-cameras.md build/faults-growth.md build/faults-damage.md
 
 check: setup ## check format, lint, types and import contract
 	@$(BIN)/ruff format --check .
@@ -66,7 +66,7 @@ deploy/systemd/defect-monitor@.service: deploy/systemd/defect-monitor.service
 		-e 's/^Description=.*/& (%i)/' -e 's|/line\.toml|/%i.toml|g' -e 's|^SyslogIdentifier=.*|&-%i|' \
 		-e 's,^\(State\|Cache\)Directory=.*,&/%i,' -e 's|/var/cache/defect-monitor|&/%i|g' $< > '$@'
 
-install: ## as root: install the service under /opt; GPU=1 with CUDA, WHEELS=build/wheels without a network
+install: ## as root: install the service under /opt; options GPU=1, REDIS=1, WHEELS=build/wheels (see deploy/README.md)
 	@deploy/install.sh install
 
 rollback: ## as root: return to the previous release

@@ -4,6 +4,7 @@
 #   deploy/install.sh rollback    exchange `current` and `previous`
 #   deploy/install.sh uninstall   remove everything except settings, data and user
 # A running service keeps its release until it is restarted. GPU=1 installs TensorFlow's CUDA libraries as well.
+# REDIS=1 adds deploy/redis/defect-monitor.conf to the settings of a Redis or Valkey on this machine.
 # WHEELS=FOLDER installs without a network, from the files that `make wheels` collected. PYTHON=PROGRAM selects
 # another interpreter than python3.
 set -eu
@@ -72,12 +73,14 @@ build_release() {
     trap 'rm -rf "$copy"' EXIT
     cp -R monitor README.md LICENSE pyproject.toml "$copy"
     pip_install --no-build-isolation "$copy"
+    "$release/bin/python" -m pip check --disable-pip-version-check >&2 ||
+        fail "$lock does not match pyproject.toml: run \`make lock\`"
     mkdir "$release/units" "$release/deploy"
     cp deploy/systemd/*.service "$release/units"
     cp README.md "$release"
     cp deploy/README.md "$release/deploy"
     chmod -R go+rX "$release" # the sources may have come with narrower rights
-    "$release/bin/defect-monitor" --version >/dev/null || fail "the new release does not run"
+    as_user "$release/bin/defect-monitor" --version >/dev/null || fail "the user $user cannot run the new release"
     touch "$release/complete"
 }
 
@@ -109,11 +112,37 @@ make_user() {
     fi
 }
 
+as_user() { # run a command with the rights of the service's user
+    setpriv --reuid "$user" --regid "$user" --clear-groups "$@"
+}
+
+check_interpreter() { # root's own Python may lie in a folder that only root can enter
+    as_user "$python" -c "" 2>/dev/null ||
+        fail "the user $user cannot run $(command -v "$python"); set PYTHON to another interpreter, such as /usr/bin/python3"
+}
+
 make_settings() { # existing files stay
     install -d -m 750 -g "$user" "$settings"
     install -d -m 700 "$settings/secrets"
     [ -e "$settings/line.toml" ] || install -m 640 -g "$user" configs/line.toml "$settings/line.toml"
     install -m 644 -D -t "$settings/examples" configs/*.toml
+}
+
+offer_redis_settings() { # a Redis on this machine keeps nothing over a power cut by default
+    for server in redis valkey; do
+        conf=/etc/$server/$server.conf
+        if [ ! -e "$conf" ] || grep -q "^include .*/defect-monitor\.conf" "$conf"; then
+            continue
+        fi
+        if [ "${REDIS:-0}" = 1 ]; then
+            install -m 644 deploy/redis/defect-monitor.conf "/etc/$server/defect-monitor.conf"
+            printf '\ninclude /etc/%s/defect-monitor.conf\n' "$server" >>"$conf"
+            echo "$conf now includes /etc/$server/defect-monitor.conf. If the server holds data, run" \
+                "\`$server-cli config set appendonly yes\` first. Then run \`systemctl restart $server-server\`."
+        else
+            echo "with $conf as it is, a power cut loses acknowledged events; \`make install REDIS=1\` changes that"
+        fi
+    done
 }
 
 remove_old() { # all releases except the current one, the previous one and those that still run
@@ -129,11 +158,13 @@ remove_old() { # all releases except the current one, the previous one and those
 case ${1:-} in
 install)
     check_machine
+    make_user
+    check_interpreter
     name=$(release_name)
     release=$root/releases/$name
     build_release
-    make_user
     make_settings
+    offer_redis_settings
     activate "releases/$name"
     remove_old
     ;;
@@ -156,7 +187,7 @@ uninstall)
     echo "not removed: $settings, /var/lib/defect-monitor and the user $user"
     ;;
 *)
-    sed -n '2,9s/^# \{0,1\}//p' "$0" >&2
+    sed -n '2,10s/^# \{0,1\}//p' "$0" >&2
     exit 2
     ;;
 esac

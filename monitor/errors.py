@@ -3,6 +3,8 @@
 Each states in one sentence what is wrong and, where it can, how to fix it.
 """
 
+from typing import Literal
+
 
 def printable(text: object) -> str:
     """Return `text` as valid Unicode without control characters, for everything that leaves the process.
@@ -73,11 +75,21 @@ class DataError(MonitorError):
 
 
 class ImageError(MonitorError):
-    """A file is not an image that this program can read."""
+    """A frame or an image file cannot be inspected. `cause` is that of the gap that reports it."""
+
+    cause: Literal["unreadable", "damaged", "unusable"] = "unreadable"
 
 
 class DamagedError(ImageError):
     """A frame was decoded from incomplete data, or refers to one that was."""
+
+    cause = "damaged"
+
+
+class UnusableError(ImageError):
+    """A frame can be read, but not be classified until a setting is right."""
+
+    cause = "unusable"
 
 
 class SourceError(MonitorError):

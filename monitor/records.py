@@ -38,11 +38,15 @@ FailureCause = Literal[
 """Why a source cannot be opened or read on; `fault` is one of this program."""
 
 Stage = Literal["capture", "queue", "classify", "wait", "explain", "locate", "annotate", "publish"]
-"""What a frame goes through. From `queue`, which begins when the frame is captured, to `publish`, which ends when
-the event is acknowledged, each stage begins when the one before it ends."""
+"""What a frame goes through. From `queue`, which begins when the frame is captured, to `publish`, which ends
+when the event is acknowledged, each stage begins when the one before it ends."""
 
-CameraState = Literal["starting", "up", "stalled", "frozen", "down", "ended"]
-"""What a camera is doing: `stalled` fell silent, `frozen` shows one picture, `down` cannot be read."""
+CameraState = Literal["starting", "up", "stalled", "frozen", "misconfigured", "down", "ended"]
+"""What a camera is doing: `stalled` is silent, `frozen` repeats one frame, `down` cannot be read, and the
+frames of one that is `misconfigured` do not fit `expected_size`, `roi` or `tiles`."""
+
+CaptureClock = Literal["camera", "arrival"]
+"""By which clock a time of capture is known: the camera's stamps, or the arrival of the frame."""
 
 FrameOutcome = Literal["clean", "defect", "unusable"]
 """What became of a frame that was taken up. Those that were not are `dropped`."""
@@ -53,15 +57,17 @@ ExplanationOutcome = Literal["full", "reduced", "skipped"]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Frame:
-    """One picture of one camera.
+    """One frame of one camera.
 
     `number` counts from 0 the frames that the camera delivered since the daemon started, lost ones
-    included. `captured_at` is UTC, taken right after the read. `monotonic` is the same moment on the
-    monotonic clock, in seconds. `boxes` are the parts of it that the network is shown, `inputs` (boxes, h,
-    w, 3) uint8 those parts at the network's size. `source_waits`: the source, such as a file, waits until its
-    frames are processed, so that none is ever late. `source_name` is the name of the file that the frame
-    comes from; of a video with the position. The arrays may lie in memory shared with the capture process,
-    read-only, and stay valid as long as they are referred to.
+    included. `captured_at` is UTC, when the frame was captured, as `captured_by` knows it. `monotonic` is the
+    same moment on the monotonic clock, in seconds. `tile_boxes` are the parts that the network is shown,
+    `tile_inputs` (boxes, h, w, 3) uint8 those parts at the network's size. `source_waits`: the source, such
+    as a file, waits until its frames are processed, so that none is ever late. `source_name` is the name of
+    the file that the frame comes from; of a video with the position. `receipt` is only held: when the last
+    copy of the frame is gone, its verdict reached and its event stored, the capture process records the file
+    as inspected. The arrays may lie in memory shared with the capture process, read-only, and stay valid as
+    long as they are referred to.
     """
 
     camera: str
@@ -73,6 +79,8 @@ class Frame:
     tile_inputs: NDArray[np.uint8]
     source_name: str | None = None
     source_waits: bool = False
+    receipt: object = None
+    captured_by: CaptureClock = "arrival"
 
 
 @dataclass(frozen=True, slots=True)

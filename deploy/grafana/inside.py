@@ -59,7 +59,11 @@ def delivery() -> list[Panel]:
                 f"sum by (instance, kind) (increase(defect_monitor_outbox_shed_total{{{_HERE}}}[15m]))",
                 "{{instance}} {{kind}}",
             ),
-            about="Content that a full or damaged outbox dropped, images first. Dropped events are lost.",
+            Query(
+                f"sum by (instance, sink) (increase(defect_monitor_outbox_set_aside_total{{{_HERE}}}[15m]))",
+                "{{instance}} set aside for {{sink}}",
+            ),
+            about="Dropped by a full or damaged outbox, images first; or refused by a sink and set aside.",
         ),
         states(
             8,

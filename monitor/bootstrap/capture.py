@@ -1,4 +1,4 @@
-"""From settings to parts: the one place that turns them into plain values."""
+"""Build cameras from their settings."""
 
 import hashlib
 import os
@@ -18,30 +18,30 @@ from monitor.pipeline.explanation_stage import MAX_PINNED_FRAMES
 from monitor.settings import CameraSettings, Settings
 
 _LONGEST_LISTING = 30.0
-"""Seconds without a word of a watched folder's capture process after which it is replaced."""
+"""Seconds without a message of a watched folder's capture process after which it is replaced."""
 
 _LEEWAY = 5.0
 """Seconds that a capture process may need beyond its own time limits, on a busy machine."""
 
 
 def camera_factory(settings: Settings, router: ModelRouter) -> Callable[..., Camera]:
-    """Makes a camera, not started, from its settings and the callbacks of `Camera`.
+    """Return a function that builds a camera, not started, from its settings and the callbacks of `Camera`.
 
-    Its capture process brings images to the input size of the model that `router` gives it.
+    Its capture process resizes frames to the input size of the model that `router` gives it.
     """
 
-    def make(wanted: CameraSettings, **callbacks: Any) -> Camera:
-        what = capture_config(settings, wanted, router.handle_for(wanted.name).spec.input_size)
+    def make(camera: CameraSettings, **callbacks: Any) -> Camera:
+        what = capture_config(settings, camera, router.handle_for(camera.name).spec.input_size)
         return Camera(
-            wanted.name,
-            partial(spawn_worker, wanted.name, what),
+            camera.name,
+            partial(spawn_worker, camera.name, what),
             keep_every_frame=what.every,
-            buffer=wanted.buffer,
+            buffer=camera.buffer,
             # A watched folder that is idle reports so after each listing, which may take long.
-            stall_timeout=max(wanted.silence, _LONGEST_LISTING) if wanted.watch else wanted.silence,
-            startup_timeout=wanted.open_timeout + wanted.read_timeout + _LEEWAY,
-            max_age=wanted.max_age,
-            expected_fps=wanted.expected_fps,
+            stall_timeout=max(camera.silence, _LONGEST_LISTING) if camera.watch else camera.silence,
+            startup_timeout=camera.open_timeout + camera.read_timeout + _LEEWAY,
+            max_age=camera.max_age,
+            expected_fps=camera.expected_fps,
             finite=not what.reopen,
             **callbacks,
         )
@@ -49,36 +49,48 @@ def camera_factory(settings: Settings, router: ModelRouter) -> Callable[..., Cam
     return make
 
 
-def capture_config(settings: Settings, wanted: CameraSettings, input_size: tuple[int, int]) -> CaptureConfig:
-    """What is to be read of a camera, and how, for a network of `input_size` (height, width)."""
+def capture_config(settings: Settings, camera: CameraSettings, input_size: tuple[int, int]) -> CaptureConfig:
+    """Return what to read of a camera, and how, for a network input of `input_size` (height, width)."""
     roi = None
-    if wanted.roi is not None:
-        left, top, width, height = wanted.roi
+    if camera.roi is not None:
+        left, top, width, height = camera.roi
         roi = left, top, left + width, top + height
     return CaptureConfig(
-        source=wanted.source,
-        every=wanted.inspects_every_frame,
-        # A camera comes back by itself; a folder or file that is not there is a mistake to mend.
-        reopen=wanted.loop or wanted.watch or parse_address(wanted.source).kind != "files",
+        source=camera.address,
+        every=camera.inspects_every_frame,
+        # A camera comes back by itself; a missing folder or file is a mistake that someone must fix.
+        reopen=camera.loop or camera.watch or parse_address(camera.source).kind != "files",
         input_size=input_size,
-        # Waiting, in a batch, waiting for an explanation, and being written.
-        buffer_slots=wanted.buffer + settings.inference.batch + MAX_PINNED_FRAMES + 2,
-        fps=wanted.fps,
-        loop=wanted.loop,
-        open_timeout=wanted.open_timeout,
-        read_timeout=wanted.read_timeout,
+        # Queued, in a batch, queued for an explanation, and being written.
+        buffer_slots=camera.buffer + settings.inference.batch + MAX_PINNED_FRAMES + 2,
+        fps=camera.fps,
+        loop=camera.loop,
+        open_timeout=camera.open_timeout,
+        # What the daemon grants a camera, its capture process must grant, too.
+        read_timeout=max(camera.read_timeout, camera.silence),
+        triggered=camera.silence == 0,
+        transport=camera.transport,
+        rotate=camera.rotate,
+        bit_depth=camera.bit_depth,
+        size=camera.size,
+        pixel_format=camera.format,
+        exposure=camera.exposure,
+        gain=camera.gain,
+        expected_size=camera.expected_size,
         roi=roi,
-        tiles=wanted.tiles,
-        overlap=wanted.overlap,
-        frozen_after=wanted.frozen_after,
-        decode=wanted.decode,
-        limits=quality_limits(settings, wanted),
-        watch=wanted.watch,
-        inspected_files=str(inspected_files_path(settings, wanted)) if wanted.watch else None,
+        tiles=camera.tiles,
+        overlap=camera.overlap,
+        frozen_after=camera.frozen_after,
+        decode=camera.decode,
+        limits=quality_limits(settings, camera),
+        # A triggered camera may pause for as long as it likes, and says so by silence = 0.
+        find_lost=camera.silence > 0,
+        watch=camera.watch,
+        inspected_files=str(inspected_files_path(settings, camera)) if camera.watch else None,
     )
 
 
-def inspected_files_path(settings: Settings, wanted: CameraSettings) -> Path:
+def inspected_files_path(settings: Settings, camera: CameraSettings) -> Path:
     """Return the file that stores what a watched folder's camera has inspected.
 
     Beside the outbox. Without an outbox file, in `$XDG_STATE_HOME/defect-monitor`, by default
@@ -86,13 +98,13 @@ def inspected_files_path(settings: Settings, wanted: CameraSettings) -> Path:
     """
     outbox = outbox_path(settings)
     if outbox is not None:
-        return outbox.with_name(f"{outbox.name}.inspected-{wanted.name}.db")
+        return outbox.with_name(f"{outbox.name}.inspected-{camera.name}.db")
     folder = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
-    place = hashlib.blake2s(os.fsencode(Path(wanted.source).absolute()), digest_size=6).hexdigest()
-    return Path(folder) / "defect-monitor" / f"inspected-{wanted.name}-{place}.db"
+    place = hashlib.blake2s(os.fsencode(Path(camera.source).absolute()), digest_size=6).hexdigest()
+    return Path(folder) / "defect-monitor" / f"inspected-{camera.name}-{place}.db"
 
 
-def quality_limits(settings: Settings, wanted: CameraSettings) -> QualityLimits | None:
-    """What this camera's pictures must be before they are judged; None where that is not looked at."""
-    sanity = wanted.sanity or settings.sanity
+def quality_limits(settings: Settings, camera: CameraSettings) -> QualityLimits | None:
+    """Return what this camera's frames must be like to be classified; None where that is not checked."""
+    sanity = camera.sanity or settings.sanity
     return QualityLimits(**sanity.model_dump(exclude={"enabled"})) if sanity.enabled else None

@@ -63,6 +63,7 @@ def explanation_config(settings: Settings) -> ExplanationConfig:
         budget=explain.budget,
         deadline=explain.deadline,
         minimum_area=explain.minimum_area,
+        heat_style=settings.annotate.heat,
         jpeg_quality=settings.annotate.jpeg_quality,
         raw_frames=settings.redis.raw_frames,
     )

@@ -1,5 +1,6 @@
 """One camera: numbers the frames that its capture process delivers, and accounts for each."""
 
+import math
 import socket
 import threading
 import time
@@ -10,6 +11,7 @@ from typing import Literal
 
 from monitor.capture.backoff import reconnect_delays
 from monitor.capture.camera_state import CameraStateMachine
+from monitor.capture.frame_period import MIN_PERIODS, FramePeriod
 from monitor.capture.gaps import GapAggregator
 from monitor.capture.messages import (
     FrameLost,
@@ -34,8 +36,8 @@ class Camera:
     exactly one Gap: `overload` where it gave way to newer frames, `late` where it had waited more than
     `max_age` seconds, `stopping` where no time was left to judge it, `unreadable`, `unusable` or `frozen`
     where it could not be judged. The time in which nothing came is told in Gaps without frames, whose cause
-    is that of the failure, `stalled` after a silence of more than `silence` seconds (0: never), or `crashed`
-    where the process died.
+    is that of the failure, `stalled` after a silence of more than `stall_timeout` seconds and of three frame
+    periods (0: never), or `crashed` where the process died.
 
     With `every` the source is held back so that nothing is lost on this side; otherwise the oldest of more
     than `buffer` waiting frames gives way. A `finite` source is not read again when its process dies: from
@@ -75,7 +77,9 @@ class Camera:
         self._opening = startup_timeout
         self._max_age = max_age
         self._finite = finite
-        self._interval = 0.0
+        self._period = FramePeriod()
+        self._interval: float | None = None
+        self._opened = False
         self._stopped = False
         self._waiting: deque[Frame] = deque()
         self._gaps = GapAggregator(name)
@@ -118,6 +122,11 @@ class Camera:
         self._captured = first_number
         self._condition.start(unobserved_since)
         self._supervisor.start()
+
+    @property
+    def source_waits(self) -> bool:
+        """Whether the source waits while frames are queued, so that none is lost."""
+        return self._every
 
     def take(self, limit: int) -> list[Frame]:
         """Up to `limit` waiting frames, oldest first; does not wait. Also after `stop`, for what was left."""
@@ -164,10 +173,15 @@ class Camera:
                 self._on_frame_read(message.took)
                 self._record_lost(message)
             case SourceOpened():
-                self._interval, self._finite = message.interval or 0.0, not message.live
+                self._interval, self._finite = message.interval, not message.live
+                self._opened = True
+                self._period.restart()
+                if self._silence == 0:  # it delivers when it is triggered: nothing is missed until then
+                    self._condition.frame_arrived(datetime.now(UTC), time.monotonic())
             case SourceIdle():
                 self._condition.source_idle(datetime.now(UTC))
             case SourceFailed():
+                self._opened = False
                 self._fail(message.cause, message.detail)
                 self._report_all(self._flush_gaps())
 
@@ -176,21 +190,29 @@ class Camera:
         with self._lock:
             due = self._gaps.pop_due(time.monotonic())
         self._report_all(due)
-        if self._condition.state not in ("up", "frozen"):
-            if seconds <= self._opening:
-                return "fine"
-            self._fail("timeout", "opening the source took too long")
-            return "hangs"
+        is_delivering = self._condition.state in ("up", "frozen", "misconfigured")
         held_back = ring is not None and ring.slots_in_use >= ring.slots
-        if self._silence == 0 or held_back or seconds <= max(self._silence, 3 * self._interval):
+        if held_back or seconds <= (self._max_silence() if is_delivering else self._opening):
             return "fine"
-        if not self._stopped:
-            self._condition.mark_failed("stalled", f"no picture came for {seconds:g} s", "stalled")
-        # Opened anew, a finite source would be read from its start.
-        return "fine" if self._finite else "hangs"
+        may_open_again = not (self._finite and self._opened)  # it would be inspected from its start again
+        if is_delivering or not may_open_again:
+            self._fail("stalled", f"no frame came for {seconds:g} s", "stalled")
+        else:
+            self._fail("timeout", "opening the source took too long")
+        if may_open_again:
+            self._period.silence_ended(seconds)
+        return "hangs" if may_open_again else "fine"
+
+    def _max_silence(self) -> float:
+        if self._silence == 0:
+            return math.inf
+        if self._interval is not None:
+            return max(self._silence, MIN_PERIODS * self._interval)
+        return self._period.max_silence(self._silence, self._opening)
 
     def on_exit(self, cause: str, detail: str) -> bool:
-        """The process ended without a word; whether to start another."""
+        """Record that the process ended without a message; return whether to start another."""
+        self._opened = False
         self._fail(cause, detail)
         self._report_all(self._flush_gaps())
         return not self._finite
@@ -216,6 +238,8 @@ class Camera:
                 inputs.reshape(len(boxes), height, width, 3),
                 source_name=message.source_name,
                 source_waits=self._every,
+                receipt=ring.receipt(message.receipt),
+                captured_by=message.captured_by,
             )
             self._captured += 1
             self._waiting.append(frame)
@@ -224,6 +248,7 @@ class Camera:
                 self._gaps.record_lost("overload", lost.number, lost.captured_at, message.monotonic)
                 del lost  # with it, its slot
             gaps = self._gaps.pop_due(message.monotonic)
+        self._period.frame_arrived(time.monotonic())
         self._condition.frame_arrived(at, message.monotonic)
         self._report_all(gaps)
         self._on_frame()
@@ -246,21 +271,24 @@ class Camera:
                 frames=message.frames,
                 detail=message.why,
                 until=at,
+                name=message.source_name,
             )
             self._captured += message.frames
             gaps = self._gaps.pop_due(message.monotonic)
+        if message.cause != "lost-upstream":
+            self._period.frame_arrived(time.monotonic())
         match message.cause:
-            case "frozen":
-                self._condition.frame_frozen(at, message.why)
-            case "unreadable" | "damaged" | "lost-upstream":  # no proof that the camera works
+            case "frozen" | "misconfigured":
+                self._condition.frame_refused(at, message.cause, message.why)
+            case "lost-upstream":  # found missing when another frame came
                 self._condition.frame_accounted(at)
-            case _:
+            case _:  # the camera delivers, whatever its frames show
                 self._condition.frame_arrived(at, message.monotonic)
         self._report_all(gaps)
 
-    def _fail(self, cause: str, detail: str) -> None:
+    def _fail(self, cause: str, detail: str, state: Literal["down", "stalled"] = "down") -> None:
         if not self._stopped:
-            self._condition.mark_failed(cause, detail)
+            self._condition.mark_failed(cause, detail, state)
 
     def _finish(self) -> None:
         self._report_all(self._flush_gaps())

@@ -74,11 +74,13 @@ class CameraStateMachine:
             self._emit(self._outage.close(at))
             self._accounted_until = at
 
-    def frame_frozen(self, at: datetime, detail: str | None) -> None:
-        """A picture was taken, the same as many before it."""
+    def frame_refused(
+        self, at: datetime, state: Literal["frozen", "misconfigured"], detail: str | None
+    ) -> None:
+        """Record a frame that shows that the camera does not do its work."""
         with self._lock:
             self.frame_accounted(at)
-            self._change("frozen", "frozen", detail)
+            self._change(state, state, detail)
 
     def mark_ended(self) -> bool:
         """Nothing more will come; False if that was said already."""

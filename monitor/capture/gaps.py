@@ -8,6 +8,9 @@ from monitor.records import Gap, NumberRanges
 _MAX_RANGES = 500
 """Ranges of frame numbers in one Gap; more make a Gap due before its window is over."""
 
+_MAX_DETAIL = 1000
+"""Characters of a detail to which no further name of a file is added."""
+
 
 class GapAggregator:
     """Collects lost frames of one camera and returns them as Gaps, for each cause at most one per `window`.
@@ -30,11 +33,15 @@ class GapAggregator:
         frames: int = 1,
         detail: str | None = None,
         until: datetime | None = None,
+        name: str | None = None,
     ) -> None:
         """Record `frames` lost frames from `number` on, captured `at`; each number once.
 
         Where the cause began before the frame, `at` is when it began and `until` when the frame was captured.
+        `name` is that of the frame's file: the detail of the Gap lists the names, of many the first ones.
         """
+        if name is not None and name not in (detail or ""):
+            detail = name if detail is None else f"{name}: {detail}"
         until = at if until is None else until
         last = number + frames - 1
         lost = Gap(self._camera, number, last, at, until, frames, cause, detail)
@@ -53,6 +60,7 @@ class GapAggregator:
                 ended_at=max(gap.ended_at, until),
                 frames=gap.frames + frames,
                 numbers=numbers,
+                detail=gap.detail if name is None else _with_name(gap.detail or "", name),
             ),
         )
 
@@ -94,6 +102,12 @@ class OutageTracker:
         """A frame came, or the camera was ended; return the last Gap of the outage, if there was one."""
         before, self._open = self._open, None
         return None if before is None else _closed_at(before, at)
+
+
+def _with_name(detail: str, name: str) -> str:
+    if len(detail) > _MAX_DETAIL:
+        return detail if detail.endswith(", …") else f"{detail}, …"
+    return f"{detail}{', ' if '; also ' in detail else '; also '}{name}"
 
 
 def _closed_at(gap: Gap, at: datetime) -> Gap:

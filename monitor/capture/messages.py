@@ -8,8 +8,13 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Literal
 
-LostReason = Literal["unreadable", "damaged", "unusable", "frozen", "overload", "lost-upstream"]
-"""Why a frame is not inspected: it cannot be decoded, was decoded from incomplete data, shows nothing, is the
+from monitor.records import CaptureClock
+
+LostReason = Literal[
+    "unreadable", "damaged", "unusable", "misconfigured", "frozen", "overload", "lost-upstream"
+]
+"""Why a frame is not inspected: it cannot be decoded, was decoded from incomplete data, shows
+nothing, does not fit the settings, is the
 same as the ones before it, found no free slot, or never arrived."""
 
 
@@ -45,7 +50,7 @@ class BufferMapped:
 
 @dataclass(frozen=True, slots=True)
 class FrameReady:
-    """A frame lies in `slot`: its pixels (height, width, 3), and at `inputs_offset` one network input per box.
+    """A frame lies in `slot`: its pixels (height, width, 3), and at `inputs_offset` one network input a box.
 
     `boxes` are (left, top, right, bottom); `input_size` is (height, width); reading took `took` seconds.
     """
@@ -60,6 +65,8 @@ class FrameReady:
     monotonic: float
     took: float
     source_name: str | None = None
+    receipt: int | None = None
+    captured_by: CaptureClock = "arrival"
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +92,13 @@ class SourceEnded:
 
 
 @dataclass(frozen=True, slots=True)
+class FrameInspected:
+    """To the capture process: the daemon is done with the frame that had this `receipt`."""
+
+    receipt: int
+
+
+@dataclass(frozen=True, slots=True)
 class SlotReleased:
     """To the capture process: `slot` of memory number `ring` can be written again."""
 
@@ -101,6 +115,7 @@ WorkerMessage = (
     | FrameLost
     | SourceEnded
     | SlotReleased
+    | FrameInspected
 )
 
 
@@ -115,6 +130,7 @@ _KINDS: dict[str, type[WorkerMessage]] = {
         FrameLost,
         SourceEnded,
         SlotReleased,
+        FrameInspected,
     )
 }
 

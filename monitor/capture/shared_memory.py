@@ -58,10 +58,18 @@ class SharedBufferWriter:
 class SharedBufferReader:
     """The daemon's side of the memory behind `descriptor`, which is closed by this.
 
-    `released` is called with a slot's number, from whichever thread dropped the last array over it.
+    `released` is called with a slot's number, from whichever thread dropped the last array over it;
+    `inspected` with the number of a receipt, when that is dropped.
     """
 
-    def __init__(self, descriptor: int, slots: int, size: int, released: Callable[[int], None]) -> None:
+    def __init__(
+        self,
+        descriptor: int,
+        slots: int,
+        size: int,
+        released: Callable[[int], None],
+        inspected: Callable[[int], None] = lambda _: None,
+    ) -> None:
         try:
             memory = mmap.mmap(descriptor, slots * size, prot=mmap.PROT_READ)
         finally:
@@ -70,6 +78,7 @@ class SharedBufferReader:
         self.size = size
         self._memory = np.frombuffer(memory, np.uint8)
         self._released = released
+        self._inspected = inspected
         self._lent: set[int] = set()  # adding to and discarding from a set is atomic
 
     @property
@@ -82,9 +91,24 @@ class SharedBufferReader:
         self._lent.add(slot)
         return np.asarray(_Slot(self, slot, self._memory.ctypes.data + slot * self.size))
 
+    def receipt(self, number: int | None) -> "FrameReceipt | None":
+        """Return what a frame holds until it is done, for a frame with the receipt `number`."""
+        return None if number is None else FrameReceipt(number, self._inspected)
+
     def _give_back(self, slot: int) -> None:
         self._lent.discard(slot)
         self._released(slot)
+
+
+class FrameReceipt:
+    """Calls `inspected` with its number when no copy of its frame holds it any more."""
+
+    def __init__(self, number: int, inspected: Callable[[int], None]) -> None:
+        self._number = number
+        self._inspected = inspected
+
+    def __del__(self) -> None:
+        self._inspected(self._number)
 
 
 class _Slot:

@@ -21,6 +21,7 @@ from monitor.capture.config import CaptureConfig
 from monitor.capture.messages import (
     MAX_MESSAGE_BYTES,
     BufferMapped,
+    FrameInspected,
     SlotReleased,
     SourceEnded,
     WorkerMessage,
@@ -198,7 +199,11 @@ def _map_buffer(message: BufferMapped, descriptor: int, connection: socket.socke
         with contextlib.suppress(OSError):  # a process that is gone needs its slots no more
             connection.send(encode(SlotReleased(message.ring, slot)))
 
-    return SharedBufferReader(descriptor, message.slots, message.size, release)
+    def confirm(receipt: int) -> None:
+        with contextlib.suppress(OSError):
+            connection.send(encode(FrameInspected(receipt)))
+
+    return SharedBufferReader(descriptor, message.slots, message.size, release, confirm)
 
 
 def _describe_exit(code: int) -> str:

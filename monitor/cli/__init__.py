@@ -1,5 +1,6 @@
 """The command line: parse, load, call one function, exit code. Heavy imports stay inside the commands."""
 
+import io
 import os
 import sys
 
@@ -60,6 +61,9 @@ def _options(
 
 def main() -> None:
     """Run the command line; a user's mistake ends in one line, a bug in a traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a file name that is not UTF-8 is shown escaped
     os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # the program reports a corrupted image itself, once
     try:
         app()

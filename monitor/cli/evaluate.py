@@ -236,18 +236,16 @@ def _compared(
 
 def _unlabelled(others: str) -> "list[Sample]":
     """The images in a folder, at any depth, or of a glob, as samples without a label."""
-    from glob import glob
-
-    from monitor.errors import DataError
-    from monitor.imaging.files import IMAGE_SUFFIXES
+    from monitor.errors import DataError, printable
+    from monitor.imaging.folders import find_images
     from monitor.learning.datasets import Sample
 
-    pattern = f"{others}/**/*" if Path(others).is_dir() else others
-    paths = sorted(Path(name) for name in glob(pattern, recursive=True))  # noqa: PTH207 (absolute patterns)
-    found = [path for path in paths if path.suffix.lower() in IMAGE_SUFFIXES]
-    if not found:
+    found = find_images(others, recursive=True)
+    if not found.images:
         raise DataError(f"there are no images at {others}")
-    return [Sample(path, path.parent.name, "other", defective=False) for path in found]
+    if found.others:
+        print(printable(f"not used in {others}: {found.others_summary}"), file=sys.stderr)
+    return [Sample(path, printable(path.parent.name), "other", defective=False) for path in found.images]
 
 
 def _show(found: "Sequence[Table]") -> None:
@@ -281,7 +279,7 @@ def _refuse_unwritable(report: Path) -> None:
 
 def _write(report: Path, page: str) -> None:
     try:
-        report.write_text(page, "utf-8")
+        report.write_text(page, "utf-8", errors="backslashreplace")  # names of files that are not UTF-8
     except OSError as error:
         raise _unwritable(report, error.strerror or str(error)) from error
 

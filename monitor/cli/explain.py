@@ -1,4 +1,4 @@
-"""`defect-monitor explain`: heat maps of pictures by any method, of any Keras classifier."""
+"""`defect-monitor explain`: heat maps of images by any method, of any Keras classifier."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -11,60 +11,66 @@ if TYPE_CHECKING:
 
 
 def explain(
-    images: Annotated[list[Path], typer.Argument(help="Pictures, or folders of pictures.")],
+    images: Annotated[list[Path], typer.Argument(help="Images, folders of images, or patterns in quotes.")],
     *,
     out: Annotated[
-        Path, typer.Option(help="A .png or .jpg for one picture; else a folder, with a folder a class in it.")
+        Path,
+        typer.Option(help="A .png or .jpg for one image; else a folder, which gets a folder for each class."),
     ],
     model: Annotated[
         str,
         typer.Option(
-            help="A shipped model's name, a bundle's folder, a .keras file, or keras:NAME, as keras:VGG16."
+            help="A shipped model, a bundle's folder, a .keras or .h5 file, or keras:NAME (keras:VGG16)."
         ),
     ] = "dagm-class1",
     layer: Annotated[
-        str | None, typer.Option(help="Layer to explain; else the card's, or the last with rows and columns.")
+        str | None,
+        typer.Option(help="Layer to explain (default: the card's, or the last with rows and columns)."),
     ] = None,
     method: Annotated[
-        str, typer.Option(help="Such as grad-cam, score-cam, guided-backprop, edges-grad-cam++.")
+        str, typer.Option(help="Method, such as grad-cam, score-cam, guided-backprop, edges-grad-cam++.")
     ] = "faster-score-cam",
     max_n: Annotated[
-        int | None, typer.Option("--max-n", help="Maps that Faster-Score-CAM keeps; 10 if not given.")
+        int | None, typer.Option("--max-n", help="Number of maps that Faster-Score-CAM scores (default 10).")
     ] = None,
     scoring: Annotated[
-        Literal["seed", "paper"], typer.Option(help="How the Score-CAMs weigh a map.")
+        Literal["seed", "paper"], typer.Option(help="How the Score-CAMs score a map.")
     ] = "seed",
     choice: Annotated[
         Literal["deviation", "gradient"],
-        typer.Option(help="What Faster-Score-CAM's maps are foremost in; gradient is deviation times that."),
+        typer.Option(
+            help="What ranks Faster-Score-CAM's maps: deviation, or gradient (deviation times gradient)."
+        ),
     ] = "deviation",
     target: Annotated[
-        int | None, typer.Option(help="Class to explain, counted from 0; else the predicted one.")
+        int | None, typer.Option(help="Class to explain, counted from 0 (default: the predicted one).")
     ] = None,
     grid: Annotated[bool, typer.Option("--grid", help="Draw all methods side by side.")] = False,
     emphasize: Annotated[
-        bool, typer.Option("--emphasize", help="Draw the heat apart around one half.")
+        bool, typer.Option("--emphasize", help="Stretch the contrast of the heat around one half.")
     ] = False,
     weights: Annotated[Path | None, typer.Option(help="Weights file for keras:NAME.")] = None,
     preprocess: Annotated[
         Literal["none", "unit", "tf", "torch", "caffe"] | None,
-        typer.Option(help="What a .keras file takes: RGB 0..255, RGB 0..1, or one of Keras' ImageNet modes."),
+        typer.Option(
+            help="Input of a .keras or .h5 file: RGB 0..255, RGB 0..1, or one of Keras' ImageNet modes."
+        ),
     ] = None,
     head: Annotated[
         Literal["softmax", "sigmoid", "logits"] | None,
-        typer.Option(help="What the model gives, where its last layer does not tell."),
+        typer.Option(help="What the model gives, where its last layer does not show it."),
     ] = None,
 ) -> None:
-    """Show where the evidence for a class lies in IMAGES, as heat over each picture."""
-    from monitor.errors import UsageError
+    """Show where the evidence for a class lies in IMAGES, as heat over each image."""
+    from monitor.errors import UsageError, printable
     from monitor.imaging.files import read_image
     from monitor.inference.device import import_tensorflow
 
     if grid and emphasize:
         raise UsageError("--emphasize is a row of --grid already")
-    pictures = _pictures(images)
-    as_file = _is_file(out, len(pictures))
-    names = _names(pictures)
+    paths = _images(images)
+    as_file = _is_file(out, len(paths))
+    names = _names(paths)
     import_tensorflow()
 
     from monitor.explain import Explainer
@@ -72,11 +78,19 @@ def explain(
 
     subject = _subject(model, weights, preprocess)
     explainer = Explainer(subject.model, layer or subject.layer, head)
-    for path in pictures:
+    explainer.network.verify()
+    for path in paths:
         image = read_image(path)
         if grid:
             drawn = render_comparison(
-                explainer, subject, image, path.name, target, max_n=max_n, scoring=scoring, choice=choice
+                explainer,
+                subject,
+                image,
+                printable(path.name),
+                target,
+                max_n=max_n,
+                scoring=scoring,
+                choice=choice,
             )
         else:
             drawn = render_method(
@@ -92,7 +106,7 @@ def explain(
             )
         place = out if as_file else out / drawn.class_name.replace("/", "_") / f"{names[path]}.png"
         _save(place, drawn.picture)
-        print(f"{path}: {drawn.summary} -> {place}")
+        print(printable(f"{path}: {drawn.summary} -> {place}"))
 
 
 def _subject(model: str, weights: Path | None, preprocess: "Preprocess | None") -> "ExplainableModel":
@@ -101,14 +115,14 @@ def _subject(model: str, weights: Path | None, preprocess: "Preprocess | None") 
 
     if model.startswith("keras:"):
         if preprocess is not None:
-            raise UsageError("--preprocess is for a .keras file; a network of Keras brings its own")
+            raise UsageError("--preprocess is for a .keras or .h5 file; a network of Keras brings its own")
         return load_application(model.removeprefix("keras:"), weights)
     if weights is not None:
         raise UsageError("--weights goes with --model keras:NAME")
-    if model.endswith((".keras", ".h5")):
+    if model.lower().endswith((".keras", ".h5", ".hdf5")):
         return load_model_file(Path(model), preprocess)
     if preprocess is not None:
-        raise UsageError("--preprocess is for a .keras file; a bundle's card says it")
+        raise UsageError("--preprocess is for a .keras or .h5 file; a bundle's card states it")
     return _bundle(model)
 
 
@@ -139,35 +153,39 @@ def _bundle(model: str) -> "ExplainableModel":
     )
 
 
-def _pictures(paths: list[Path]) -> list[Path]:
-    """The files named, and the pictures directly in the folders named."""
-    from monitor.errors import ImageError
-    from monitor.imaging.files import IMAGE_SUFFIXES
+def _images(paths: list[Path]) -> list[Path]:
+    """Return the files named, the images directly in the folders named, and what patterns match."""
+    import sys
+
+    from monitor.errors import ImageError, printable
+    from monitor.imaging.folders import find_images
 
     found: list[Path] = []
     for path in paths:
-        if path.is_dir():
-            inside = sorted(one for one in path.iterdir() if one.suffix.lower() in IMAGE_SUFFIXES)
-            if not inside:
-                raise ImageError(f"{path}: the folder has no pictures")
-            found += inside
-        else:
-            found.append(path)
+        try:
+            inside = find_images(path)
+        except OSError as error:
+            raise ImageError(f"{path}: cannot be listed: {error.strerror}") from error
+        if inside.others:
+            print(printable(f"not explained in {path}: {inside.others_summary}"), file=sys.stderr)
+        if not inside.images and path.is_dir():
+            raise ImageError(f"{path}: the folder has no images")
+        found += inside.images or (path,)
     return list(dict.fromkeys(found))
 
 
-def _names(pictures: list[Path]) -> dict[Path, str]:
-    """A name for each result: the file's stem, led by its folders' names where stems repeat."""
-    names = {path: path.stem for path in pictures}
+def _names(images: list[Path]) -> dict[Path, str]:
+    """Return a name for each result: the file's stem, led by its folders' names where stems repeat."""
+    names = {path: path.stem for path in images}
     depth = 1
-    while len(set(names.values())) < len(pictures) and depth < 64:
+    while len(set(names.values())) < len(images) and depth < 64:
         taken = list(names.values())
         depth += 1
         names = {
             path: "-".join(path.absolute().with_suffix("").parts[-depth:]) if taken.count(name) > 1 else name
             for path, name in names.items()
         }
-    if len(set(names.values())) < len(pictures):  # a.png beside a.jpg
+    if len(set(names.values())) < len(images):  # a.png beside a.jpg
         names = {path: f"{name}-{path.suffix[1:]}" for path, name in names.items()}
     return names
 
@@ -177,10 +195,10 @@ def _is_file(out: Path, count: int) -> bool:
 
     if out.suffix.lower() not in {".png", ".jpg", ".jpeg"}:
         if out.exists() and not out.is_dir():
-            raise UsageError(f"{out} is a file; --out takes a folder, or a .png or .jpg for one picture")
+            raise UsageError(f"{out} is a file; --out takes a folder, or a .png or .jpg for one image")
         return False
     if count > 1:
-        raise UsageError(f"{count} pictures do not go into one file {out}; give a folder")
+        raise UsageError(f"{count} images do not fit into one file {out}; give a folder")
     return True
 
 

@@ -84,7 +84,7 @@ def train(
 
     An interrupted training leaves the best model so far; the same command with --resume continues.
     """
-    from monitor.errors import UsageError
+    from monitor.errors import UsageError, printable
     from monitor.inference.device import import_tensorflow, make_deterministic
     from monitor.learning.datasets import FolderLayout, audit, read_samples
     from monitor.learning.datasets.tiling import Tiling
@@ -124,12 +124,12 @@ def train(
 
     make_deterministic()
     config = TrainingConfig(
-        name=name or out.resolve().name,
+        name=printable(name or out.resolve().name),
         out=out,
         recipe=recipe_settings,
         init=init,
         size=(size, size),
-        command=shlex.join(["defect-monitor", *sys.argv[1:]]),
+        command=printable(shlex.join(["defect-monitor", *sys.argv[1:]])),
         overwrite=overwrite,
         tiling=tiling or Tiling(),
         auto_tiles=tiles == AUTO,

@@ -14,11 +14,11 @@ from monitor.telemetry.metrics import Metrics
 log = logging.getLogger(__name__)
 
 
-UNOBSERVED_STATES = ("down", "stalled", "frozen")
+UNOBSERVED_STATES = ("down", "stalled", "frozen", "misconfigured")
 """States in which nobody looks at what passes a camera."""
 
 
-UNUSABLE_CAUSES = ("unreadable", "damaged", "unusable", "frozen")
+UNUSABLE_CAUSES = ("unreadable", "damaged", "unusable", "misconfigured", "frozen")
 """Causes for which a frame counts as `unusable`: it came, but shows nothing that could be judged."""
 
 
@@ -173,7 +173,7 @@ class CameraManager:
                 self._broken[change.camera] = f"camera {change.camera}: {before.detail}"
         self._metrics.camera_state(change.camera, change.state)
         bad = change.state in UNOBSERVED_STATES
-        if bad and change.state != "frozen" and change.cause is not None:
+        if change.state in ("down", "stalled") and change.cause is not None:
             self._metrics.reconnect(change.camera, change.cause)
         log.log(
             logging.WARNING if bad else logging.INFO,

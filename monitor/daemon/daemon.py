@@ -135,6 +135,7 @@ class Daemon:
             on_flagged=self._reporter.put,
             report=lambda gap: self._line.happened(gap),  # noqa: PLW0108 (the line is made after the judge)
             observer=self._metrics,
+            is_backlogged=self._reporter.is_backlogged,
         )
 
         def arrived(camera: str) -> None:

@@ -1,4 +1,4 @@
-"""What the daemon found, on its way to Redis: the outbox, the incidents, and what metrics say of them."""
+"""Turns findings into events and incidents, and puts them into the outbox."""
 
 import logging
 import threading
@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 from monitor.bootstrap import delivery as build_delivery
 from monitor.delivery.outbox import Outbox
-from monitor.delivery.sinks.redis import ImageStats
+from monitor.delivery.sender import SinkSender
 from monitor.delivery.storage import DroppedKind
 from monitor.errors import DeliveryError
 from monitor.events import event as document
@@ -24,54 +24,50 @@ log = logging.getLogger(__name__)
 
 
 _INCIDENTS = "incidents"
-"""The name under which the outbox keeps the state of incidents."""
+"""The name under which the outbox stores the state of incidents."""
+
+
+_STORE_TIMEOUT = 2.0
+"""Seconds that an event may take to reach the disk before its camera's next explanation goes on without."""
 
 
 class EventPublisher:
-    """Takes findings and notices, keeps them, and sends them on as Redis takes them.
+    """Takes findings and notices, stores them, and sends them on as each sink takes them.
 
-    Making one asks Redis whether it would take them, and opens the outbox's file. Raises MonitorError.
+    Making one opens the outbox's file and touches no network. Raises MonitorError.
     """
 
     def __init__(self, settings: Settings, metrics: Metrics) -> None:
         self._settings = settings
         self._metrics = metrics
-        self._sink = build_delivery.build_redis_sink(settings)
-        self._preflight()
-        self._store = build_delivery.build_outbox_queue(settings)
-        self._incidents = build_delivery.incidents(settings, self._store.shelf.note(_INCIDENTS))
-        self._lock = threading.Lock()  # frames come in the report loop, incidents' ends in the main one
-        self._trouble: str | None = None
-        self._shed: Counter[DroppedKind] = Counter()
-        self._pictures = ImageStats()
         self._daemon = build_delivery.daemon_id(settings)
+        sink = build_delivery.build_redis_sink(settings, self._daemon, metrics)
+        self._queue = build_delivery.build_outbox_queue(settings, [sink.name])
+        self._outbox = Outbox(self._queue, [SinkSender(sink, self._queue, self)])
+        self._incidents = build_delivery.incidents(settings, self._outbox.state(_INCIDENTS))
+        self._lock = threading.Lock()  # frames come in the report loop, incidents' ends in the main one
+        self._shed: Counter[DroppedKind] = Counter()
         self._clashes: dict[str, str] = {}
         self._claims = build_delivery.build_leases(settings, self._daemon, self.on_conflict)
-        self._outbox: Outbox | None = None
+        self._started = False
 
     def start(self, stop: threading.Event) -> None:
-        """Claim the cameras' names, and begin to send.
+        """Lease the cameras' names, and begin to send.
 
         Where another daemon has a name, waits some seconds, or until `stop` is set, whether it still runs.
         Raises MonitorError if it does.
         """
         self._claims.start(stop)
-        self._outbox = Outbox(
-            self._sink,
-            store=self._store,
-            max_age=self._settings.outbox.max_age,
-            on_connection_change=self._redis_changed,
-            on_delivered=self._delivered,
-        )
+        self._started = True
+        self._outbox.start()
 
     def publish(self, finding: Finding, flagged: FlaggedFrame, jpeg: bytes, raw: bytes | None) -> None:
-        """Keep the event of a flagged frame, with its pictures."""
+        """Store the event of a flagged frame, with its images. Waits for the disk, unless it hangs."""
         novelty = flagged.novelty
         event = document.build_event(
             finding,
             model_name=flagged.handle.spec.name,
             model_sha256=flagged.handle.spec.sha256,
-            keys=self._sink.keys,
             familiarity=None
             if novelty is None
             else document.EventFamiliarity(
@@ -82,9 +78,10 @@ class EventPublisher:
         captured = finding.frame.monotonic
         with self._lock:
             event = event.model_copy(update={"incident": self._incidents.observe(event)})
-            parcel = EventMessage.of(event, jpeg, raw, ready_after=time.monotonic() - captured)
-            self._running.put(parcel, began=captured, notes={_INCIDENTS: self._incidents.state()})
+            message = EventMessage.of(event, jpeg, raw, processing_seconds=time.monotonic() - captured)
+            key = self._outbox.put(message, captured, state={_INCIDENTS: self._incidents.state()})
             self._publish_incidents()
+        self._outbox.wait_until_stored(key, _STORE_TIMEOUT)  # outside the lock, which the main loop needs
         log.info(
             "defect",
             extra={
@@ -97,82 +94,81 @@ class EventPublisher:
         )
 
     def publish_notice(self, happened: Gap | CameraStateChange) -> None:
-        """Keep a word on what was not inspected, or on a camera's state."""
-        self._running.put(NoticeMessage.of(happened))
+        """Store a notice of what was not inspected, or of a camera's state. Waits for nothing."""
+        self._outbox.put(NoticeMessage.of(happened))
 
     def watch(self, cameras: Iterable[str]) -> None:
         """From now on these are the cameras whose names are claimed."""
         wanted = set(cameras)
-        self._claims.watch(wanted)
+        self._claims.set_cameras(wanted)
         self._clashes = {name: other for name, other in self._clashes.items() if name in wanted}
 
     def tick(self) -> None:
-        """End incidents whose time is over, and measure what waits; to be called several times a second."""
-        waiting = self._running.stats()
-        self._metrics.outbox(waiting.events, waiting.bytes, waiting.oldest_seconds)
-        self._metrics.outbox_durable(waiting.durable)
-        # Claims are renewed when there is nothing to send, too: a Redis that went away meanwhile is noticed.
-        self._metrics.redis_up(waiting.connected is not False and self._claims.trouble is None)
+        """End incidents whose time is over, and measure the backlog; to be called several times a second."""
+        stats = self._outbox.stats()
+        self._metrics.outbox(stats.events, stats.bytes, stats.oldest_seconds)
+        self._metrics.outbox_durable(stats.durable)
+        # Leases are renewed when there is nothing to send, too: a Redis that went away meanwhile is noticed.
+        self._metrics.redis_up(stats.connected is not False and self._claims.problem is None)
         shed: dict[DroppedKind, int] = {
-            "pictures": waiting.shed_pictures,
-            "events": waiting.shed_events,
-            "notices": waiting.shed_notices,
+            "pictures": stats.shed_pictures,
+            "events": stats.shed_events,
+            "notices": stats.shed_notices,
         }
         for kind, count in shed.items():
             self._metrics.outbox_dropped(kind, count - self._shed[kind])
         self._shed = Counter(shed)
-        self._measure_pictures()
         with self._lock:
             self._incidents.expire(datetime.now(UTC))
             self._publish_incidents()
 
     def problems(self) -> list[str]:
-        """What is amiss, a sentence each."""
+        """Return what is wrong with delivery, a sentence each."""
         clashes = [
             f"another daemon, {other}, watches a camera named {name}" for name, other in self._clashes.items()
         ]
-        redis = self._trouble or self._claims.trouble
-        return [trouble for trouble in (redis, self._store.shelf.trouble()) if trouble] + clashes
+        stopped = [f"thread {name} of the outbox has stopped" for name in self._outbox.stopped_threads()]
+        found = self._outbox.problems()
+        if self._outbox.stats().connected is not False and self._claims.problem:
+            found.append(self._claims.problem)
+        return [*found, *stopped, *clashes]
 
     def waiting(self) -> int:
-        """Events that wait for Redis."""
-        return 0 if self._outbox is None else self._outbox.stats().events
+        """Return how many messages are in the outbox."""
+        return self._outbox.stats().events
 
     def flush(self, timeout: float) -> DeliveryError | None:
-        """Send what can be sent in `timeout` seconds; the error if something is lost by ending now."""
-        if not self._running.stats().durable:  # no later run will know of them
+        """Send what can be sent in `timeout` seconds; return the error if something is lost by ending now."""
+        if not self._outbox.stats().durable:  # no later run will know of them
             with self._lock:
                 self._incidents.close_all()
                 self._publish_incidents()
-        self._running.flush(timeout)
-        durable = self._running.stats().durable
-        left = self._running.close()
-        if not left:
-            return None
-        why = self._trouble or "out of time"
-        if durable:
-            path = build_delivery.outbox_path(self._settings)
+        self._outbox.flush(timeout)
+        left = self._outbox.close()
+        reason = "; ".join(self._outbox.problems()) or "out of time"
+        if lost := self._outbox.unwritten():
+            return DeliveryError(f"{lost} events or notices were not delivered: {reason}")
+        if left:
             log.warning(
-                "%d events or notices wait in %s and go out after the next start: %s", left, path, why
+                "undelivered events stay in the outbox and are sent after the next start",
+                extra={
+                    "messages": left,
+                    "path": str(build_delivery.outbox_path(self._settings)),
+                    "reason": reason,
+                },
             )
-            return None
-        return DeliveryError(f"{left} events or notices were not delivered: {why}")
+        return None
 
     def close(self) -> None:
         """Give back the cameras' names and the outbox's file."""
         self._claims.close()
-        self._store.shelf.close()
-
-    @property
-    def _running(self) -> Outbox:
-        if self._outbox is None:
-            raise RuntimeError("delivery was not started")
-        return self._outbox
+        if not self._started:
+            self._queue.storage.close()
 
     def _publish_incidents(self) -> None:
         """Publish starts and ends, each in one step with the state that has it told."""
         while (report := self._incidents.pop_report()) is not None:
-            self._running.put(report.notice(), notes={_INCIDENTS: self._incidents.state()})
+            self._outbox.put(report.notice(), state={_INCIDENTS: self._incidents.state()})
             log.info(
                 "incident",
                 extra={
@@ -182,14 +178,6 @@ class EventPublisher:
                     "frames": report.events,
                 },
             )
-
-    def _measure_pictures(self) -> None:
-        before, now = self._pictures, self._sink.image_ledger
-        self._metrics.picture_bytes(now.kept_bytes)
-        self._metrics.pictures_removed(now.removed - before.removed)
-        for cause, count in now.withheld.items():
-            self._metrics.images_stripped(cause, count - before.withheld.get(cause, 0))
-        self._pictures = now
 
     def on_conflict(self, camera: str, other: str | None) -> None:
         """Record which other daemon holds the name of a camera; None: none does any more."""
@@ -204,22 +192,19 @@ class EventPublisher:
                 "apart by `daemon` alone: give one another name, or a redis.prefix",
                 extra={"camera": camera, "other": other},
             )
-        self._running.put(NoticeMessage.of(NameConflict(camera, self._daemon, other, datetime.now(UTC))))
+        self._outbox.put(NoticeMessage.of(NameConflict(camera, self._daemon, other, datetime.now(UTC))))
 
-    def _preflight(self) -> None:
-        """A Redis that is away may come back; a wrong password at the start is a mistake to mend now."""
-        try:
-            self._sink.check()
-        except DeliveryError as error:
-            if error.permanent:
-                raise
-            log.warning("starting without Redis", extra={"why": str(error)})
+    def on_connection_change(self, sink: str, connected: bool, reason: str | None) -> None:
+        """Do nothing: `tick` reads the state of every sink."""
 
-    def _redis_changed(self, up: bool, why: str | None) -> None:
-        self._trouble = None if up else why
+    def on_delivered(self, sink: str, message: OutboxMessage, seconds: float) -> None:
+        """Measure the delivery of an event."""
+        if sink == "redis" and isinstance(message, EventMessage):
+            self._metrics.on_stage(message.camera, "publish", max(0.0, seconds - message.processing_seconds))
+            label = document.Event.from_json(message.document).label
+            self._metrics.event(message.camera, label, seconds)
 
-    def _delivered(self, item: OutboxMessage, seconds: float) -> None:
-        if isinstance(item, EventMessage):
-            self._metrics.on_stage(item.camera, "publish", max(0.0, seconds - item.processing_seconds))
-            label = document.Event.from_json(item.document).label
-            self._metrics.event(item.camera, label, seconds)
+    def on_set_aside(self, sink: str, message: OutboxMessage, reason: str) -> None:
+        """Count a message that a sink never takes."""
+        del message, reason
+        self._metrics.outbox_set_aside(sink)

@@ -1,108 +1,126 @@
-"""What had to be given up: counted, and gathered until subscribers are told. No thread, no clock."""
+"""What was lost: counted, and gathered until subscribers are notified. No thread, no clock of its own."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Literal
 
-from monitor.delivery.storage import DropKey, DroppedKind
+from monitor.delivery.storage import Drop, DroppedKind
 from monitor.events.coverage import Dropped
 
-DropCause = Literal["outbox-full", "outbox-too-old", "outbox-damaged", "picture-withheld"]
+DropCause = Literal["outbox-full", "outbox-too-old", "outbox-damaged", "outbox-set-aside", "picture-withheld"]
 
 
 DROP_MESSAGES: dict[DropCause, str] = {
-    "outbox-full": "the outbox is full: the oldest pictures are given up first, then the oldest events",
-    "outbox-too-old": "events have waited too long for Redis and are given up",
-    "outbox-damaged": "events in the outbox cannot be read any more",
-    "picture-withheld": "events go to Redis without their pictures, for which it has no room",
+    "outbox-full": "outbox full: dropping the oldest images first, then the oldest events",
+    "outbox-too-old": "outbox: dropping events older than outbox.max_age",
+    "outbox-damaged": "outbox: stored events cannot be read",
+    "outbox-set-aside": "outbox: events set aside because a sink never takes them",
+    "picture-withheld": "events published without images: no room for them in Redis",
 }
-"""What the log says of each."""
+"""The log message of each cause."""
 
 
-_TOLD_WHILE_DELIVERING: DropCause = "picture-withheld"
+_REPORTED_WHILE_DELIVERING: DropCause = "picture-withheld"
 
 
-_QUIET, _LONGEST = timedelta(seconds=5), timedelta(minutes=1)
+_NOT_DROPPED: tuple[DropCause, ...] = ("picture-withheld", "outbox-set-aside")
+"""Causes that have a counter of their own."""
+
+
+_QUIET, _LONGEST = 5.0, 60.0  # seconds
 
 
 @dataclass(slots=True)
 class _PendingDrops:
-    """Losses of one cause that nobody has been told of yet."""
+    """Losses of one cause that nobody has been notified of."""
 
-    began: datetime
-    latest: datetime
-    lost: Counter[DropKey] = field(default_factory=Counter)
+    first: float
+    latest: float
+    cameras: dict[str, "_CameraDrops"] = field(default_factory=dict)
+    detail: str | None = None
 
-    def told(self, cause: DropCause) -> list[Dropped]:
-        def of(camera: str, kind: DroppedKind) -> int:
-            return self.lost[camera, kind]
 
-        return [
-            Dropped(
-                camera=camera,
-                pictures=of(camera, "pictures"),
-                events=of(camera, "events"),
-                notices=of(camera, "notices"),
-                started_at=self.began,
-                ended_at=self.latest,
-                cause=cause,
-            )
-            for camera in sorted({camera for camera, _ in self.lost})
-        ]
+@dataclass(slots=True)
+class _CameraDrops:
+    started_at: datetime
+    ended_at: datetime
+    counts: Counter[DroppedKind] = field(default_factory=Counter)
 
 
 class DropRecorder:
-    """Losses by cause.
+    """Losses by cause and camera, with the capture times of the first and last.
 
-    `shed` counts what the outbox gave up, by kind; what was only withheld from Redis is not among it.
+    `counts` holds what the outbox dropped, by kind, counted for each sink that had not had it. Stripped
+    images and messages set aside are not among it.
     """
 
     def __init__(self) -> None:
-        self.shed: Counter[DroppedKind] = Counter()
-        self._bursts: dict[DropCause, _PendingDrops] = {}
+        self.counts: Counter[DroppedKind] = Counter()
+        self._causes: dict[DropCause, _PendingDrops] = {}
 
     @property
     def pending(self) -> bool:
-        """Whether something is to be told."""
-        return bool(self._bursts)
+        """Whether there is something to report."""
+        return bool(self._causes)
 
-    def record(self, cause: DropCause, lost: Mapping[DropKey, int], now: datetime) -> bool:
-        """Count these; whether they are the first of their cause since it was last told."""
-        if not lost:
+    def record(
+        self,
+        cause: DropCause,
+        drops: Iterable[Drop],
+        now: float,
+        *,
+        sinks: int = 1,
+        detail: str | None = None,
+    ) -> bool:
+        """Count losses at `now` (monotonic seconds); return whether they begin a new report of the cause."""
+        drops = list(drops)
+        if not drops:
             return False
-        first = cause not in self._bursts
-        burst = self._bursts.setdefault(cause, _PendingDrops(now, now))
-        burst.latest = now
-        burst.lost.update(lost)
-        if cause != _TOLD_WHILE_DELIVERING:
-            self.count(lost)
-        return first
+        begins = cause not in self._causes
+        pending = self._causes.setdefault(cause, _PendingDrops(now, now))
+        pending.latest, pending.detail = now, detail or pending.detail
+        for drop in drops:
+            camera = pending.cameras.setdefault(drop.camera, _CameraDrops(drop.started_at, drop.ended_at))
+            camera.started_at = min(camera.started_at, drop.started_at)
+            camera.ended_at = max(camera.ended_at, drop.ended_at)
+            camera.counts[drop.kind] += drop.count
+            if cause not in _NOT_DROPPED:
+                self.counts[drop.kind] += drop.count * sinks
+        return begins
 
-    def count(self, lost: Mapping[DropKey, int]) -> None:
-        """Count without gathering: what the telling itself displaced."""
-        for (_, kind), number in lost.items():
-            self.shed[kind] += number
+    def pop_due(self, now: float, *, room: bool, hurried: bool = False) -> list[Dropped]:
+        """Return the losses that are due, camera by camera, and forget them.
 
-    def pop_due(self, now: datetime, *, room: bool, hurried: bool = False) -> list[Dropped]:
-        """What is to be told now, camera by camera; from then on nothing of it is pending.
-
-        What the outbox gave up: once there is `room` again. Withheld pictures, while deliveries go on: when
-        none has been withheld for 5 s, or a minute after the first. Or at once, when `hurried`.
+        What the outbox dropped is due when there is `room` again, stripped images when none followed for 5 s
+        or after a minute; both `hurried` at once, as far as there is room.
         """
-        ready = [
-            cause for cause, burst in self._bursts.items() if self._over(cause, burst, now, room, hurried)
-        ]
-        return [shed for cause in sorted(ready) for shed in self._bursts.pop(cause).told(cause)]
+        due = [cause for cause in self._causes if self._is_due(cause, now, room, hurried)]
+        return [report for cause in sorted(due) for report in self._pop(cause)]
 
     def pop_all(self) -> list[Dropped]:
-        """All that is pending, to be told now."""
-        bursts, self._bursts = self._bursts, {}
-        return [shed for cause in sorted(bursts) for shed in bursts[cause].told(cause)]
+        """Return all losses and forget them."""
+        return [report for cause in sorted(self._causes) for report in self._pop(cause)]
 
-    @staticmethod
-    def _over(cause: DropCause, burst: _PendingDrops, now: datetime, room: bool, hurried: bool) -> bool:
-        if cause != _TOLD_WHILE_DELIVERING:
+    def _pop(self, cause: DropCause) -> list[Dropped]:
+        pending = self._causes.pop(cause)
+        return [
+            Dropped(
+                camera=name,
+                pictures=drops.counts["pictures"],
+                events=drops.counts["events"],
+                notices=drops.counts["notices"],
+                started_at=drops.started_at,
+                ended_at=drops.ended_at,
+                cause=cause,
+                detail=pending.detail,
+            )
+            for name, drops in sorted(pending.cameras.items())
+        ]
+
+    def _is_due(self, cause: DropCause, now: float, room: bool, hurried: bool) -> bool:
+        if cause != _REPORTED_WHILE_DELIVERING:
             return room
-        return hurried or now - burst.latest >= _QUIET or now - burst.began >= _LONGEST
+        pending = self._causes[cause]
+        return hurried or now - pending.latest >= _QUIET or now - pending.first >= _LONGEST

@@ -1,261 +1,293 @@
-"""What waits, on disk: it outlives a crash of the daemon and, with `sync="power"`, one of the machine.
+"""Where the outbox's messages lie: in memory and, given a path, on disk, where they outlive a crash.
 
-SQLite with a write-ahead log. Laying something down is one transaction. With `sync="power"` it ends with an
-fsync of the log (`synchronous=FULL`), so that a power cut takes nothing that was laid down; the log has its
-16 MB from the start, because overwriting costs an fsync less than growing. With `sync="process"` the system
-writes it out in its own time (`NORMAL`): a killed daemon loses nothing, a power cut takes the last seconds.
-Removing never waits for the disk: what comes back after a power cut is delivered a second time, which Redis
-knows for one. The log is copied into the database at leisure, by `tidy`. An end of the log that is cut off
-looks like one that was never written, and leaves no trace.
+SQLite with a write-ahead log. `put` and the other changes take note in memory; `commit` and `open`, called by
+one thread, do the writing, in one transaction. With `sync="power"` it ends with an fsync
+(`synchronous=FULL`), so that a power cut takes nothing that was written. With `sync="process"` the system
+writes in its own time (`NORMAL`): a killed daemon loses nothing, a power cut takes the last seconds.
 
-Trouble with the disk never stops the daemon: what cannot be written is held in memory and written as soon as
-it can be. Each row has a seal, so damage to it is noticed. A damaged file is set aside and what can be read
-goes into a new one.
+A failing disk never stops the daemon. What cannot be written stays in memory and is tried again; so is a file
+that cannot be opened. A damaged file is renamed, its loss is reported, and a new one is started.
 """
 
 import contextlib
 import logging
 import os
 import sqlite3
+import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
-from monitor.delivery.sqlite_file import (
-    INSERT,
-    ROW,
-    TABLES,
-    VERSION,
-    TableRow,
-    connect,
-    decode_row,
-    encode_row,
-    integrity_error,
-    lock_file,
-    preallocate_wal,
-    quarantine,
-    transaction,
-)
-from monitor.delivery.storage import EntryInfo
+from monitor.delivery import sqlite_file
+from monitor.delivery.sqlite_file import Changes
+from monitor.delivery.storage import EntryInfo, SetAside, Snapshot, StorageReadError
 from monitor.events.messages import OutboxMessage
 
 logger = logging.getLogger(__name__)
 
 
-_RETRY = 5.0  # seconds between tries to write what is held in memory
+_RETRY = 5.0  # seconds between attempts to open the file, or to write to it after an error
 
 
-_LOG_BYTES = 8_000_000
+_SLOW = 2.0  # seconds after which a commit that has not ended counts as a problem of the disk
 
 
-_AT_HAND = 16_000_000  # bytes of what was laid down last that need not be read from the disk again
+_CACHE_BYTES = 16_000_000  # of the latest written messages, which need not be read from the disk
 
 
 class SqliteStorage:
-    """A shelf in the SQLite file at `path`; its folder is made if need be.
+    """Stores messages in the SQLite file at `path`, whose folder it creates; without one in memory alone.
 
-    `clock` is the clock of the times given to `put`, `wall` Unix time: on disk times are wall times. Raises
-    MonitorError if another process uses the file, and for nothing else.
+    File numbers are keys plus an offset that is fixed when the file is opened. So keys of this run begin at 0
+    whether or not the file could be opened, and those of earlier runs are negative. `clock` is monotonic.
     """
 
     def __init__(
         self,
-        path: Path,
+        path: Path | None = None,
         *,
         sync: Literal["power", "process"] = "power",
         clock: Callable[[], float] = time.monotonic,
-        wall: Callable[[], float] = time.time,
     ) -> None:
         self.path = path
-        self._clock = clock
-        self._offset = wall() - clock()
-        self._sync = "FULL" if sync == "power" else "NORMAL"
-        self._held: dict[int, tuple[OutboxMessage, float]] = {}
-        self._held_notes: dict[str, str] = {}
-        self._read_cache: dict[int, OutboxMessage] = {}  # on disk, and in memory too
-        self._at_hand_size = 0
-        self._undeleted: set[int] = set()  # delivered, but still on disk
-        self._trouble: str | None = None
-        self._last_attempt = clock()
-        self._damaged = 0
-        self._wal_bytes = 0  # bytes written since the log was last copied into the database
-        self._labels: dict[int, EntryInfo] = {}
-        self._lock: int | None = None
+        self._sync, self._clock = sync, clock
+        self._lock = threading.Lock()  # of what is in memory; never held while the disk is in use
+        self._read_lock = threading.Lock()  # of the reading connection
+        self._unwritten: dict[int, tuple[OutboxMessage, EntryInfo]] = {}
+        self._commit_since: float | None = None
+        self._writing: set[int] = set()
+        self._cache: dict[int, tuple[OutboxMessage, EntryInfo]] = {}
+        self._cache_bytes = 0
+        self._stripped: dict[int, EntryInfo] = {}
+        self._removed: set[int] = set()
+        self._aside: list[SetAside] = []
+        self._cursors: dict[str, int] = {}
+        self._state: dict[str, str] = {}
+        self._changed = False  # cursors or state
+        self._error: str | None = None
+        self._retry_at = clock()
+        self._offset: int | None = None
+        self._file_lock: int | None = None
         self._writer: sqlite3.Connection | None = None
-        self._remover: sqlite3.Connection | None = None
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._lock = lock_file(path)
-            self._open()
-        except (OSError, sqlite3.Error) as error:
-            self._fail(error)
-            self._close_connections()
+        self._reader: sqlite3.Connection | None = None
 
     @property
     def durable(self) -> bool:
-        """Whether all that lies here outlives this process."""
-        return self._writer is not None and not self._held
+        """Whether messages outlive this process; those of the last moment are being written."""
+        return self._writer is not None and self.problem() is None
 
-    def trouble(self) -> str | None:
-        """Why things do not outlive a crash although they should; None while all is well."""
-        return self._trouble
+    @property
+    def unwritten(self) -> int:
+        """How many messages would be lost with this process now."""
+        return len(self._unwritten)
 
-    def load_index(self) -> Mapping[int, EntryInfo]:
-        """What lies here from an earlier run, in order."""
-        return self._labels
+    @property
+    def has_changes(self) -> bool:
+        """Whether `commit` would write something now."""
+        if self._writer is None or self._clock() < self._retry_at:
+            return False
+        return bool(self._unwritten or self._removed or self._stripped or self._aside or self._changed)
 
-    def corrupt_count(self) -> int:
-        """How many rows of a damaged file were there but could not be read."""
-        return self._damaged
+    def problem(self) -> str | None:
+        """Return why messages do not outlive a crash although they should; None if all is well."""
+        error, since = self._error, self._commit_since
+        if error is None and since is not None and self._clock() - since >= _SLOW:
+            error = f"the disk has not answered for {self._clock() - since:.0f} s"
+        return error and f"outbox {self.path} fails, events are held in memory: {error}"
 
-    def put(self, number: int, item: OutboxMessage, at: float, notes: Mapping[str, str]) -> None:
-        """Lay it down; in memory while the disk does not take it."""
-        self._held[number] = (item, at)
-        self._held_notes |= notes
-        if self._trouble is None or self._clock() - self._last_attempt >= _RETRY:
-            self._write_held()
+    def open(self) -> Snapshot | None:
+        """Open the file unless it is open; give what an earlier run left, once.
 
-    def replace(self, number: int, item: OutboxMessage) -> None:
-        """Lay down another in its place. Until the disk takes it, the old one may come back after a crash."""
-        at = self._held[number][1] if number in self._held else self._labels[number].at
-        self.put(number, item, at, {})
-
-    def get(self, number: int) -> OutboxMessage | None:
-        """The item; None if it cannot be read any more."""
-        if number in self._held:
-            return self._held[number][0]
-        if number in self._read_cache:
-            return self._read_cache[number]
-        if self._writer is None:
+        Raises MonitorError if another process uses the file.
+        """
+        if self.path is None or self._writer is not None or self._clock() < self._retry_at:
             return None
         try:
-            row = self._writer.execute(f"{ROW} WHERE number = ?", (number,)).fetchone()
-        except sqlite3.Error as error:
+            return self._open(self.path)
+        except (OSError, sqlite3.Error) as error:
             self._fail(error)
+            self._disconnect()
             return None
-        return None if row is None else decode_row(row)
 
-    def remove(self, numbers: Sequence[int]) -> None:
-        """Forget these."""
-        for number in numbers:
-            self._labels.pop(number, None)
-            self._evict_cached(number)
-            if self._held.pop(number, None) is None:
-                self._undeleted.add(number)
-        if self._remover is None or not self._undeleted:
+    def put(self, key: int, message: OutboxMessage, info: EntryInfo, state: Mapping[str, str]) -> None:
+        """Take a message and, in the same step, what is to be remembered under some names."""
+        with self._lock:
+            self._unwritten[key] = message, info
+            self._state |= state
+            self._changed = True
+
+    def strip(self, key: int, info: EntryInfo) -> None:
+        """Forget the images of a message; `info` describes what is left."""
+        with self._lock:
+            if key in self._unwritten:
+                self._unwritten[key] = self._unwritten[key][0].without_images(), info
+            else:
+                self._evict(key)
+            if key in self._writing or key not in self._unwritten:
+                self._stripped[key] = info
+
+    def read(self, key: int) -> OutboxMessage | None:
+        """Return the message; None if it is lost for good. Raises StorageReadError, after which it is not."""
+        with self._lock:
+            held, stripped = self._unwritten.get(key) or self._cache.get(key), key in self._stripped
+        if held is not None:
+            return held[0]
+        with self._read_lock:
+            if self._reader is None or self._offset is None:
+                raise StorageReadError(f"the outbox {self.path} is not open")
+            try:
+                message = sqlite_file.read_message(self._reader, key + self._offset)
+            except sqlite3.Error as error:
+                raise StorageReadError(f"the outbox {self.path} cannot be read: {error}") from error
+            except ValueError:
+                logger.exception("outbox entry cannot be decoded", extra={"path": str(self.path)})
+                return None
+        return message.without_images() if message and stripped else message
+
+    def remove(self, keys: Iterable[int]) -> None:
+        """Forget messages."""
+        with self._lock:
+            for key in keys:
+                self._evict(key)
+                self._stripped.pop(key, None)
+                if self._unwritten.pop(key, None) is None or key in self._writing:
+                    self._removed.add(key)
+
+    def set_cursors(self, cursors: Mapping[str, int]) -> None:
+        """Remember for each sink the key up to which it has taken messages; forget other sinks."""
+        with self._lock:
+            if cursors != self._cursors:
+                self._cursors, self._changed = dict(cursors), True
+
+    def set_aside(self, items: Sequence[SetAside]) -> None:
+        """Remember messages that a sink never takes."""
+        with self._lock:
+            self._aside += items
+            if self.path is None:
+                del self._aside[: -sqlite_file.MAX_SET_ASIDE]
+
+    def is_settled(self, key: int) -> bool:
+        """Whether the message is on disk or gone, or will never be on disk."""
+        return self.path is None or key not in self._unwritten
+
+    def state(self, name: str) -> str | None:
+        """Return what was remembered under this name, by an earlier run too."""
+        return self._state.get(name)
+
+    def commit(self) -> None:
+        """Write what has changed, in one transaction. May take as long as the disk does."""
+        if self._writer is None or self._offset is None or self._clock() < self._retry_at:
             return
+        self._commit_since = self._clock()
         try:
-            with transaction(self._remover):
-                self._remover.executemany(
-                    "DELETE FROM waiting WHERE number = ?", [(n,) for n in self._undeleted]
-                )
-        except sqlite3.Error as error:
-            self._fail(error)
-        else:
-            self._undeleted.clear()
+            self._commit(self._writer, self._offset)
+        finally:
+            self._commit_since = None
 
-    def note(self, name: str) -> str | None:
-        """The latest note of this name, of an earlier run too."""
-        if name in self._held_notes or self._writer is None:
-            return self._held_notes.get(name)
-        try:
-            row = self._writer.execute("SELECT text FROM notes WHERE name = ?", (name,)).fetchone()
-        except sqlite3.Error as error:
-            self._fail(error)
-            return None
-        return None if row is None else str(row[0])
-
-    def checkpoint(self) -> None:
-        """Copy the log into the database, so that it stays short."""
-        if self._writer is None or (self._wal_bytes < _LOG_BYTES and self._trouble is None):
+    def _commit(self, writer: sqlite3.Connection, shift: int) -> None:
+        with self._lock:
+            entries, removed, stripped = dict(self._unwritten), set(self._removed), dict(self._stripped)
+            aside, changed = list(self._aside), self._changed
+            cursors, state = dict(self._cursors), dict(self._state)
+            self._writing, self._changed = set(entries), False
+        if not (entries or removed or stripped or aside or changed):
             return
-        self._wal_bytes = 0
+        changes = Changes(
+            {key + shift: entry for key, entry in entries.items()},
+            {key + shift: info for key, info in stripped.items()},
+            [key + shift for key in removed],
+            aside,
+            {sink: key + shift for sink, key in cursors.items()},
+            state,
+        )
         try:
-            with contextlib.closing(connect(self.path, "NORMAL")) as connection:
-                connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
-        except sqlite3.Error as error:  # the log grows on; writing tells of trouble that matters
-            logger.debug("the log of the outbox %s is not copied: %s", self.path, error)
+            # What was delivered may come back after a power cut: sinks recognise it, so no fsync for it.
+            full = self._sync == "power" and bool(entries or aside)
+            writer.execute(f"PRAGMA synchronous = {'FULL' if full else 'NORMAL'}")
+            sqlite_file.write(writer, changes)
+        except sqlite3.Error as error:
+            self._fail(error)
+            with self._lock:
+                self._writing, self._changed = set(), True
+                if sqlite_file.is_damage(error):  # the next `open` starts a new file
+                    self._unwritten = {**self._cache, **self._unwritten}
+                    self._cache, self._cache_bytes = {}, 0
+            if sqlite_file.is_damage(error):
+                self._disconnect()
+            return
+        with self._lock:
+            self._writing = set()
+            self._removed -= removed
+            del self._aside[: len(aside)]
+            for key, info in stripped.items():
+                if self._stripped.get(key) is info:
+                    del self._stripped[key]
+            for key in entries:
+                if key in self._unwritten:
+                    self._remember(key, *self._unwritten.pop(key))
+        if self._error is not None:
+            logger.warning("outbox file works again", extra={"path": str(self.path)})
+            self._error = None
 
     def close(self) -> None:
-        """Let go of the file, after a last try to write what is held in memory."""
-        if self._held:
-            self._write_held()
-        self._close_connections()
-        if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
+        """Close the file after a last attempt to write."""
+        self._retry_at = self._clock()
+        self.commit()
+        self._disconnect()
+        if self._file_lock is not None:
+            os.close(self._file_lock)
+            self._file_lock = None
 
-    def _write_held(self) -> None:
-        self._last_attempt = self._clock()
-        if self._writer is None:
-            return
-        try:
-            with transaction(self._writer):
-                for number, (item, at) in self._held.items():
-                    self._writer.execute(INSERT, encode_row(number, item, at + self._offset))
-                for name, text in self._held_notes.items():
-                    self._writer.execute("INSERT OR REPLACE INTO notes VALUES (?, ?)", (name, text))
-        except sqlite3.Error as error:
-            self._fail(error)
-            return
-        for number, (item, at) in self._held.items():
-            self._labels[number] = EntryInfo.of(item, at)
-            self._wal_bytes += item.size
-            self._keep_at_hand(number, item)
-        self._held.clear()
-        self._held_notes.clear()
-        if self._trouble is not None:
-            logger.warning("the outbox %s takes events again", self.path)
-            self._trouble = None
+    def _open(self, path: Path) -> Snapshot | None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if self._file_lock is None:
+            self._file_lock = sqlite_file.lock_file(path)
+        reason = sqlite_file.integrity_error(path)
+        damaged = None if reason is None else sqlite_file.quarantine(path, reason)
+        if damaged is not None:
+            logger.error("outbox file damaged", extra={"set_aside": damaged.name, "reason": damaged.reason})
+        writer = self._writer = sqlite_file.connect(path)
+        sqlite_file.create_tables(writer)
+        self._reader = sqlite_file.connect(path)
+        if self._offset is not None:
+            return None  # opened again: the queue knows what lay there
+        cursors: dict[str, int] = dict(writer.execute("SELECT sink, number FROM cursors").fetchall())
+        entries = dict(sqlite_file.read_entries(writer))
+        state = dict(writer.execute("SELECT name, text FROM state").fetchall())
+        # Beyond every number in use and beyond every cursor: a new message must never seem delivered.
+        offset = max([*entries, *cursors.values()], default=0) + 1
+        with self._lock:
+            self._offset, self._state = offset, state | self._state
+        return Snapshot(
+            {number - offset: info for number, info in entries.items()},
+            {sink: number - offset for sink, number in cursors.items()},
+            damaged,
+        )
 
-    def _keep_at_hand(self, number: int, item: OutboxMessage) -> None:
-        """So that what is delivered at once is not read from the disk first."""
-        self._evict_cached(number)
-        self._read_cache[number] = item
-        self._at_hand_size += item.size
-        while self._at_hand_size > _AT_HAND:
-            self._evict_cached(next(iter(self._read_cache)))
+    def _remember(self, key: int, message: OutboxMessage, info: EntryInfo) -> None:
+        self._cache[key] = message, info
+        self._cache_bytes += message.size
+        while self._cache_bytes > _CACHE_BYTES:
+            self._evict(next(iter(self._cache)))
 
-    def _evict_cached(self, number: int) -> None:
-        item = self._read_cache.pop(number, None)
-        self._at_hand_size -= 0 if item is None else item.size
+    def _evict(self, key: int) -> None:
+        held = self._cache.pop(key, None)
+        self._cache_bytes -= 0 if held is None else held[0].size
 
     def _fail(self, error: Exception) -> None:
-        if self._trouble is None:
+        self._retry_at = self._clock() + _RETRY
+        if self._error is None:
             logger.error(
-                "the outbox %s fails: %s; events are held in memory until it works", self.path, error
+                "outbox file fails, events are held in memory",
+                extra={"path": str(self.path), "error": str(error)},
             )
-        self._trouble = f"the outbox {self.path} fails, events are held in memory: {error}"
+        self._error = str(error)
 
-    def _open(self) -> None:
-        why = integrity_error(self.path)
-        rows: list[TableRow] = []
-        notes: list[TableRow] = []
-        if why is not None:
-            rows, self._damaged, notes, aside = quarantine(self.path)
-        self._writer = connect(self.path, self._sync)
-        self._remover = connect(self.path, "NORMAL")
-        with transaction(self._writer):
-            for statement in TABLES.split(";"):
-                self._writer.execute(statement)
-            self._writer.execute(f"PRAGMA user_version = {VERSION}")
-            self._writer.executemany(INSERT, rows)
-            self._writer.executemany("INSERT OR REPLACE INTO notes VALUES (?, ?)", notes)
-        if why is not None:
-            logger.error(
-                "the outbox %s was damaged (%s): set aside as %s; %d entries are kept, at least %d are lost",
-                *(self.path, why, aside.name, len(rows), self._damaged),
-            )
-        if self._sync == "FULL":
-            preallocate_wal(self.path)
-        select = "SELECT number, at, camera, notice, size, picture_size FROM waiting ORDER BY number"
-        for number, at, camera, notice, size, picture_size in self._writer.execute(select):
-            self._labels[number] = EntryInfo(camera, bool(notice), size, picture_size, at - self._offset)
-
-    def _close_connections(self) -> None:
-        for connection in (self._remover, self._writer):
-            if connection is not None:
-                with contextlib.suppress(sqlite3.Error):
-                    connection.close()
-        self._writer = self._remover = None
+    def _disconnect(self) -> None:
+        with self._read_lock:
+            for connection in (self._reader, self._writer):
+                if connection is not None:
+                    with contextlib.suppress(sqlite3.Error):
+                        connection.close()
+            self._writer = self._reader = None

@@ -1,126 +1,110 @@
-"""What waits, in order, within bounds. No thread, no clock, no Redis: the outbox brings those.
-
-The order and the bounds are kept here; where the items themselves lie is a shelf's affair: in memory, or on
-disk (`monitor.delivery.sqlite_storage`).
-"""
+"""What the outbox stores, what it loses, and what it hands to sinks."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal, Protocol
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Literal, NamedTuple
 
+from monitor.delivery.clock import Stamp
+from monitor.errors import MonitorError
 from monitor.events.messages import NoticeMessage, OutboxMessage
 
 DroppedKind = Literal["pictures", "events", "notices"]
 
 
-DropKey = tuple[str, DroppedKind]
-"""A camera, and which kind of thing of it had to go."""
+class StorageReadError(MonitorError):
+    """A message could not be read this time. It still counts as stored."""
+
+
+class Position(NamedTuple):
+    """Identifies a message for ever: a random name of the daemon's run, and its number within the run.
+
+    A sink that has taken `(run, n)` has taken every message of this run up to `n` or refused it. Numbers of
+    different runs are not comparable, so neither a restored file nor a clock step repeats a position.
+    """
+
+    run: str
+    sequence: int
+
+
+class OutboxEntry(NamedTuple):
+    """A stored message. `key` is its place in the queue of this run; only the queue uses it."""
+
+    position: Position
+    message: OutboxMessage
+    key: int = 0
+    stamp: Stamp | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Drop:
+    """Messages or images of one camera that are lost, with the time of capture of the first and last."""
+
+    camera: str
+    kind: DroppedKind
+    started_at: datetime
+    ended_at: datetime
+    count: int = 1
 
 
 @dataclass(frozen=True, slots=True)
 class EntryInfo:
-    """What a store knows of an item without looking at it; `at` in seconds of any one clock."""
+    """What the queue knows of a message without reading it; sizes in bytes."""
 
+    position: Position
+    stamp: Stamp
     camera: str
     notice: bool
     size: int
-    picture_size: int
-    at: float
+    image_bytes: int
+    started_at: datetime
+    ended_at: datetime
 
     @classmethod
-    def of(cls, item: OutboxMessage, at: float) -> "EntryInfo":
-        """The label of an item."""
-        return cls(item.camera, isinstance(item, NoticeMessage), item.size, item.image_bytes, at)
+    def of(cls, message: OutboxMessage, position: Position, stamp: Stamp) -> "EntryInfo":
+        """Describe a message."""
+        return cls(
+            position,
+            stamp,
+            message.camera,
+            isinstance(message, NoticeMessage),
+            message.size,
+            message.image_bytes,
+            message.started_at,
+            message.ended_at,
+        )
 
-    @property
-    def loss(self) -> DropKey:
-        """How its loss is counted."""
-        return self.camera, "notices" if self.notice else "events"
-
-
-class OutboxStorage(Protocol):
-    """Where items lie, each under a number. Nothing here raises: what cannot be done is told as trouble."""
-
-    def load_index(self) -> Mapping[int, EntryInfo]:
-        """What lies here from an earlier run, in order."""
-
-    def corrupt_count(self) -> int:
-        """How many things of an earlier run are known to be unreadable."""
-
-    def put(self, number: int, item: OutboxMessage, at: float, notes: Mapping[str, str]) -> None:
-        """Lay it down and keep the notes, in one step: after a crash there are both or neither."""
-
-    def replace(self, number: int, item: OutboxMessage) -> None:
-        """Lay down another in its place."""
-
-    def get(self, number: int) -> OutboxMessage | None:
-        """The item; None if it cannot be read any more."""
-
-    def remove(self, numbers: Sequence[int]) -> None:
-        """Forget these."""
-
-    def note(self, name: str) -> str | None:
-        """The latest note of this name, of an earlier run too."""
-
-    def checkpoint(self) -> None:
-        """Do what takes long. Called at leisure, at the same time as the others, from one thread."""
-
-    def trouble(self) -> str | None:
-        """Why things do not outlive a crash here although they should; None while all is well."""
-
-    @property
-    def durable(self) -> bool:
-        """Whether all that lies here outlives this process."""
-
-    def close(self) -> None:
-        """Let go of files. What lies on disk stays."""
+    def drop(self, kind: DroppedKind | None = None) -> Drop:
+        """Return the loss of this message, or of its images."""
+        lost = kind or ("notices" if self.notice else "events")
+        return Drop(self.camera, lost, self.started_at, self.ended_at)
 
 
-class MemoryStorage:
-    """Items in memory, gone with the process."""
+@dataclass(frozen=True, slots=True)
+class DamagedFile:
+    """A file that was set aside: why, its new name, and what it held as far as it can be read.
 
-    durable = False
+    `complete` is False where the file ends in an error, so that it may have held more than `held`.
+    """
 
-    def __init__(self) -> None:
-        self._items: dict[int, OutboxMessage] = {}
-        self._notes: dict[str, str] = {}
+    reason: str
+    name: str
+    held: Sequence[Drop]
+    complete: bool
 
-    def load_index(self) -> Mapping[int, EntryInfo]:
-        """Nothing: memory has no earlier run."""
-        return {}
 
-    def corrupt_count(self) -> int:
-        """None."""
-        return 0
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What an earlier run left. Keys are negative, so they precede those of this run."""
 
-    def put(self, number: int, item: OutboxMessage, at: float, notes: Mapping[str, str]) -> None:
-        """Keep it."""
-        self._items[number] = item
-        self._notes |= notes
+    entries: Mapping[int, EntryInfo] = field(default_factory=dict)
+    cursors: Mapping[str, int] = field(default_factory=dict)
+    damaged: DamagedFile | None = None
 
-    def replace(self, number: int, item: OutboxMessage) -> None:
-        """Keep another in its place."""
-        self._items[number] = item
 
-    def get(self, number: int) -> OutboxMessage | None:
-        """The item."""
-        return self._items.get(number)
+class SetAside(NamedTuple):
+    """A message that a sink never takes, and the error that it raised."""
 
-    def remove(self, numbers: Sequence[int]) -> None:
-        """Forget these."""
-        for number in numbers:
-            self._items.pop(number, None)
-
-    def note(self, name: str) -> str | None:
-        """The latest note of this name."""
-        return self._notes.get(name)
-
-    def checkpoint(self) -> None:
-        """Nothing takes long here."""
-
-    def trouble(self) -> str | None:
-        """None: nobody asked for more than memory."""
-        return None
-
-    def close(self) -> None:
-        """Nothing to let go of."""
+    sink: str
+    reason: str
+    message: OutboxMessage

@@ -1,24 +1,24 @@
-"""What was not inspected or not kept, as the flat text fields of a `coverage` stream entry.
+"""What was not inspected or not stored, as the flat text fields of a `coverage` stream entry.
 
-Every entry has `kind` and `camera`. `gap`: `from`, `to`, `frames`, `cause`, and `first`, `last` (frame
-numbers) where frames were lost; while a camera delivers nothing, `frames` is 0.
-`camera`: `state`, `at`. `shed`: how many `pictures`, `events`, `notices` the outbox gave up, `from`, `to`,
-`cause`: `outbox-full`, `outbox-too-old` or `outbox-damaged` (its camera may be `*`: not known), or
-`picture-withheld`: so many events went to Redis without their pictures, for want of room there.
-`clash`: `state` (`begun` or `over`), `at`, `daemon` and, when begun, `other`: another daemon watches a camera
-of the same name. `cause` and `detail` where known. Times are RFC 3339.
+Every entry has `kind` and `camera`; `coverage_schema` describes the fields of each kind. Times are RFC 3339.
+
+Each frame number of a camera has exactly one outcome: *defect* if an event has it, *not inspected* if it is
+in the `numbers` of a `gap`, otherwise *clean*. No number is in two gaps, or in a gap and an event. Only where
+a `shed` entry reports dropped events, a frame without an entry may have been a defect.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from monitor.events.event import format_timestamp
-from monitor.records import CameraStateChange, Gap
+from monitor.records import CameraStateChange, Gap, NumberRanges
 
 
 @dataclass(frozen=True, slots=True)
 class Dropped:
-    """What the outbox gave up of one camera, between two moments, for one cause."""
+    """What the outbox dropped of one camera, between two moments, for one cause."""
 
     camera: str
     pictures: int
@@ -27,11 +27,12 @@ class Dropped:
     started_at: datetime
     ended_at: datetime
     cause: str = "outbox-full"
+    detail: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class NameConflict:
-    """Another daemon has the camera's name, from a moment on; `other` None: no longer."""
+    """Another daemon uses the camera's name, from a moment on; `other` None: no longer."""
 
     camera: str
     daemon: str
@@ -40,7 +41,7 @@ class NameConflict:
 
 
 def gap_entry(gap: Gap) -> dict[str, str]:
-    """The entry of frames that nobody looked at."""
+    """Return the entry of frames that were not inspected."""
     return _present(
         kind="gap",
         camera=gap.camera,
@@ -49,13 +50,26 @@ def gap_entry(gap: Gap) -> dict[str, str]:
         since=format_timestamp(gap.started_at),
         to=format_timestamp(gap.ended_at),
         frames=str(gap.frames),
+        numbers=format_numbers(gap.numbers) or None,
         cause=gap.cause,
         detail=gap.detail,
     )
 
 
+def format_numbers(ranges: NumberRanges) -> str:
+    """Format frame numbers as a `gap` holds them: `812-815,829`."""
+    return ",".join(str(first) if first == last else f"{first}-{last}" for first, last in ranges)
+
+
+def parse_numbers(text: str) -> Iterator[int]:
+    """Yield each frame number of a gap's `numbers`, in ascending order. Raises ValueError for other text."""
+    for part in filter(None, text.split(",")):
+        first, _, last = part.partition("-")
+        yield from range(int(first), int(last or first) + 1)
+
+
 def state_entry(change: CameraStateChange) -> dict[str, str]:
-    """The entry of a camera's change of state."""
+    """Return the entry of a camera's change of state."""
     return _present(
         kind="camera",
         camera=change.camera,
@@ -67,7 +81,7 @@ def state_entry(change: CameraStateChange) -> dict[str, str]:
 
 
 def dropped_entry(shed: Dropped) -> dict[str, str]:
-    """The entry of what the outbox gave up."""
+    """Return the entry of what the outbox dropped."""
     return _present(
         kind="shed",
         camera=shed.camera,
@@ -77,11 +91,12 @@ def dropped_entry(shed: Dropped) -> dict[str, str]:
         since=format_timestamp(shed.started_at),
         to=format_timestamp(shed.ended_at),
         cause=shed.cause,
+        detail=shed.detail,
     )
 
 
 def conflict_entry(clash: NameConflict) -> dict[str, str]:
-    """The entry of a name that two daemons have."""
+    """Return the entry of a name that two daemons use."""
     return _present(
         kind="clash",
         camera=clash.camera,
@@ -93,7 +108,66 @@ def conflict_entry(clash: NameConflict) -> dict[str, str]:
 
 
 def _present(**fields: str | None) -> dict[str, str]:
-    """Only the fields that have a value; `since` stands for `from`, which Python keeps for itself."""
+    """Return only the fields that have a value; `since` stands for `from`, a reserved word of Python."""
     return {
         ("from" if name == "since" else name): value for name, value in fields.items() if value is not None
+    }
+
+
+_TIME = "RFC 3339 in UTC"
+_CAMERA = {"camera": "name of the camera; `*` where it is not known"}
+_REASON = {"cause": "one word", "detail": "one sentence"}
+_KINDS: dict[str, tuple[dict[str, str], dict[str, str]]] = {
+    "gap": (
+        {
+            "from": _TIME,
+            "to": _TIME,
+            "frames": "how many frames were not inspected; 0 while a camera delivers none",
+            "cause": "one word, such as `overload` or `damaged`; for `lost-upstream` `frames` is an estimate",
+        },
+        {
+            "first": "lowest of the frame numbers",
+            "last": "highest of the frame numbers; not all in between need be part of the gap",
+            "numbers": "exactly these frames: numbers and ranges, both ends included, such as `812-815,829`",
+            "detail": "one sentence, of the first of these frames",
+        },
+    ),
+    "camera": ({"state": "state of the camera", "at": _TIME}, _REASON),
+    "shed": (
+        {
+            "pictures": "images that the outbox dropped",
+            "events": "events that the outbox dropped",
+            "notices": "entries of this stream that the outbox dropped",
+            "from": _TIME,
+            "to": _TIME,
+            "cause": "`outbox-full`, `outbox-too-old`, `outbox-damaged`, or `picture-withheld`: events went "
+            "to Redis without images, as there was no room for them",
+        },
+        {},
+    ),
+    "clash": (
+        {"state": "`begun` or `over`", "at": _TIME, "daemon": "the daemon that reports"},
+        {"other": "the other daemon that has a camera of this name"},
+    ),
+}
+
+
+def coverage_schema() -> dict[str, Any]:
+    """Return the JSON Schema (draft 2020-12) that every entry of the coverage stream is valid against."""
+    return {"type": "object", "oneOf": [_kind_schema(kind, *fields) for kind, fields in _KINDS.items()]}
+
+
+def _kind_schema(kind: str, required: dict[str, str], optional: dict[str, str]) -> dict[str, Any]:
+    fields = {**_CAMERA, **required, **optional}
+    described: dict[str, Any] = {name: {"type": "string", "description": fields[name]} for name in fields}
+    for name in {"frames", "first", "last", "pictures", "events", "notices"} & set(fields):
+        described[name]["pattern"] = "^[0-9]+$"
+    if "numbers" in fields:
+        described["numbers"]["pattern"] = "^[0-9]+(-[0-9]+)?(,[0-9]+(-[0-9]+)?)*$"
+    return {
+        "title": kind,
+        "type": "object",
+        "required": ["kind", *_CAMERA, *required],
+        "properties": {"kind": {"const": kind}, **described},
+        "additionalProperties": False,
     }

@@ -1,4 +1,4 @@
-"""The event document, version 1: what subscribers are told of one flagged frame.
+"""The event document, version 1: what subscribers learn of one flagged frame.
 
 Within version 1 fields are only ever added, so a reader ignores those it does not know. Numbers are finite.
 """
@@ -19,7 +19,6 @@ from pydantic import (
 )
 
 from monitor.records import ExplanationOutcome, Finding, Region
-from monitor.redis_streams.keys import RedisKeys
 
 _RFC3339 = r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?(Z|[+-]\d\d:\d\d)$"
 
@@ -68,14 +67,14 @@ class Document(BaseModel):
 
 
 class EventModel(Document):
-    """The network that judged the frame."""
+    """The model that classified the frame."""
 
     name: str
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
 class EventImage(Document):
-    """The camera's frame in pixels, and the Redis keys of its pictures; null where none was kept."""
+    """The camera's frame in pixels, and the Redis keys of its images; null where none is stored."""
 
     width: Annotated[int, Field(ge=1)]
     height: Annotated[int, Field(ge=1)]
@@ -149,6 +148,10 @@ class Event(Document):
         str | None,
         Field(description="file that the frame comes from, of a video with the position: clip.mp4#t=12.480"),
     ] = None
+    captured_by: Annotated[
+        Literal["camera", "arrival"] | None,
+        Field(description="clock of captured_at: the camera's time stamps, or the arrival of the frame"),
+    ] = None
     latency: Annotated[dict[str, Seconds], Field(description="seconds by stage")]
 
     def to_json(self) -> str:
@@ -159,6 +162,11 @@ class Event(Document):
     def from_json(cls, text: str | bytes) -> Self:
         """Read a document; raises pydantic's ValidationError, a ValueError, if it is not one of version 1."""
         return cls.model_validate_json(text)
+
+
+def printable(text: str) -> str:
+    """Return the text with bytes that are no UTF-8, as in file names, written as `\\udcNN`."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def safe_name(camera: str) -> str:
@@ -187,12 +195,11 @@ def build_event(
     *,
     model_name: str,
     model_sha256: str,
-    keys: RedisKeys,
     incident: EventIncident | None = None,
     familiarity: EventFamiliarity | None = None,
     daemon: str | None = None,
 ) -> Event:
-    """The document of a finding. It names the keys of both pictures; a parcel strikes out those it has not.
+    """Build the document of a finding. It names no image key: each sink adds its own.
 
     Scores and latencies are rounded to 6 digits, heat to 4, points to hundredths of a pixel.
     """
@@ -209,12 +216,7 @@ def build_event(
         score=round(float(verdict.score), 6),
         threshold=round(float(verdict.threshold), 6),
         model=EventModel(name=model_name, sha256=model_sha256),
-        image=EventImage(
-            width=int(frame.image.shape[1]),
-            height=int(frame.image.shape[0]),
-            frame_key=keys.frame(identity),
-            raw_key=keys.raw(identity),
-        ),
+        image=EventImage(width=int(frame.image.shape[1]), height=int(frame.image.shape[0])),
         regions=tuple(_place(region) for region in finding.regions),
         explanation=EventExplanation(
             method=heat.method,
@@ -226,7 +228,8 @@ def build_event(
         incident=incident,
         familiarity=familiarity,
         daemon=daemon,
-        source_name=frame.source_name,
+        source_name=frame.source_name and printable(frame.source_name),
+        captured_by=frame.captured_by,
         latency={stage: round(float(seconds), 6) for stage, seconds in finding.latency.items()},
     )
 

@@ -1,6 +1,6 @@
-"""Which flagged frames show one and the same defect: incidents, followed camera by camera.
+"""Which flagged frames show the same defect: incidents, tracked camera by camera.
 
-Pure: frames and times go in, phases come out; whoever uses it keeps the state between runs.
+Pure: frames and times go in, phases come out. The caller stores the state between runs.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -24,7 +24,7 @@ GRACE = 5.0
 class IncidentReport(Document):
     """An entry of the stream of incidents: one for its start, one for its end.
 
-    A frame is an event, whose `incident` names this `id`; an end is no frame, so it is told here alone.
+    A frame is an event, whose `incident` names this `id`; an end is no frame, so it appears only here.
     """
 
     version: Literal[1] = 1
@@ -39,13 +39,15 @@ class IncidentReport(Document):
     peak_score: Share
 
     def notice(self) -> NoticeMessage:
-        """Packed for the outbox; the same start or end has the same id."""
+        """Pack for the outbox; the same start or end has the same id."""
         fields = (("id", self.id), ("camera", self.camera), ("incident", self.model_dump_json()))
-        return NoticeMessage(f"incident-{self.phase}-{self.id}", self.camera, fields, "incidents")
+        return NoticeMessage(
+            f"incident-{self.phase}-{self.id}", self.camera, fields, self.first_at, self.last_at, "incidents"
+        )
 
 
 class _Open(Document):
-    """An incident that has not ended. `frame` is None after a restart, for frames are counted anew."""
+    """An incident that has not ended. `frame` is None after a restart, because frame numbers start again."""
 
     report: IncidentReport
     places: Boxes
@@ -53,10 +55,10 @@ class _Open(Document):
 
 
 class _State(Document):
-    """What outlives a run: incidents that are open, and reports that nobody has been told."""
+    """What outlives a run: incidents that are open, and reports that are not published yet."""
 
     open: tuple[_Open, ...] = ()
-    untold: tuple[IncidentReport, ...] = ()
+    unpublished: tuple[IncidentReport, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +76,7 @@ class IncidentWindow:
 class IncidentTracker:
     """Gives each flagged frame its incident, the oldest open one of its camera whose places overlap its own.
 
-    `state` is what `state()` gave in an earlier run; one that cannot be read is passed over. One thread at a
+    `state` is what `state()` gave in an earlier run; one that cannot be read is ignored. One thread at a
     time.
     """
 
@@ -84,7 +86,7 @@ class IncidentTracker:
             restored = _State.model_validate_json(state) if state else _State()
         except ValueError:
             restored = _State()
-        self._pending = list(restored.untold)
+        self._pending = list(restored.unpublished)
         self._open = [
             # How far the surface has moved meanwhile is not known, so it may be anywhere.
             _Open(report=it.report, places=() if it.report.camera in window.shift else it.places, frame=None)
@@ -92,15 +94,15 @@ class IncidentTracker:
         ]
 
     def state(self) -> str:
-        """What the next run has to know."""
-        return _State(open=tuple(self._open), untold=tuple(self._pending)).model_dump_json()
+        """Return what the next run has to know."""
+        return _State(open=tuple(self._open), unpublished=tuple(self._pending)).model_dump_json()
 
     def pop_report(self) -> IncidentReport | None:
-        """The oldest report that has not been given yet, which counts as told from here on."""
+        """Return the oldest report that has not been returned yet; it counts as published from here on."""
         return self._pending.pop(0) if self._pending else None
 
     def observe(self, event: Event) -> EventIncident:
-        """The frame's incident. Those it shows to have ended or started are reported."""
+        """Return the frame's incident; report those that it starts or ends."""
         self._end(lambda it: it.report.camera == event.camera and self._expired(it, event))
         places: Boxes = tuple((r.x, r.y, r.width, r.height) for r in event.regions)
         for index, it in enumerate(self._open):
@@ -131,12 +133,12 @@ class IncidentTracker:
         return EventIncident(id=event.id, phase="start")
 
     def expire(self, now: datetime) -> None:
-        """End what has ended by time, although its camera may be silent."""
+        """End incidents whose time is over, although their cameras may be silent."""
         limit = now - timedelta(seconds=self._window.seconds + GRACE)
         self._end(lambda it: it.report.last_at < limit)
 
     def close_all(self) -> None:
-        """End what is open, where no later run will."""
+        """End all incidents, where no later run will."""
         self._end(lambda _: True)
 
     def _end(self, over: Callable[[_Open], bool]) -> None:

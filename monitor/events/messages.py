@@ -1,7 +1,8 @@
-"""What waits in the outbox: an event with its pictures, or a notice for another stream."""
+"""What the outbox carries: an event with its images, or a notice for another stream."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Literal
 
 from monitor.events.coverage import (
@@ -12,59 +13,79 @@ from monitor.events.coverage import (
     gap_entry,
     state_entry,
 )
-from monitor.events.event import Event, safe_name
+from monitor.events.event import Event, printable, safe_name
 from monitor.records import CameraStateChange, Gap
 
-_OVERHEAD = 200  # bytes of keys and bookkeeping, so that many small things count too
+_OVERHEAD = 200  # bytes of keys and bookkeeping, so that many small messages count too
 
 
 @dataclass(frozen=True, slots=True)
 class EventMessage:
-    """An event's document with its pictures as JPEG, handed over `ready_after` seconds after its capture."""
+    """An event's document with its images as JPEG, complete `processing_seconds` after the capture.
+
+    The document names no key of any sink: each sink adds its own.
+    """
 
     id: str
     camera: str
     document: str
+    captured_at: datetime
     annotated_jpeg: bytes | None
     raw_jpeg: bytes | None = None
     processing_seconds: float = 0.0
 
     @classmethod
     def of(
-        cls, event: Event, annotated: bytes | None, raw: bytes | None = None, *, ready_after: float = 0.0
+        cls,
+        event: Event,
+        annotated_jpeg: bytes | None,
+        raw_jpeg: bytes | None = None,
+        *,
+        processing_seconds: float = 0.0,
     ) -> "EventMessage":
-        """Pack an event; its document names a picture's key only if the picture is in the parcel."""
-        image = event.image.model_copy(
-            update={
-                "frame_key": event.image.frame_key if annotated is not None else None,
-                "raw_key": event.image.raw_key if raw is not None else None,
-            }
+        """Pack an event with its images."""
+        document = event.to_json()
+        return cls(
+            event.id, event.camera, document, event.captured_at, annotated_jpeg, raw_jpeg, processing_seconds
         )
-        document = event.model_copy(update={"image": image}).to_json()
-        return cls(event.id, event.camera, document, annotated, raw, ready_after)
+
+    @property
+    def started_at(self) -> datetime:
+        """Time of capture."""
+        return self.captured_at
+
+    @property
+    def ended_at(self) -> datetime:
+        """Time of capture."""
+        return self.captured_at
 
     @property
     def size(self) -> int:
-        """Bytes it takes while it waits."""
+        """Bytes it takes in the outbox."""
         return self.image_bytes + len(self.document) + _OVERHEAD
 
     @property
     def image_bytes(self) -> int:
-        """Bytes of its pictures."""
+        """Bytes of its images."""
         return len(self.annotated_jpeg or b"") + len(self.raw_jpeg or b"")
 
     def without_images(self) -> "EventMessage":
-        """The same event alone, its document saying so."""
-        return EventMessage.of(Event.from_json(self.document), None, ready_after=self.processing_seconds)
+        """Return the same event without its images."""
+        return replace(self, annotated_jpeg=None, raw_jpeg=None)
 
 
 @dataclass(frozen=True, slots=True)
 class NoticeMessage:
-    """An entry of the coverage stream or of that of incidents. The id is the same for the same occurrence."""
+    """An entry of the stream of coverage or of incidents, about the time from `started_at` to `ended_at`.
+
+    The same occurrence always has the same id.
+    """
 
     id: str
     camera: str
     fields: tuple[tuple[str, str], ...]
+    started_at: datetime
+    ended_at: datetime
     stream: Literal["coverage", "incidents"] = "coverage"
 
     @classmethod
@@ -72,30 +93,36 @@ class NoticeMessage:
         """Pack a statement about coverage."""
         match occurrence:
             case Gap():
-                fields = gap_entry(occurrence)
+                fields, span = gap_entry(occurrence), (occurrence.started_at, occurrence.ended_at)
             case CameraStateChange():
-                fields = state_entry(occurrence)
+                fields, span = state_entry(occurrence), (occurrence.at, occurrence.at)
             case Dropped():
-                fields = dropped_entry(occurrence)
+                fields, span = dropped_entry(occurrence), (occurrence.started_at, occurrence.ended_at)
             case NameConflict():
-                fields = conflict_entry(occurrence)
+                fields, span = conflict_entry(occurrence), (occurrence.at, occurrence.at)
+        fields = {name: printable(value) for name, value in fields.items()}
         digest = hashlib.blake2s(repr(sorted(fields.items())).encode(), digest_size=8).hexdigest()
         return cls(
             f"{fields['kind']}-{safe_name(occurrence.camera)}-{digest}",
             occurrence.camera,
             tuple(fields.items()),
+            *span,
         )
 
     @property
     def size(self) -> int:
-        """Bytes it takes while it waits."""
+        """Bytes it takes in the outbox."""
         return sum(len(name) + len(value) for name, value in self.fields) + _OVERHEAD
 
     @property
     def image_bytes(self) -> int:
-        """None: a notice has no picture."""
+        """None: a notice has no image."""
         return 0
+
+    def without_images(self) -> "NoticeMessage":
+        """Return itself: a notice has no image."""
+        return self
 
 
 OutboxMessage = EventMessage | NoticeMessage
-"""Whatever goes out."""
+"""Whatever the outbox carries."""

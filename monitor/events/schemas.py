@@ -1,12 +1,13 @@
 """The JSON Schemas of what is published, as they ship beside this module.
 
-Written anew after a change of a document by `python -m monitor.events.schemas`.
+Regenerate after a change of a document: `python -m monitor.events.schemas`.
 """
 
 import json
 from pathlib import Path
 from typing import Any
 
+from monitor.events.coverage import coverage_schema
 from monitor.events.event import Document, Event
 from monitor.events.incidents import IncidentReport
 
@@ -14,6 +15,9 @@ SCHEMA_FILE = Path(__file__).with_name("event.schema.json")
 
 
 INCIDENT_SCHEMA_FILE = Path(__file__).with_name("incident.schema.json")
+
+
+COVERAGE_SCHEMA_FILE = Path(__file__).with_name("coverage.schema.json")
 
 
 def event_schema() -> dict[str, Any]:
@@ -24,6 +28,16 @@ def event_schema() -> dict[str, Any]:
 def incident_schema() -> dict[str, Any]:
     """The schema (draft 2020-12) of what the stream of incidents holds."""
     return _schema(IncidentReport, "Incident, version 1")
+
+
+def coverage_stream_schema() -> dict[str, Any]:
+    """Return the schema (draft 2020-12) of the entries of the coverage stream."""
+    schema = coverage_schema()
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        **schema,
+        "title": "Coverage, version 1",
+    }
 
 
 def schema_text(schema: dict[str, Any]) -> str:
@@ -39,3 +53,4 @@ def _schema(document: type[Document], title: str) -> dict[str, Any]:
 if __name__ == "__main__":
     SCHEMA_FILE.write_text(schema_text(event_schema()), encoding="utf-8")
     INCIDENT_SCHEMA_FILE.write_text(schema_text(incident_schema()), encoding="utf-8")
+    COVERAGE_SCHEMA_FILE.write_text(schema_text(coverage_stream_schema()), encoding="utf-8")

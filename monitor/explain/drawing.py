@@ -1,4 +1,4 @@
-"""From a picture and a subject to a drawn explanation: one method, or the sheet of all."""
+"""From an image and a model to a drawn explanation: one method, or the sheet of all."""
 
 from dataclasses import dataclass
 
@@ -13,7 +13,7 @@ from monitor.records import Heatmap, Image
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RenderedExplanation:
-    """A drawn explanation: `kind` names the class explained, `verdict` is a line of class, score and note."""
+    """A drawn explanation: `class_name` is the class explained, `summary` a line of class, score and note."""
 
     picture: Image
     class_name: str
@@ -83,7 +83,7 @@ def render_comparison(
 
 
 def _spread(subject: ExplainableModel, explained: CamResult, image: Image) -> Heatmap:
-    """Heat in the picture's own pixels; that of the input's size lies over the picture as it is."""
+    """Resize heat to the pixels of `image`; guided heat of the input's size is stretched over it."""
     spread = subject.upsample if explained.method in CAMS else upsample
     return spread(explained.heat[0], *image.shape[:2])
 

@@ -1,4 +1,4 @@
-"""One way to ask any method about any classifier: model and images in, heat out."""
+"""Any method on any classifier: model and images in, heat out."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -53,9 +53,9 @@ class CamResult:
     """Heat of a batch of images, with what it is the heat of.
 
     `heat` is (b, rows, columns) float32, 0..1, the highest value of each image 1: of the layer's size for the
-    CAMs, of the input's for guided backpropagation and the products. `target` (b,) int32 is the class
+    CAMs, of the input's for guided backpropagation and refinements. `target` (b,) int32 is the class
     explained, `score` (b,) its probability, `strength` (b,) the heat's highest value before it was scaled.
-    `notes` says for each image why its heat is zero, `flat` or `nan`, or is None.
+    `notes` tells for each image why its heat is zero, `flat` or `nan`, or is None.
     """
 
     method: str
@@ -80,9 +80,9 @@ class Explainer:
     ) -> None:
         """Open `model` at `layer` (default: the last with spatial extent); raises `UsageError`.
 
-        `head` says what the model gives where that is not recognised: softmax, sigmoid or logits.
-        `background`, a preprocessed picture (h, w, d) without the class, is what scoring `paper` lays the
-        masked pictures over; by default zeros.
+        `head` is what the model returns, where that is not recognised: softmax, sigmoid or logits.
+        `background`, a preprocessed image (h, w, d) without the class, is what scoring `paper` lays the
+        masked images over; zeros by default.
         """
         self.network = InstrumentedModel(model, layer, head)
         self._background = None if background is None else self._checked(background[None])[0]
@@ -104,7 +104,7 @@ class Explainer:
 
         `target`: one class for all, one an image, or None for the predicted. `method`: one of `METHODS`.
         For faster-score-cam: `max_n` maps are kept, by default 10, or all where there are fewer, those
-        foremost in `choice`: `deviation`, or `gradient`, the deviation times the gradient's mean. For both
+        highest in `choice`: `deviation`, or `gradient`, the deviation times the gradient's mean. For both
         Score-CAMs: `scoring` (see `monitor.explain.score_cam`) and `chunk`, masked inputs at a time, by
         default what `MASKED_PIXELS` allows. Raises `UsageError`.
         """
@@ -128,7 +128,7 @@ class Explainer:
     def refine(self, explained: CamResult, product: Refinement, images: NDArray[Any]) -> CamResult:
         """Multiply the heat of a CAM, enlarged, with `guided` backpropagation or `edges` of its `images`.
 
-        Gives what the method `<product>-<cam>` gives, without working the CAM out again.
+        Gives what the method `<product>-<cam>` gives, without computing the CAM again.
         """
         x = self._checked(images)
         large = np.stack([upsample(one, x.shape[1], x.shape[2]) for one in explained.heat])
@@ -148,7 +148,7 @@ class Explainer:
 
     @staticmethod
     def chunk_for(shape: Sequence[int]) -> int:
-        """Masked inputs of `shape` (h, w, d) that go through the network at once unless said otherwise."""
+        """Return how many masked inputs of `shape` (h, w, d) go through the network at once by default."""
         return max(1, MASKED_PIXELS // (shape[0] * shape[1]))
 
     def map_count(self, max_n: int | None) -> int:

@@ -1,4 +1,4 @@
-"""Grad-CAM and Grad-CAM++: maps weighed by the gradient of the class score. Pure TensorFlow.
+"""Grad-CAM and Grad-CAM++: maps weighted by the gradient of the class score. Pure TensorFlow.
 
 `activations` A and `gradients` g = ∂y/∂A are (b, fh, fw, c) float32, y being the target class's score before
 softmax or sigmoid. Both give the rectified heat (b, fh, fw), not scaled.

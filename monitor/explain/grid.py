@@ -1,4 +1,4 @@
-"""The article's comparison of all methods on one picture, as one labelled sheet of 4 rows and 5 columns."""
+"""The article's comparison of all methods on one image, as one labelled sheet of 4 rows and 5 columns."""
 
 from collections.abc import Mapping, Sequence
 
@@ -33,7 +33,7 @@ def comparison_sheet(
     """Draw the sheet for `image` (h, w, 3).
 
     `heats` holds heat of any size, 0..1, by method: the four CAMs, `guided-backprop`, `guided-<cam>` and
-    `edges-<cam>`. `edges` (rows, columns) are those of the picture. `facts` are lines for the cell below
+    `edges-<cam>`. `edges` (rows, columns) are those of the image. `facts` are lines for the cell below
     the input, such as its class and score. A method in `notes` has no heat, for the reason given.
 
     First row: the input, then each CAM laid over it; below, each emphasized; below, guided

@@ -1,4 +1,4 @@
-"""Heat on a picture. Pure: arrays in, a new picture out."""
+"""Heat on an image. Pure functions: arrays in, a new image out."""
 
 import cv2
 import numpy as np
@@ -23,7 +23,7 @@ def upsample(heat: Heatmap, height: int, width: int) -> Heatmap:
 
 
 def overlay_heatmap(image: Image, heat: Heatmap, *, emphasized: bool = False, share: float = 0.5) -> Image:
-    """Lay heat over a picture (h, w, 3): blue for 0 through green to red for 1, mixed in by `share` 0..1.
+    """Lay heat over an image (h, w, 3): blue for 0 through green to red for 1, mixed in by `share` 0..1.
 
     Heat of another size is enlarged first.
     """
@@ -43,13 +43,13 @@ def _levels(heat: NDArray[np.float32]) -> NDArray[np.uint8]:
     return np.asarray(np.rint(np.clip(heat, 0, 1) * 255), np.uint8)
 
 
-def sobel_edges(picture: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Edge strength of a picture (h, w, d) of any range: (h, w) float32, 0..1, zero where it has no edges.
+def sobel_edges(image: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Measure the edges of an image (h, w, d) of any range: (h, w) float32, 0..1, zero without edges.
 
     The magnitude of the 3x3 Sobel gradient of the mean over the channels, dilated 5x5, scaled from its
-    minimum to its maximum. A shift or a positive factor of the picture changes nothing.
+    minimum to its maximum. A shift or a positive factor of the image changes nothing.
     """
-    grey = picture.mean(axis=2, dtype=np.float32)
+    grey = image.mean(axis=2, dtype=np.float32)
     magnitude = np.hypot(
         cv2.Sobel(grey, cv2.CV_32F, 1, 0, ksize=3), cv2.Sobel(grey, cv2.CV_32F, 0, 1, ksize=3)
     )

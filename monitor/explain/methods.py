@@ -33,7 +33,7 @@ def with_class_score(
     def run(x: tf.Tensor, wanted: tf.Tensor) -> TracedOutput:
         heat, strength, classes, logits, activations = heat_of(x, wanted)
         score = tf.gather(network.probabilities(logits), classes, batch_dims=1)
-        # A ReLU can turn NaN into 0, so what goes in is looked at as well as what comes out.
+        # A ReLU can turn NaN into 0, so both inputs and outputs are checked.
         finite = tf.math.is_finite(score) & all_finite(x) & all_finite(activations)
         heat = tf.where(finite[:, None, None], heat, 0.0)
         return heat, tf.where(finite, strength, 0.0), classes, score, finite
@@ -62,7 +62,7 @@ def score_based_cam(
     chunk: int | None,
     background: tf.Tensor | None,
 ) -> HeatmapFunction:
-    """Heat of Score-CAM from the `max_n` maps foremost in `choice`, or from all."""
+    """Return Score-CAM from the `max_n` maps highest in `choice`, or from all."""
     values = network.outputs if scoring == "seed" else network.probabilities
 
     def heat_of(x: tf.Tensor, wanted: tf.Tensor) -> TracedOutput:

@@ -1,7 +1,7 @@
 """Score-CAM and Faster-Score-CAM as plain TensorFlow: no Keras, nothing built, usable inside a tf.function.
 
-Each map of a convolution is laid over the input as a mask; what the network says of the masked input
-weighs the map; the rectified sum of the weighed maps is the heat. Faster-Score-CAM asks only about the
+Each map of a convolution is laid over the input as a mask; the network's score of the masked input is the
+weight of the map; the rectified sum of the weighted maps is the heat. Faster-Score-CAM scores only the
 `max_n` maps of highest standard deviation.
 
 Two scorings, both of N masked inputs X ∘ M_k for the maps A_k, U being the bilinear resize to the input:
@@ -57,7 +57,7 @@ def score_cam(
     `inputs` is (b, h, w, d), `activations` (b, fh, fw, c) what the layer gave for them, `target` (b,) int32.
     `max_n` keeps the maps highest in `rank` (b, c), by default their standard deviation (ties: lower channel
     first); None or more than there are keeps all. At most `chunk` masked inputs exist at a time; None makes
-    them all in one batch. For `paper`, `background` (h, w, d) is the preprocessed picture that shows where a
+    them all in one batch. For `paper`, `background` (h, w, d) is the preprocessed image that shows where a
     mask is dark, X_b; by default zero, as in the paper. Where blankness itself speaks for the class, as it
     does for a defect that is a lack of texture, only a background without the class gives heat.
 
@@ -71,15 +71,15 @@ def score_cam(
     all_maps = tf.reshape(maps, [batch * kept, _size(maps, 2), _size(maps, 3)])
     of_image = tf.repeat(tf.range(batch), kept)  # (b·k,)
 
-    def weigh(rows: tf.Tensor) -> tf.Tensor:
+    def score(rows: tf.Tensor) -> tf.Tensor:
         """Weights (n,) of the maps at `rows` (n,)."""
         images = tf.gather(of_image, rows)
-        pictures = inputs if batch == 1 else tf.gather(inputs, images)  # one broadcasts, no copies
+        own = inputs if batch == 1 else tf.gather(inputs, images)  # one broadcasts, no copies
         shown = upsampled_masks(tf.gather(all_maps, rows), tf.shape(inputs)[1:], scoring)
-        masked = pictures * shown if background is None else background + (pictures - background) * shown
+        masked = own * shown if background is None else background + (own - background) * shown
         return class_score(forward(masked), tf.gather(target, images), scoring)
 
-    weights = _in_chunks(weigh, batch * kept, chunk)
+    weights = _in_chunks(score, batch * kept, chunk)
     weights = tf.reshape(weights, [batch, kept])
     if scoring == "paper":
         nothing = tf.zeros_like(inputs[:1]) if background is None else background[None]
@@ -143,7 +143,7 @@ def all_finite(images: tf.Tensor) -> tf.Tensor:
 
 
 def class_score(outputs: tf.Tensor, target: tf.Tensor, scoring: Scoring) -> tf.Tensor:
-    """What network outputs (n, classes) say of each one's `target` (n,): (n,), as `scoring` has it."""
+    """Return the score of each `target` (n,) in outputs (n, classes), as `scoring` defines it: (n,)."""
     outputs = tf.cast(outputs, tf.float32)
     if scoring == "seed":
         outputs = tf.nn.softmax(outputs)
@@ -156,16 +156,16 @@ def _size(tensor: tf.Tensor, axis: int) -> int | tf.Tensor:
 
 
 def _in_chunks(
-    weigh: Callable[[tf.Tensor], tf.Tensor], total: int | tf.Tensor, chunk: int | None
+    score: Callable[[tf.Tensor], tf.Tensor], total: int | tf.Tensor, chunk: int | None
 ) -> tf.Tensor:
-    """Call `weigh` on rows 0..total-1, at most `chunk` at a time, chunks of one even size; (total,).
+    """Call `score` on rows 0..total-1, at most `chunk` at a time, chunks of one even size; (total,).
 
     One size means one trace and one plan of the convolutions; the last chunk repeats the last row.
     """
     if chunk is None or (isinstance(total, int) and total <= chunk):
-        return weigh(tf.range(total))
+        return score(tf.range(total))
     count = -(-total // chunk)
     size = -(-total // count)
     rows = tf.reshape(tf.minimum(tf.range(count * size), total - 1), [count, size])
-    weights = tf.map_fn(weigh, rows, fn_output_signature=tf.float32, parallel_iterations=1)
+    weights = tf.map_fn(score, rows, fn_output_signature=tf.float32, parallel_iterations=1)
     return tf.reshape(weights, [-1])[:total]

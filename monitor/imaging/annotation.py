@@ -1,8 +1,9 @@
-"""The picture that goes out with an event: the frame with heat and boxes on it, and a caption below it."""
+"""The image that goes out with an event: the frame with heat, outlines and boxes, and a caption below."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -26,10 +27,15 @@ _BRIGHT: Colour = (245, 245, 245)
 _EDGE: Colour = (20, 20, 20)
 
 
-_COOL, _HOT = 0.2, 0.8  # heat at which the overlay begins to show, and at which it is at its densest
+HeatStyle = Literal["outline", "overlay", "none"]
+"""What is drawn besides boxes: contours, contours and tinted heat, or nothing."""
 
 
-_DENSEST = 0.45  # share of the overlay's colour there: the surface stays visible
+_COOL, _HOT = 0.2, 0.8  # heat at which the tint begins to show, and at which it is at its densest
+
+
+_MAX_TINT = 0.25
+"""Fraction of the tint's colour at its densest: three quarters of the surface's contrast stay visible."""
 
 
 def annotate(
@@ -43,20 +49,22 @@ def annotate(
     camera: str,
     captured_at: datetime | str,
     reason: str | None = None,
+    heat_style: HeatStyle = "overlay",
 ) -> Image:
-    """A new picture (height + caption, width, 3): the frame with heat, outlines and boxes, the caption below.
+    """Draw heat, outlines and boxes on a copy of the frame, and a caption below it.
 
-    `image` is (height, width, 3) or grey (height, width); `heat` (height, width) in the same pixels, 0..1, or
-    None. The first `height` rows are the frame's own, so coordinates stay true and the caption hides nothing.
-    Boxes are drawn around their pixels, not on them, except at the frame's borders. `reason` says why there
-    is no region. Lines and letters grow with the picture.
+    `image` is (height, width, 3) or grey (height, width); `heat` (height, width) in the same pixels, 0..1,
+    or None. Returns (height + caption, width, 3), whose first `height` rows are the frame's own, so that
+    coordinates stay true and the caption hides nothing.
+    Boxes are drawn around their pixels, not on them, except at the frame's borders. `reason` tells why there
+    is no region. Lines and letters grow with the frame.
     """
     frame = np.repeat(image[..., None], 3, axis=2) if image.ndim == 2 else image.copy()
     height, width = frame.shape[:2]
     line = max(1, round(min(height, width) / 300))
-    if heat is not None:
+    if heat is not None and heat_style == "overlay":
         _blend_heatmap(frame, heat)
-    for region in regions:
+    for region in regions if heat_style != "none" else ():
         _outline(frame, region, line)
     for region in regions:
         _box(frame, region.box, line)
@@ -79,12 +87,12 @@ def annotate(
 
 
 def _blend_heatmap(frame: Image, heat: Heatmap) -> None:
-    """Lays the heat over the frame where it is warm, in place; elsewhere the frame stays as it is."""
+    """Tint the frame in place where there is heat; elsewhere it stays as it is."""
     left, top, across, down = cv2.boundingRect((heat > _COOL).astype(np.uint8))
     if not across:
         return
     window = np.s_[top : top + down, left : left + across]
-    share = np.clip((heat[window] - _COOL) / (_HOT - _COOL), 0, 1, dtype=np.float32) * np.float32(_DENSEST)
+    share = np.clip((heat[window] - _COOL) / (_HOT - _COOL), 0, 1, dtype=np.float32) * np.float32(_MAX_TINT)
     colours = cv2.applyColorMap(np.clip(heat[window] * 255, 0, 255).astype(np.uint8), cv2.COLORMAP_INFERNO)
     under = np.ascontiguousarray(frame[window])
     frame[window] = np.where((share > 0)[..., None], cv2.blendLinear(colours, under, share, 1 - share), under)
@@ -98,7 +106,7 @@ def _outline(frame: Image, region: Region, line: int) -> None:
 
 
 def _box(frame: Image, box: Box, line: int) -> None:
-    """A light frame with dark edges, seen on any surface; moved inwards where the picture ends."""
+    """Draw a light frame with dark edges, visible on any surface; moved inwards where the image ends."""
     height, width = frame.shape[:2]
     for colour, outer, inner in ((_EDGE, 3 * line, 0), (_ALARM, 2 * line, line)):
         left, top = max(box.left - outer, 0), max(box.top - outer, 0)
@@ -125,7 +133,7 @@ _DIM = (170, 170, 170)
 
 @dataclass(frozen=True, slots=True)
 class CaptionLine:
-    """`text` on the left in `colour` (blue, green, red); `beside` dim on the right, or below if too long."""
+    """`text` on the left in `colour` (blue, green, red); `right_text` dim on the right, or below it."""
 
     text: str
     colour: tuple[int, int, int]
@@ -134,23 +142,25 @@ class CaptionLine:
 
 
 def render_caption(lines: Sequence[CaptionLine], width: int, *, text_height: int) -> Image:
-    """A strip (whatever height the text needs, `width`, 3) with the lines on it; `text_height` in pixels."""
+    """Draw the lines on a strip of `width` pixels, as high as the text needs; `text_height` in pixels."""
     scale = cv2.getFontScaleFromHeight(_FONT, text_height, 1)
     margin = max(2, text_height // 2)
     pitch = round(text_height * 1.7)
-    room = width - 2 * margin
+    available = width - 2 * margin
 
     rows: list[list[tuple[str, tuple[int, int, int], int, int]]] = []  # (text, colour, thickness, x)
     for line in lines:
         thickness = _thickness(text_height, bold=line.bold)
-        pieces = list(_wrap(line.text, room, scale, thickness))
+        pieces = list(_wrap(line.text, available, scale, thickness))
         rows.extend([(piece, line.colour, thickness, margin)] for piece in pieces)
         thin = _thickness(text_height)
         across = _width(line.right_text, scale, thin)
-        if line.right_text and _width(pieces[-1], scale, thickness) + 2 * margin + across <= room:
+        if line.right_text and _width(pieces[-1], scale, thickness) + 2 * margin + across <= available:
             rows[-1].append((line.right_text, _DIM, thin, width - margin - across))
         elif line.right_text:
-            rows.extend([(piece, _DIM, thin, margin)] for piece in _wrap(line.right_text, room, scale, thin))
+            rows.extend(
+                [(piece, _DIM, thin, margin)] for piece in _wrap(line.right_text, available, scale, thin)
+            )
 
     strip = np.full((pitch * len(rows) + margin, width, 3), _STRIP, np.uint8)
     for index, row in enumerate(rows):
@@ -168,10 +178,12 @@ def _width(text: str, scale: float, thickness: int) -> int:
     return int(cv2.getTextSize(text, _FONT, scale, thickness)[0][0])
 
 
-def _wrap(text: str, room: int, scale: float, thickness: int) -> Iterator[str]:
-    """The text in pieces that fit into `room` pixels, broken between words where that is possible."""
-    while _width(text, scale, thickness) > room and len(text) > 1:
-        fits = next((n for n in range(len(text) - 1, 1, -1) if _width(text[:n], scale, thickness) <= room), 1)
+def _wrap(text: str, available: int, scale: float, thickness: int) -> Iterator[str]:
+    """Yield the text in pieces that fit into `available` pixels, broken between words where possible."""
+    while _width(text, scale, thickness) > available and len(text) > 1:
+        fits = next(
+            (n for n in range(len(text) - 1, 1, -1) if _width(text[:n], scale, thickness) <= available), 1
+        )
         space = text.rfind(" ", 1, fits + 1)
         cut = space if space > 0 else fits
         yield text[:cut].rstrip()

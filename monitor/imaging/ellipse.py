@@ -45,7 +45,7 @@ class Ellipse:
         return along, across
 
     def mask(self, height: int, width: int) -> NDArray[np.bool_]:
-        """Which pixel centres of a picture lie inside or on the outline: (height, width) bool."""
+        """Mark which pixel centres of an image lie inside or on the outline: (height, width) bool."""
         inside = np.zeros((height, width), bool)
         window = self._window(width, height)
         x = np.arange(window.left, window.right, dtype=float)[None, :]
@@ -54,7 +54,7 @@ class Ellipse:
         return inside
 
     def box(self, width: int, height: int) -> Box:
-        """The smallest box around the pixels of the mask, cut by the picture's border.
+        """The smallest box around the pixels of the mask, cut by the image's border.
 
         Where no pixel centre lies inside, the box is empty: all zero.
         """
@@ -72,7 +72,7 @@ class Ellipse:
         )
 
     def _window(self, width: int, height: int) -> Box:
-        """A box of the picture that holds every pixel of the mask: the half extents, rounded outwards."""
+        """Return a box that holds every pixel of the mask: the half extents, rounded outwards."""
         reach_x = hypot(self.semi_major * cos(self.angle), self.semi_minor * sin(self.angle))
         reach_y = hypot(self.semi_major * sin(self.angle), self.semi_minor * cos(self.angle))
         left = min(max(floor(self.center_x - reach_x), 0), width)

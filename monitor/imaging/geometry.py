@@ -1,8 +1,8 @@
-"""Where things are: parts of the frame, the network's input, and cells of the heat map.
+"""Coordinates of the frame, of the network's input, and of the cells of a heat map.
 
 Three grids lie over one part of the frame. The frame's own pixels; the network's input, to which that part
 was resized with pixel *edges* falling on each other (OpenCV's convention, so the left edge of the box is the
-left edge of the input); and the heat's cells, each looking at one place of the input. Pixel centres are at
+left edge of the input); and the heat's cells, each centred on one point of the input. Pixel centres are at
 whole numbers in all of them.
 """
 
@@ -19,7 +19,7 @@ from monitor.errors import UsageError
 from monitor.records import Box, Image
 
 Coordinates = TypeVar("Coordinates", float, NDArray[np.float64])
-"""One place on an axis, or many."""
+"""One coordinate on an axis, or many."""
 
 
 def tile_boxes(
@@ -30,10 +30,10 @@ def tile_boxes(
     tiles: tuple[int, int] = (1, 1),
     overlap: float = 0.0,
 ) -> tuple[Box, ...]:
-    """The parts of a `width` x `height` frame that are shown to the network, row by row.
+    """Divide a `width` x `height` frame into the parts that become inputs of the network, row by row.
 
     `tiles` is (rows, columns) over the region of interest `roi` (default: the whole frame); `overlap`,
-    0..0.5, is the share of a tile that it has in common with the next. The parts cover the region exactly:
+    0..0.5, is the fraction of a tile that it has in common with the next. The parts cover the region exactly:
     the first begins and the last ends at its border, without overlap each pixel is in one part, and their
     sizes differ by a pixel at most.
 
@@ -60,9 +60,9 @@ def tile_boxes(
 
 def _split(start: int, stop: int, parts: int, overlap: float) -> list[tuple[int, int]]:
     # Fractions, so that the end of one part and the start of the next round alike.
-    share = Fraction(overlap)
-    size = (stop - start) / (parts - (parts - 1) * share)
-    step = size * (1 - share)
+    common = Fraction(overlap)
+    size = (stop - start) / (parts - (parts - 1) * common)
+    step = size * (1 - common)
     half = Fraction(
         1, 2
     )  # rounded up always: round() would send halves both ways, and sizes two pixels apart
@@ -74,8 +74,8 @@ class AxisMapping:
     """One axis of one part of the frame, in all three grids.
 
     `start`..`stop` (not included) are the frame's pixels, `size` the network input's pixels, `cells` the
-    heat's cells, and `offset` is the input pixel that cell 0 looks at. Resizing the heat as if it were a
-    picture would put it at (size / cells - 1) / 2. Padding and strides of ResNet50 put it at 0, but its
+    heat's cells, and `offset` is the input pixel of cell 0. Resizing the heat as if it were an
+    image would put it at (size / cells - 1) / 2. Padding and strides of ResNet50 put it at 0, but its
     trained filters lean right and down: labelled defects of DAGM's Class1 lie where plain resizing says.
     """
 
@@ -86,23 +86,23 @@ class AxisMapping:
     offset: float
 
     def frame_to_input(self, pixel: Coordinates) -> Coordinates:
-        """The place in the network's input that shows the frame's `pixel`."""
+        """Return the coordinate in the network's input that shows the frame's `pixel`."""
         return (pixel - self.start + 0.5) * self.size / (self.stop - self.start) - 0.5
 
     def input_to_frame(self, place: Coordinates) -> Coordinates:
-        """The frame's pixel that `place` of the network's input shows: the inverse of `input_at`."""
+        """Return the frame's pixel that `place` of the input shows: the inverse of `frame_to_input`."""
         return (place + 0.5) * (self.stop - self.start) / self.size - 0.5 + self.start
 
     def frame_to_cell(self, pixel: Coordinates) -> Coordinates:
-        """The cell, a fraction between two, that looks at the frame's `pixel`."""
+        """Return the cell, or a fraction between two, that lies at the frame's `pixel`."""
         return (self.frame_to_input(pixel) - self.offset) * self.cells / self.size
 
     def cell_to_frame(self, cell: Coordinates) -> Coordinates:
-        """The frame's pixel that `cell` looks at: the inverse of `cell_at`."""
+        """Return the frame's pixel at which `cell` lies: the inverse of `frame_to_cell`."""
         return self.input_to_frame(cell * self.size / self.cells + self.offset)
 
     def interpolation_weights(self) -> NDArray[np.float32]:
-        """The share of each cell in a pixel, (stop - start, cells): linear between cells, constant beyond."""
+        """Weight each cell in each pixel, (stop - start, cells): linear between cells, constant beyond."""
         pixels = np.arange(self.start, self.stop, dtype=np.float64)
         at = np.clip(self.frame_to_cell(pixels), 0, self.cells - 1)
         near: NDArray[np.float64] = 1 - np.abs(at[:, None] - np.arange(self.cells))

@@ -1,4 +1,4 @@
-"""Pictures as JPEG."""
+"""Images as JPEG, with what an event says of them as XMP."""
 
 from collections.abc import Iterable
 from xml.etree import ElementTree
@@ -10,13 +10,13 @@ from monitor.errors import ImageError
 from monitor.records import Image, Region
 
 _XMP_SEGMENT = b"http://ns.adobe.com/xap/1.0/\0"
-"""What JPEG wants before an XMP packet (XMP specification part 3, 1.1.3); OpenCV leaves it to us."""
+"""Must stand before an XMP packet in a JPEG (XMP specification part 3, 1.1.3); OpenCV does not write it."""
 
 
 def encode_jpeg(image: Image, quality: int = 85, xmp: bytes | None = None) -> bytes:
-    """The picture as JPEG, `quality` 1..100, with an XMP packet (up to 65,502 bytes) if there is one.
+    """Encode an image as JPEG, `quality` 1..100, with an XMP packet (up to 65,502 bytes) if there is one.
 
-    ImageError where JPEG cannot hold it (a side above 65,535).
+    Raises ImageError where JPEG cannot hold it (a side above 65,535).
     """
     parameters = [cv2.IMWRITE_JPEG_QUALITY, quality]
     try:
@@ -28,9 +28,9 @@ def encode_jpeg(image: Image, quality: int = 85, xmp: bytes | None = None) -> by
                 ".jpg", image, [cv2.IMAGE_METADATA_XMP], [chunk], parameters
             )
     except cv2.error as error:
-        raise ImageError(f"a picture of shape {image.shape} cannot be made a JPEG") from error
+        raise ImageError(f"an image of shape {image.shape} cannot be encoded as JPEG") from error
     if not done:
-        raise ImageError(f"a picture of shape {image.shape} cannot be made a JPEG")
+        raise ImageError(f"an image of shape {image.shape} cannot be encoded as JPEG")
     return data.tobytes()
 
 
@@ -50,9 +50,9 @@ _MAX_BOXES = 500  # boxes, so that the packet fits into one JPEG segment of 64 k
 
 
 def xmp_packet(event_id: str, label: str, score: float, regions: Iterable[Region]) -> bytes:
-    """The packet: event id, label, score (0..1), and boxes as `x,y,width,height` in pixels of the frame.
+    """Write a packet of event id, label, score (0..1), and boxes.
 
-    Strongest first as they come, 500 at most.
+    A box is `x,y,width,height` in pixels of the frame. At most 500 are written, in their order.
     """
     boxes = [f"{it.box.left},{it.box.top},{it.box.width},{it.box.height}" for it in regions][:_MAX_BOXES]
     meta = ElementTree.Element(f"{{{_META}}}xmpmeta")

@@ -1,6 +1,8 @@
-"""From heat to coordinates: spread over the frame, cut at a threshold, what hangs together is a region."""
+"""From heat to regions: enlarged to the frame, cut at a threshold, split into connected areas."""
 
 from collections.abc import Iterable, Sequence
+from itertools import combinations
+from math import ceil
 
 import cv2
 import numpy as np
@@ -9,36 +11,39 @@ from numpy.typing import NDArray
 from monitor.imaging.geometry import AxisMapping
 from monitor.records import Box, Heatmap, Region, TileHeatmap
 
+_GAP_CELLS = 2
+"""Cells of heat without evidence that may divide one defect at the border of two tiles."""
+
 
 def merge_heatmaps(
-    patches: Iterable[TileHeatmap],
+    tiles: Iterable[TileHeatmap],
     *,
     width: int,
     height: int,
     input_size: tuple[int, int],
     cell_offset: tuple[float, float],
 ) -> Heatmap:
-    """The heat of all patches in the frame's own pixels, (height, width).
+    """Merge the heat of all tiles in the frame's own pixels: (height, width).
 
-    Linear between cells, the highest where patches overlap, 0 where none lies. `input_size` is the network's
-    (height, width); `cell_offset` the input pixel (x, y) that cell (0, 0) looks at. A patch without heat, or
+    Linear between cells, the highest where tiles overlap, 0 outside of them. `input_size` is the network's
+    (height, width); `cell_offset` is the input pixel (x, y) of cell (0, 0). A tile without heat, or
     with a NaN or infinity in it, adds nothing.
     """
-    spread = np.zeros((height, width), np.float32)
-    for patch in patches:
-        if not (np.isfinite(patch.heatmap).all() and patch.heatmap.max() > 0):
+    merged = np.zeros((height, width), np.float32)
+    for tile in tiles:
+        if not (np.isfinite(tile.heatmap).all() and tile.heatmap.max() > 0):
             continue
-        rows, columns = patch.heatmap.shape
-        box = patch.box
+        rows, columns = tile.heatmap.shape
+        box = tile.box
         down = AxisMapping(
             box.top, box.bottom, input_size[0], rows, cell_offset[1]
         ).interpolation_weights()  # (h, rows)
         across = AxisMapping(
             box.left, box.right, input_size[1], columns, cell_offset[0]
         ).interpolation_weights()  # (w, columns)
-        part = spread[box.top : box.bottom, box.left : box.right]
-        np.maximum(part, down @ patch.heatmap @ across.T, out=part)
-    return spread
+        part = merged[box.top : box.bottom, box.left : box.right]
+        np.maximum(part, down @ tile.heatmap @ across.T, out=part)
+    return merged
 
 
 def find_regions(
@@ -51,16 +56,19 @@ def find_regions(
 ) -> tuple[Region, ...]:
     """Find the connected areas of `heat`, (height, width), at or above `threshold` (above 0).
 
-    The order is that of the scores of the `tiles` they lie in, since the heat of each tile is scaled to 1;
-    then of the peak, then of the area. Areas of less than `minimum_area` pixels are left out, and all after
-    the first `maximum`. Heat that is zero everywhere has no region.
+    Areas on both sides of the border of two `tiles` are one if at most two cells lie between them, since heat
+    is weaker where a tile ends. The order is that of the scores of the tiles they lie in, since the heat of
+    each is scaled to 1; then of the peak, then of the area. Areas of less than `minimum_area` pixels are left
+    out, and all after the first `maximum`. Heat that is zero everywhere has no region.
     """
-    warm = (heat >= threshold).view(np.uint8)
-    left, top, across, down = cv2.boundingRect(warm)  # most of a large frame is cold
+    hot = (heat >= threshold).view(np.uint8)
+    for one, other in combinations(tiles, 2):
+        _bridge(hot, one, other)
+    left, top, across, down = cv2.boundingRect(hot)  # most of a large frame has no heat
     if not across:
         return ()
     count, labels, stats, _ = cv2.connectedComponentsWithStats(
-        warm[top : top + down, left : left + across], connectivity=8
+        hot[top : top + down, left : left + across], connectivity=8
     )
     regions = []
     for index in range(1, count):
@@ -76,6 +84,25 @@ def find_regions(
         return -score, -region.peak, -region.area, region.box.top, region.box.left
 
     return tuple(sorted(regions, key=rank)[:maximum])
+
+
+def _bridge(hot: NDArray[np.uint8], one: TileHeatmap, other: TileHeatmap) -> None:
+    """Fill gaps of up to two cells across the border of two tiles, in place."""
+    cells = [max(tile.box.width / tile.heatmap.shape[1] for tile in (one, other))]
+    cells.append(max(tile.box.height / tile.heatmap.shape[0] for tile in (one, other)))
+    left, right = max(one.box.left, other.box.left), min(one.box.right, other.box.right)
+    top, bottom = max(one.box.top, other.box.top), min(one.box.bottom, other.box.bottom)
+    if left > right or top > bottom or (left == right and top == bottom):
+        return  # apart, or touching at a corner alone
+    is_upright = right - left < bottom - top  # the border, or the strip that both tiles show
+    reach = ceil(_GAP_CELLS * cells[0 if is_upright else 1])
+    if is_upright:
+        strip = hot[top:bottom, max(left - reach, 0) : right + reach]
+        kernel = np.ones((1, 2 * (reach // 2) + 1), np.uint8)
+    else:
+        strip = hot[max(top - reach, 0) : bottom + reach, left:right]
+        kernel = np.ones((2 * (reach // 2) + 1, 1), np.uint8)
+    strip |= cv2.morphologyEx(np.ascontiguousarray(strip), cv2.MORPH_CLOSE, kernel)
 
 
 def _overlap(one: Box, other: Box) -> bool:

@@ -61,7 +61,7 @@ def candidate_backends(
     if options.runtime != "auto" and not is_installed(options.runtime):
         raise DeviceError(
             f'runtime = "{options.runtime}", but it is not installed: '
-            f"pip install 'defect-monitor[{options.runtime}]', or set runtime = \"auto\""
+            f"run `pip install '.[{options.runtime}]'` in the checkout, or set runtime = \"auto\""
         )
     if device.kind == "gpu" and (
         options.runtime not in ("auto", "tensorflow") or options.precision == "bf16"

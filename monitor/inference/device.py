@@ -41,8 +41,8 @@ def select_device(requested: str, precision: str, gpus: Sequence[str]) -> Comput
     """
     if requested == "gpu" and not gpus:
         raise DeviceError(
-            "device = \"gpu\", but TensorFlow sees no GPU: install the driver and 'defect-monitor[gpu]', "
-            'or set device = "auto"'
+            'device = "gpu", but TensorFlow sees no GPU: install the driver, and run '
+            "`make install GPU=1` or `pip install '.[gpu]'` in the checkout, or set device = \"auto\""
         )
     on_gpu = bool(gpus) and requested != "cpu"
     # On a CPU float16 is emulated and slower than single precision.

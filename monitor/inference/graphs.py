@@ -155,7 +155,7 @@ def optimize_network(model: Any, layer: str, policy: Policy = "float32") -> Any:
 
     network = keras.models.clone_model(model, clone_function=copy, call_function=call)
     for original in model.layers:
-        if original.name not in folded:
+        if original.weights and original.name not in folded:
             network.get_layer(original.name).set_weights(original.get_weights())
     for norm, conv in folded.items():
         network.get_layer(conv).set_weights(_fold(model.get_layer(conv), model.get_layer(norm)))

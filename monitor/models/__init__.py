@@ -1,1 +1,1 @@
-"""What a trained model is, and which there are."""
+"""Trained models: bundles, their cards, and those that ship with the package."""

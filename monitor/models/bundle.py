@@ -1,4 +1,4 @@
-"""A model bundle: a folder with the Keras file, its card, what is familiar to it, and reference pictures."""
+"""A model bundle: a folder with the Keras file, its card, its novelty detector, and reference images."""
 
 import hashlib
 import io
@@ -31,7 +31,7 @@ _ALLOWED_MODULES = (
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ReferenceImage:
-    """A picture (h, w, 3) uint8 of the network's size, and its score in single precision, 0..1."""
+    """An image (h, w, 3) uint8 of the network's size, and its score in single precision, 0..1."""
 
     picture: Image
     score: float
@@ -74,7 +74,7 @@ def load_bundle(path: Path) -> ModelBundle:
     familiarity = None
     if card.familiarity is not None:
         familiarity = NoveltyDetector.from_bytes(_read_verified(path, card.familiarity))
-    references = tuple(_reference(path, card, wanted) for wanted in card.references)
+    references = tuple(_reference(path, card, file) for file in card.references)
     return ModelBundle(path, card, familiarity, references)
 
 
@@ -112,7 +112,7 @@ def save_bundle(
 
 
 def save_references(bundle: ModelBundle, references: Sequence[ReferenceImage]) -> ModelBundle:
-    """Give the bundle other reference pictures; the network's file stays. Raises `ModelError`."""
+    """Replace the reference images of the bundle; the network's file stays. Raises `ModelError`."""
     path = bundle.path
     try:
         with tempfile.TemporaryDirectory(dir=path, prefix=".writing-") as scratch:
@@ -133,22 +133,22 @@ def _replace_card(path: Path, card: ModelCard, scratch: Path) -> None:
 def _store_references(path: Path, references: Sequence[ReferenceImage]) -> tuple[ReferenceFile, ...]:
     files = []
     for reference in references:
-        picture = reference.picture
-        grey = bool((picture == picture[..., :1]).all())
-        _, encoded = cv2.imencode(".png", picture[..., 0] if grey else picture)
+        image = reference.picture
+        grey = bool((image == image[..., :1]).all())
+        _, encoded = cv2.imencode(".png", image[..., 0] if grey else image)
         stored = _write_hashed(path, "reference", ".png", encoded.tobytes())
         files.append(ReferenceFile(file=stored.file, sha256=stored.sha256, score=reference.score))
     return tuple(files)
 
 
-def _reference(folder: Path, card: ModelCard, wanted: ReferenceFile) -> ReferenceImage:
-    content = np.frombuffer(_read_verified(folder, wanted), np.uint8)
-    picture = cv2.imdecode(content, cv2.IMREAD_COLOR_BGR) if content.size else None
-    if picture is None or picture.shape != (*card.input_size, 3):
+def _reference(folder: Path, card: ModelCard, expected: ReferenceFile) -> ReferenceImage:
+    content = np.frombuffer(_read_verified(folder, expected), np.uint8)
+    image = cv2.imdecode(content, cv2.IMREAD_COLOR_BGR) if content.size else None
+    if image is None or image.shape != (*card.input_size, 3):
         raise ModelError(
-            f"{folder / wanted.file} is no picture of the network's size, as a reference must be"
+            f"{folder / expected.file} is not an image of the network's size, as a reference must be"
         )
-    return ReferenceImage(np.asarray(picture, np.uint8), wanted.score)
+    return ReferenceImage(np.asarray(image, np.uint8), expected.score)
 
 
 def _write_hashed(folder: Path, stem: str, suffix: str, content: bytes) -> BundleFile:
@@ -184,15 +184,15 @@ def _remove_leftovers(folder: Path, card: ModelCard) -> None:
                 path.unlink()
 
 
-def _read_verified(folder: Path, wanted: BundleFile) -> bytes:
-    path = folder / wanted.file
+def _read_verified(folder: Path, expected: BundleFile) -> bytes:
+    path = folder / expected.file
     try:
         content = path.read_bytes()
     except FileNotFoundError as error:
         raise ModelError(f"the model at {folder} is incomplete: {path} does not exist") from error
     except OSError as error:
         raise ModelError(f"the model file {path} cannot be read: {error.strerror}") from error
-    if hashlib.sha256(content).hexdigest() != wanted.sha256:
+    if hashlib.sha256(content).hexdigest() != expected.sha256:
         raise ModelError(f"{path} is not the file its card names (SHA-256 differs): altered or damaged")
     return content
 
@@ -224,16 +224,16 @@ def _reject_foreign_code(path: Path, content: bytes) -> None:
                 "module" in part and module not in (*_ALLOWED_MODULES, None)
             ):
                 named = f"{module}.{part.get('class_name')}"
-                raise ModelError(f"{path} is refused: it asks to run code of its own ({named})")
+                raise ModelError(f"{path} is refused: it would run code of its own ({named})")
 
 
 def _verify_architecture(model: Any, card: ModelCard, path: Path) -> Any:
-    """`model`, if it has the input, the outputs and the layer that its card tells of."""
-    wanted = (None, card.input_height, card.input_width, 3), (None, len(card.classes))
-    if (model.input_shape, model.output_shape) != wanted:
+    """Return `model` if it has the input, the outputs and the layer that its card names."""
+    expected = (None, card.input_height, card.input_width, 3), (None, len(card.classes))
+    if (model.input_shape, model.output_shape) != expected:
         raise ModelError(
             f"{path} does not fit its card: it maps {model.input_shape} to {model.output_shape}, "
-            f"the card says {wanted[0]} to {wanted[1]}"
+            f"the card says {expected[0]} to {expected[1]}"
         )
     if card.cam_layer not in {layer.name for layer in model.layers}:
         raise ModelError(f"{path} does not fit its card: it has no layer {card.cam_layer}")

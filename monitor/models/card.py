@@ -1,4 +1,4 @@
-"""A model's card: what one must know to run it, judge it and train it again."""
+"""A model's card: all that is needed to run it, assess it and train it again."""
 
 import json
 from pathlib import Path
@@ -28,10 +28,10 @@ class _CardSection(BaseModel):
 
 
 class Preprocessing(_CardSection):
-    """How a uint8 picture becomes the network's input: `(value * scale - mean) / deviation`."""
+    """How a uint8 image becomes the network's input: `(value * scale - mean) / deviation`."""
 
     resize: Literal["area"] = Field(
-        default="area", description="how a larger picture is shrunk to the input's size"
+        default="area", description="how a larger image is shrunk to the input's size"
     )
     channel_order: Literal["bgr", "rgb"] = Field(description="the order that `mean` and the network expect")
     scale: float = Field(default=1.0, gt=0, description="multiplied first")
@@ -42,23 +42,23 @@ class Preprocessing(_CardSection):
 
 
 class RegionDefaults(_CardSection):
-    """How heat becomes regions unless the settings say otherwise: what measured best for this model."""
+    """How heat becomes regions unless the settings override it: what measured best for this model."""
 
     scoring: Literal["seed", "paper"] = "seed"
-    max_n: int = Field(default=10, ge=1, description="how many maps are weighed")
+    max_n: int = Field(default=10, ge=1, description="how many maps are scored")
     threshold: Share = Field(
-        default=0.5, description="heat from which a place counts, as a share of the peak"
+        default=0.5, description="heat from which a pixel belongs to a region, as a fraction of the peak"
     )
 
 
 class TrainingInfo(_CardSection):
-    """What the model learnt from, and the command that does it again."""
+    """What the model was trained on, and the command that repeats it."""
 
     command: str
     recipe: str
     init: str = Field(description="where the weights came from at the start")
     seed: int
-    data: tuple[str, ...] = Field(description="each class of pictures: where from and how many")
+    data: tuple[str, ...] = Field(description="each class of images: where from and how many")
     epochs: int
     kept_epoch: int = Field(description="the epoch, counted from 1, whose weights these are")
     versions: dict[str, str] = Field(description="of the packages that decide the result")
@@ -74,14 +74,14 @@ class TrainingInfo(_CardSection):
 
 
 class BundleFile(_CardSection):
-    """A file of the bundle, and what it must hash to."""
+    """A file of the bundle, and its hash."""
 
     file: FileName
     sha256: Sha256
 
 
 class ReferenceFile(BundleFile):
-    """A picture of the network's own size, and what the network says of it in single precision."""
+    """An image of the network's own size, and its score in single precision."""
 
     score: Share
 
@@ -92,15 +92,17 @@ class ModelCard(_CardSection):
     format: Literal[1] = 1
     name: str = Field(min_length=1)
     classes: tuple[str, ...] = Field(min_length=2, description="in the order of the network's outputs")
-    defect_class: int = Field(ge=0, description="index in `classes` of the one whose score is judged")
+    defect_class: int = Field(
+        ge=0, description="index in `classes` of the one whose score is compared with the threshold"
+    )
     input_height: int = Field(gt=0)
     input_width: int = Field(gt=0)
     preprocessing: Preprocessing
-    cam_layer: str = Field(description="the layer that explanations look at")
+    cam_layer: str = Field(description="the layer that is explained")
     cell_offset: tuple[float, float] = Field(
-        description="(x, y) of the input pixel that cell (0, 0) of `cam_layer` looks at"
+        description="(x, y) of the input pixel at which cell (0, 0) of `cam_layer` lies"
     )
-    threshold: Share = Field(description="the score from which a picture counts as defective")
+    threshold: Share = Field(description="the score from which an image counts as defective")
     threshold_origin: str = Field(description="how the threshold was set")
     localisation: RegionDefaults = RegionDefaults()
     training: TrainingInfo

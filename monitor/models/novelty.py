@@ -1,7 +1,7 @@
-"""Does a picture look like those the network was trained on?
+"""Whether an image is like those the network was trained on.
 
-A network answers on any surface, however strange. Its features tell: those of a known surface lie
-close to the training pictures' features, those of another one do not.
+A network answers on any surface. Its features show whether the surface is known: then they lie close to the
+features of the training images.
 """
 
 import io
@@ -19,9 +19,9 @@ Features = NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class NoveltyDetector:
-    """Mahalanobis distance of a picture's features from the training pictures'.
+    """Mahalanobis distance of an image's features from those of the training images.
 
-    `mean` (c,), `whitening` (c, c) float32, `limit` the distance above which a picture is unfamiliar.
+    `mean` (c,), `whitening` (c, c) float32, `limit` the distance above which an image is unfamiliar.
     """
 
     mean: NDArray[np.float32]
@@ -30,7 +30,7 @@ class NoveltyDetector:
 
     def distance(self, features: Features) -> NDArray[np.float32]:
         """How far each of `features` (n, c) lies from the training data: (n,), near 1 for a known surface."""
-        with np.errstate(invalid="ignore"):  # some processors' products tell of infinity, some do not
+        with np.errstate(invalid="ignore"):  # some processors' products warn of infinity, some do not
             white = (np.log1p(features) - self.mean) @ self.whitening
             return np.asarray(np.sqrt(np.mean(np.square(white), axis=1)), np.float32)
 
@@ -59,16 +59,16 @@ class NoveltyDetector:
 
 
 def fit_novelty_detector(training: Features, validation: Features, *, share: float = 0.01) -> NoveltyDetector:
-    """Learn what is familiar: the shape of `training` (n, c), and the limit `share` of `validation` crosses.
+    """Fit what is familiar: the shape of `training` (n, c), and the limit `share` of `validation` crosses.
 
     Features are averages of rectified activations, many of them near zero: their logarithm is nearer to a
     normal distribution. The covariance is shrunk towards a multiple of the identity (Ledoit and Wolf 2004,
-    "A well-conditioned estimator for large-dimensional covariance matrices"), for there are fewer pictures
+    "A well-conditioned estimator for large-dimensional covariance matrices"), for there are fewer images
     than features.
-    Raises ValueError with fewer than two training pictures.
+    Raises ValueError with fewer than two training images.
     """
     if len(training) < 2 or len(validation) < 1:
-        raise ValueError("familiarity needs two training pictures and one for validation at least")
+        raise ValueError("familiarity needs at least two training images and one for validation")
     logs = np.log1p(training.astype(np.float64))
     mean = logs.mean(axis=0)
     values, vectors = np.linalg.eigh(_shrunk_covariance(logs - mean))
@@ -92,7 +92,7 @@ def _shrunk_covariance(centred: NDArray[np.float64]) -> NDArray[np.float64]:
 
 @dataclass(frozen=True, slots=True)
 class NoveltyScore:
-    """How far a frame lies from the training data; beyond `limit` the network is out of its depth."""
+    """How far a frame lies from the training data; beyond `limit` its surface is unfamiliar."""
 
     distance: float
     limit: float

@@ -1,4 +1,4 @@
-"""From pictures at the network's size to its input: the only place where this is written down."""
+"""From images at the network's size to its input: the only place where this is defined."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from monitor.models.card import ModelCard
 
 
 def preprocess(card: ModelCard, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Blue-green-red pictures (b, h, w, 3) uint8 as the network's input (b, h, w, 3) float32."""
+    """Convert blue-green-red images (b, h, w, 3) uint8 to the network's input (b, h, w, 3) float32."""
     steps = card.preprocessing
     ordered = images[..., ::-1] if steps.channel_order == "rgb" else images
     mean, deviation = np.asarray(steps.mean, np.float32), np.asarray(steps.deviation, np.float32)
@@ -17,7 +17,7 @@ def preprocess(card: ModelCard, images: NDArray[np.uint8]) -> NDArray[np.float32
 
 
 def preprocess_tf(card: ModelCard, images: Any) -> Any:
-    """The same as `preprocess`, of TensorFlow operations, to be traced into a graph."""
+    """Do the same as `preprocess` in TensorFlow operations, to be traced into a graph."""
     import tensorflow as tf  # noqa: PLC0415 (the NumPy half must not pay for it)
 
     steps = card.preprocessing

@@ -8,7 +8,7 @@ SHIPPED_DIR = Path(__file__).parent / "shipped"
 
 
 def resolve_model_path(name_or_path: str) -> Path:
-    """The folder of a model bundle: that at a path, or the shipped one of that name. Raises ModelError."""
+    """Find the folder of a bundle: that at a path, or the shipped one of that name. Raises ModelError."""
     path = Path(name_or_path)
     if path.is_dir():
         return path

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from monitor.errors import InferenceError
 from monitor.events.event import event_id
-from monitor.imaging.annotation import annotate
+from monitor.imaging.annotation import HeatStyle, annotate
 from monitor.imaging.jpeg import encode_jpeg, xmp_packet
 from monitor.imaging.regions import find_regions, merge_heatmaps
 from monitor.inference.handle import CAM_METHOD, CamHeat
@@ -36,6 +36,7 @@ class ExplanationConfig:
     minimum_area: float = 0.0005
     budget: float = 1.0
     deadline: float = float("inf")
+    heat_style: HeatStyle = "overlay"
     jpeg_quality: int = 85
     raw_frames: bool = False
 
@@ -83,6 +84,10 @@ class ExplanationStage:
     def queued(self) -> int:
         """Flagged frames that wait."""
         return self._queue.qsize()
+
+    def is_backlogged(self) -> bool:
+        """Return whether more flagged frames are queued than have time to be explained."""
+        return self._queue.qsize() > self._waiting
 
     def skip_explanations(self) -> None:
         """From now on refine no heat: there is no time left for it."""
@@ -209,6 +214,7 @@ class ExplanationStage:
             camera=frame.camera,
             captured_at=frame.captured_at,
             reason=reason,
+            heat_style=self._explaining.heat_style,
         )
         identity = event_id(frame.camera, frame.captured_at, frame.number)
         xmp = xmp_packet(identity, verdict.label, verdict.score, regions)

@@ -25,7 +25,8 @@ class InferenceStage:
     """Takes queued frames of all cameras in turn and classifies at most `batch` inputs at once.
 
     `router` gives the model of each camera. Flagged frames go to `on_flagged`; frames that a model has no
-    answer to go to `report` as gaps.
+    answer to go to `report` as gaps. While `is_backlogged`, explanations are behind: no frame is taken of a
+    source that waits, so that live cameras keep their verdicts and no explanation is cut short.
     """
 
     def __init__(
@@ -37,6 +38,7 @@ class InferenceStage:
         on_flagged: Callable[[FlaggedFrame], None],
         report: Callable[[Gap], None],
         observer: PipelineObserver,
+        is_backlogged: Callable[[], bool] = lambda: False,
     ) -> None:
         self._cameras = deque(cameras)
         self._router = router
@@ -44,6 +46,7 @@ class InferenceStage:
         self._pass_on = on_flagged
         self._report = report
         self._observer = observer
+        self._is_backlogged = is_backlogged
         self._work = threading.Event()
         self._lock = threading.Lock()  # guards the cameras
         self.progressed_at = time.monotonic()
@@ -100,7 +103,8 @@ class InferenceStage:
         gathered: list[Frame] = []
         inputs = 0
         last = None
-        waiting = list(cameras)
+        backlogged = self._is_backlogged()
+        waiting = [camera for camera in cameras if not (backlogged and camera.source_waits)]
         while waiting and inputs < self._batch:
             for camera in list(waiting):
                 if inputs >= self._batch:

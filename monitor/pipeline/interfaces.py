@@ -36,6 +36,10 @@ class FrameProvider(Protocol):
 
     name: str
 
+    @property
+    def source_waits(self) -> bool:
+        """Whether the source waits while frames are queued, so that none is lost."""
+
     def take(self, limit: int) -> list[Frame]:
         """At most `limit` waiting frames, oldest first; does not wait."""
 

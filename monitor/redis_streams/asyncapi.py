@@ -1,6 +1,6 @@
-"""The AsyncAPI document of all that a subscriber can listen to, as it ships beside this module.
+"""The AsyncAPI document of all that a subscriber can read, as it ships beside this module.
 
-Written anew after a change of a document by `python -m monitor.redis_streams.asyncapi`.
+Regenerate after a change of a document: `python -m monitor.redis_streams.asyncapi`.
 """
 
 from pathlib import Path
@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic.json_schema import models_json_schema
 
+from monitor.events.coverage import coverage_schema
 from monitor.events.event import Event
 from monitor.events.incidents import IncidentReport
 from monitor.events.schemas import schema_text
@@ -36,7 +37,7 @@ def asyncapi() -> dict[str, Any]:
         },
         "incidents": _channel(keys.incidents, "incident", "Stream: starts and ends of incidents."),
         "coverage": _channel(
-            keys.coverage, "coverage", "Stream: what was not inspected or not kept, and why."
+            keys.coverage, "coverage", "Stream: what was not inspected or is lost, and why."
         ),
     }
     return {
@@ -48,7 +49,7 @@ def asyncapi() -> dict[str, Any]:
             "description": (
                 "What the daemon publishes in Redis or Valkey. A stream's entry has text fields: those "
                 "named as headers, and the payload, which is JSON in the field named after the message. An "
-                "entry of the coverage stream is its fields alone. Pictures (JPEG) are in the keys that an "
+                "entry of the coverage stream is its fields alone. Images (JPEG) are in the keys that an "
                 "event names."
             ),
         },
@@ -64,24 +65,12 @@ def asyncapi() -> dict[str, Any]:
                 "event": _message("Event", "One flagged frame.", "id", "camera"),
                 "incident": _message("IncidentReport", "An incident's start or end.", "id", "camera"),
                 "coverage": _message(
-                    "Coverage", "A gap, a camera's change of state, what was given up, or a clash of names."
+                    "Coverage", "A gap, a camera's change of state, what was dropped, or a conflict of names."
                 ),
             },
-            "schemas": {**defined["$defs"], "Coverage": _COVERAGE},
+            "schemas": {**defined["$defs"], "Coverage": coverage_schema()},
         },
     }
-
-
-_COVERAGE: dict[str, Any] = {
-    "type": "object",
-    "required": ["kind", "camera"],
-    "properties": {
-        "kind": {"enum": ["gap", "camera", "shed", "clash"]},
-        "camera": {**_TEXT, "description": "`*` where it is not known"},
-        **dict.fromkeys(("first", "last", "from", "to", "at", "frames", "state"), _TEXT),
-        **dict.fromkeys(("pictures", "events", "notices", "cause", "detail", "daemon", "other"), _TEXT),
-    },
-}
 
 
 def _channel(address: str, message: str, description: str) -> dict[str, Any]:

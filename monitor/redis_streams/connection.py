@@ -111,7 +111,7 @@ class RedisConnection:
     def _by_sentinel(self, address: RedisAddress) -> Any:
         """Return a client that asks the Sentinels for the primary at each new connection."""
         tls = {name: value for name, value in self._options.items() if name.startswith("ssl_")}
-        given = parse_url(address.url)
+        given: dict[str, Any] = dict(parse_url(address.url))  # type: ignore[no-untyped-call]  # redis has no types for it
         tls |= {name: value for name, value in given.items() if name.startswith("ssl_")}
         own = {"ssl": True, **tls} if address.is_tls else {}
         asking = {

@@ -1,13 +1,15 @@
-"""A consumer of a group: what Redis gives it of a stream, and what it takes over from consumers that died."""
+"""Stream entries as readers see them, and a consumer of a group."""
 
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
 from redis.exceptions import ResponseError
 
+from monitor.errors import MonitorError
 from monitor.redis_streams.connection import RedisConnection
 
 logger = logging.getLogger(__name__)
@@ -29,12 +31,70 @@ class UnreadableEntry:
 
 
 def log_unreadable(unreadable: UnreadableEntry) -> None:
-    """What is done with an unreadable entry unless told otherwise."""
-    logger.warning("entry %s passed over: %s", unreadable.entry, unreadable.reason)
+    """Log an unreadable entry."""
+    logger.warning("entry %s skipped: %s", unreadable.entry, unreadable.reason)
+
+
+@dataclass(frozen=True, slots=True)
+class MissedEntries:
+    """Entries of a stream that were trimmed away before they were read, or the whole stream was deleted.
+
+    They came after the id `after`, the last that was read, and before `first`, the oldest that is left.
+    """
+
+    stream: str
+    after: str
+    first: str
+
+    @property
+    def since(self) -> datetime:
+        """When the entry `after` was added, by the clock of Redis."""
+        return datetime.fromtimestamp(_id(self.after)[0] / 1000, UTC)
+
+    @property
+    def until(self) -> datetime:
+        """When the entry `first` was added."""
+        return datetime.fromtimestamp(_id(self.first)[0] / 1000, UTC)
+
+    @property
+    def resume_from(self) -> str:
+        """The id from which to follow on, with `first` as the next entry."""
+        milliseconds, number = _id(self.first)
+        return f"{milliseconds}-{number - 1}" if number else f"{milliseconds - 1}-{2**64 - 1}"
+
+
+class EntriesMissedError(MonitorError):
+    """A reader's position was trimmed away; `missed` says what it missed. Go on from its `resume_from`."""
+
+    def __init__(self, missed: MissedEntries) -> None:
+        super().__init__(
+            f"entries of {missed.stream} were trimmed away before they were read, from {missed.since} "
+            f"to {missed.until}: read more often, or raise redis.stream_maxlen"
+        )
+        self.missed = missed
+
+
+def raise_missed(missed: MissedEntries) -> None:
+    """Raise EntriesMissedError."""
+    raise EntriesMissedError(missed)
+
+
+def find_missed(client: Any, stream: str, after: str) -> MissedEntries | None:
+    """Return what a reader that has read up to `after` has missed; None if nothing."""
+    oldest = client.xrange(stream, count=1)
+    if _id(after) == (0, 0) or not oldest:
+        return None
+    missed = MissedEntries(stream, after, oldest[0][0].decode())
+    return missed if _id(after) < _id(missed.resume_from) else None
+
+
+def _id(text: str) -> tuple[int, int]:
+    milliseconds, _, number = text.partition("-")
+    return int(milliseconds), int(number or 0)
 
 
 def reply_entries(reply: Any) -> list[StreamEntry]:
-    """The entries in the answer to a reading of one stream."""
+    """Return the entries in the reply to reading one stream."""
     return [entry for _, entries in reply or [] for entry in entries]
 
 
@@ -44,7 +104,7 @@ def parse_entry(
     parse: Callable[[bytes], _Document],
     on_unreadable: Callable[[UnreadableEntry], None],
 ) -> _Document | None:
-    """What the field holds; an entry that is something else is told, and None is given."""
+    """Return what the field holds; report an entry that is something else, and return None."""
     name, fields = entry[0].decode(), entry[1]
     if not fields:
         reason = "it was trimmed away before it was read"
@@ -62,16 +122,17 @@ def parse_entry(
 
 
 class GroupConsumer:
-    """`name` in `group` at `stream`. One entry at a time, so that none waits long enough to be taken over.
+    """Reads as `name` in `group` of `stream`, one entry at a time, so that none is pending long enough to be
+    taken over.
 
-    Everything raises what the client raises: whoever calls has it told (`Server.errors_told`).
+    Everything raises what the client raises: callers use `RedisConnection.translate_errors`.
     """
 
     def __init__(self, server: RedisConnection, stream: str, group: str, name: str) -> None:
         self._server, self._stream, self._group, self._name = server, stream, group, name
 
     def ensure_group(self, start: str) -> None:
-        """Make the group, beginning after `start`, and the stream, unless they are there."""
+        """Create the group, beginning after `start`, and the stream, unless they exist."""
         try:
             self._server.client.xgroup_create(self._stream, self._group, id=start, mkstream=True)
         except ResponseError as error:
@@ -79,15 +140,23 @@ class GroupConsumer:
                 raise
 
     def pending(self, after: str) -> list[StreamEntry]:
-        """The next entry after this id that was given to this consumer and is not acknowledged."""
+        """Return the next entry after this id that is this consumer's and not acknowledged."""
         return self._given(after, None)
 
     def read_new(self, block: int | None) -> list[StreamEntry]:
-        """The next entry that the group has not had, within `block` milliseconds; None: if there is one."""
+        """Return the next entry that the group has not had; wait for `block` milliseconds, None: not."""
         return self._given(">", block)
 
+    def missed(self) -> MissedEntries | None:
+        """Return what was trimmed away before the group had it; None if nothing was."""
+        for group in self._server.client.xinfo_groups(self._stream):
+            if group["name"] == self._group.encode():
+                last = group["last-delivered-id"].decode()
+                return find_missed(self._server.client, self._stream, last)
+        return None
+
     def claim_stale(self, idle: float) -> list[StreamEntry]:
-        """The longest pending entry, taken over, if any consumer has let one lie for so many seconds."""
+        """Take over the oldest entry that has been pending for so many seconds, if there is one."""
         cursor = b"0-0"
         try:
             while True:
@@ -103,7 +172,7 @@ class GroupConsumer:
             return []
 
     def acknowledge(self, entry: bytes) -> None:
-        """Say that this entry is worked off."""
+        """Acknowledge an entry: its work is done."""
         with self._server.translate_errors("acknowledging"):
             self._server.client.xack(self._stream, self._group, entry)
 

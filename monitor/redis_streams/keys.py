@@ -1,4 +1,4 @@
-"""The names of everything in Redis, made in one place from one prefix."""
+"""The names of all keys and channels in Redis, made from one prefix."""
 
 import re
 from dataclasses import dataclass
@@ -41,30 +41,30 @@ class RedisKeys:
 
     @property
     def incidents(self) -> str:
-        """The stream of incidents: their beginnings and ends."""
+        """The stream of starts and ends of incidents."""
         return f"{self.prefix}:incidents"
 
     def frame(self, event_id: str) -> str:
-        """The annotated picture of an event, JPEG."""
+        """The annotated image of an event, JPEG."""
         return f"{self.prefix}:frame:{event_id}"
 
     def raw(self, event_id: str) -> str:
-        """The picture of an event as the camera gave it, JPEG."""
+        """The image of an event as the camera gave it, JPEG."""
         return f"{self.prefix}:raw:{event_id}"
 
     @property
     def image_ledger(self) -> str:
-        """The ledger of pictures that are kept, by which the oldest give way."""
+        """The ledger of stored images, by which the oldest are removed first."""
         return f"{self.prefix}:pictures"
 
-    def high_water_mark(self, parcel_id: str) -> str:
-        """The mark that a parcel has been delivered, so that a second delivery does nothing."""
-        return f"{self.prefix}:sent:{parcel_id}"
+    def high_water_mark(self, daemon: str) -> str:
+        """The hash of what a daemon has delivered: by run, the number of its last message."""
+        return f"{self.prefix}:delivered:{daemon}"
 
     def lease(self, camera: str) -> str:
-        """The claim of the daemon that watches a camera of this name."""
+        """The lease of the daemon that watches a camera of this name."""
         return f"{self.prefix}:holder:{camera}"
 
     def live(self, camera: str) -> str:
-        """The channel on which a camera's events are called out."""
+        """The channel on which a camera's events are published."""
         return f"{self.prefix}:live:{camera}"

@@ -1,13 +1,11 @@
-"""One daemon a camera name: each daemon claims its cameras' names in Redis, and hears when another has them.
+"""One daemon a camera name: each daemon leases its cameras' names in Redis, and learns when another has them.
 
-A claim lives some seconds and is renewed while its daemon runs, so a daemon that died blocks nobody for long,
-and its own next run not at all. A daemon whose names are claimed by another goes on watching.
+A lease lives some seconds and is renewed while its daemon runs. So a daemon that died blocks nobody for long,
+and its own next run not at all. A daemon whose names are leased by another goes on inspecting.
 """
 
-import hashlib
 import logging
 import secrets
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -15,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from monitor.errors import DeliveryError, MonitorError
-from monitor.events.event import safe_name
 from monitor.redis_streams.address import NO_CREDENTIALS, RedisCredentials
 from monitor.redis_streams.connection import RedisConnection
 from monitor.redis_streams.keys import RedisKeys
@@ -23,24 +20,14 @@ from monitor.redis_streams.keys import RedisKeys
 logger = logging.getLogger(__name__)
 
 
-_LIFE = 15.0  # seconds a claim outlives its daemon
-
-
-def daemon_id(of: str | None) -> str:
-    """`<host>-<digest>` of a daemon that `of` tells from others on this host, such as its outbox's path.
-
-    The same for its next run; with None for this run alone.
-    """
-    host = socket.gethostname()
-    digest = hashlib.blake2s(f"{host}\0{of or secrets.token_hex(8)}".encode(), digest_size=4)
-    return f"{safe_name(host)}-{digest.hexdigest()}"
+_TTL = 15.0  # seconds that a lease outlives its daemon
 
 
 class CameraLeases:
-    """Claims of `daemon` (an `identity`) to the names of `cameras` below `prefix` at `url`.
+    """Leases of the daemon with the identity `daemon` on the names of `cameras`, below `prefix` at `url`.
 
-    `on_change(camera, other)` is told in a thread of its own which daemon has the name instead, and None once
-    that is over. A Redis that is away says nothing about others: then nothing changes.
+    `on_conflict(camera, other)` is called in a thread of its own with the daemon that has the name instead,
+    and with None once that is over. While Redis is away nothing is known of others, and nothing changes.
     """
 
     def __init__(
@@ -51,18 +38,18 @@ class CameraLeases:
         cameras: Iterable[str],
         *,
         on_conflict: Callable[[str, str | None], None],
-        ttl: float = _LIFE,
+        ttl: float = _TTL,
         timeout: float = 1.0,
         access: RedisCredentials = NO_CREDENTIALS,
     ) -> None:
         self.keys = RedisKeys(prefix)
         self._server = RedisConnection(url, self.keys, timeout=timeout, access=access)
-        self._claim = f"{daemon} {secrets.token_hex(4)}"
-        self._on_change, self._life = on_conflict, ttl
+        self._value = f"{daemon} {secrets.token_hex(4)}"
+        self._on_conflict, self._ttl = on_conflict, ttl
         self._timeout = timeout
-        self._lock = threading.Lock()  # one asks at a time
-        self._answers = True  # whether Redis did, the last time
-        self._trouble: str | None = None
+        self._lock = threading.Lock()  # one request at a time
+        self._answers = True  # whether Redis answered the last request
+        self._problem: str | None = None
         self._cameras = tuple(cameras)
         self._others: dict[str, str] = {}
         self._script = Path(__file__).with_name("lease.lua").read_text(encoding="utf-8")
@@ -70,12 +57,12 @@ class CameraLeases:
         self._thread = threading.Thread(target=self._renew_loop, name="claims", daemon=True)
 
     def start(self, stop: threading.Event) -> None:
-        """Claim the names, then renew the claims until `close`.
+        """Lease the names, then renew the leases until `close`.
 
-        Where another daemon has a name, wait until its claim has run out or `stop` is set. Raises
+        Where another daemon has a name, wait until its lease has expired or `stop` is set. Raises
         MonitorError if it is renewed instead.
         """
-        deadline = time.monotonic() + self._life + 1
+        deadline = time.monotonic() + self._ttl + 1
         while others := self._conflicts("take"):
             if time.monotonic() > deadline:
                 camera, other = next(iter(others.items()))
@@ -83,46 +70,55 @@ class CameraLeases:
                     f"camera {camera}: another daemon, {other}, watches a camera of this name and publishes "
                     f"to the same Redis at {self._server.place}: give one another name, or a redis.prefix"
                 )
-            logger.info("waiting whether the daemon that had these names still runs", extra={"names": others})
-            if stop.wait(self._life / 5):
+            logger.info(
+                "camera names are leased by another daemon; waiting for the leases to expire",
+                extra={"names": others, "seconds": self._ttl},
+            )
+            if stop.wait(self._ttl / 5):
                 break
         self._thread.start()
 
     @property
-    def trouble(self) -> str | None:
-        """Why Redis was not reached the last time: known within a third of a claim's life, events or not."""
-        return self._trouble
+    def problem(self) -> str | None:
+        """Why Redis was not reached the last time; known within a third of `ttl`, with or without events."""
+        return self._problem
 
-    def watch(self, cameras: Iterable[str]) -> None:
-        """From now on claim these names, and give back the others."""
-        wanted = tuple(cameras)
-        gone = [camera for camera in self._cameras if camera not in wanted]
-        self._cameras = wanted
+    def set_cameras(self, cameras: Iterable[str]) -> None:
+        """Lease these names from now on, and release the others."""
+        names = tuple(cameras)
+        gone = [camera for camera in self._cameras if camera not in names]
+        self._cameras = names
         self._execute("release", gone)
 
     def close(self) -> None:
-        """Give the names back."""
+        """Release the names."""
         self._end.set()
         if self._thread.is_alive():
             self._thread.join(self._timeout)
-        if self._answers and not self._thread.is_alive():  # else they run out by themselves
+        if self._answers and not self._thread.is_alive():  # else they expire by themselves
             self._execute("release", self._cameras)
             self._server.close()
 
     def _renew_loop(self) -> None:
-        while not self._end.wait(self._life / 3):
-            others = self._conflicts("renew")
-            if others is None:
-                continue
-            for camera in {*others, *self._others}:
-                if others.get(camera) != self._others.get(camera):
-                    self._on_change(camera, others.get(camera))
-            self._others = dict(others)
+        while not self._end.wait(self._ttl / 3):
+            try:
+                self._renew()
+            except Exception:  # a bug here must not end the renewal, by which other daemons know of this one
+                logger.exception("renewing the leases failed in an unforeseen way")
 
-    def _conflicts(self, doing: str) -> Mapping[str, str] | None:
-        """Which other daemons have names of ours; None if Redis does not say."""
+    def _renew(self) -> None:
+        others = self._conflicts("renew")
+        if others is None:
+            return
+        for camera in {*others, *self._others}:
+            if others.get(camera) != self._others.get(camera):
+                self._on_conflict(camera, others.get(camera))
+        self._others = dict(others)
+
+    def _conflicts(self, action: str) -> Mapping[str, str] | None:
+        """Return which other daemons have names of ours; None if Redis does not answer."""
         cameras = self._cameras
-        answers = self._execute(doing, cameras)
+        answers = self._execute(action, cameras)
         if answers is None:
             return None
         return {
@@ -131,19 +127,19 @@ class CameraLeases:
             if held
         }
 
-    def _execute(self, doing: str, cameras: Iterable[str]) -> list[Any] | None:
+    def _execute(self, action: str, cameras: Iterable[str]) -> list[Any] | None:
         names = [self.keys.lease(camera) for camera in cameras]
         if not names:
             return []
-        arguments = (doing, self._claim, int(self._life * 1000))
+        arguments = (action, self._value, int(self._ttl * 1000))
         try:
-            with self._lock, self._server.translate_errors("claiming the cameras' names"):
+            with self._lock, self._server.translate_errors("leasing the cameras' names"):
                 answers = list(self._server.client.eval(self._script, len(names), *names, *arguments))
         except DeliveryError as error:
-            if error.permanent and self._answers:  # of one that is only away, whoever delivers tells
+            if error.permanent and self._answers:  # the sender reports one that is only away
                 logger.warning("two daemons with one camera name would not be noticed: %s", error)
             self._answers = False
-            self._trouble = None if error.permanent else str(error)
+            self._problem = None if error.permanent else str(error)
             return None
-        self._answers, self._trouble = True, None
+        self._answers, self._problem = True, None
         return answers

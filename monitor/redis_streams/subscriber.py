@@ -1,8 +1,8 @@
-"""The reading side: events as they come, alone or shared out in a group, and their pictures."""
+"""The reading side: events as they come, alone or shared in a group, their images, incidents and coverage."""
 
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import TypeVar, cast
 
@@ -13,15 +13,21 @@ from monitor.redis_streams.address import NO_CREDENTIALS, RedisCredentials
 from monitor.redis_streams.connection import RedisConnection
 from monitor.redis_streams.consumer_group import (
     GroupConsumer,
+    MissedEntries,
     StreamEntry,
     UnreadableEntry,
+    find_missed,
     log_unreadable,
     parse_entry,
+    raise_missed,
     reply_entries,
 )
 from monitor.redis_streams.keys import RedisKeys
 
 _Document = TypeVar("_Document")
+
+
+_Reply = TypeVar("_Reply")
 
 
 logger = logging.getLogger(__name__)
@@ -32,7 +38,7 @@ class EventMissingError(MonitorError):
 
 
 def never() -> bool:
-    """The answer of who has no reason to stop."""
+    """Return False: no reason to stop."""
     return False
 
 
@@ -41,7 +47,8 @@ class Subscriber:
 
     Everything raises DeliveryError if the server cannot be reached or refuses, except that a running
     `follow` or `work` waits up to `patience` seconds for it to come back, then goes on where it was.
-    An entry that is no event goes to `on_unreadable` and is passed over.
+    An entry that is no event goes to `on_unreadable` and is skipped. Where entries were trimmed away before
+    they were read, `on_missed` is called before the next entry; without one, EntriesMissedError is raised.
     `stop`, asked at least every `interval` seconds while nothing comes, ends an iteration once it is true.
     """
 
@@ -55,16 +62,17 @@ class Subscriber:
         patience: float = 60.0,
         interval: float = 1.0,
         on_unreadable: Callable[[UnreadableEntry], None] = log_unreadable,
+        on_missed: Callable[[MissedEntries], None] = raise_missed,
     ) -> None:
         self.keys = RedisKeys(prefix)
         self._server = RedisConnection(url, self.keys, timeout=timeout + interval, access=access)
         self._patience, self._interval = patience, interval
-        self._on_unreadable = on_unreadable
+        self._on_unreadable, self._on_missed = on_unreadable, on_missed
 
     def follow(self, start: str = "$", *, stop: Callable[[], bool] = never) -> Iterator[Event]:
         """Every event after the stream id `start`: "$" what comes from this call on, "0" all there are.
 
-        Every follower sees every event; entries trimmed away before they were read are not seen.
+        Every follower sees every event, or learns by `on_missed` that some were trimmed away before.
         """
         with self._server.translate_errors("reading the stream"):
             last = self._newest(self.keys.events) if start == "$" else start
@@ -79,6 +87,16 @@ class Subscriber:
             last = self._newest(self.keys.incidents) if start == "$" else start
         return self._follow_loop(self.keys.incidents, last, stop, self._read_incident)
 
+    def coverage(self, start: str = "$", *, stop: Callable[[], bool] = never) -> Iterator[Mapping[str, str]]:
+        """Every statement on what was not inspected or is lost, after the stream id `start`, as in `follow`.
+
+        Each is a mapping of text with `kind` (`gap`, `camera`, `shed`, `clash`) and `camera`; the AsyncAPI
+        document has a schema for it.
+        """
+        with self._server.translate_errors("reading the stream"):
+            last = self._newest(self.keys.coverage) if start == "$" else start
+        return self._follow_loop(self.keys.coverage, last, stop, self._read_coverage)
+
     def work(
         self,
         group: str,
@@ -89,12 +107,12 @@ class Subscriber:
         wait: bool = True,
         stop: Callable[[], bool] = never,
     ) -> Iterator[tuple[Event, Callable[[], None]]]:
-        """Events shared out among the consumers of a group, each with the function that acknowledges it.
+        """Events shared among the consumers of a group, each with the function that acknowledges it.
 
         Call it when the work is done. What is not acknowledged is given again: to this consumer when it
-        starts anew, to another after `takeover` seconds. So each event is worked on at least once, and twice
-        is possible. A new group begins at `start`, as in `follow`; an old one where it was, so a restart
-        misses nothing. Without `wait` the iteration ends when nothing is left to give.
+        starts again, to another after `takeover` seconds. So each event is worked on at least once, and twice
+        is possible. A new group begins at `start`, as in `follow`; an old one where it was. What was trimmed
+        away meanwhile is reported to `on_missed`. Without `wait` the iteration ends when nothing is left.
         """
         me = GroupConsumer(self._server, self.keys.events, group, consumer)
         with self._server.translate_errors("making the group"):
@@ -127,11 +145,11 @@ class Subscriber:
         )
 
     def picture(self, event: Event) -> bytes | None:
-        """The annotated picture, JPEG; None if there was none or its time is over."""
+        """Return the annotated image, JPEG; None if there is none, or no longer."""
         return self._fetch(event.image.frame_key)
 
     def raw_picture(self, event: Event) -> bytes | None:
-        """The picture as the camera gave it, JPEG; None if none was kept or its time is over."""
+        """Return the image as the camera gave it, JPEG; None if none is stored, or no longer."""
         return self._fetch(event.image.raw_key)
 
     def close(self) -> None:
@@ -147,7 +165,7 @@ class Subscriber:
     def _fetch(self, key: str | None) -> bytes | None:
         if key is None:
             return None
-        with self._server.translate_errors("fetching a picture"):
+        with self._server.translate_errors("fetching an image"):
             return cast(bytes | None, self._server.client.get(key))
 
     def _newest(self, stream: str) -> str:
@@ -162,7 +180,7 @@ class Subscriber:
         read: Callable[[StreamEntry], _Document | None],
     ) -> Iterator[_Document]:
         while not stop():
-            for entry in self._retry(partial(self._after, stream, last), stop):
+            for entry in self._retry(partial(self._after, stream, last), stop) or ():
                 last = entry[0].decode()
                 if (document := read(entry)) is not None:
                     yield document
@@ -170,23 +188,32 @@ class Subscriber:
                     return
 
     def _after(self, stream: str, last: str) -> list[StreamEntry]:
-        return reply_entries(self._server.client.xread({stream: last}, count=100, block=self._block))
+        entries = reply_entries(self._server.client.xread({stream: last}, count=100, block=self._block))
+        # After the reading, so that nothing can be trimmed away unnoticed in between.
+        if entries and find_missed(self._server.client, stream, last) is not None:
+            self._on_missed(MissedEntries(stream, last, entries[0][0].decode()))
+        return entries
 
     def _work_loop(
         self, me: GroupConsumer, takeover: float, wait: bool, stop: Callable[[], bool]
     ) -> Iterator[tuple[Event, Callable[[], None]]]:
         mine: str | None = "0"  # first what this consumer was given before and did not acknowledge
-        look_again = 0.0
+        check_at = 0.0
         while not stop():
             entries: list[StreamEntry] = []
             if mine is not None:
-                entries = self._retry(partial(me.pending, mine), stop)
+                entries = self._retry(partial(me.pending, mine), stop) or []
                 mine = entries[0][0].decode() if entries else None
-            if not entries and time.monotonic() >= look_again:
-                entries = self._retry(partial(me.claim_stale, takeover), stop)
-                look_again = 0.0 if entries else time.monotonic() + takeover / 4
+            if not entries and time.monotonic() >= check_at:
+                entries = self._retry(partial(me.claim_stale, takeover), stop) or []
+                check_at = 0.0 if entries else time.monotonic() + takeover / 4
             if not entries:
-                entries = self._retry(partial(me.read_new, self._block if wait else None), stop)
+                missed = self._retry(me.missed, stop)
+                entries = self._retry(partial(me.read_new, self._block if wait else None), stop) or []
+                # After the reading, which moves the group on: if this raises, the entry is pending, and what
+                # was missed is not reported again.
+                if missed is not None and entries:
+                    self._on_missed(missed)
                 if not entries and not wait:
                     return
             for entry in entries:
@@ -201,23 +228,30 @@ class Subscriber:
     def _block(self) -> int:
         return max(1, int(self._interval * 1000))
 
-    def _retry(self, read: Callable[[], list[StreamEntry]], stop: Callable[[], bool]) -> list[StreamEntry]:
+    def _retry(self, read: Callable[[], _Reply], stop: Callable[[], bool]) -> _Reply | None:
         """Read, through an outage of up to `patience` seconds."""
-        began = time.monotonic()
-        told = False
+        started_at = time.monotonic()
+        logged = False
         while True:
             try:
                 with self._server.translate_errors("reading the stream"):
                     return read()
             except DeliveryError as error:
-                if error.permanent or time.monotonic() - began > self._patience:
+                if error.permanent or time.monotonic() - started_at > self._patience:
                     raise
-                if not told:
-                    logger.warning("%s; waiting for it to come back", error)
-                told = True
+                if not logged:
+                    logger.warning("%s; retrying", error)
+                logged = True
                 if stop():
-                    return []
+                    return None
                 time.sleep(min(self._interval, 0.5))
+
+    def _read_coverage(self, entry: StreamEntry) -> Mapping[str, str] | None:
+        fields = {name.decode(): value.decode(errors="replace") for name, value in (entry[1] or {}).items()}
+        if "kind" in fields and "camera" in fields:
+            return fields
+        self._on_unreadable(UnreadableEntry(entry[0].decode(), "it has no field `kind` or `camera`"))
+        return None
 
     def _read(self, entry: StreamEntry) -> Event | None:
         return parse_entry(entry, b"event", Event.from_json, self._on_unreadable)

@@ -1,4 +1,4 @@
-"""One TOML file of settings, read once, every mistake said with its place."""
+"""Settings: one TOML file, read once, every mistake reported with its place."""
 
 from monitor.settings.camera import CameraSettings
 from monitor.settings.loader import load_settings, parse_settings

@@ -41,10 +41,10 @@ class InferenceSettings(SettingsTable):
 
 
 class ExplainSettings(SettingsTable):
-    """Where on a flagged frame the evidence lies (Faster-Score-CAM)."""
+    """How the defect on a flagged frame is located (Faster-Score-CAM)."""
 
     enabled: bool = True
-    """Without it, events carry no regions and say so."""
+    """Explain flagged frames. If false, events have no regions and state the reason."""
     max_n: Annotated[int, Field(ge=1, le=4096)] | None = None
     """Feature maps scored at most: those of highest standard deviation. Default: the bundle's."""
     budget: Annotated[float, Field(gt=0, le=1)] = 0.3
@@ -64,11 +64,12 @@ class ExplainSettings(SettingsTable):
 
 
 class RedisSettings(SettingsTable):
-    """Where events go."""
+    """The Redis or Valkey server that receives events."""
 
     url: SecretStr = SecretStr("redis://127.0.0.1:6379/0")
     """`redis://[user:password@]host:port/db`, `rediss://…` (TLS), `unix://…`, `redis+cluster://…` (one of its
-    nodes) or `redis+sentinel://[user:password@]host:port,host:port/service/db` (the Sentinels)."""
+    nodes) or `redis+sentinel://[user:password@]host:port,host:port/service/db` (the Sentinels). In user and
+    password, percent-encode @ # / ? %. Options for other clients (`?protocol=3`) have no effect."""
     username: str | None = None
     """ACL user, if not in the URL."""
     password: SecretStr | None = None
@@ -76,25 +77,28 @@ class RedisSettings(SettingsTable):
     sentinel_password: SecretStr | None = None
     """Password of the Sentinels themselves."""
     tls_ca: str | None = None
-    """PEM file of the authority that the server's certificate must be from. Default: those of the system."""
+    """PEM file of the authority that issued the server's certificate. Default: those of the system."""
     tls_certificate: str | None = None
-    """PEM file of our own certificate, where the server asks for one."""
+    """PEM file of the client certificate, where the server requires one."""
     tls_key: str | None = None
     """PEM file of its key."""
     replicas: Annotated[int, Field(ge=0, le=100)] = 0
-    """Replicas that must have an event before it counts as delivered; with Sentinels or a cluster 1 or more,
-    since a failover forgets what no replica had."""
+    """Replicas that must have an event before it counts as delivered. With Sentinels or a cluster use 1 or
+    more: a failover loses what no replica had."""
+    durable: bool = False
+    """Count an event as delivered only once it is on the disk of Redis (WAITAOF: Redis 7.2 or Valkey, with
+    `appendonly yes`)."""
     prefix: Annotated[str, Field(pattern=r"^[!-~]{1,64}$")] = "defects"
     """Prefix of all keys; on a cluster a hash tag, such as `{line1}`."""
     stream_maxlen: Annotated[int, Field(ge=1)] = 10_000
-    """Entries that the event stream keeps, about."""
+    """Approximate number of entries in the event stream."""
     frame_ttl: Annotated[int, Field(ge=1)] = 86_400
-    """Seconds that pictures are kept."""
+    """Seconds after which images expire."""
     picture_bytes: Annotated[int, Field(ge=1_000_000)] = 100_000_000
-    """Bytes that all pictures in Redis below the prefix may take: the oldest are removed for the newest.
-    Events, and what Redis needs for itself, come on top."""
+    """Most bytes of all images in Redis below the prefix; the oldest are removed first. Events and Redis' own
+    overhead come on top."""
     raw_frames: bool = False
-    """Also keep the frame as it came, as JPEG."""
+    """Also store the frame without annotation, as JPEG."""
     timeout: Seconds = 2.0
     """Seconds to wait for a connection or an answer."""
 
@@ -109,36 +113,40 @@ class RedisSettings(SettingsTable):
 
 
 class OutboxSettings(SettingsTable):
-    """What waits for Redis while it is away."""
+    """The queue of events that Redis has not acknowledged."""
 
     path: str = ""
-    """SQLite file in which what waits outlives a crash of the daemon; each daemon needs its own. Empty:
-    `outbox.db` in `$STATE_DIRECTORY`, which systemd sets, and without that memory, which outlives nothing."""
+    """SQLite file of the queue, which survives a crash of the daemon; each daemon needs its own. Empty:
+    `outbox.db` in `$STATE_DIRECTORY`, which systemd sets; without that, memory, which survives nothing."""
     sync: Literal["power", "process"] = "power"
-    """What the file outlives: `power` also a power cut, by an fsync for each event; `process` a crash of the
+    """What the file survives: `power` also a power cut, by an fsync for each event; `process` a crash of the
     daemon only, which spares a slow disk."""
     max_age: Seconds = 7 * 86_400
-    """Seconds that an event may wait; older ones are given up, counted and said."""
+    """Seconds that an event may stay in the queue; older ones are dropped, counted and reported."""
     max_events: Annotated[int, Field(ge=1)] = 10_000
-    """Events that may wait."""
+    """Most events in the queue."""
     max_bytes: Annotated[int, Field(ge=1_000_000)] = 256_000_000
-    """Bytes that may wait: the oldest pictures give way first, then the oldest events, counted and said."""
+    """Most bytes in the queue. The oldest images are dropped first, then the oldest events; both are counted
+    and reported."""
 
 
 class IncidentSettings(SettingsTable):
-    """Which flagged frames of a camera show one and the same defect."""
+    """Which flagged frames of a camera show the same defect."""
 
     seconds: Seconds = 2.0
-    """A frame that comes later than this after the last one begins a new incident, and the old one ends."""
+    """Longest time between two frames of one incident; a later frame begins a new one."""
     frames: Annotated[int, Field(ge=1)] | None = None
-    """The same by frame numbers. Default: by time alone."""
+    """Largest difference of frame numbers within one incident. Default: time alone decides."""
     shift: dict[str, tuple[float, float]] = Field(default={})
-    """By how many pixels, [x, y], the surface moves from one frame to the next, by camera. Default: 0, 0."""
+    """Pixels [x, y] by which the surface moves from one frame to the next, by camera. Default: 0, 0."""
 
 
 class AnnotateSettings(SettingsTable):
-    """The picture that goes with an event."""
+    """The annotated image of an event."""
 
+    heat: Literal["outline", "overlay", "none"] = "overlay"
+    """What is drawn besides boxes: `outline`, the contours of regions; `overlay`, also the heat as a light
+    tint; `none`, nothing."""
     jpeg_quality: Annotated[int, Field(ge=10, le=100)] = 85
     """JPEG quality."""
 
@@ -149,16 +157,16 @@ class MetricsSettings(SettingsTable):
     host: str = "127.0.0.1"
     """Address to listen on."""
     port: Annotated[int, Field(ge=0, le=65535)] = 9464
-    """Port; 0 takes a free one."""
+    """Port; 0 selects a free one."""
 
 
 class LogSettings(SettingsTable):
     """The log, on standard error."""
 
     level: Literal["debug", "info", "warning", "error"] = "info"
-    """Least level that is written."""
+    """Lowest level that is written."""
     format: Literal["text", "json"] = "text"
-    """`json`: one object a line."""
+    """`json`: one object per line."""
 
 
 class Settings(SettingsTable):
@@ -171,17 +179,17 @@ class Settings(SettingsTable):
     inference: InferenceSettings = InferenceSettings()
     """Where and how the network runs."""
     sanity: SanitySettings = SanitySettings()
-    """What a picture must be before it is judged."""
+    """What an image must be like to be classified."""
     explain: ExplainSettings = ExplainSettings()
-    """Where on a flagged frame the evidence lies."""
+    """How the defect on a flagged frame is located."""
     redis: RedisSettings = RedisSettings()
-    """Where events go."""
+    """The server that receives events."""
     outbox: OutboxSettings = OutboxSettings()
-    """What waits for Redis while it is away."""
+    """The queue of events that Redis has not acknowledged."""
     incidents: IncidentSettings = IncidentSettings()
-    """Which flagged frames show one and the same defect."""
+    """Which flagged frames show the same defect."""
     annotate: AnnotateSettings = AnnotateSettings()
-    """The picture that goes with an event."""
+    """The annotated image of an event."""
     metrics: MetricsSettings = MetricsSettings()
     """Prometheus metrics and health."""
     log: LogSettings = LogSettings()

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 from monitor.capture.sources.address import redact_url
 from monitor.settings.loader import VARIABLE, decode_text
@@ -34,9 +34,10 @@ def find_secrets(settings: Settings | None, text: str, environment: Mapping[str,
     found |= set(_credentials(environment.get("CREDENTIALS_DIRECTORY")))
     if settings is not None:
         redis = settings.redis
-        given = (redis.url, redis.password, redis.sentinel_password)
+        passwords = (camera.password for camera in settings.camera)
+        given = (redis.url, redis.password, redis.sentinel_password, *passwords)
         found |= {secret.get_secret_value() for secret in given if secret is not None}
-        for url in (redis.url.get_secret_value(), *(camera.source for camera in settings.camera)):
+        for url in (redis.url.get_secret_value(), *(camera.address for camera in settings.camera)):
             found |= set(_of_url(url))
     return found - {""}
 
@@ -63,7 +64,7 @@ def _of_url(url: str) -> Iterator[str]:
         parts = urlsplit(url)
     except ValueError:
         return
-    yield parts.password or ""
+    yield from (parts.password or "", unquote(parts.password or ""))
     for name, value in parse_qsl(parts.query):
         if redact_url(f"x://h/?{name}={value}") != f"x://h/?{name}={value}":
             yield value

@@ -120,6 +120,9 @@ class Metrics:
             "outbox_durable", "1 while the outbox survives a crash of the daemon, otherwise 0."
         )
         self._outbox_shed = counter("outbox_shed_total", "Entries that the outbox dropped, by kind.", "kind")
+        self._outbox_set_aside = counter(
+            "outbox_set_aside_total", "Messages set aside because the sink never takes them.", "sink"
+        )
         self._pictures_withheld = counter(
             "pictures_withheld_total", "Events delivered without their images, by cause.", "cause"
         )
@@ -139,6 +142,7 @@ class Metrics:
         )
         for kind in ("pictures", "events", "notices"):
             self._outbox_shed.labels(kind)
+        self._outbox_set_aside.labels("redis")
         for cause in ("redis-full", "too-large"):
             self._pictures_withheld.labels(cause)
         self._labels = tuple(labels)
@@ -277,9 +281,13 @@ class Metrics:
         """Count entries that the outbox dropped."""
         self._outbox_shed.labels(kind).inc(count)
 
-    def picture_bytes(self, kept: int) -> None:
-        """Record how many bytes the images in Redis take."""
-        self._picture_bytes.set(kept)
+    def outbox_set_aside(self, sink: str, count: int = 1) -> None:
+        """Count messages that were set aside because a sink never takes them."""
+        self._outbox_set_aside.labels(sink).inc(count)
+
+    def picture_bytes(self, stored: int) -> None:
+        """Set how many bytes the images in Redis take."""
+        self._picture_bytes.set(stored)
 
     def pictures_removed(self, count: int) -> None:
         """Count images that were removed from Redis to make room for newer ones."""

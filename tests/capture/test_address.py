@@ -62,7 +62,7 @@ def test_the_table_of_sources(text: str, address: SourceAddress):
         "rtsp://cam:99999/",
         "rtsp://cam:port/",
         "rtsp://[::1/",
-        "http://cam/video",
+        "ftp://cam/video",
         "file:///x.mp4",
         "simulate:?sede=1",
         "simulate:?seed=x",

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from monitor.capture.backoff import MAX_DELAY, reconnect_delays
-from monitor.errors import ImageError, SourceError
+from monitor.errors import DamagedError, ImageError, SourceError
+from monitor.records import Image
 from tests.support.scripted_camera import PICTURE, ScriptedSource, make, raiser, wait_for
 
 
@@ -70,6 +71,37 @@ def test_a_bad_picture_is_a_gap_with_its_reason_and_reading_goes_on():
     (gap,) = listener.gaps
     assert (gap.first, gap.last, gap.frames) == (1, 1, 1)
     assert (gap.cause, gap.detail) == ("unreadable", "7.png: broken")
+
+
+def test_a_damaged_frame_is_a_gap_of_its_own_cause():
+    camera, listener = make(lambda: ScriptedSource([PICTURE, DamagedError("a slice is missing"), PICTURE]))
+    camera.start()
+    listener.consume(camera)
+    assert [frame.number for frame in listener.taken] == [0, 2]
+    (gap,) = listener.gaps
+    assert (gap.cause, gap.detail, gap.numbers) == ("damaged", "a slice is missing", ((1, 1),))
+
+
+def test_frames_that_a_source_lost_get_numbers_of_their_own():
+    class Stamped(ScriptedSource):
+        """Fifteen frames a second by its time stamps; frames 30 to 44 are missing."""
+
+        stamps = iter([n / 15 for n in range(80) if not 30 <= n < 45])
+
+        def read(self) -> Image | None:
+            self.stream_time = next(self.stamps, None)
+            return super().read()
+
+    camera, listener = make(lambda: Stamped([PICTURE] * 65))
+    camera.start()
+    listener.consume(camera)
+    assert camera.next_frame_number == 80
+    (gap,) = listener.gaps
+    assert (gap.cause, gap.frames, gap.numbers) == ("lost-upstream", 15, ((gap.first, gap.last),))
+    numbers = [frame.number for frame in listener.taken]
+    assert sorted([*numbers, *range(gap.first, gap.last + 1)]) == list(range(80))
+    assert gap.first - 30 < 4
+    assert gap.started_at <= gap.ended_at
 
 
 def test_a_live_source_that_fails_or_ends_is_opened_again_and_numbers_go_on():
@@ -231,6 +263,7 @@ STEP = st.one_of(
     st.just(PICTURE),
     st.just(PICTURE),
     st.builds(lambda: ImageError("bad.png: broken")),
+    st.builds(lambda: DamagedError("a slice is missing")),
     st.floats(0.0, 0.004),
 )
 
@@ -276,9 +309,10 @@ def test_each_frame_is_either_taken_or_in_exactly_one_gap(
             assert gap.first is gap.last is None
             continue
         assert 0 <= gap.first <= gap.last < camera.next_frame_number
-        assert gap.frames <= gap.last - gap.first + 1 - sum(gap.first <= n <= gap.last for n in numbers)
+    named = [n for gap in listener.gaps for first, last in gap.numbers for n in range(first, last + 1)]
+    assert sorted(numbers + named) == list(range(camera.next_frame_number))
     if frames == "every":
-        assert set(+lost) <= {"unreadable"}
+        assert set(+lost) <= {"unreadable", "damaged"}
     if stop_after is None:
         pictures = sum(step is PICTURE for run in runs for step in run)
         assert len(numbers) + lost["overload"] == pictures

@@ -8,6 +8,7 @@ import threading
 import time
 import traceback
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from shutil import which
 
@@ -17,6 +18,7 @@ import pytest
 from monitor.capture.sources import v4l2 as device
 from monitor.capture.sources.base import FAILURE_CAUSES, Source
 from monitor.capture.sources.opening import open_source
+from monitor.capture.sources.v4l2_formats import is_busy
 from monitor.errors import SourceError
 from tests.capture.conftest import write_sound
 from tests.support.rtsp_server import RtspServer
@@ -235,7 +237,7 @@ def test_a_device_from_which_another_program_takes_pictures(monkeypatch: pytest.
     def refuse(*_: object) -> int:
         raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
 
-    monkeypatch.setattr(device.fcntl, "ioctl", refuse)
+    monkeypatch.setattr(device, "is_busy", partial(is_busy, ioctl=refuse))
     assert failure("/dev/null").cause == "busy"
 
 
@@ -249,6 +251,9 @@ class SilentCapture:
 
     def set(self, *_: object) -> bool:
         return True
+
+    def get(self, _: int) -> float:
+        return 0.0
 
     def read(self) -> tuple[bool, None]:
         return False, None

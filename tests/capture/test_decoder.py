@@ -4,8 +4,8 @@ import logging
 
 import pytest
 
-from monitor.capture.sources import decoder as hardware
-from monitor.capture.sources.decoder import find_hw_decoder, hw_accel
+from monitor.capture.sources import hardware
+from monitor.capture.sources.hardware import find_hw_decoder, hw_accel
 from monitor.capture.sources.opening import open_source
 from monitor.errors import SourceError
 from tests.support.rtsp_server import RtspServer

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from monitor.capture.messages import (
     MAX_MESSAGE_BYTES,
     BufferMapped,
+    FrameInspected,
     FrameLost,
     FrameReady,
     SlotReleased,
@@ -24,6 +25,7 @@ SECONDS = st.floats(0, 1e9)
 MESSAGES = st.one_of(
     st.builds(SourceOpened, st.booleans(), st.none() | SECONDS),
     st.builds(SourceIdle),
+    st.builds(FrameInspected, st.integers(0)),
     st.builds(SourceFailed, st.text(max_size=20), st.text(max_size=500)),
     st.builds(BufferMapped, NUMBER, NUMBER, NUMBER),
     st.builds(

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from monitor.capture.sources.base import Source
+from monitor.capture.sources.base import Source, StampedSource
 from monitor.capture.sources.opening import open_source
 from monitor.errors import ImageError, SourceError
 from monitor.imaging.folders import natural_sort_key
@@ -67,18 +67,20 @@ def test_pictures_come_in_order_and_look_as_they_were_sent(kind: str, opener: Op
     source.close()
 
 
-def test_a_position_rises_with_the_pictures_where_there_is_one(kind: str, opener: Opener):
+def test_a_stream_and_a_device_stamp_their_frames(kind: str, opener: Opener):
     source = opener()
-    positions = [source.source_time for _ in range(10) if source.read() is not None]
+    stamps = [
+        source.stamp for _ in range(10) if source.read() is not None and isinstance(source, StampedSource)
+    ]
     source.close()
-    if kind in ("rtsp", "device"):
-        steps = np.diff([position for position in positions[1:] if position is not None])
-        assert len(steps) == 8, "only the first picture of a stream may come without its time"
-        assert steps.min() > 0
-        if kind == "rtsp":
-            np.testing.assert_allclose(steps, 1 / 20, atol=0.002)
-    else:
-        assert positions == [None] * 10
+    if kind not in ("rtsp", "device"):
+        assert not any(stamp and stamp.source_time for stamp in stamps)
+        return
+    steps = np.diff([stamp.source_time for stamp in stamps[1:] if stamp and stamp.source_time is not None])
+    assert len(steps) == 8, "only the first frame of a stream may come without its time"
+    assert steps.min() > 0
+    if kind == "rtsp":
+        np.testing.assert_allclose(steps, 1 / 20, atol=0.002)
 
 
 @pytest.mark.parametrize("kind", FINITE, indirect=True)

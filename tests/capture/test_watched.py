@@ -263,3 +263,18 @@ def test_every_version_is_inspected_exactly_once_whatever_happens(
     found += folder.read()
     folder.source.close()
     assert sorted(found) == sorted(expected)
+
+
+def test_a_file_of_several_pages_is_inspected_when_all_its_pages_are(folder: Folder):
+    pages = [np.full((16, 16, 3), level, np.uint8) for level in (10, 20, 30)]
+    folder.write("scan.tif", bytes(cv2.imencodemulti(".tif", pages)[1]), old=True)
+    folder.restart()
+    folder.source.read()
+    receipt = folder.source.origin.receipt
+    assert receipt is not None
+    receipt()
+    folder.restart()
+    names = ["scan.tif#page=1", "scan.tif#page=2", "scan.tif#page=3"]
+    assert folder.read() == names, "a file that was inspected in part is inspected again"
+    folder.restart()
+    assert folder.read() == []

@@ -81,11 +81,11 @@ def test_pictures_may_change_their_size_from_one_to_the_next(tmp_path: Path):
     assert listener.gaps == []
 
 
-def test_a_picture_too_small_for_the_part_that_is_inspected_is_unusable(tmp_path: Path):
+def test_a_picture_too_small_for_the_part_that_is_inspected_is_misconfigured(tmp_path: Path):
     line = SurfaceGenerator(1, 256, 192)
     pictures = [line.picture(0), line.picture(1)[:64, :64], line.picture(2)]
     listener = watch(tmp_path, pictures, roi=(100, 100, 200, 180))
     assert [frame.number for frame in listener.taken] == [0, 2]
     (gap,) = listener.gaps
-    assert (gap.cause, gap.first) == ("unusable", 1)
+    assert (gap.cause, gap.first) == ("misconfigured", 1)
     assert "does not lie within the camera's 64x64 frame" in (gap.detail or "")

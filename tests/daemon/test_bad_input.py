@@ -12,7 +12,15 @@ import redis
 
 from monitor.tools.demo.embedded_redis import embedded_server
 from tests.support import ROOT
-from tests.support.daemon_process import coverage_of, defect_monitor, events_of, write_config
+from tests.support.daemon_process import (
+    coverage_of,
+    defect_monitor,
+    events_of,
+    free_port,
+    run_daemon,
+    wait_for,
+    write_config,
+)
 
 CAMERA = '[[camera]]\nname = "one"\nsource = "simulate:"\n'
 
@@ -99,14 +107,22 @@ def test_a_port_that_is_taken_is_refused(tmp_path: Path, valkey: str) -> None:
         )
 
 
-def test_a_wrong_redis_password_is_refused_without_naming_it(tmp_path: Path) -> None:
+def test_with_a_wrong_redis_password_the_daemon_inspects_and_reports_it_without_naming_it(
+    tmp_path: Path,
+) -> None:
     with embedded_server() as url:
         with redis.Redis.from_url(url) as client:
             client.config_set("requirepass", "right")
-        wrong = url.replace("redis://", "redis://:hunter2@")
-        done = defect_monitor("run", "-c", write_config(tmp_path, CAMERA, url=wrong, port=0))
-    refused(done, 1, "refuses the user or password")
-    assert "hunter2" not in done.stderr
+        wrong, port = url.replace("redis://", "redis://:hunter2@"), free_port()
+        with run_daemon(write_config(tmp_path, CAMERA, url=wrong, port=port), port) as daemon:
+            wait_for(lambda: daemon.metric("defect_monitor_frames_total") > 0, 200, daemon)
+            assert "refuses the user or password" in str(daemon.ready()["degraded"])
+            assert daemon.metric("defect_monitor_redis_up") == 0
+            with redis.Redis.from_url(url, password="right") as client:
+                client.config_set("requirepass", "hunter2")
+            wait_for(lambda: daemon.metric("defect_monitor_redis_up") == 1, 60, daemon)
+            daemon.stop()
+            assert "hunter2" not in daemon.log.read_text()
 
 
 def test_pictures_that_are_none_are_unusable_and_the_others_are_judged(tmp_path: Path, valkey: str) -> None:

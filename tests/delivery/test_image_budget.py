@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from monitor.delivery.sinks.redis import RedisSink
 from monitor.errors import DeliveryError
 from monitor.events.messages import EventMessage
-from tests.support.events import make_parcel
+from tests.support.events import ImageCounts, deliver, make_parcel
 
 ROOM = 10_000
 
@@ -28,12 +28,17 @@ def make_sink(valkey: str) -> Iterator[Callable[..., RedisSink]]:
     made: list[RedisSink] = []
 
     def make(room: int = ROOM, **options: Any) -> RedisSink:
-        made.append(RedisSink(valkey, picture_bytes=room, **options))
+        made.append(RedisSink(valkey, picture_bytes=room, observer=ImageCounts(), **options))
         return made[-1]
 
     yield make
     for sink in made:
         sink.close()
+
+
+def counts(sink: RedisSink) -> ImageCounts:
+    assert isinstance(sink._observer, ImageCounts)
+    return sink._observer
 
 
 def kept(client: Any) -> list[int]:
@@ -49,11 +54,11 @@ def test_the_oldest_pictures_make_room_for_the_newest_and_are_counted(
     make_sink: Callable[..., RedisSink], client: Any
 ) -> None:
     sink = make_sink()
-    sink.deliver([pictured(number, 2_000, raw=1_000) for number in range(5)])
+    deliver(sink, [pictured(number, 2_000, raw=1_000) for number in range(5)])
     assert kept(client) == [2, 3, 4]
     assert client.keys("defects:raw:*")
-    assert kept_bytes(client) == sink.image_ledger.kept_bytes == 9_000
-    assert sink.image_ledger.removed == 2
+    assert kept_bytes(client) == counts(sink).stored == 9_000
+    assert counts(sink).removed == 2
     assert client.xlen("defects:events") == 5
 
 
@@ -69,8 +74,8 @@ def test_at_every_moment_the_newest_that_fit_are_there_and_no_more(
     sink = make_sink()
     parcels = [pictured(number, *size) for number, size in enumerate(sizes)]
     for begin in range(0, len(parcels), batch):
-        sink.deliver(parcels[begin : begin + batch])
-        assert kept_bytes(client) == sink.image_ledger.kept_bytes <= ROOM
+        deliver(sink, parcels[begin : begin + batch])
+        assert kept_bytes(client) == counts(sink).stored <= ROOM
         sent = parcels[: begin + batch]
         there = kept(client)
         assert there == list(range(len(sent) - len(there), len(sent)))
@@ -81,8 +86,8 @@ def test_at_every_moment_the_newest_that_fit_are_there_and_no_more(
 def test_a_repeated_delivery_is_not_counted_again(make_sink: Callable[..., RedisSink], client: Any) -> None:
     sink = make_sink()
     for _ in range(10):
-        sink.deliver([pictured(0, 4_000)])
-    assert sink.image_ledger.kept_bytes == 4_000
+        deliver(sink, [pictured(0, 4_000)])
+    assert counts(sink).stored == 4_000
 
 
 def test_a_delivery_that_failed_in_between_is_not_counted_again(
@@ -92,61 +97,59 @@ def test_a_delivery_that_failed_in_between_is_not_counted_again(
     client.set("defects:events", "in the way")
     for _ in range(10):
         with pytest.raises(DeliveryError):
-            sink.deliver([pictured(0, 4_000)])
+            deliver(sink, [pictured(0, 4_000)])
     client.delete("defects:events")
-    sink.deliver([pictured(0, 4_000), pictured(1, 4_000)])
+    deliver(sink, [pictured(0, 4_000), pictured(1, 4_000)])
     assert kept(client) == [0, 1]
-    assert sink.image_ledger.kept_bytes == 8_000
+    assert counts(sink).stored == 8_000
 
 
 def test_the_reckoning_outlives_the_daemon_and_a_smaller_bound_is_kept_at_once(
     make_sink: Callable[..., RedisSink], client: Any
 ) -> None:
-    make_sink(100_000).deliver([pictured(number, 1_000) for number in range(50)])
+    deliver(make_sink(100_000), [pictured(number, 1_000) for number in range(50)])
     another = make_sink(5_000)
-    another.deliver([pictured(50, 1_000)])
+    deliver(another, [pictured(50, 1_000)])
     assert kept(client) == [46, 47, 48, 49, 50]
-    assert another.image_ledger.removed == 46
+    assert counts(another).removed == 46
 
 
 def test_what_expired_or_was_flushed_takes_no_room(make_sink: Callable[..., RedisSink], client: Any) -> None:
     sink = make_sink()
-    sink.deliver([pictured(number, 3_000) for number in range(3)])
+    deliver(sink, [pictured(number, 3_000) for number in range(3)])
     client.delete(*client.keys("defects:frame:*"))  # as when their time is over
-    sink.deliver([pictured(3, 3_000)])
-    assert sink.image_ledger.kept_bytes == 3_000
+    deliver(sink, [pictured(3, 3_000)])
+    assert counts(sink).stored == 3_000
     client.flushall()
-    sink.deliver([pictured(number, 3_000) for number in range(4, 7)])
-    assert sink.image_ledger.kept_bytes == kept_bytes(client) == 9_000
-    assert sink.image_ledger.removed == 0
+    deliver(sink, [pictured(number, 3_000) for number in range(4, 7)])
+    assert counts(sink).stored == kept_bytes(client) == 9_000
+    assert counts(sink).removed == 0
 
 
 def test_two_daemons_share_the_room(make_sink: Callable[..., RedisSink], client: Any) -> None:
     one, other = make_sink(), make_sink()
     for number in range(0, 10, 2):
-        one.deliver([pictured(number, 3_000)])
-        other.deliver([pictured(number + 1, 3_000)])
+        deliver(one, [pictured(number, 3_000)])
+        deliver(other, [pictured(number + 1, 3_000)])
     assert kept(client) == [7, 8, 9]
-    assert one.image_ledger.removed + other.image_ledger.removed == 7
+    assert counts(one).removed + counts(other).removed == 7
 
 
 def test_a_picture_larger_than_all_may_be_is_withheld_and_its_event_says_so(
     make_sink: Callable[..., RedisSink], client: Any
 ) -> None:
     sink = make_sink()
-    sink.deliver([pictured(0, 3_000), pictured(1, ROOM + 1), pictured(2, 3_000)])
+    deliver(sink, [pictured(0, 3_000), pictured(1, ROOM + 1), pictured(2, 3_000)])
     assert kept(client) == [0, 2]
     events = [json.loads(fields[b"event"]) for _, fields in client.xrange("defects:events")]
     assert [event["image"]["frame_key"] is None for event in events] == [False, True, False]
-    assert sink.image_ledger.withheld == {"too-large": 1}
-    assert sink.withheld() == {"top": 1}
-    assert sink.withheld() == {}
+    assert counts(sink).stripped == {"too-large": 1}
 
 
 def test_the_ledger_keeps_nothing_that_is_gone(make_sink: Callable[..., RedisSink], client: Any) -> None:
     sink = make_sink()
     for number in range(0, 200, 10):
-        sink.deliver([pictured(each, 1_000) for each in range(number, number + 10)])
+        deliver(sink, [pictured(each, 1_000) for each in range(number, number + 10)])
     assert client.zcard("defects:pictures") == len(kept(client)) == 10
 
 
@@ -155,7 +158,7 @@ def test_a_foreign_member_of_the_ledger_goes_without_harm(
 ) -> None:
     sink = make_sink()
     client.zadd("defects:pictures", {"what is this": 7})
-    sink.deliver([pictured(number, 3_000) for number in range(5)])
+    deliver(sink, [pictured(number, 3_000) for number in range(5)])
     assert kept(client) == [2, 3, 4]
 
 
@@ -167,7 +170,7 @@ def test_a_key_of_another_type_in_the_ledgers_place_is_refused(
     with pytest.raises(DeliveryError, match="another type"):
         sink.check()
     with pytest.raises(DeliveryError, match="another type"):
-        sink.deliver([pictured(0, 1_000)])
+        deliver(sink, [pictured(0, 1_000)])
     assert not client.exists("defects:events")
 
 
@@ -175,18 +178,18 @@ def test_near_the_end_of_memory_the_oldest_pictures_go_and_the_newest_stay(
     make_server: Callable[..., Any],
 ) -> None:
     server = make_server()
-    sink = RedisSink(server.url)
+    sink = RedisSink(server.url, observer=ImageCounts())
     with server.client() as client:
         for number in range(40):
-            sink.deliver([pictured(number, 100_000)])
+            deliver(sink, [pictured(number, 100_000)])
         client.config_set("maxmemory", int(client.info("memory")["used_memory"] / 0.9))
         for number in range(40, 80):
-            sink.deliver([pictured(number, 100_000)])
+            deliver(sink, [pictured(number, 100_000)])
             assert client.info("memory")["used_memory"] < client.info("memory")["maxmemory"]
         there = kept(client)
         assert client.xlen("defects:events") == 80
     assert there == list(range(80 - len(there), 80))
     assert len(there) > 20
-    assert sink.image_ledger.withheld == {}
-    assert sink.image_ledger.removed == 80 - len(there)
+    assert counts(sink).stripped == {}
+    assert counts(sink).removed == 80 - len(there)
     sink.close()

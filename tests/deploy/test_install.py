@@ -47,7 +47,6 @@ Install = Callable[..., subprocess.CompletedProcess[str]]
 @pytest.fixture
 def machine(tmp_path: Path) -> Path:
     """Make the folders that the script sees as /opt, /etc and /usr/local."""
-    tmp_path.chmod(0o755)
     root = tmp_path / "root"
     for folder in ("opt", "usr/local"):
         (root / folder).mkdir(parents=True)
@@ -57,7 +56,7 @@ def machine(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def install(machine: Path, tmp_path: Path) -> Install:
-    interpreter = tmp_path / "python"
+    interpreter = machine / "usr/local/python"
     interpreter.write_text(_INTERPRETER)
     interpreter.chmod(0o755)
 
@@ -66,7 +65,7 @@ def install(machine: Path, tmp_path: Path) -> Install:
             ["unshare", "--mount", "sh", "-c", _NAMESPACE, "sh", machine, ROOT / "deploy/install.sh", action],
             env={
                 **os.environ,
-                "PYTHON": str(interpreter),
+                "PYTHON": "/usr/local/python",
                 "CALLS": str(tmp_path / "calls"),
                 "TAG": "cpython-311",
                 **environment,
@@ -137,6 +136,19 @@ def test_there_is_no_return_to_a_release_that_does_not_run(install, machine):
     assert current(machine) == first
 
 
+def test_an_interpreter_that_the_services_user_cannot_run_is_refused_before_anything_is_fetched(
+    install, machine, tmp_path
+):
+    private = machine / "usr/local/private"
+    private.mkdir(mode=0o700)
+    (private / "python").write_text(_INTERPRETER)
+    (private / "python").chmod(0o755)
+    done = install(PYTHON="/usr/local/private/python")
+    assert (done.returncode, "set PYTHON to another interpreter" in done.stderr) == (1, True)
+    assert not (tmp_path / "calls").exists()
+    assert not (machine / "opt/defect-monitor").exists()
+
+
 def test_gpu_installs_from_a_lock_file_of_its_own(install, machine, tmp_path):
     assert install(GPU="1").returncode == 0
     assert "-r deploy/runtime-gpu.lock" in (tmp_path / "calls").read_text()
@@ -144,8 +156,26 @@ def test_gpu_installs_from_a_lock_file_of_its_own(install, machine, tmp_path):
     assert install(GPU="yes").returncode == 2
 
 
+def test_the_settings_of_redis_are_changed_once_and_on_request_only(install, machine):
+    settings = machine / "etc/redis/redis.conf"
+    settings.parent.mkdir(exist_ok=True)
+    settings.write_text("appendonly no\n")
+    assert "make install REDIS=1" in install().stdout
+    assert settings.read_text() == "appendonly no\n"
+    assert "systemctl restart redis-server" in install(REDIS="1").stdout
+    changed = settings.read_text()
+    assert changed == "appendonly no\n\ninclude /etc/redis/defect-monitor.conf\n"
+    assert "appendonly yes" in (machine / "etc/redis/defect-monitor.conf").read_text()
+    assert "redis" not in install(REDIS="1").stdout
+    assert settings.read_text() == changed
+
+
 def test_nothing_is_fetched_without_a_hash(install, tmp_path):
     install()
-    for call in (tmp_path / "calls").read_text().splitlines():
+    calls = (tmp_path / "calls").read_text().splitlines()
+    assert any(" check" in call for call in calls)  # a lock file that lacks a dependency is found
+    for call in calls:
+        if "pip check" in call:
+            continue
         assert "--require-hashes" in call or "--no-build-isolation" in call
         assert "--no-deps" in call

@@ -21,9 +21,9 @@ def commands(target: str) -> str:
 
 @pytest.mark.parametrize("target", NAMED)
 def test_a_target_that_is_called_by_name_installs_what_it_needs_and_allows_no_skips(target):
-    told = commands(target)
-    assert re.search(r"^\.ci/setup (required|systemd)$", told, re.MULTILINE)
-    assert "--no-skips" in told
+    output = commands(target)
+    assert re.search(r"^\.ci/setup (required|systemd)$", output, re.MULTILINE)
+    assert "--no-skips" in output
 
 
 def test_a_skipped_test_or_module_fails_with_its_reason(tmp_path):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from monitor.redis_streams import lease
 from tests.support import ROOT
 
 UNITS = ["defect-monitor.service", "defect-monitor@.service"]
@@ -49,16 +50,27 @@ def test_systemd_finds_no_mistake(unit, tmp_path):
 def test_exposure_is_low_and_each_exception_is_named_in_the_unit(unit, tmp_path):
     copy = tmp_path / unit.replace("@", "@line2")
     shutil.copy(FOLDER / unit, copy)
-    told = analyze("security", "--offline=true", "--no-pager", copy).stdout
-    overall = re.search(r"Overall exposure level for \S+: ([0-9.]+)", told)
-    assert overall is not None, told
-    assert float(overall[1]) <= 1.2
+    output = analyze("security", "--offline=true", "--no-pager", copy).stdout
+    overall = re.search(r"Overall exposure level for \S+: ([0-9.]+)", output)
+    assert overall is not None, output
+    assert float(overall[1]) <= 1.6
     found = json.loads(analyze("security", "--offline=true", "--json=short", copy).stdout)
     exceptions = {re.split("=", item["name"])[0] for item in found if item["exposure"]}
     comments = [line for line in copy.read_text().splitlines() if line.startswith("#")]
     settings = [line.split("=")[0] for line in copy.read_text().splitlines() if "=" in line]
     for exception in exceptions:
         assert exception in settings or any(f"{exception}=" in comment for comment in comments)
+
+
+def test_a_standby_daemon_does_not_reach_the_start_limit():
+    """It waits until the lease of its camera names should have expired, ends, and starts again."""
+    unit = (FOLDER / UNITS[0]).read_text()
+
+    def number(key: str) -> float:
+        return float(re.search(rf"^{key}=(\d+)$", unit, re.MULTILINE)[1])
+
+    starts = number("StartLimitIntervalSec") / (lease._LIFE + number("RestartSec"))
+    assert number("StartLimitBurst") > starts + 1
 
 
 def test_the_template_is_the_unit_with_the_name_of_the_instance():

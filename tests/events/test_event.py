@@ -62,7 +62,6 @@ def events(draw: st.DrawFn) -> Event:
         replace(finding, frame=frame, verdict=verdict, latency=latency),
         model_name=draw(st.text(max_size=20)),
         model_sha256=draw(st.text("0123456789abcdef", min_size=64, max_size=64)),
-        keys=RedisKeys(draw(st.sampled_from(["defects", "{line1}"]))),
         incident=draw(st.none() | st.builds(EventIncident, id=st.text(), phase=st.just("start"))),
         familiarity=draw(st.none() | st.just(EventFamiliarity(distance=1.5, limit=2.0, unfamiliar=False))),
     )
@@ -120,7 +119,7 @@ def test_the_document_says_what_was_found() -> None:
     assert document["captured_at"] == "2026-11-23T04:05:06.120789Z"
     assert document["id"] == "top-20261123T040506120789Z-3"
     assert (document["score"], document["threshold"]) == (0.912346, 0.5)
-    assert document["image"]["frame_key"] == "defects:frame:top-20261123T040506120789Z-3"
+    assert document["image"]["frame_key"] is None
     assert (document["image"]["width"], document["image"]["height"]) == (64, 48)
     (place,) = document["regions"]
     assert [place[side] for side in ("x", "y", "width", "height")] == [3, 4, 10, 20]
@@ -137,10 +136,10 @@ def test_the_document_says_what_was_found() -> None:
 
 def test_a_frame_without_a_place_says_why() -> None:
     finding = make_finding(regions=False)
-    ask = {"model_name": "m", "model_sha256": "0" * 64, "keys": RedisKeys()}
+    ask = {"model_name": "m", "model_sha256": "0" * 64}
     assert build_event(finding, **ask).explanation.reason == "no heat above the threshold"
-    told = replace(finding, explanation=replace(finding.explanation, reason="the heat is zero everywhere"))
-    event = build_event(told, **ask)
+    flat = replace(finding, explanation=replace(finding.explanation, reason="the heat is zero everywhere"))
+    event = build_event(flat, **ask)
     assert (event.explanation.localised, event.explanation.reason) == (False, "the heat is zero everywhere")
 
 
@@ -190,19 +189,27 @@ def test_a_prefix_that_cannot_begin_a_key_is_refused(prefix: str) -> None:
         RedisKeys(prefix)
 
 
-def test_a_parcel_names_only_the_pictures_it_has() -> None:
-    event = make_event()
-    with_raw = Event.from_json(EventMessage.of(event, make_jpeg(), make_jpeg()).document)
-    assert with_raw == event
-    without_raw = Event.from_json(EventMessage.of(event, make_jpeg()).document)
-    assert (without_raw.image.frame_key, without_raw.image.raw_key) == (event.image.frame_key, None)
-    bare = EventMessage.of(event, make_jpeg()).without_images()
+def test_a_document_holds_no_key_of_any_sink() -> None:
+    message = EventMessage.of(make_event(), make_jpeg(), make_jpeg())
+    image = Event.from_json(message.document).image
+    assert (image.frame_key, image.raw_key) == (None, None)
+    bare = message.without_images()
     assert (bare.annotated_jpeg, bare.raw_jpeg, bare.image_bytes) == (None, None, 0)
-    assert Event.from_json(bare.document).image.frame_key is None
-    assert bare.id == event.id
+    assert (bare.document, bare.id) == (message.document, message.id)
 
 
-def test_coverage_is_told_in_fields() -> None:
+@given(st.binary(max_size=20))
+def test_a_notice_of_any_file_name_can_be_encoded(name: bytes) -> None:
+    detail = name.decode("utf-8", "surrogateescape")
+    notice = NoticeMessage.of(CameraStateChange("top", "down", BEGIN, "unreadable", detail))
+    "".join(value for _, value in notice.fields).encode("utf-8")
+    finding = make_finding()
+    frame = replace(finding.frame, source_name=detail)
+    event = build_event(replace(finding, frame=frame), model_name="m", model_sha256="0" * 64)
+    assert Event.from_json(event.to_json()) == event
+
+
+def test_coverage_is_text_fields() -> None:
     gap = Gap("top", 5, 9, BEGIN, BEGIN + timedelta(seconds=1), 5, "overload")
     assert gap_entry(gap) == {
         "kind": "gap",
@@ -212,6 +219,7 @@ def test_coverage_is_told_in_fields() -> None:
         "from": "2026-11-23T04:05:06.000789Z",
         "to": "2026-11-23T04:05:07.000789Z",
         "frames": "5",
+        "numbers": "5-9",
         "cause": "overload",
     }
     change = CameraStateChange("top", "down", BEGIN, "timeout", "no frame for 5 s")

@@ -40,7 +40,7 @@ def phases(incidents: IncidentTracker, *events: Event) -> list[tuple[str, str]]:
 
 
 def reports(incidents: IncidentTracker) -> list[IncidentReport]:
-    """All that has not been told."""
+    """All reports that are not published."""
     return list(iter(incidents.pop_report, None))
 
 
@@ -128,14 +128,14 @@ def test_a_restart_goes_on_where_it_was() -> None:
     assert (end.phase, end.last_event) == ("end", event(70, LEFT).id)
 
 
-def test_what_was_not_told_before_a_crash_is_told_after_it() -> None:
+def test_what_was_not_published_before_a_crash_is_published_after_it() -> None:
     before = IncidentTracker(IncidentWindow())
     before.observe(event(0, LEFT))
     before.observe(event(1, LEFT, seconds=60.0))
-    told = before.pop_report()
-    assert told is not None
+    published = before.pop_report()
+    assert published is not None
     rest = reports(IncidentTracker(IncidentWindow(), before.state()))
-    assert [(it.id, it.phase) for it in (told, *rest)] == [
+    assert [(it.id, it.phase) for it in (published, *rest)] == [
         (event(0, LEFT).id, "start"),
         (event(0, LEFT).id, "end"),
         (event(1, LEFT, seconds=60.0).id, "start"),
@@ -160,7 +160,7 @@ def test_every_incident_starts_and_ends_once_and_accounts_for_its_frames(
     frames: list[tuple[str, float, list[Box]]], restart: int
 ) -> None:
     incidents = IncidentTracker(IncidentWindow(seconds=1, frames=3))
-    told: list[IncidentReport] = []
+    published: list[IncidentReport] = []
     given_to: dict[str, int] = {}
     at = 0.0
     for number, (camera, pause, boxes) in enumerate(frames):
@@ -170,9 +170,9 @@ def test_every_incident_starts_and_ends_once_and_accounts_for_its_frames(
         found = incidents.observe(event(number, *boxes, seconds=at, camera=camera))
         assert (found.phase == "start") == (found.id not in given_to)
         given_to[found.id] = given_to.get(found.id, 0) + 1
-        told += reports(incidents) if number % 2 else []
+        published += reports(incidents) if number % 2 else []
     incidents.close_all()
-    told += reports(incidents)
-    assert sorted(it.id for it in told if it.phase == "start") == sorted(given_to)
-    assert {it.id: it.events for it in told if it.phase == "end"} == given_to
-    assert len(told) == 2 * len(given_to)
+    published += reports(incidents)
+    assert sorted(it.id for it in published if it.phase == "start") == sorted(given_to)
+    assert {it.id: it.events for it in published if it.phase == "end"} == given_to
+    assert len(published) == 2 * len(given_to)

@@ -104,8 +104,9 @@ def test_a_head_inside_a_nested_model_is_recognised(classifier, pictures):
 def test_a_head_that_hides_its_activation_is_asked_for(classifier, pictures):
     inputs = keras.Input((32, 48, 3))
     hidden = classifier(3, "linear")
-    model = keras.Model(inputs, keras.ops.softmax(hidden(inputs)))
-    with pytest.raises(UsageError, match="say head='softmax'"):
+    scores = hidden(inputs)
+    model = keras.Model(inputs, keras.ops.exp(scores) / keras.ops.sum(keras.ops.exp(scores), -1, True))
+    with pytest.raises(UsageError, match="say so with --head"):
         InstrumentedModel(model)
     network = InstrumentedModel(model, head="softmax")
     _, logits = network.forward(pictures)
@@ -178,7 +179,7 @@ def one_unit_softmax():
 @pytest.mark.parametrize(
     ("make", "sentence"),
     [
-        (Subclassed, "a subclassed one hides its layers"),
+        (Subclassed, "a subclassed model hides its layers"),
         (two_outputs, "the model has 2 outputs; an explanation needs one"),
         (two_inputs, "the model has 2 inputs"),
         (of_vectors, "not images"),

@@ -11,19 +11,21 @@ from pathlib import Path
 
 from monitor.delivery.outbox import Outbox
 from monitor.delivery.outbox_queue import OutboxQueue
+from monitor.delivery.sender import SinkSender
 from monitor.delivery.sinks.redis import RedisSink
 from monitor.delivery.sqlite_storage import SqliteStorage
 from tests.support.events import make_message
 
 if __name__ == "__main__":
     url, path, number, rate = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4])
-    store = OutboxQueue(100_000, 10**9, SqliteStorage(path, sync="process"))
-    outbox = Outbox(
-        RedisSink(url, timeout=1.0, picture_bytes=10**9), store=store, initial_backoff=0.05, max_backoff=0.5
-    )
+    sink = RedisSink(url, daemon=path.name, timeout=1.0, picture_bytes=10**9)
+    storage = SqliteStorage(path, sync="process")
+    queue = OutboxQueue([sink.name], max_items=100_000, max_bytes=10**9, storage=storage)
+    outbox = Outbox(queue, [SinkSender(sink, queue, initial_backoff=0.05, max_backoff=0.5)])
+    outbox.start()
     while rate:
         parcel = make_message(number, datetime.now(UTC))
-        outbox.put(parcel)
+        outbox.wait_until_stored(outbox.put(parcel), 10)
         sys.stdout.write(parcel.id + "\n")
         sys.stdout.flush()
         number += 1

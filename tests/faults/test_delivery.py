@@ -82,9 +82,9 @@ def test_redis_out_of_memory(
             client.config_set("maxmemory", 0)
 
     seen = delivered_after(make_server, path, fault)
-    record("`maxmemory` reached (`noeviction`), then raised; pictures give way", seen)
+    record("`maxmemory` reached (`noeviction`), then raised; images are dropped first", seen)
     assert (seen.lost, seen.doubled, seen.ordered) == (0, 0, True), seen
-    assert seen.pictures < seen.found, "pictures give way before events do"
+    assert seen.pictures < seen.found, "images are dropped before events"
 
 
 def test_an_outage(make_server: Callable[..., Any], path: Path, times: Times, record: Record) -> None:
@@ -117,7 +117,7 @@ def test_a_password_changed_and_changed_back(
 
 
 def test_everything_flushed(make_server: Callable[..., Any], path: Path, record: Record) -> None:
-    """What Redis had and was told to forget is forgotten; what came after is there."""
+    """What Redis had and was made to forget is forgotten; what came after is there."""
     server = make_server()
     with outbox_on_disk(path, server.url) as outbox, server.client() as client:
         with Line(outbox, 100) as line:
@@ -166,26 +166,28 @@ def _process(module: str, *arguments: object) -> subprocess.Popen[str]:
 
 
 def _killed_after(process: subprocess.Popen[str], lines: int) -> list[str]:
-    """What it said in whole lines until it was killed, at least so many lines later."""
+    """Its whole lines of output until it was killed, at least so many lines later."""
     with process:
         assert process.stdout is not None
-        said = [process.stdout.readline() for _ in range(lines)]
+        printed = [process.stdout.readline() for _ in range(lines)]
         process.send_signal(signal.SIGKILL)
-        said += process.stdout.readlines()
-    return [line.strip() for line in said if line.endswith("\n")]
+        printed += process.stdout.readlines()
+    return [line.strip() for line in printed if line.endswith("\n")]
 
 
 def test_the_sender_killed(make_server: Callable[..., Any], path: Path, times: Times, record: Record) -> None:
     count, pick = times(4, 100), random.Random(2)
     server = make_server()
-    said: list[str] = []
+    printed: list[str] = []
     for kill in range(count):
-        said += _killed_after(_process("feeder", server.url, path, 1000 * kill, 300), pick.randrange(1, 25))
+        printed += _killed_after(
+            _process("feeder", server.url, path, 1000 * kill, 300), pick.randrange(1, 25)
+        )
     with _process("feeder", server.url, path, 0, 0) as last:
         assert last.stdout is not None
         assert last.stdout.read() == "0 left\n"
     with server.client() as client:
-        seen = outcome(client, said)
+        seen = outcome(client, printed)
     record(f"sending process killed (-9) at {count} random moments", seen)
     assert seen.flawless, seen
 
@@ -232,10 +234,10 @@ def test_a_full_outbox_loses_exactly_what_it_says(
         assert outbox.flush(30) == 0
     with server.client() as client:
         seen = outcome(client, [make_message(number).id for number in range(count)])
-        (told,) = [fields for _, fields in client.xrange("defects:coverage")]
+        (report,) = [fields for _, fields in client.xrange("defects:coverage")]
     assert (seen.lost, seen.doubled) == (stats.shed_events, 0)
     assert seen.once - seen.pictures == stats.shed_pictures - seen.lost
-    assert int(told[b"events"]) == seen.lost
+    assert int(report[b"events"]) == seen.lost
     assert seen.lost
     record(f"outbox full (bound: 300 events; it says it gave up {stats.shed_events})", seen)
 
@@ -244,10 +246,13 @@ def test_the_outbox_file_cut_off(path: Path, times: Times, record: Record) -> No
     cuts = times(5, 200)
     found, kept = check_cuts(path.parent / "state" / "outbox.db", cuts, random.Random(4))
     cut = DeliveryTally(found, kept, found - kept, 0, kept, ordered=True)
-    record(f"outbox file cut off at {cuts} random places, each said (once: what could be kept)", cut)
+    record(
+        f"outbox file cut off at {cuts} random places, each reported (once: entries that the report names)",
+        cut,
+    )
 
 
-def test_two_senders_with_one_camera_are_told_apart(
+def test_two_senders_with_one_camera_are_distinguished(
     make_server: Callable[..., Any], path: Path, record: Record
 ) -> None:
     server = make_server()

@@ -16,12 +16,13 @@ import pytest
 
 from monitor.delivery.outbox import Outbox
 from monitor.delivery.outbox_queue import OutboxQueue
+from monitor.delivery.sender import SinkSender
 from monitor.delivery.sinks.redis import RedisSink
 from monitor.delivery.sqlite_storage import SqliteStorage
 from monitor.events.messages import EventMessage
 from tests.support.camera_faults import FULL_RUN
 from tests.support.daemon_process import DaemonUnderTest, free_port, run_daemon, wait_for, write_config
-from tests.support.events import make_message
+from tests.support.events import deliver, make_message
 from tests.support.fault_tables import TABLE
 
 pytestmark = [
@@ -54,7 +55,9 @@ def timed(do: Callable[[], object]) -> float:
 
 def test_what_an_event_costs_on_this_disk(path: Path, say: Callable[[str], None]) -> None:
     """Each event is written to the outbox, and the same bytes to a file, new and one to overwrite."""
-    store = OutboxQueue(100_000, 10**9, SqliteStorage(path, sync="power"))
+    queue = OutboxQueue(
+        ["redis"], max_items=100_000, max_bytes=10**9, storage=SqliteStorage(path, sync="power")
+    )
     new = os.open(path.with_name("new"), os.O_WRONLY | os.O_CREAT)
     old = os.open(path.with_name("old"), os.O_WRONLY | os.O_CREAT)
     os.pwrite(old, bytes(64_000_000), 0)
@@ -63,16 +66,14 @@ def test_what_an_event_costs_on_this_disk(path: Path, say: Callable[[str], None]
     for number in range(1000):
         parcel = make_message(number)
         data = parcel.document.encode() + (parcel.annotated_jpeg or b"")
-        took["outbox"].append(timed(lambda parcel=parcel: store.append(parcel, 0.0)))
+        took["outbox"].append(timed(lambda parcel=parcel: (queue.append(parcel), queue.commit())))
         for name, file in (("file that grows", new), ("file overwritten", old)):
             place = number * len(data)
             took[name].append(timed(lambda f=file, d=data, p=place: (os.pwrite(f, d, p), os.fdatasync(f))))
         if number % 20 == 19:  # as while Redis takes them
-            store.next_batch(20, 10**9)
-            store.acknowledge(20)
-            store.shelf.checkpoint()
+            queue.acknowledge("redis", queue.next_batch("redis", 20, 10**9)[-1].key)
         time.sleep(0.02)
-    store.shelf.close()
+    queue.storage.close()
     for file in (new, old):
         os.close(file)
     say(
@@ -101,12 +102,13 @@ def test_publishing_is_at_least_half_as_fast_as_bare_commands(
 
         def script(parcels: Sequence[EventMessage]) -> None:
             for begin in range(0, count, batch):
-                assert sink.deliver(parcels[begin : begin + batch]) == batch
+                assert deliver(sink, parcels[begin : begin + batch], f"run-{time.monotonic()}") == batch
 
         def outbox(parcels: Sequence[EventMessage]) -> None:
-            waiting = Outbox(sink, store=stored)
-            assert waiting.flush(60) == 0
-            waiting.close()
+            backlog = Outbox(stored, [SinkSender(sink, stored)])
+            backlog.start()
+            assert backlog.flush(60) == 0
+            backlog.close()
 
         rates: dict[str, list[float]] = {
             "bare XADD and SET, pipelined": [],
@@ -115,10 +117,11 @@ def test_publishing_is_at_least_half_as_fast_as_bare_commands(
         }
         for turn in range(5):
             parcels = [make_message(count * turn + number) for number in range(count)]
-            stored = OutboxQueue(100_000, 10**9, SqliteStorage(path.with_name(f"{turn}.db"), sync="process"))
+            storage = SqliteStorage(path.with_name(f"{turn}.db"), sync="process")
+            stored = OutboxQueue(["redis"], max_items=100_000, max_bytes=10**9, storage=storage)
             for parcel in parcels:
-                stored.append(parcel, time.monotonic())
-            stored.shelf.checkpoint()
+                stored.append(parcel)
+            stored.commit()
             for name, way in zip(rates, (bare, script, outbox), strict=True):
                 client.flushall()
                 rates[name].append(count / timed(lambda way=way, parcels=parcels: way(parcels)))
@@ -161,7 +164,7 @@ def test_verdicts_do_not_wait_for_redis(
 
 
 def verdicts(daemon: DaemonUnderTest) -> tuple[dict[float, float], float]:
-    """Frames judged within so many seconds, by bucket, and the sum of the seconds."""
+    """Frames classified within so many seconds, by bucket, and the sum of the seconds."""
     text = daemon.get("/metrics")[1]
     name = "defect_monitor_verdict_seconds"
     edges = re.findall(rf'^{name}_bucket{{camera="c",le="([^"]+)"}} (\S+)$', text, re.MULTILINE)

@@ -110,24 +110,24 @@ def axes(draw: st.DrawFn) -> AxisMapping:
 
 @given(axes(), st.floats(-100, 5000))
 def test_ways_there_and_back_cancel(axis, place):
-    assert axis.pixel_at(axis.input_at(place)) == pytest.approx(place, abs=1e-6)
-    assert axis.pixel_of(axis.cell_at(place)) == pytest.approx(place, abs=1e-6)
+    assert axis.input_to_frame(axis.frame_to_input(place)) == pytest.approx(place, abs=1e-6)
+    assert axis.cell_to_frame(axis.frame_to_cell(place)) == pytest.approx(place, abs=1e-6)
 
 
 @given(axes())
 def test_the_edges_of_the_part_are_the_edges_of_the_input(axis):
-    assert axis.input_at(axis.start - 0.5) == pytest.approx(-0.5)
-    assert axis.input_at(axis.stop - 0.5) == pytest.approx(axis.size - 0.5)
+    assert axis.frame_to_input(axis.start - 0.5) == pytest.approx(-0.5)
+    assert axis.frame_to_input(axis.stop - 0.5) == pytest.approx(axis.size - 0.5)
 
 
 @given(axes())
 def test_cell_zero_looks_at_the_offset(axis):
-    assert axis.input_at(axis.pixel_of(0.0)) == pytest.approx(axis.offset, abs=1e-9)
+    assert axis.frame_to_input(axis.cell_to_frame(0.0)) == pytest.approx(axis.offset, abs=1e-9)
 
 
 @given(axes())
 def test_every_pixel_shares_out_exactly_one(axis):
-    weights = axis.weights()
+    weights = axis.interpolation_weights()
     assert weights.shape == (axis.stop - axis.start, axis.cells)
     assert weights.min() >= 0
     np.testing.assert_allclose(weights.sum(axis=1), 1, atol=1e-5)

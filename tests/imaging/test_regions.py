@@ -213,3 +213,49 @@ def test_a_region_at_the_border_reaches_the_border():
     boxes = {r.box for r in find_regions(spread_out([patch_of(heat, 448, 448)], 448, 448), threshold=0.5)}
     assert {(box.left, box.top) for box in boxes if box.left < 224} == {(0, 0)}
     assert {(box.right, box.bottom) for box in boxes if box.left >= 224} == {(448, 448)}
+
+
+def two_tiles(left_cells: slice, right_cells: slice, *, turned: bool = False) -> list[TileHeatmap]:
+    """Two tiles of 8 cells of 16 pixels side by side (above each other if `turned`), hot in these columns."""
+    tiles = []
+    for index, cells in enumerate((left_cells, right_cells)):
+        heat = np.zeros((8, 8), np.float32)
+        heat[3:5, cells] = 1
+        box = Box(128 * index, 0, 128 * (index + 1), 128)
+        if turned:
+            heat, box = heat.T, Box(0, 128 * index, 128, 128 * (index + 1))
+        tiles.append(TileHeatmap(np.ascontiguousarray(heat), box, 1.0, 0.9))
+    return tiles
+
+
+@pytest.mark.parametrize("turned", [False, True])
+@pytest.mark.parametrize(
+    ("left", "right", "count"),
+    [
+        (slice(5, 8), slice(0, 2), 1),
+        (slice(4, 7), slice(1, 3), 1),  # heat is weaker where a tile ends
+        (slice(3, 6), slice(2, 4), 2),
+        (slice(0, 2), slice(6, 8), 2),
+    ],
+)
+def test_a_defect_across_the_border_of_two_tiles_is_one_region(
+    left: slice, right: slice, count: int, turned: bool
+) -> None:
+    tiles = two_tiles(left, right, turned=turned)
+    size = (128, 256) if turned else (256, 128)
+    heat = merge_heatmaps(tiles, width=size[0], height=size[1], input_size=(128, 128), cell_offset=(7.5, 7.5))
+    regions = find_regions(heat, threshold=0.5, tiles=tiles)
+    assert len(regions) == count
+    if count == 1:
+        box = regions[0].box
+        start, stop = (box.top, box.bottom) if turned else (box.left, box.right)
+        assert start < 128 < stop
+        assert regions[0].area <= box.area
+
+
+def test_two_defects_along_a_border_stay_two_regions() -> None:
+    tiles = two_tiles(slice(4, 7), slice(1, 3))
+    for tile in tiles:
+        tile.heatmap[:] = np.roll(tile.heatmap, -3, axis=0) + np.roll(tile.heatmap, 3, axis=0)
+    heat = merge_heatmaps(tiles, width=256, height=128, input_size=(128, 128), cell_offset=(7.5, 7.5))
+    assert len(find_regions(heat, threshold=0.5, tiles=tiles)) == 2

@@ -1,4 +1,4 @@
-"""What is kept for the next start: found again, made anew when damaged, never half there."""
+"""What is cached for the next start: found again, built again when damaged, never half there."""
 
 import os
 from pathlib import Path
@@ -10,7 +10,7 @@ from monitor.inference.artifact_cache import cached_artifact, find_cache_dir
 
 
 class CountingBuilder:
-    """Writes one file and counts."""
+    """Writes one file, in a folder of its own, and counts."""
 
     def __init__(self, content: bytes = b"graph", fails: bool = False) -> None:
         self.calls = 0
@@ -19,7 +19,8 @@ class CountingBuilder:
 
     def __call__(self, folder: Path) -> dict[str, Any]:
         self.calls += 1
-        (folder / "file.pb").write_bytes(self._content)
+        (folder / "saved").mkdir()
+        (folder / "saved" / "file.pb").write_bytes(self._content)
         if self._fails:
             raise RuntimeError("no")
         return {"expected": [0.5]}
@@ -27,7 +28,7 @@ class CountingBuilder:
 
 def kept(folder: Path | None, parts: dict[str, Any], make: CountingBuilder) -> tuple[bytes, Any]:
     with cached_artifact(folder, parts, make) as (path, remembered):
-        return (path / "file.pb").read_bytes(), remembered["expected"]
+        return (path / "saved" / "file.pb").read_bytes(), remembered["expected"]
 
 
 def test_an_entry_is_made_once_for_what_it_depends_on(tmp_path: Path) -> None:
@@ -46,9 +47,9 @@ def test_a_damaged_entry_is_made_again(tmp_path: Path, how: str) -> None:
     kept(tmp_path, {}, make)
     (folder,) = tmp_path.iterdir()
     if how == "altered":
-        (folder / "file.pb").write_bytes(b"grapf")
+        (folder / "saved" / "file.pb").write_bytes(b"grapf")
     elif how == "gone":
-        (folder / "file.pb").unlink()
+        (folder / "saved" / "file.pb").unlink()
     elif how == "record cut":
         (folder / "entry.json").write_text('{"files": {"fil')
     else:
@@ -68,7 +69,7 @@ def test_what_fails_to_be_made_leaves_nothing_behind(tmp_path: Path) -> None:
 def test_without_a_folder_it_is_made_for_the_moment() -> None:
     make = CountingBuilder()
     with cached_artifact(None, {}, make) as (path, _):
-        assert (path / "file.pb").read_bytes() == b"graph"
+        assert (path / "saved" / "file.pb").read_bytes() == b"graph"
     assert not path.exists()
     kept(None, {}, make)
     assert make.calls == 2

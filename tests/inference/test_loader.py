@@ -258,7 +258,7 @@ def test_a_runtime_that_is_not_installed_is_named_with_what_installs_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(candidates, "is_installed", lambda name: name == "tensorflow")
-    with pytest.raises(DeviceError, match=r"pip install 'defect-monitor\[openvino\]'"):
+    with pytest.raises(DeviceError, match=r"pip install '\.\[openvino\]'"):
         possible(InferenceOptions(device="cpu", runtime="openvino"))
 
 

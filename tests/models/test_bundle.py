@@ -82,7 +82,7 @@ def test_references_come_back_to_the_pixel_and_leave_the_network_as_it_is(toy_bu
 
 def test_a_reference_that_is_altered_or_of_another_size_is_refused(toy_bundle: ModelBundle):
     save_references(toy_bundle, [ReferenceImage(np.zeros((16, 32, 3), np.uint8), 0.5)])
-    refused("no picture of the network's size", toy_bundle.path)
+    refused("not an image of the network's size", toy_bundle.path)
     next(toy_bundle.path.glob("reference-*.png")).write_bytes(b"other")
     refused("SHA-256 differs", toy_bundle.path)
 

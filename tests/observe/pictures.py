@@ -1,4 +1,4 @@
-"""Draws dashboards for the README from their own queries: `make pictures`. Grafana draws them more finely."""
+"""Draw the dashboards for the documentation from their own queries: `make pictures`. Grafana draws finer."""
 
 import json
 import math
@@ -23,7 +23,7 @@ DRAWN = ("line", "latency")
 _FOLDER = ROOT / ".github" / "pictures"
 _ROW = 0.42  # inches of one row of Grafana's grid
 _COLORS = {"green": "#56A64B", "red": "#E02F44", "yellow": "#E0B400", "text": "#CCCCDC"}
-_COLORS |= {"blue": "#5794F2", "orange": "#FF9830", "purple": "#B877D9"}
+_COLORS |= {"light-blue": "#8AB8FF", "blue": "#5794F2", "orange": "#FF9830", "purple": "#B877D9"}
 
 Found = list[tuple[str, list[dict[str, Any]]]]
 """For each query of a panel, how its series are called and the series."""

@@ -35,7 +35,9 @@ class SimulatedTime:
 
 
 class LiveCamera:
-    """`fps` frames a second until `END`; of more than `BUFFER` that wait, the oldest give way."""
+    """`fps` frames a second until `END`; of more than `BUFFER` in the queue, the oldest are dropped."""
+
+    source_waits = False
 
     def __init__(self, name: str, fps: float, world: SimulatedTime) -> None:
         self.name = name

@@ -28,6 +28,7 @@ class FakeCamera:
 
     name: str
     waiting: list[Frame]
+    source_waits: bool = False
 
     def take(self, limit: int) -> list[Frame]:
         taken, self.waiting = self.waiting[:limit], self.waiting[limit:]
@@ -146,6 +147,27 @@ def test_frames_of_a_model_out_of_reach_are_reported_with_its_cause_and_others_g
     done = run(cameras, router=ModelRouter(FakeModel(), {"b": OutOfReach()}))
     assert [(gap.camera, gap.cause, gap.frames) for gap in done.gaps] == [("b", "pool-away", 1)]
     assert [it.frame.camera for it in done.flagged] == ["a"]
+
+
+def test_while_explanations_are_behind_only_sources_that_wait_are_held_back() -> None:
+    live = FakeCamera("live", [frame("live", number, 0) for number in range(8)])
+    archive = FakeCamera("archive", [frame("archive", number, 0) for number in range(8)], source_waits=True)
+    taken: list[str] = []
+
+    def classify(inputs: NDArray[np.uint8]) -> Classification:
+        taken.append("archive" if len(archive.waiting) < 8 else "live")
+        return classification([0.0] * len(inputs))
+
+    InferenceStage(
+        [archive, live],
+        ModelRouter(FakeModel(classify=classify)),
+        batch=4,
+        on_flagged=lambda _: None,
+        report=lambda _: None,
+        observer=RecordingObserver(),
+        is_backlogged=lambda: bool(live.waiting),
+    ).run()
+    assert taken == ["live", "live", "archive", "archive"]
 
 
 def test_a_surface_beyond_the_limit_is_marked_unfamiliar() -> None:

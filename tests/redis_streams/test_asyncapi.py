@@ -12,7 +12,7 @@ from monitor.events.messages import NoticeMessage
 from monitor.events.schemas import schema_text
 from monitor.records import CameraStateChange
 from monitor.redis_streams.asyncapi import ASYNCAPI_FILE, asyncapi
-from tests.support.events import BEGIN, make_event, make_parcel
+from tests.support.events import BEGIN, deliver, make_event, make_parcel
 
 DOCUMENT: dict[str, Any] = json.loads(ASYNCAPI_FILE.read_text())
 
@@ -51,8 +51,13 @@ def test_what_is_published_is_as_it_says(valkey: str) -> None:
     report = incidents.pop_report()
     assert report is not None
     sink = RedisSink(valkey)
-    sink.deliver(
-        [make_parcel(), report.notice(), NoticeMessage.of(CameraStateChange("top", "down", BEGIN, "timeout"))]
+    deliver(
+        sink,
+        [
+            make_parcel(),
+            report.notice(),
+            NoticeMessage.of(CameraStateChange("top", "down", BEGIN, "timeout")),
+        ],
     )
     sink.close()
     with redis.Redis.from_url(valkey, protocol=2, decode_responses=True) as client:

@@ -1,4 +1,4 @@
-"""What goes wrong with a server is said in one sentence that never has the password."""
+"""Every failure of a server is one sentence that never holds the password."""
 
 import signal
 import socket
@@ -20,12 +20,12 @@ from monitor.redis_streams.connection import RedisConnection
 from monitor.redis_streams.consumer_group import UnreadableEntry
 from monitor.redis_streams.keys import RedisKeys
 from monitor.redis_streams.subscriber import Subscriber
-from tests.support.events import make_parcel
+from tests.support.events import deliver, make_parcel
 
 SECRET = "tr0ub4dor&3"
 
 
-def told(error: BaseException) -> str:
+def shown_of(error: BaseException) -> str:
     """Everything a log could show of an error, its causes included."""
     return "".join(traceback.format_exception(error))
 
@@ -33,9 +33,9 @@ def told(error: BaseException) -> str:
 def failure(url: str, **options: Any) -> DeliveryError:
     sink = RedisSink(url, **({"timeout": 0.3} | options))
     with pytest.raises(DeliveryError) as caught:
-        sink.deliver([make_parcel()])
+        deliver(sink, [make_parcel()])
     sink.close()
-    assert SECRET not in told(caught.value)
+    assert SECRET not in shown_of(caught.value)
     assert "\n" not in str(caught.value)
     assert caught.value.__cause__ is not None
     return caught.value
@@ -164,7 +164,7 @@ def test_a_replica_takes_no_writes(make_server: Callable[..., Any]) -> None:
 def test_an_url_that_is_none(url: str, reader: Callable[[str], object]) -> None:
     with pytest.raises(UsageError, match="Redis URL") as caught:
         reader(url)
-    assert SECRET not in told(caught.value)
+    assert SECRET not in shown_of(caught.value)
 
 
 def test_a_cluster_is_refused_without_a_hash_tag() -> None:
@@ -238,7 +238,7 @@ def test_an_option_that_is_not_supported_is_one_sentence(
     assert caught.value.exit_code == 2
     assert names in str(caught.value)
     assert "\n" not in str(caught.value)
-    assert SECRET not in told(caught.value)
+    assert SECRET not in shown_of(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -265,7 +265,7 @@ def test_a_password_is_never_shown_whether_encoded_or_not(kind: str, letters: st
     assert "Zq" not in encoded.place
     raw = parsed(f"{kind}://user:{password}@host:1{path}")
     if isinstance(raw, UsageError):
-        assert "Zq" not in told(raw)
+        assert "Zq" not in shown_of(raw)
     else:
         assert raw.place == encoded.place, "a part of the password was taken for a host"
 
@@ -276,4 +276,4 @@ def test_a_character_that_must_be_encoded_is_explained(scheme: str, character: s
     for url in (f"{scheme}://user:{SECRET}{character}x@h:1/0", f"{scheme}://:{character}{SECRET}@h/0"):
         with pytest.raises(UsageError, match="percent-encoded") as caught:
             parse_redis_url(url)
-        assert SECRET not in told(caught.value)
+        assert SECRET not in shown_of(caught.value)

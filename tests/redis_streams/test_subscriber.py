@@ -4,6 +4,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from itertools import islice
 from typing import Any
 
@@ -14,11 +15,12 @@ from monitor.delivery.sinks.redis import RedisSink
 from monitor.errors import DeliveryError
 from monitor.events.event import Event
 from monitor.events.incidents import IncidentTracker, IncidentWindow
-from monitor.events.messages import EventMessage
+from monitor.events.messages import EventMessage, NoticeMessage
 from monitor.events.schemas import INCIDENT_SCHEMA_FILE
-from monitor.redis_streams.consumer_group import UnreadableEntry
+from monitor.records import CameraStateChange
+from monitor.redis_streams.consumer_group import EntriesMissedError, MissedEntries, UnreadableEntry
 from monitor.redis_streams.subscriber import EventMissingError, Subscriber
-from tests.support.events import make_event, make_jpeg, make_parcel
+from tests.support.events import BEGIN, deliver, make_event, make_jpeg, make_parcel
 
 
 @pytest.fixture
@@ -35,7 +37,7 @@ def subscriber(valkey: str) -> Iterator[Subscriber]:
 
 
 def send(sink: RedisSink, *numbers: int) -> None:
-    sink.deliver([make_parcel(number, raw=True) for number in numbers])
+    deliver(sink, [make_parcel(number, raw=True) for number in numbers])
 
 
 def frames(events: Any) -> list[int]:
@@ -59,7 +61,7 @@ def test_follow_from_the_beginning_gives_all(sink: RedisSink, subscriber: Subscr
     assert frames(subscriber.stored(newest_first=True)) == list(range(249, -1, -1))
 
 
-def test_follow_ends_when_told_to(subscriber: Subscriber) -> None:
+def test_follow_ends_when_asked_to(subscriber: Subscriber) -> None:
     stop = threading.Event()
     threading.Timer(0.2, stop.set).start()
     assert list(subscriber.follow(stop=stop.is_set)) == []
@@ -100,28 +102,28 @@ def future() -> str:
         ({"event": "[]"}, "no event of version 1"),
     ],
 )
-def test_what_is_no_event_is_told_and_passed_over(
+def test_what_is_no_event_is_reported_and_skipped(
     valkey: str, sink: RedisSink, client: Any, fields: dict[str, Any], says: str
 ) -> None:
     send(sink, 1)
     entry = client.xadd("defects:events", fields).decode()
     send(sink, 2)
-    told: list[UnreadableEntry] = []
-    with Subscriber(valkey, interval=0.05, on_unreadable=told.append) as subscriber:
+    reported: list[UnreadableEntry] = []
+    with Subscriber(valkey, interval=0.05, on_unreadable=reported.append) as subscriber:
         assert frames(subscriber.stored()) == [1, 2]
         assert frames(islice(subscriber.follow("0"), 2)) == [1, 2]
         working = subscriber.work("g", "c", start="0", wait=False)
         assert frames((event, acknowledge())[0] for event, acknowledge in working) == [1, 2]
     assert client.xpending("defects:events", "g")["pending"] == 0
-    assert [(unreadable.entry, says in unreadable.reason) for unreadable in told] == [(entry, True)] * 3
+    assert [(unreadable.entry, says in unreadable.reason) for unreadable in reported] == [(entry, True)] * 3
 
 
-def test_an_unreadable_entry_is_logged_unless_told_otherwise(
+def test_an_unreadable_entry_is_logged_unless_handled_otherwise(
     subscriber: Subscriber, client: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     client.xadd("defects:events", {"hello": "world"})
     assert list(subscriber.stored()) == []
-    assert "passed over" in caplog.text
+    assert "skipped" in caplog.text
 
 
 def test_a_group_shares_the_work(valkey: str, sink: RedisSink) -> None:
@@ -138,7 +140,7 @@ def test_a_group_shares_the_work(valkey: str, sink: RedisSink) -> None:
         assert list(first) == list(second) == []
 
 
-def test_what_was_not_acknowledged_comes_again_to_a_consumer_that_starts_anew(
+def test_what_was_not_acknowledged_comes_again_to_a_consumer_that_starts_again(
     sink: RedisSink, subscriber: Subscriber
 ) -> None:
     send(sink, 1, 2, 3)
@@ -170,6 +172,8 @@ def test_work_that_was_trimmed_away_meanwhile_is_passed_over(
     given, _ = next(subscriber.work("g", "c", start="0"))
     client.xtrim("defects:events", maxlen=1, approximate=False)
     assert given.frame_number == 1
+    with pytest.raises(EntriesMissedError):  # the second one, which nobody had
+        list(subscriber.work("g", "c", wait=False))
     assert frames(event for event, _ in subscriber.work("g", "c", wait=False)) == [3]
     assert "trimmed away" in caplog.text
     next(subscriber.work("g", "d", wait=False), None)
@@ -232,7 +236,7 @@ def test_patience_ends(make_server: Callable[..., Any]) -> None:
             subscriber.work("g", "c")
 
 
-def test_a_key_of_another_type_is_said_at_once(valkey: str, client: Any) -> None:
+def test_a_key_of_another_type_is_reported_at_once(valkey: str, client: Any) -> None:
     client.set("defects:events", "in the way")
     with Subscriber(valkey) as subscriber:
         for begin in (
@@ -250,7 +254,9 @@ def test_plain_clients_can_read_the_same(sink: RedisSink, client: Any) -> None:
     ((_, fields),) = client.xrange("defects:events")
     event = json.loads(fields[b"event"])
     assert client.get(event["image"]["frame_key"]) == make_jpeg(1)
-    assert Event.from_json(fields[b"event"]) == make_event(1)
+    assert Event.from_json(fields[b"event"]).model_copy(update={"image": make_event(1).image}) == make_event(
+        1
+    )
 
 
 def test_incidents_can_be_followed_beside_events(
@@ -260,9 +266,9 @@ def test_incidents_can_be_followed_beside_events(
     event = make_event()
     event = event.model_copy(update={"incident": incidents.observe(event)})
     incidents.close_all()
-    sink.deliver([EventMessage.of(event, None)])
+    deliver(sink, [EventMessage.of(event, None)])
     while (report := incidents.pop_report()) is not None:
-        sink.deliver([report.notice()] * 2)
+        deliver(sink, [report.notice()] * 2)
     client.xadd("defects:incidents", {"something": "else"})
     found = list(islice(subscriber.incidents("0"), 2))
     assert [(it.id, it.phase) for it in found] == [(event.id, "start"), (event.id, "end")]
@@ -272,3 +278,83 @@ def test_incidents_can_be_followed_beside_events(
     schema = json.loads(INCIDENT_SCHEMA_FILE.read_text())
     for _, fields in client.xrange("defects:incidents")[:2]:
         jsonschema.validate(json.loads(fields[b"incident"]), schema)
+
+
+def trim(client: Any, keep: int) -> None:
+    client.xtrim("defects:events", maxlen=keep, approximate=False)
+
+
+def test_a_follower_whose_position_was_trimmed_away_learns_it(
+    valkey: str, sink: RedisSink, subscriber: Subscriber, client: Any
+) -> None:
+    send(sink, *range(10))
+    ids = [entry.decode() for entry, _ in client.xrange("defects:events")]
+    trim(client, 4)
+    with pytest.raises(EntriesMissedError, match="trimmed away") as caught:
+        next(subscriber.follow(ids[2]))
+    missed = caught.value.missed
+    assert (missed.after, missed.first) == (ids[2], ids[6])
+    assert missed.since <= missed.until
+    found = list(islice(subscriber.follow(missed.resume_from), 4))
+    assert [event.frame_number for event in found] == [6, 7, 8, 9]
+    reports: list[MissedEntries] = []
+    with Subscriber(valkey, interval=0.02, on_missed=reports.append) as lenient:
+        found = list(islice(lenient.follow(ids[2]), 4))
+    assert [event.frame_number for event in found] == [6, 7, 8, 9]
+    assert reports == [missed]
+
+
+def test_a_follower_that_missed_nothing_gets_no_report(
+    sink: RedisSink, subscriber: Subscriber, client: Any
+) -> None:
+    send(sink, *range(10))
+    ids = [entry.decode() for entry, _ in client.xrange("defects:events")]
+    trim(client, 4)
+    for start, count in (("0", 4), (ids[6], 3), (ids[8], 1)):
+        assert len(list(islice(subscriber.follow(start), count))) == count
+
+
+def test_a_follower_that_falls_behind_while_it_runs_learns_it(
+    valkey: str, sink: RedisSink, client: Any
+) -> None:
+    reports: list[MissedEntries] = []
+    with Subscriber(valkey, interval=0.02, on_missed=reports.append) as subscriber:
+        send(sink, 0)
+        events = subscriber.follow("0")
+        assert next(events).frame_number == 0
+        send(sink, *range(1, 300))
+        trim(client, 5)
+        assert next(events).frame_number == 295
+        assert len(reports) == 1
+        client.flushall()
+        time.sleep(0.005)  # ids are milliseconds
+        deliver(RedisSink(valkey), [make_parcel(400)])
+        assert [event.frame_number for event in islice(events, 5)] == [296, 297, 298, 299, 400]
+        assert len(reports) == 2
+
+
+def test_a_group_whose_position_was_trimmed_away_learns_it_once_and_loses_nothing_more(
+    valkey: str, sink: RedisSink, client: Any
+) -> None:
+    with Subscriber(valkey, interval=0.02) as subscriber:
+        send(sink, 0)
+        for _, acknowledge in subscriber.work("g", "a", start="0", wait=False):
+            acknowledge()
+        send(sink, *range(1, 10))
+        trim(client, 4)
+        with pytest.raises(EntriesMissedError):
+            list(subscriber.work("g", "a", wait=False))
+        found = []
+        for event, acknowledge in subscriber.work("g", "a", wait=False):
+            found.append(event.frame_number)
+            acknowledge()
+    assert found == [6, 7, 8, 9]
+
+
+def test_coverage_can_be_followed(sink: RedisSink, subscriber: Subscriber, client: Any) -> None:
+    change = CameraStateChange("top", "down", BEGIN, "timeout")
+    deliver(sink, [NoticeMessage.of(change)])
+    client.xadd("defects:coverage", {"something": "else"})
+    deliver(sink, [NoticeMessage.of(replace(change, state="up"))])
+    found = list(islice(subscriber.coverage("0"), 2))
+    assert [(entry["kind"], entry["state"]) for entry in found] == [("camera", "down"), ("camera", "up")]

@@ -21,14 +21,14 @@ def mistakes(text: str, environment: dict[str, str] | None = None) -> tuple[str,
     return raised.value.mistakes
 
 
-def test_a_camera_is_all_that_must_be_said() -> None:
+def test_only_a_camera_is_required() -> None:
     settings = parse_settings(CAMERA, "line.toml", {})
     assert [camera.name for camera in settings.camera] == ["one"]
     assert settings.redis.prefix == "defects"
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "expected"),
     [
         (CAMERA + "[model]\npth = 'x'\n", "line.toml:5: model.pth: unknown key; did you mean 'path'?"),
         (CAMERA + "frame = 'every'\n", "line.toml:4: camera[1].frame: unknown key; did you mean 'frames'?"),
@@ -42,23 +42,23 @@ def test_a_camera_is_all_that_must_be_said() -> None:
         (CAMERA + "[redis]\nfrm = 1\nwrong = nan\n", "line.toml:5: redis.frm: unknown key"),
     ],
 )
-def test_a_mistake_is_said_with_its_place(text: str, said: str) -> None:
-    assert mistakes(text)[0].startswith(said)
+def test_a_mistake_is_reported_with_its_place(text: str, expected: str) -> None:
+    assert mistakes(text)[0].startswith(expected)
 
 
-def test_every_mistake_is_said_at_once_and_in_file_order() -> None:
+def test_every_mistake_is_reported_at_once_and_in_file_order() -> None:
     text = "[redis]\nframe_ttl = 'x'\n[model]\npth = 'x'\n[[camera]]\nname = 'a b'\nsource = '${NOPE}'\n"
     assert [line.split(":")[1] for line in mistakes(text)] == ["2", "4", "6", "7"]
 
 
 def test_a_file_that_cannot_be_read_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "latin.toml").write_bytes(b"# \xe9t\xe9")
-    for path, said in [
+    for path, expected in [
         (tmp_path / "none.toml", "there is no such file"),
         (tmp_path, "this is a folder"),
         (tmp_path / "latin.toml", "this is not UTF-8 text"),
     ]:
-        with pytest.raises(SettingsError, match=said):
+        with pytest.raises(SettingsError, match=expected):
             load_settings(path)
 
 
@@ -72,11 +72,11 @@ def test_secrets_come_from_the_environment_or_the_credentials_folder(tmp_path: P
 
 
 def test_a_secret_is_never_part_of_a_mistake() -> None:
-    said = mistakes(
+    found = mistakes(
         CAMERA + "[redis]\npassword = '${P}'\nprefix = '${P}'\ntimeout = '${P}'\n", {"P": "hunter2 x"}
     )
-    assert len(said) == 2
-    assert "hunter2" not in str(said)
+    assert len(found) == 2
+    assert "hunter2" not in str(found)
 
 
 @given(st.lists(st.sampled_from(["[a]", "[[b]]", "k = 1", "'q.x' = 2", "# [c]", ""]), max_size=20))

@@ -1,4 +1,4 @@
-"""What hours of disturbances came to, as JSON and as the table that the README quotes."""
+"""What hours of disturbances came to, as JSON and as the table that tests/faults/README.md quotes."""
 
 import json
 from collections import defaultdict

@@ -1,6 +1,6 @@
 """Ten minutes of eight simulated cameras: each frame that came is accounted for, camera by camera.
 
-Prints the figures that the README quotes. `make soak` runs it; it is too long for every test run.
+Prints the figures that the documentation quotes. `make soak` runs it; it is too long for every test run.
 """
 
 import json

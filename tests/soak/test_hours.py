@@ -214,7 +214,7 @@ def test_hours_of_faults(tmp_path: Path, program: Path) -> None:
 
 
 def claims(figures: SoakReport, log: str, books: FrameCounts) -> None:
-    """What the README says of such a run."""
+    """What tests/faults/README.md promises of such a run."""
     events, reloads = figures.events, sum(one.name.startswith("reload") for one in figures.made)
     assert not figures.failures
     assert figures.looks >= HOURS / LOOK_HOURS

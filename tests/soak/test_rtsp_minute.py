@@ -1,6 +1,6 @@
 """A minute of RTSP: real images as H.264, judged by the daemon, boxes held against the true ellipses.
 
-Prints the figures that the README quotes. `make soak` runs it; it is too long for every test run.
+Prints the figures that the documentation quotes. `make soak` runs it; it is too long for every test run.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""How many good pictures the default limits refuse, and how many spoiled ones they find: the README's table.
+"""Count good images that the default limits refuse and bad ones that they find: monitor/capture/README.md.
 
 All pictures of DAGM's Class1 and of the magnetic tiles, good and defective, each as it is and changed as
 cameras and coding change it; then each spoiled in every way. `make soak` runs it.

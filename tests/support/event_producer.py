@@ -9,6 +9,7 @@ from typing import Any
 
 from monitor.delivery.outbox import Outbox
 from monitor.delivery.outbox_queue import OutboxQueue
+from monitor.delivery.sender import SinkSender
 from monitor.delivery.sinks.redis import RedisSink
 from monitor.delivery.sqlite_storage import SqliteStorage
 from tests.support.events import make_message
@@ -30,9 +31,11 @@ def outbox_on_disk(
     **options: Any,
 ) -> Iterator[Outbox]:
     """An outbox as the daemon has it, but less patient; `options` are the sink's."""
-    store = OutboxQueue(max_events, max_bytes, SqliteStorage(path, sync="process"))
     sink = RedisSink(url, prefix, **{"timeout": 0.5, "picture_bytes": 10**9} | options)
-    outbox = Outbox(sink, store=store, initial_backoff=0.02, max_backoff=0.3)
+    storage = SqliteStorage(path, sync="process")
+    queue = OutboxQueue([sink.name], max_items=max_events, max_bytes=max_bytes, storage=storage)
+    outbox = Outbox(queue, [SinkSender(sink, queue, initial_backoff=0.02, max_backoff=0.3)])
+    outbox.start()
     try:
         yield outbox
     finally:
@@ -51,7 +54,8 @@ class Line:
     def _run(self) -> None:
         while not self._end.wait(1 / self._rate):
             parcel = make_message(len(self.found), datetime.now(UTC), self._camera)
-            self._outbox.put(parcel)
+            key = self._outbox.put(parcel)
+            assert self._outbox.wait_until_stored(key, 10)
             self.found.append(parcel.id)
 
     def __enter__(self) -> "Line":

@@ -2,18 +2,20 @@
 
 import random
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import cv2
 import numpy as np
 
+from monitor.delivery.sinks.base import Sink
+from monitor.delivery.storage import OutboxEntry, Position
 from monitor.events.event import Event, build_event
-from monitor.events.messages import EventMessage
+from monitor.events.messages import EventMessage, OutboxMessage
 from monitor.records import Box, Explanation, Finding, Frame, Region, Verdict
-from monitor.redis_streams.keys import RedisKeys
 
 BEGIN = datetime(2026, 11, 23, 4, 5, 6, 789, tzinfo=UTC)
 
@@ -45,10 +47,8 @@ def make_finding(number: int = 0, camera: str = "top", regions: bool = True) -> 
     )
 
 
-def make_event(number: int = 0, camera: str = "top", prefix: str = "defects") -> Event:
-    return build_event(
-        make_finding(number, camera), model_name="dagm-class1", model_sha256="a" * 64, keys=RedisKeys(prefix)
-    )
+def make_event(number: int = 0, camera: str = "top") -> Event:
+    return build_event(make_finding(number, camera), model_name="dagm-class1", model_sha256="a" * 64)
 
 
 def make_jpeg(shade: int = 128, size: int = 64) -> bytes:
@@ -57,12 +57,49 @@ def make_jpeg(shade: int = 128, size: int = 64) -> bytes:
     return bytes(data)
 
 
-def make_parcel(
-    number: int = 0, camera: str = "top", prefix: str = "defects", raw: bool = False
-) -> EventMessage:
-    return EventMessage.of(
-        make_event(number, camera, prefix), make_jpeg(number % 256), make_jpeg(9) if raw else None
-    )
+def make_parcel(number: int = 0, camera: str = "top", raw: bool = False) -> EventMessage:
+    return EventMessage.of(make_event(number, camera), make_jpeg(number % 256), make_jpeg(9) if raw else None)
+
+
+def published(message: EventMessage, prefix: str = "defects") -> str:
+    """The document as it is in Redis: with the keys of the images that went with it."""
+    event = Event.from_json(message.document)
+    keys = {
+        "frame_key": message.annotated_jpeg and f"{prefix}:frame:{message.id}",
+        "raw_key": message.raw_jpeg and f"{prefix}:raw:{message.id}",
+    }
+    return event.model_copy(update={"image": event.image.model_copy(update=keys)}).to_json()
+
+
+_POSITIONS: "WeakKeyDictionary[Sink, dict[str, Position]]" = WeakKeyDictionary()
+
+
+def deliver(sink: Sink, messages: Sequence[OutboxMessage], run: str | None = None) -> int:
+    """Deliver as the outbox does: each message id has one position in the run, which is that of the sink."""
+    positions = _POSITIONS.setdefault(sink, {})
+    run = run or f"run-{id(positions)}"
+    batch = [
+        OutboxEntry(positions.setdefault(message.id, Position(run, len(positions))), message)
+        for message in messages
+    ]
+    return sink.deliver(batch).delivered
+
+
+class ImageCounts:
+    """Counts what a Redis sink reports of images."""
+
+    def __init__(self) -> None:
+        self.stored = self.removed = 0
+        self.stripped: Counter[str] = Counter()
+
+    def picture_bytes(self, stored: int) -> None:
+        self.stored = stored
+
+    def pictures_removed(self, count: int) -> None:
+        self.removed += count
+
+    def images_stripped(self, cause: str, count: int) -> None:
+        self.stripped[cause] += count
 
 
 _TEMPLATE = make_event()
@@ -75,9 +112,8 @@ def make_message(number: int, at: datetime | None = None, camera: str = "top") -
     """An event with a picture of 20 kB that no other event has."""
     at = at or BEGIN + timedelta(milliseconds=number)
     identity = f"{camera}-{at:%Y%m%dT%H%M%S%f}-{number}"
-    image = _TEMPLATE.image.model_copy(update={"frame_key": f"defects:frame:{identity}"})
     event = _TEMPLATE.model_copy(
-        update={"id": identity, "camera": camera, "frame_number": number, "captured_at": at, "image": image}
+        update={"id": identity, "camera": camera, "frame_number": number, "captured_at": at}
     )
     return EventMessage.of(event, _PICTURE + identity.encode())
 

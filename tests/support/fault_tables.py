@@ -15,6 +15,9 @@ CAMERA_TABLE = TABLE.with_name("faults-cameras.md")
 GROWTH_TABLE = TABLE.with_name("faults-growth.md")
 
 
+DAMAGE_TABLE = TABLE.with_name("faults-damage.md")
+
+
 Record = Callable[[str, DeliveryTally], None]
 
 

@@ -1,4 +1,4 @@
-"""What lies on disk outlives the daemon, and trouble with the disk never stops it."""
+"""Outboxes on disk, and what becomes of one whose file is cut."""
 
 import random
 import shutil
@@ -16,43 +16,53 @@ NOTICE = NoticeMessage.of(CameraStateChange("top", "down", BEGIN, "timeout"))
 
 
 @contextmanager
-def opened(path: Path, **options: object) -> Iterator[OutboxQueue]:
-    shelf = SqliteStorage(path, **({"sync": "process"} | options))  # type: ignore[arg-type]  # of the test's choice
+def opened(path: Path, *sinks: str, **options: object) -> Iterator[OutboxQueue]:
+    storage = SqliteStorage(path, **({"sync": "process"} | options))  # type: ignore[arg-type]  # of the test's choice
+    queue = OutboxQueue(sinks or ("redis",), max_bytes=10**9, storage=storage)
     try:
-        yield OutboxQueue(10_000, 10**9, shelf)
+        yield queue
     finally:
-        shelf.close()
+        storage.close()
 
 
-def everything(store: OutboxQueue) -> list[OutboxMessage]:
-    return list(store.next_batch(10_000, 10**9))
+def everything(queue: OutboxQueue, sink: str = "redis") -> list[OutboxMessage]:
+    batch = [entry.message for entry in queue.next_batch(sink, 10_000, 10**9)]
+    queue.release(sink)
+    return batch
 
 
 def filled(path: Path, count: int) -> None:
-    with opened(path) as store:
+    with opened(path) as queue:
         for number in range(count):
-            store.append(make_parcel(number), 0.0, {"state": "kept"})
+            queue.append(make_parcel(number), state={"incidents": "stored"})
+        queue.commit()
 
 
 def check_cuts(path: Path, cuts: int, pick: random.Random) -> tuple[int, int]:
-    """Cut the file at random places; gives how many entries there were, and how many were kept."""
+    """Cut the file at random places; each time all are there, or the file is set aside and the loss reported.
+
+    Returns how many entries there were, and how many the reports name."""
     filled(path, 60)
     whole = path.read_bytes()
-    parcels = {make_parcel(number).id: make_parcel(number) for number in range(60)}
-    kept_in_all = 0
+    messages = [make_parcel(number) for number in range(60)]
+    named = 0
     for _ in range(cuts):
         shutil.rmtree(path.parent)
         path.parent.mkdir()
         length = pick.randrange(len(whole))
         path.write_bytes(whole[:length])
-        with opened(path) as store:
-            kept = everything(store)
-            assert [item.id for item in kept] == sorted((item.id for item in kept), key=list(parcels).index)
-            assert all(item == parcels[item.id] for item in kept)
-            assert list(path.parent.glob("outbox.db.damaged-*")), f"cut at {length}, and not a word"
-            assert store.shelf.durable
-            store.append(make_parcel(99), 0.0)
-        with opened(path) as store:
-            assert len(everything(store)) == len(kept) + 1
-        kept_in_all += len(kept)
-    return 60 * cuts, kept_in_all
+        with opened(path) as queue:
+            stored = everything(queue)
+            assert stored in ([], messages), f"cut at {length}"
+            if not stored:
+                assert list(path.parent.glob("outbox.db.damaged-*")), f"cut at {length}, without a word"
+                reports = queue.drops.pop_all()
+                assert {report.cause for report in reports} == {"outbox-damaged"}
+                assert all("damaged-" in str(report.detail) for report in reports)
+                named += sum(report.events for report in reports)
+            queue.append(make_parcel(99))
+            queue.commit()
+            assert queue.storage.durable
+        with opened(path) as queue:
+            assert len(everything(queue)) == len(stored) + 1
+    return 60 * cuts, named

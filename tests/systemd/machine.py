@@ -1,7 +1,7 @@
-"""A Debian with a real systemd, booted by systemd-nspawn: the machine that a newcomer starts from.
+"""A Debian with a real systemd, booted by systemd-nspawn: the machine on which a new user starts.
 
-Everything that is run in it and all that it answers goes into a log. It has no network but its own loopback,
-so its ports meet nobody's; what it installs was fetched before. Its folder is build/systemd.
+Every command and its output goes into a log. The machine has no network but its loopback, so its ports cannot
+conflict; what it installs was downloaded before. Its folder is build/systemd.
 """
 
 import os
@@ -30,7 +30,7 @@ _ENVIRONMENT = {
     "DEBIAN_FRONTEND": "noninteractive",
     "SYSTEMD_COLORS": "0",
     "SYSTEMD_PAGER": "",
-    # Spares a download of 700 MB at each run; `pip` is none the wiser.
+    # Avoids a download of 700 MB at each run.
     "PIP_NO_INDEX": "1",
     "PIP_FIND_LINKS": "/var/cache/wheels",
     "PIP_ROOT_USER_ACTION": "ignore",
@@ -38,7 +38,7 @@ _ENVIRONMENT = {
 
 
 def why_absent() -> str | None:
-    """Why no such machine can be had here; None if it can."""
+    """Return why such a machine cannot run here; None if it can."""
     if os.geteuid() != 0:
         return "only root can boot a container"
     for program in ("systemd-nspawn", "debootstrap", "nsenter", "ip"):
@@ -48,7 +48,7 @@ def why_absent() -> str | None:
 
 
 def prepare(packages: str) -> None:
-    """Fetch what the machine is made of: a bare Debian, and files of `packages` and of the locked wheels."""
+    """Download a bare Debian, the files of `packages` and the locked wheels."""
     FOLDER.mkdir(parents=True, exist_ok=True)
     if not (BARE / "etc" / "os-release").exists():
         shutil.rmtree(BARE, ignore_errors=True)
@@ -74,7 +74,7 @@ def _do(*command: str) -> None:
 
 
 class Machine:
-    """The container, booted; `run` runs a command in it as root."""
+    """The booted container; `run` runs a command in it as root."""
 
     def __init__(self, log: TextIO) -> None:
         self._log = log
@@ -114,7 +114,7 @@ class Machine:
         self._until(lambda: bool(self._children()), 30)
         self._leader = self._children()[0]
         self._until(lambda: self.ask("systemctl is-system-running") == "running", 120)
-        for words in (  # a road into the world that ends at once, to see who may take it
+        for words in (  # a route to the outside that ends at once, to test who may use it
             "link add line0 type veth peer name line1",
             "address add 192.0.2.2/24 dev line0",
             "link set line0 up",
@@ -150,7 +150,7 @@ class Machine:
         )
 
     def run(self, command: str, *, code: int = 0, timeout: float = 120, folder: str = "/root") -> str:
-        """Run and log a shell command; its output. Fails if it does not end with `code`."""
+        """Run and log a shell command and return its output. Fails if it does not end with `code`."""
         self._log.write(f"# {command}\n")
         done = self._enter(command, timeout, folder)
         self._log.write(done.stdout)
@@ -161,35 +161,35 @@ class Machine:
         return done.stdout.strip()
 
     def ask(self, command: str) -> str:
-        """As `run`, whatever the exit code, and without a line in the log: to look again and again."""
+        """Run a command like `run`, with any exit code and without a line in the log: for polling."""
         return self._enter(command, 60).stdout.strip()
 
     def wait_for(self, command: str, answer: str | Callable[[str], bool], seconds: float) -> float:
-        """Ask until the answer is right; the seconds it took. Logs the last answer, fails after `seconds`."""
+        """Poll until the answer is right and return the seconds it took. Logs the last answer."""
         began = time.monotonic()
         while True:
-            told = self.ask(command)
+            output = self.ask(command)
             took = time.monotonic() - began
-            right = told == answer if isinstance(answer, str) else answer(told)
+            right = output == answer if isinstance(answer, str) else answer(output)
             if right or took > seconds:
-                self._log.write(f"# {command}    (after {took:.1f} s)\n{told}\n")
+                self._log.write(f"# {command}    (after {took:.1f} s)\n{output}\n")
                 self._log.flush()
-                assert right, f"{command} still says {told!r}\n{self.journal()[-6000:]}"
+                assert right, f"{command} still answers {output!r}\n{self.journal()[-6000:]}"
                 return took
             time.sleep(0.3)
 
     def show(self, *names: str, unit: str = "defect-monitor") -> list[str]:
-        """Properties of a unit, in the order asked for."""
+        """Return properties of a unit in the given order."""
         asked = " ".join(f"-p {name}" for name in names)
         found = dict(line.split("=", 1) for line in self.ask(f"systemctl show {unit} {asked}").splitlines())
         return [found[name] for name in names]
 
     def journal(self, unit: str = "defect-monitor") -> str:
-        """What the unit and systemd about it have logged."""
+        """Return the log of the unit and of systemd about it."""
         return self.ask(f"journalctl --no-pager -o short-monotonic -u {unit}")
 
     def write(self, path: str, text: str) -> None:
-        """Put a file there; said in the log."""
+        """Write a file in the machine, and log it."""
         self._log.write(f"# cat > {path}\n{text.rstrip()}\n")
         inside = self._root / path.removeprefix("/")
         if inside.exists():
@@ -199,16 +199,16 @@ class Machine:
             inside.write_text(text)
 
     def read(self, path: str) -> str:
-        """The text of a file."""
+        """Return the text of a file."""
         return (self._root / path.removeprefix("/")).read_text()
 
     def note(self, text: str) -> None:
-        """A heading in the log."""
+        """Write a heading to the log."""
         self._log.write(f"\n## {text}\n")
         self._log.flush()
 
     def close(self) -> None:
-        """Switch it off and remove it."""
+        """Power the machine off and remove it."""
         self._enter("systemctl poweroff", 30)
         try:
             self._process.wait(60)

@@ -1,4 +1,4 @@
-"""The service on a real systemd, from a bare Debian on. The tests are one story, in this order.
+"""The service on a real systemd, starting from a bare Debian. The tests depend on their order.
 
 `make test-systemd` runs them; their log is build/systemd.log.
 """
@@ -41,7 +41,7 @@ def machine() -> Iterator[Machine]:
 
 
 def main_process(machine: Machine) -> str:
-    """The number of the daemon's process."""
+    """Return the PID of the daemon."""
     (number,) = machine.show("MainPID")
     assert int(number) > 0, machine.journal()[-3000:]
     return number
@@ -56,23 +56,23 @@ def events(machine: Machine) -> int:
 
 
 def more_events(machine: Machine, seconds: float = 60) -> None:
-    """Wait until another event has come."""
+    """Wait until another event has arrived."""
     before = events(machine)
-    machine.wait_for(EVENTS, lambda told: int(told) > before, seconds)
+    machine.wait_for(EVENTS, lambda output: int(output) > before, seconds)
 
 
 def processes(machine: Machine) -> list[str]:
-    """Numbers of all processes that run from a release."""
+    """Return the PIDs of all processes that run from a release."""
     return re.findall(r"\d+", machine.ask("grep -la ^/opt/defect-monitor/releases /proc/[0-9]*/cmdline"))
 
 
 def metric(machine: Machine, start: str) -> str:
-    """The lines of /metrics that begin so."""
+    """Return the lines of /metrics that begin with `start`."""
     script = "import urllib.request as r; print(r.urlopen('http://127.0.0.1:9464/metrics').read().decode())"
     return machine.ask(f'/opt/defect-monitor/current/bin/python -c "{script}" | grep "^{start}"')
 
 
-def test_a_newcomer_gets_a_running_service_with_the_readmes_commands_alone(machine):
+def test_the_commands_of_the_readme_alone_give_a_running_service(machine):
     machine.note("the README's commands, on a bare Debian")
     for command in documented_commands(*INSTALLATION):
         machine.run(command, folder=SOURCES, timeout=900)
@@ -81,7 +81,7 @@ def test_a_newcomer_gets_a_running_service_with_the_readmes_commands_alone(machi
     assert status.startswith("watching 2 cameras")
 
 
-def test_it_became_active_by_its_own_word_after_the_cameras_were_tried(machine):
+def test_it_became_active_by_its_notification_after_the_cameras_were_tried(machine):
     machine.note("ready by notify")
     lines = machine.run("journalctl --no-pager -o short-monotonic -u defect-monitor").splitlines()
     last_camera = max(index for index, line in enumerate(lines) if "camera is up" in line)
@@ -98,8 +98,8 @@ def test_events_arrive_in_redis(machine):
     )
 
 
-def test_the_journal_knows_levels_and_has_no_second_time_stamp(machine):
-    machine.note("the journal's view: priority and text")
+def test_the_journal_has_levels_and_no_second_time_stamp(machine):
+    machine.note("journal: priority and text")
     lines = machine.run(
         "journalctl -u defect-monitor -o json --output-fields=PRIORITY,MESSAGE -g 'camera is'"
     )
@@ -108,20 +108,20 @@ def test_the_journal_knows_levels_and_has_no_second_time_stamp(machine):
     assert all(re.match(r"camera is \w+ camera=", entry["MESSAGE"]) for entry in entries)
 
 
-def test_the_doctor_looks_at_what_the_service_uses_beside_it(machine):
+def test_the_doctor_checks_what_the_running_service_uses(machine):
     machine.note("doctor, as the service's user, with its credentials and folders")
-    # systemd-run needs it, and only a bare Debian is without.
+    # systemd-run needs it; only a bare Debian has none.
     machine.run("apt-get install --yes -qq dbus && systemctl start dbus")
     (command,) = documented_commands("deploy/README.md", "Checks")
-    told = machine.run(f"{command} --json || true", timeout=300)
-    checks = {check["name"]: check for check in json.loads(told[told.index("{") :])["checks"]}
+    output = machine.run(f"{command} --json || true", timeout=300)
+    checks = {check["name"]: check for check in json.loads(output[output.index("{") :])["checks"]}
     wrong = [check for name, check in checks.items() if check["result"] == "not ok" and name != "time"]
     assert wrong == []
     assert "in use by a running defect-monitor" in checks["port"]["what"]
     assert checks["outbox"]["what"].startswith("/var/lib/defect-monitor: fsync")
 
 
-def test_stacks_are_told_to_the_journal_and_collected_with_it(machine):
+def test_stacks_are_written_to_the_journal_and_collected_with_it(machine):
     machine.note("SIGUSR1, and a support bundle")
     machine.run("systemctl kill -s USR1 --kill-whom=main defect-monitor")
     machine.wait_for("journalctl --quiet --unit=defect-monitor --grep='thread judge:'", bool, 30)
@@ -140,10 +140,10 @@ def test_a_reload_adds_a_camera_and_leaves_the_others_alone(machine):
     machine.write(SETTINGS, machine.read(SETTINGS) + CAMERA.format(name="third"))
     machine.run("systemctl reload defect-monitor")
     machine.wait_for(
-        "systemctl show defect-monitor -p StatusText", lambda told: "watching 3 cameras" in told, 30
+        "systemctl show defect-monitor -p StatusText", lambda output: "watching 3 cameras" in output, 30
     )
     machine.wait_for(
-        "redis-cli xrevrange defects:events + - COUNT 100 | grep -cx third", lambda told: told != "0", 90
+        "redis-cli xrevrange defects:events + - COUNT 100 | grep -cx third", lambda output: output != "0", 90
     )
     assert machine.show("MainPID", "NRestarts") == [before, "0"]
     assert metric(machine, 'defect_monitor_camera_reconnects_total{camera="left"') == left
@@ -157,7 +157,7 @@ def test_a_reload_with_wrong_settings_is_refused_and_changes_nothing(machine):
     machine.write(SETTINGS, good)
     machine.wait_for(
         "journalctl --no-pager -u defect-monitor -g 'unknown key' | tail -n 1",
-        lambda told: "explain.maxn: unknown key; did you mean 'max_n'?" in told,
+        lambda output: "explain.maxn: unknown key; did you mean 'max_n'?" in output,
         10,
     )
     assert active(machine)
@@ -170,10 +170,10 @@ def test_a_stopped_inference_is_ended_by_the_watchdog_and_the_service_comes_back
     machine.run(f"kill -STOP {before}")
     took = machine.wait_for(
         "journalctl --no-pager -u defect-monitor -g 'Watchdog timeout' | tail -n 1",
-        lambda told: "Watchdog timeout" in told,
+        lambda output: "Watchdog timeout" in output,
         WATCHDOG + 5,
     )
-    assert took <= WATCHDOG + 1  # ours to the next look
+    assert took <= WATCHDOG + 1  # one second for polling
     machine.wait_for("systemctl show -P ActiveState defect-monitor", "active", 300)
     after, restarts = machine.show("MainPID", "NRestarts")
     assert after != before
@@ -208,7 +208,7 @@ def test_a_stop_is_clean_within_ten_seconds(machine):
 
 
 def test_a_secret_comes_from_the_credential_alone(machine):
-    machine.note("secrets: a password that only the credential knows")
+    machine.note("secrets: a password that only the credential has")
     secret = "only-the-credential-has-it"
     machine.run(f"redis-cli config set requirepass {secret}")
     settings = machine.read(SETTINGS)
@@ -219,7 +219,7 @@ def test_a_secret_comes_from_the_credential_alone(machine):
     machine.run(f"umask 077; printf %s {secret} > /etc/defect-monitor/secrets/redis-password")
     machine.run("systemctl start defect-monitor", timeout=320)
     pid = main_process(machine)
-    machine.wait_for(f"REDISCLI_AUTH={secret} {EVENTS}", lambda told: int(told) > 0, 60)
+    machine.wait_for(f"REDISCLI_AUTH={secret} {EVENTS}", lambda output: int(output) > 0, 60)
     assert machine.ask(f"grep -c {secret} /proc/{pid}/environ /proc/{pid}/cmdline") == (
         f"/proc/{pid}/environ:0\n/proc/{pid}/cmdline:0"
     )
@@ -246,7 +246,7 @@ def test_a_process_of_the_service_is_confined(machine):
         )
     )
     for possible in ("diary", "shadow", "secrets", "namespace", "netlink", "foreign_device", "abroad"):
-        assert outside[possible] == "done", possible  # or what follows would show nothing
+        assert outside[possible] == "done", possible  # otherwise what follows would prove nothing
     machine.run("systemctl start probe")
     found = json.loads(machine.run("cat /var/lib/probe.json"))
     assert set(found["capabilities"].values()) == {"0000000000000000"}
@@ -267,7 +267,7 @@ def test_an_instance_has_settings_and_folders_of_its_own(machine):
     machine.write("/etc/defect-monitor/two.toml", port + CAMERA.format(name="only"))
     machine.run("chgrp defect-monitor /etc/defect-monitor/two.toml; chmod 640 /etc/defect-monitor/two.toml")
     machine.run("systemctl start defect-monitor defect-monitor@two", timeout=320)
-    machine.wait_for("redis-cli xlen two:events", lambda told: int(told) > 0, 90)
+    machine.wait_for("redis-cli xlen two:events", lambda output: int(output) > 0, 90)
     assert machine.run("ls /var/lib/defect-monitor/two").split()[0] == "outbox.db"
     machine.run("systemctl stop defect-monitor@two")
 
@@ -280,7 +280,7 @@ def test_upgrade_and_roll_back_keep_settings_and_take_effect_at_a_restart(machin
     before = main_process(machine)
     machine.run("sed -i 's/0\\.1\\.0/99.1.0/' pyproject.toml monitor/__init__.py", folder=SOURCES)
     machine.run("make install", folder=SOURCES, timeout=600)
-    assert machine.show("ActiveState", "MainPID") == ["active", before]  # looking goes on meanwhile
+    assert machine.show("ActiveState", "MainPID") == ["active", before]  # inspection continues meanwhile
     machine.run("systemctl restart defect-monitor", timeout=320)
     assert 'version="99.1.0"' in metric(machine, "defect_monitor_build_info")
     more_events(machine)

@@ -1,16 +1,16 @@
-"""What a source's text means, and how to show it without its secrets. Pure: looks at no disk or network."""
+"""What the text of a source means, and how to show it without its secrets. Pure: no disk, no network."""
 
 import re
 from dataclasses import dataclass
 from typing import Literal
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl, quote, urlsplit
 
 from monitor.errors import SourceError
 
 _SCHEME = re.compile(r"^([a-z][a-z0-9+.-]*):(//)?", re.IGNORECASE)
 
 
-# Up to the last @: a password that was not percent-encoded may itself hold / ? # or @.
+# Up to the last @: a password that was not percent-encoded may hold / ? # or @ itself.
 _USER = re.compile(r"^([a-z][a-z0-9+.-]*://).*@", re.IGNORECASE | re.DOTALL)
 
 
@@ -19,7 +19,14 @@ _SECRET = re.compile(
 )
 
 
+_MAX_LOGIN = 127
+"""Characters that FFmpeg has room for: a longer user and password would be cut, and refused."""
+
+
 _UNENCODED_CHARS = re.compile(r"[\s\"'<>`{}|\\^]")
+
+
+_SAFE = "!$&()*+,;=-._~"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +49,9 @@ class SourceAddress:
 
 
 def redact_url(url: str) -> str:
-    """`url` fit for a message: on one line, `***` for user, password and values that look like secrets.
+    """Return `url` on one line with `***` for user, password and values that look like secrets.
 
-    Rather hides too much than too little. Text that is no URL comes back as it is, but for line breaks.
+    Rather hides too much than too little. Text that is no URL is returned as it is, but for line breaks.
     """
     if "://" in url:
         url = _SECRET.sub(r"\1***", _USER.sub(r"\1***@", url))
@@ -52,9 +59,9 @@ def redact_url(url: str) -> str:
 
 
 def parse_address(source: str) -> SourceAddress:
-    """What `source` names: a device, a stream, the simulation, or a file, folder or glob.
+    """Return what `source` names: a device, a stream, the simulation, or a file, folder or glob.
 
-    Raises SourceError, cause `invalid`, for what cannot be meant; whether the thing exists is not looked at.
+    Does not check whether it exists. Raises SourceError, cause `invalid`, for a text that names nothing.
     """
     if not source.strip() or any(ord(char) < 32 for char in source):
         raise SourceError(
@@ -70,14 +77,41 @@ def parse_address(source: str) -> SourceAddress:
         return SourceAddress(
             "simulation", source, _simulation(source, source[scheme.end(1) + 1 :].removeprefix("?"))
         )
-    if scheme and scheme[1].lower() in ("rtsp", "rtsps"):
+    if scheme and scheme[1].lower() in ("rtsp", "rtsps", "http", "https"):
         return SourceAddress("stream", _validate_url(source))
     if scheme and scheme[2]:
         raise SourceError(
             "invalid",
-            f"{redact_url(source)}: '{scheme[1]}://' is no kind of source; rtsp://, rtsps:// and simulate: are",
+            f"{redact_url(source)}: '{scheme[1]}://' is no kind of source; "
+            "use rtsp://, rtsps://, http://, https:// or simulate:",
         )
     return SourceAddress("files", source)
+
+
+def with_login(url: str, username: str, password: str) -> str:
+    """Return `url` with user and password, percent-encoded. Any text is a password, in any script.
+
+    Raises SourceError, cause `invalid`, for a URL that is no stream or has a user already, and for a login
+    that is too long for FFmpeg (127 characters, three for each byte that must be encoded).
+    """
+    if parse_address(url).kind != "stream":
+        raise SourceError(
+            "invalid", "username and password are for rtsp://, rtsps://, http:// and https:// only"
+        )
+    scheme, _, rest = url.partition("://")
+    if urlsplit(url).username is not None:
+        raise SourceError("invalid", f"{redact_url(url)}: a user is given twice, in source and as username")
+    if ":" in username:
+        raise SourceError("invalid", f"{redact_url(url)}: a username must not contain ':'")
+    # The unreserved characters and those that end no part of a URL stay as they are, to save room.
+    login = f"{quote(username, safe=_SAFE)}:{quote(password, safe=_SAFE)}"
+    if len(login) > _MAX_LOGIN:
+        raise SourceError(
+            "invalid",
+            f"{redact_url(url)}: user and password take {len(login)} characters when encoded, "
+            f"{_MAX_LOGIN} at most",
+        )
+    return f"{scheme}://{login}@{rest}"
 
 
 def _validate_url(url: str) -> str:
@@ -94,7 +128,8 @@ def _validate_url(url: str) -> str:
     if not valid:
         raise SourceError(
             "invalid",
-            f"{shown}: not of the form rtsp://host:port/path; / ? # @ in a password must be percent-encoded",
+            f"{shown}: not of the form scheme://host:port/path; write a password with / ? # @ as the key "
+            "password, or percent-encode it",
         )
     return url
 

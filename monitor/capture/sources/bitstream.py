@@ -19,6 +19,7 @@ class AccessUnit:
     one. `is_leading`: may be decoded wrongly after a random access (H.265 RASL). `is_intra`: refers to no
     other frame. `is_reference`: later frames may refer to it. `recovery_frames`: the frame from which on the
     stream is clean, counted from this one. `is_complete`: each unit has the length that its prefix states.
+    `frame_number`: of H.264, modulo `frame_numbers`; None where it is unknown or may skip values.
     """
 
     slices: int = 0
@@ -29,17 +30,36 @@ class AccessUnit:
     is_reference: bool = True
     recovery_frames: int | None = None
     is_complete: bool = True
+    frame_number: int | None = None
+    frame_numbers: int = 1
 
 
-def parse_access_unit(codec: str, packet: bytes, length_size: int = 0) -> AccessUnit:
-    """Read the headers of a packet of `codec` (`h264` or `hevc`).
+@dataclass(frozen=True, slots=True)
+class SequenceParameters:
+    """The parts of an H.264 sequence parameter set that frame numbers depend on.
 
-    `length_size`: bytes of the length before each unit (MP4); 0 for start codes. Never raises: what cannot be
-    read is left at its default.
+    `gaps_allowed`: numbers may skip values on purpose (temporal layers).
     """
-    units, is_complete = split_units(packet, length_size)
-    read = _read_h264 if codec == "h264" else _read_hevc
-    return read(units, is_complete)
+
+    frame_number_bits: int
+    gaps_allowed: bool
+    has_separate_planes: bool = False
+
+
+def describe_access_unit(
+    codec: str,
+    units: Sequence[bytes],
+    *,
+    is_complete: bool = True,
+    sequence: SequenceParameters | None = None,
+) -> AccessUnit:
+    """Read the headers of the NAL units of one packet of `codec` (`h264` or `hevc`).
+
+    Never raises: what cannot be read is left at its default.
+    """
+    if codec == "h264":
+        return _read_h264(units, is_complete, sequence)
+    return _read_hevc(units, is_complete)
 
 
 def split_units(packet: bytes, length_size: int = 0) -> tuple[list[bytes], bool]:
@@ -47,7 +67,7 @@ def split_units(packet: bytes, length_size: int = 0) -> tuple[list[bytes], bool]
     if length_size == 0:
         starts = [match.end() for match in _START_CODE.finditer(packet)]
         ends = [start - 3 for start in starts[1:]] + [len(packet)]
-        return [packet[start:end] for start, end in zip(starts, ends, strict=True) if end > start], True
+        return [packet[start:end] for start, end in zip(starts, ends, strict=False) if end > start], True
     units, at = [], 0
     while at + length_size <= len(packet):
         length = int.from_bytes(packet[at : at + length_size], "big")
@@ -66,29 +86,42 @@ def length_size(codec: str, extradata: bytes | None) -> int:
     return (extradata[place] & 3) + 1
 
 
-def allows_frame_number_gaps(extradata_or_packet: bytes, length_size: int = 0) -> bool | None:
-    """Whether H.264 frame numbers may skip values on purpose (temporal layers); None without an SPS."""
-    for unit in split_units(extradata_or_packet, length_size)[0]:
+def sequence_parameters(units: Sequence[bytes]) -> SequenceParameters | None:
+    """Read the H.264 sequence parameter set among NAL units; None if there is none."""
+    for unit in units:
         if unit[0] & 31 == 7:
             try:
-                return _gaps_allowed(_Bits(_unescape(unit[1:])))
+                return _read_sequence_parameters(_Bits(_unescape(unit[1:])))
             except IndexError:
                 return None
     return None
 
 
-def _read_h264(units: Sequence[bytes], is_complete: bool) -> AccessUnit:
+def units_of_record(extradata: bytes | None) -> list[bytes]:
+    """The first parameter set of an H.264 decoder configuration record, or the units of plain extradata."""
+    if not extradata:
+        return []
+    if extradata[0] != 1:
+        return split_units(extradata)[0]
+    length = int.from_bytes(extradata[6:8], "big")
+    return [extradata[8 : 8 + length]] if len(extradata) > 8 and length else []
+
+
+def _read_h264(units: Sequence[bytes], is_complete: bool, sequence: SequenceParameters | None) -> AccessUnit:
     slices = [unit for unit in units if unit[0] & 31 in (1, 5)]
+    headers = [_slice_header(unit, sequence) for unit in slices]
     is_idr = any(unit[0] & 31 == 5 for unit in slices)
     recovery = _recovery_point([unit[1:] for unit in units if unit[0] & 31 == 6], signed=False)
     return AccessUnit(
         slices=len(slices),
         is_idr=is_idr,
         is_random_access=is_idr or recovery == 0,
-        is_intra=bool(slices) and all(_slice_type(unit) in (2, 4) for unit in slices),
+        is_intra=bool(slices) and all(kind in (2, 4) for kind, _ in headers),
         is_reference=any(unit[0] >> 5 & 3 for unit in slices),
         recovery_frames=recovery,
         is_complete=is_complete,
+        frame_number=headers[0][1] if headers else None,
+        frame_numbers=1 if sequence is None else 1 << sequence.frame_number_bits,
     )
 
 
@@ -114,14 +147,20 @@ def _unescape(payload: bytes) -> bytes:
     return _EMULATION.sub(b"\x00\x00", payload)
 
 
-def _slice_type(unit: bytes) -> int | None:
-    """The slice type of H.264 (7.4.3), 0..4: 2 is I, 4 is SI."""
+def _slice_header(unit: bytes, sequence: SequenceParameters | None) -> tuple[int | None, int | None]:
+    """Read slice type (0..4: 2 is I, 4 is SI) and frame number of an H.264 slice (7.3.3)."""
+    kind = None
     try:
         bits = _Bits(_unescape(unit[1:24]))
         bits.unsigned()  # first_mb_in_slice
-        return bits.unsigned() % 5
+        kind = bits.unsigned() % 5
+        bits.unsigned()  # pic_parameter_set_id
+        if sequence is None or sequence.gaps_allowed:
+            return kind, None
+        bits.fixed(2 if sequence.has_separate_planes else 0)
+        return kind, bits.fixed(sequence.frame_number_bits)
     except IndexError:
-        return None
+        return kind, None
 
 
 def _recovery_point(messages: Sequence[bytes], *, signed: bool) -> int | None:
@@ -154,15 +193,16 @@ def _sei_payloads(data: bytes) -> Iterator[tuple[int, bytes]]:
 _PROFILES_WITH_CHROMA = (100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135)
 
 
-def _gaps_allowed(bits: "_Bits") -> bool:
+def _read_sequence_parameters(bits: "_Bits") -> SequenceParameters:
     """Read an H.264 sequence parameter set up to gaps_in_frame_num_value_allowed_flag (7.3.2.1.1)."""
+    separate = False
     profile = bits.fixed(8)
     bits.fixed(16)
     bits.unsigned()  # seq_parameter_set_id
     if profile in _PROFILES_WITH_CHROMA:
         chroma = bits.unsigned()
         if chroma == 3:
-            bits.fixed(1)
+            separate = bool(bits.fixed(1))
         bits.unsigned()
         bits.unsigned()
         bits.fixed(1)
@@ -170,7 +210,7 @@ def _gaps_allowed(bits: "_Bits") -> bool:
             for index in range(8 if chroma != 3 else 12):
                 if bits.fixed(1):
                     _skip_scaling_list(bits, 16 if index < 6 else 64)
-    bits.unsigned()  # log2_max_frame_num_minus4
+    frame_number_bits = bits.unsigned() + 4
     order = bits.unsigned()
     if order == 0:
         bits.unsigned()
@@ -181,7 +221,7 @@ def _gaps_allowed(bits: "_Bits") -> bool:
         for _ in range(bits.unsigned()):
             bits.signed()
     bits.unsigned()  # max_num_ref_frames
-    return bool(bits.fixed(1))
+    return SequenceParameters(frame_number_bits, bool(bits.fixed(1)), separate)
 
 
 def _skip_scaling_list(bits: "_Bits", size: int) -> None:

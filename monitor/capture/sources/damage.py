@@ -25,8 +25,6 @@ _DAMAGE = re.compile(
 )
 """Messages of a decoder below the level of an error that nevertheless report missing data."""
 
-_MISSING_FRAME = "Frame num gap"
-
 _TRANSPORT_LOSS = re.compile(
     r"RTP: missed|jitter buffer full|Continuity check failed|Packet corrupt|PES packet size mismatch"
     r"|Missing packets",
@@ -41,19 +39,14 @@ _INTRA_WITHOUT_MARK = 2
 """Intra frames without a random access point after which a stream counts as one that never marks any."""
 
 
-def decoder_evidence(lines: Iterable[LogLine], *, gaps_allowed: bool = False) -> str | None:
-    """The first message of a decoder that reports incomplete data. Levels and texts are those of FFmpeg.
-
-    `gaps_allowed`: the stream skips frame numbers on purpose.
-    """
+def decoder_evidence(lines: Iterable[LogLine]) -> str | None:
+    """The first message of a decoder that reports incomplete data. Levels and texts are those of FFmpeg."""
     for level, _, text in lines:
         message = " ".join(text.split())
         if level <= _ERROR and not _HARMLESS.search(message):
             return message
         if _DAMAGE.search(message):
             return message
-        if message.startswith(_MISSING_FRAME) and not gaps_allowed:
-            return f"a reference frame is missing ({message})"
     return None
 
 
@@ -80,6 +73,7 @@ class DamageTracker:
     _leading_before: float = float("-inf")
     _recovers_in: int | None = None
     _unmarked_intra: int = 0
+    _reference_number: int | None = None
     _loss: str | None = None
     _loss_reach: int = 0
     _slices: dict[bool, deque[int]] = field(
@@ -99,7 +93,9 @@ class DamageTracker:
 
         `shown_at`: its presentation time; `evidence`: what speaks against this frame itself.
         """
-        evidence = evidence or self._check_slices(unit) or self._pop_loss()
+        # Each check keeps a state, so none may be skipped.
+        found = [self._check_frame_number(unit), self._check_slices(unit), self._pop_loss()]
+        evidence = next(filter(None, [evidence, *found]), None)
         if not unit.is_complete:
             evidence = evidence or "a part of the packet is missing"
         if self._is_leading(unit, shown_at):
@@ -142,6 +138,17 @@ class DamageTracker:
         if self._leading_reason is None:
             return unit.is_leading
         return unit.is_leading or (shown_at is not None and shown_at < self._leading_before)
+
+    def _check_frame_number(self, unit: AccessUnit) -> str | None:
+        """A gap after the number of the latest reference frame of H.264 (7.4.3)."""
+        number, before = unit.frame_number, self._reference_number
+        if number is None:
+            return None
+        if unit.is_reference:
+            self._reference_number = number
+        if unit.is_idr or before is None or number in (before, (before + 1) % unit.frame_numbers):
+            return None
+        return f"a reference frame is missing between the frames numbered {before} and {number}"
 
     def _check_slices(self, unit: AccessUnit) -> str | None:
         """Fewer slices than the frames before, where these had one number of them."""

@@ -1,28 +1,29 @@
 """Video through FFmpeg's libraries (PyAV): whole frames, and which frames are damaged."""
 
-import errno
-import functools
 import logging
 import time
 from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 
 import av
 import av.error
 import av.logging
-import numpy as np
 from av.codec.context import Flags
-from av.codec.hwaccel import HWAccel, hwdevices_available
+from av.codec.hwaccel import HWAccel
 
+from monitor.capture.sources.base import FrameStamp
 from monitor.capture.sources.bitstream import (
     AccessUnit,
-    allows_frame_number_gaps,
+    describe_access_unit,
     length_size,
-    parse_access_unit,
+    sequence_parameters,
+    split_units,
+    units_of_record,
 )
 from monitor.capture.sources.damage import DamageTracker, decoder_evidence, transport_evidence
+from monitor.capture.sources.frame_conversion import Deinterlacer, to_image
+from monitor.capture.sources.packets import DecoderOptions, PacketReader
 from monitor.errors import DamagedError, ImageError, SourceError
 from monitor.records import Image
 
@@ -48,15 +49,16 @@ class _InFlight:
     """A frame that went into the decoder: its presentation time, and why it is damaged."""
 
     shown_at: float | None
-    damage: str | None
+    error: ImageError | None
+
+
+_DEFAULT_OPTIONS = DecoderOptions()
 
 
 class VideoDecoder:
     """Decode the first video stream of what FFmpeg opens as `url`.
 
-    `display_name` stands for it in messages. `timeouts`: seconds for opening and for reading. With
-    `joins_midway` frames before the first one that can be decoded alone are skipped, as they were sent for
-    others; without it they count as damaged.
+    `display_name` stands for it in messages, `open_timeout` is in seconds.
     """
 
     def __init__(
@@ -64,14 +66,17 @@ class VideoDecoder:
         url: str,
         display_name: str,
         options: dict[str, str],
-        timeouts: tuple[float, float],
-        hardware: HWAccel | None = None,
         *,
-        joins_midway: bool = False,
+        open_timeout: float = 60.0,
+        decoding: DecoderOptions = _DEFAULT_OPTIONS,
+        hardware: HWAccel | None = None,
     ) -> None:
         self._name = display_name
-        # FFmpeg reports a missing reference frame of H.264 at its level for debugging.
-        av.logging.set_level(av.logging.DEBUG)
+        self._decoding = decoding
+        opened_at = time.monotonic()
+        self.stamp: FrameStamp | None = None
+        # FFmpeg reports concealed parts of H.264 as information, not as an error.
+        av.logging.set_level(av.logging.INFO)
         av.logging.set_skip_repeated(False)
         logging.getLogger("libav").setLevel(logging.CRITICAL)
         with av.logging.Capture():
@@ -79,7 +84,7 @@ class VideoDecoder:
                 url,
                 mode="r",
                 options=options,
-                timeout=timeouts,
+                timeout=(open_timeout, decoding.poll_interval),
                 hwaccel=hardware,
                 metadata_errors="replace",  # a title in another encoding is no reason to reject the video
             )
@@ -101,14 +106,22 @@ class VideoDecoder:
         context.options = {**context.options, "err_detect": "crccheck"}
         self._intra_only = context.codec.intra_only
         self._length_size = length_size(self.codec, context.extradata)
-        self._gaps_allowed = bool(allows_frame_number_gaps(context.extradata or b""))
-        self._packets = self._container.demux(self._stream)
-        self._timeout = timeouts[1]
-        self._overdue = False
-        self._has_joined = not joins_midway
+        self._sequence = sequence_parameters(units_of_record(context.extradata))
+        self._packets = PacketReader(
+            self._container,
+            self._stream,
+            decoding,
+            opened_at,
+            # FFmpeg gives out a frame when the next one begins. Frames of MJPEG state their length.
+            is_held_back=url.startswith("rtsp") and self.codec != "mjpeg",
+        )
+        self._has_joined = not decoding.joins_midway
         self._has_end_marks = False
         self._damage = DamageTracker()
         self._outcomes: deque[_Outcome] = deque()
+        self._ready: deque[_Outcome] = deque()  # of those, the ones that wait for no next frame
+        self._interlaced: deque[_Outcome] = deque()
+        self._deinterlacer = Deinterlacer()
         self._in_flight: dict[int, _InFlight] = {}
         self._packet_number = 0
         self.source_time: float | None = None
@@ -135,25 +148,40 @@ class VideoDecoder:
         ImageError for one that cannot be decoded; and FFmpeg's errors. `source_time` is that of the frame in
         each case.
         """
-        while not self._outcomes:
-            if self._overdue:
-                raise av.error.TimeoutError(errno.ETIMEDOUT, "no packet in time")
-            started = time.monotonic()
-            with av.logging.Capture() as lines:
-                packet = next(self._packets, None)
-            # FFmpeg holds one frame back, gives it out when it has waited in vain, and would wait again.
-            self._overdue = time.monotonic() - started >= self._timeout * 0.99
+        while not self._ready:
+            if self._outcomes:
+                self._ready.extend(self._deinterlace(self._outcomes.popleft()))
+                continue
+            packet, lines = self._packets.read()
             if packet is None:
-                return None
+                self._ready.extend(self._finish_interlaced())
+                if not self._ready:
+                    return None
+                break
             # A demuxer drops the whole image of an intra-only codec when a part of it is lost.
             if not self._intra_only and (loss := transport_evidence(lines)):
                 self._damage.report_loss(loss)
             self._decode(packet)
-        outcome = self._outcomes.popleft()
+        outcome = self._ready.popleft()
         self.source_time = outcome.shown_at
+        self.stamp = self._packets.stamp(outcome.shown_at)
         if outcome.error is not None or outcome.frame is None:
             raise outcome.error or DamagedError(f"{self._name}: the decoder gave no pixels for a frame")
-        return np.ascontiguousarray(outcome.frame.to_ndarray(format="bgr24"), np.uint8)
+        return to_image(outcome.frame, self._decoding.bit_depth)
+
+    def _deinterlace(self, outcome: _Outcome) -> Iterator[_Outcome]:
+        """Make interlaced frames whole, each from its neighbours, but never from damaged ones."""
+        if outcome.error is not None or outcome.frame is None:
+            yield from self._finish_interlaced()
+            yield outcome
+            return
+        self._interlaced.append(outcome)
+        for frame in self._deinterlacer.push(outcome.frame):
+            yield replace(self._interlaced.popleft(), frame=frame)
+
+    def _finish_interlaced(self) -> Iterator[_Outcome]:
+        for frame in self._deinterlacer.flush():
+            yield replace(self._interlaced.popleft(), frame=frame)
 
     def close(self) -> None:
         """Close the container."""
@@ -176,7 +204,7 @@ class VideoDecoder:
             except av.error.InvalidDataError as error:
                 failure = error
         if unit.slices:
-            self._track(packet, unit, decoder_evidence(lines, gaps_allowed=self._gaps_allowed), failure)
+            self._track(packet, unit, decoder_evidence(lines), failure)
         for frame in frames:
             self._take(frame)
         if is_end:
@@ -198,11 +226,17 @@ class VideoDecoder:
             self._has_joined = unit.is_random_access or unit.is_intra or unit.recovery_frames is not None
         if not self._has_joined:
             return
-        if failure is None:
-            self._in_flight[packet.opaque] = _InFlight(shown_at, damage)
-        else:
+        error: ImageError | None = None
+        if failure is not None:
             error = ImageError(f"{self._name}: a frame cannot be decoded: {evidence}")
+        elif damage is not None:
+            error = DamagedError(f"{self._name}: the frame is damaged: {damage}")
+        if failure is not None and self._intra_only:
             self._outcomes.append(_Outcome(shown_at, None, error))
+            return
+        self._in_flight[self._packet_number] = _InFlight(shown_at, error)
+        if len(self._in_flight) > _MAX_REORDER:
+            self._drop_vanished(lambda number, _entry: number <= self._packet_number - _MAX_REORDER)
 
     def _take(self, frame: av.VideoFrame) -> None:
         """Take a decoded frame, after those that should have come before it and did not."""
@@ -218,12 +252,12 @@ class VideoDecoder:
                     or (other < number and _is_before(waiting.shown_at, shown_at))
                 )
             )
-        damage = entry.damage
-        if damage is None and frame.is_corrupt:
+        error = entry.error
+        if error is None and frame.is_corrupt:
             damage = "the decoder concealed missing parts or refers to a missing frame"
+            error = DamagedError(f"{self._name}: the frame is damaged: {damage}")
             if not self._intra_only:
                 self._damage.inherit(damage)
-        error = None if damage is None else DamagedError(f"{self._name}: the frame is damaged: {damage}")
         self._outcomes.append(_Outcome(shown_at, frame, error))
 
     def _drop_vanished(self, is_vanished: Callable[[int, _InFlight], bool]) -> None:
@@ -231,18 +265,15 @@ class VideoDecoder:
         vanished = [number for number, entry in self._in_flight.items() if is_vanished(number, entry)]
         for number in vanished:
             entry = self._in_flight.pop(number)
-            detail = entry.damage or "no reason reported"
-            error = DamagedError(f"{self._name}: the decoder gave no pixels for a frame: {detail}")
+            error = entry.error or DamagedError(f"{self._name}: the decoder gave no pixels for a frame")
             self._outcomes.append(_Outcome(entry.shown_at, None, error))
 
     def _describe(self, packet: av.Packet) -> AccessUnit:
         if self.codec in ("h264", "hevc"):
-            data = bytes(packet)
-            unit = parse_access_unit(self.codec, data, self._length_size)
-            if self.codec == "h264" and unit.is_idr:
-                in_band = allows_frame_number_gaps(data, self._length_size)
-                self._gaps_allowed = self._gaps_allowed if in_band is None else in_band
-            return unit
+            units, is_complete = split_units(bytes(packet), self._length_size)
+            if self.codec == "h264":
+                self._sequence = sequence_parameters(units) or self._sequence
+            return describe_access_unit(self.codec, units, is_complete=is_complete, sequence=self._sequence)
         is_key = self._intra_only or packet.is_keyframe
         return AccessUnit(1, is_key, is_key, is_intra=is_key, is_reference=not self._intra_only)
 
@@ -255,48 +286,3 @@ class VideoDecoder:
 
 def _is_before(shown_at: float | None, other: float | None) -> bool:
     return shown_at is not None and other is not None and shown_at < other
-
-
-def _describe_error(error: av.error.FFmpegError) -> tuple[str, str]:
-    match error:
-        case av.error.HTTPUnauthorizedError() | av.error.HTTPForbiddenError():
-            return "authentication", "the camera refuses this user and password"
-        case av.error.HTTPNotFoundError():
-            return "not-found", "the camera knows no such stream"
-        case av.error.ExitError() | av.error.TimeoutError():
-            return "timeout", "the camera stopped answering"
-        case av.error.InvalidDataError():
-            return "gone", "the camera closed the connection or sent no valid answer"
-        case av.error.DecoderNotFoundError() | av.error.PatchWelcomeError():
-            return "codec", f"the video cannot be decoded: {error.strerror}"
-        case av.error.HTTPClientError() | av.error.HTTPError():
-            return "refused", f"the camera refused: {error.strerror}"
-        case _:
-            return "gone", f"the connection broke: {error.strerror}"
-
-
-DecodeMode = Literal["auto", "software", "hardware"]
-"""Where streams are decoded: `hardware` requires a device, `auto` uses one if there is one."""
-
-
-@functools.cache
-def find_hw_decoder() -> str | None:
-    """Find the first kind of device, named as FFmpeg does (`cuda`), that decodes H.264, and log it.
-
-    FFmpeg lists all kinds it was built for, present or not: each is tried, once in a process.
-    """
-    for kind in hwdevices_available():
-        try:
-            HWAccel(kind).create(av.Codec("h264", "r"))
-        except (av.error.FFmpegError, NotImplementedError):
-            continue
-        logger.info("hardware decoder found: %s", kind)
-        return kind
-    logger.info("no hardware decoder found; decoding in software")
-    return None
-
-
-def hw_accel(decode: DecodeMode) -> HWAccel | None:
-    """Return the device to decode with, None for software; other codecs of a device fall back to software."""
-    kind = None if decode == "software" else find_hw_decoder()
-    return None if kind is None else HWAccel(kind, allow_software_fallback=True)

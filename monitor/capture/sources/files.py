@@ -10,9 +10,11 @@ import av.error
 
 from monitor.capture.sources.base import NO_ORIGIN, FrameOrigin
 from monitor.capture.sources.decoder import VideoDecoder
+from monitor.capture.sources.packets import DecoderOptions
 from monitor.errors import SourceError, printable
 from monitor.imaging.files import read_image
 from monitor.imaging.folders import FoundFiles, find_images
+from monitor.imaging.pages import page_numbers
 from monitor.records import Image
 
 logger = logging.getLogger(__name__)
@@ -24,13 +26,17 @@ class ImageFolderSource:
     source_time = None
     stream_time = None
 
-    def __init__(self, location: str, *, interval: float | None, loop: bool) -> None:
+    def __init__(
+        self, location: str, *, interval: float | None, loop: bool, bit_depth: int | None = None
+    ) -> None:
         self.live = loop
         self.frame_interval = interval
         self.origin = NO_ORIGIN
         self._location = location
+        self._bit_depth = bit_depth
         self._reported: tuple[Path, ...] = ()
         self._queue = self._list()
+        self._pages: list[tuple[Path, int, str]] = []
         self._found = False
 
     def read(self) -> Image | None:
@@ -38,15 +44,17 @@ class ImageFolderSource:
 
         Raises SourceError, where it loops, when a whole round had no image.
         """
-        if not self._queue:
+        if not self._queue and not self._pages:
             if not self.live:
                 return None
             if not self._found:
                 raise SourceError("codec", f"{self._location}: none of its files is an image")
             self._queue, self._found = self._list(), False
-        path = self._queue.pop()
-        self.origin = FrameOrigin(printable(path.name))
-        image = read_image(path)
+        if not self._pages:
+            self._pages = pages_of(self._queue.pop())[::-1]
+        path, page, name = self._pages.pop()
+        self.origin = FrameOrigin(name)
+        image = read_image(path, page=page, bit_depth=self._bit_depth)
         self._found = True
         return image
 
@@ -62,6 +70,14 @@ class ImageFolderSource:
             others = f" ({found.others_summary})" if found.others else ""
             raise SourceError("not-found", f"{self._location}: no such file, or no image in it{others}")
         return list(found.images[::-1])
+
+
+def pages_of(path: Path) -> list[tuple[Path, int, str]]:
+    """Return (path, page, name) for each image of a file; of several, the name has the page from 1."""
+    pages = page_numbers(path)
+    if len(pages) == 1:
+        return [(path, pages[0], printable(path.name))]
+    return [(path, page, f"{printable(path.name)}#page={number}") for number, page in enumerate(pages, 1)]
 
 
 def list_folder(location: str) -> FoundFiles:
@@ -87,9 +103,18 @@ class VideoFileSource:
 
     source_time = None
 
-    def __init__(self, path: Path, *, interval: float | None, own_rate: bool, loop: bool) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        interval: float | None,
+        own_rate: bool,
+        loop: bool,
+        bit_depth: int | None = None,
+    ) -> None:
         self.live = loop
         self._path = path
+        self._decoding = DecoderOptions(bit_depth=bit_depth)
         self._video = self._open()
         self._found = False
         rate = self._video.rate if own_rate else None
@@ -133,7 +158,7 @@ class VideoFileSource:
             if self._path.stat().st_size == 0:
                 raise SourceError("no-video", f"{self._path}: the file is empty (0 bytes)")
             # With "file:" FFmpeg takes no file name for one of its protocols.
-            return VideoDecoder(f"file:{self._path}", str(self._path), {}, (60.0, 60.0))
+            return VideoDecoder(f"file:{self._path}", str(self._path), {}, decoding=self._decoding)
 
     @contextlib.contextmanager
     def _translate_errors(self) -> Iterator[None]:

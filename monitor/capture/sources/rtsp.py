@@ -1,124 +1,67 @@
-"""Video files and network streams, through FFmpeg's libraries (PyAV)."""
+"""A camera's RTSP stream."""
 
-import contextlib
-import errno
-import socket
-import ssl
-import time
-from collections.abc import Iterator
-from urllib.parse import urlsplit
+from typing import Literal
 
-import av
-import av.error
+from monitor.capture.sources.hardware import DecodeMode
+from monitor.capture.sources.network import NetworkSource
+from monitor.capture.sources.packets import DecoderOptions
 
-from monitor.capture.sources.address import redact_url
-from monitor.capture.sources.decoder import DecodeMode, VideoDecoder, _describe_error, hw_accel
-from monitor.errors import SourceError
-from monitor.records import Image
+Transport = Literal["auto", "tcp", "udp"]
+"""How an RTSP camera sends its frames. `auto`: over TCP, and over UDP where the camera refuses TCP."""
 
-_NETWORK_OPTIONS = {
-    "rtsp_transport": "tcp",  # a lost UDP packet smears a picture, and a smear looks like a defect
+
+_OPTIONS = {
+    # A camera that refuses its sound or talk-back track still has a picture.
+    "allowed_media_types": "video",
     "flags": "low_delay",
-    # Otherwise opening waits for seven pictures or more, to guess at what nobody asks for, and the first ones
-    # are old when they come. ("nobuffer" is no help: it throws away the pictures seen while opening, the key
-    # picture first; the next ones cannot be decoded.)
+    # Otherwise opening waits for seven frames or more to guess what nobody needs, and the first frames are
+    # old when they come. ("nobuffer" does not help: it drops the frames seen while opening, the key frame
+    # first; the next ones cannot be decoded.)
     "fpsprobesize": "0",
+    "probesize": "32",  # bytes: the first frame is enough
     "analyzeduration": "1",  # microseconds; 0 would mean the default
 }
 
 
-_DEFAULT_PORTS = {"rtsp": 554, "rtsps": 322}
+_UDP = {
+    "rtsp_transport": "udp",
+    "buffer_size": "4194304",  # bytes; a key frame comes in one burst, and what does not fit is lost
+}
 
 
-class RtspSource:
-    """A camera's RTSP stream over TCP, or over TLS for `rtsps`. Timeouts in seconds.
+_TRANSPORTS: dict[Transport, list[dict[str, str]]] = {
+    # FFmpeg asks for the other transport in the same session where the camera answers 461, as it should. A
+    # camera that refuses TCP in another way is connected to a second time.
+    "auto": [{"rtsp_transport": "tcp+udp", "rtsp_flags": "prefer_tcp", "buffer_size": "4194304"}, _UDP],
+    "tcp": [{"rtsp_transport": "tcp"}],
+    "udp": [_UDP],
+}
 
-    A camera's certificate is not verified: hardly one has a certificate that could be. `decode="hardware"`
+
+_SOUND = {"allowed_media_types": "video+audio"}
+
+
+class RtspSource(NetworkSource):
+    """A camera's RTSP stream, with TLS for `rtsps`. Timeouts in seconds.
+
+    A camera's certificate is not verified: hardly any camera has one that could be. `decode="hardware"`
     refuses (`codec`) a stream that no device of this machine decodes.
     """
 
-    live = True
-    frame_interval = None
-
     def __init__(
-        self, url: str, *, open_timeout: float, read_timeout: float, decode: DecodeMode = "software"
+        self,
+        url: str,
+        *,
+        open_timeout: float,
+        decoding: DecoderOptions,
+        decode: DecodeMode = "software",
+        transport: Transport = "auto",
     ) -> None:
-        self._shown = redact_url(url)
-        _check_reachable(url, self._shown, open_timeout)
-        with self._translate_errors(open_timeout, "opening"):
-            longest = str(
-                int(max(open_timeout, read_timeout) * 1e6)
-            )  # microseconds, for each socket operation
-            self._video = VideoDecoder(
-                url,
-                self._shown,
-                {**_NETWORK_OPTIONS, "timeout": longest},
-                (open_timeout, read_timeout),
-                hw_accel(decode),
-                joins_midway=True,
-            )
-        self._read_timeout = read_timeout
-        if decode == "hardware" and not self._video.in_hardware:
-            self._video.close()
-            raise SourceError(
-                "codec",
-                f"{self._shown}: no device of this machine decodes {self.codec}; decode = 'auto' needs none",
-            )
-
-    @property
-    def source_time(self) -> float | None:
-        """Seconds of the latest picture on the camera's clock."""
-        return self._video.source_time
-
-    stream_time = source_time
-
-    @property
-    def codec(self) -> str:
-        """How the pictures are coded, such as `h264`."""
-        return self._video.codec
-
-    def read(self) -> Image | None:
-        """The next picture, None when the camera ends the stream."""
-        with self._translate_errors(self._read_timeout, "reading"):
-            return self._video.read()
-
-    def close(self) -> None:
-        """Ends the session."""
-        self._video.close()
-
-    @contextlib.contextmanager
-    def _translate_errors(self, timeout: float, doing: str) -> Iterator[None]:
-        began = time.monotonic()
-        try:
-            yield
-        # `from None`: the text of FFmpeg's errors holds the URL with its password.
-        except av.error.FFmpegError as error:
-            # FFmpeg reports a read that was cut off at its time limit as one of several other errors.
-            late = time.monotonic() - began >= timeout * 0.99
-            cause, what = ("timeout", f"no answer in {timeout:g} s") if late else _describe_error(error)
-            raise SourceError(cause, f"{self._shown}: {what} ({doing} the stream)") from None
-
-
-def _check_reachable(url: str, display_url: str, timeout: float) -> None:
-    """Makes and drops a connection, since the system tells failures apart that FFmpeg reports as one."""
-    parts = urlsplit(url)
-    scheme = parts.scheme.lower()
-    host, port = parts.hostname or "", parts.port or _DEFAULT_PORTS[scheme]
-    try:
-        with socket.create_connection((host, port), timeout) as connection:
-            if scheme == "rtsps":
-                context = ssl.create_default_context()
-                context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-                context.wrap_socket(connection, server_hostname=host).close()
-    except (socket.gaierror, UnicodeError) as error:
-        raise SourceError("dns", f"{display_url}: the host name '{host}' cannot be resolved") from error
-    except ssl.SSLError as error:
-        raise SourceError("tls", f"{display_url}: no TLS connection: {error.reason or error}") from error
-    except TimeoutError as error:
-        raise SourceError("timeout", f"{display_url}: no connection in {timeout:g} s") from error
-    except ConnectionRefusedError as error:
-        raise SourceError("refused", f"{display_url}: nothing listens on port {port}") from error
-    except OSError as error:
-        reason = error.strerror or str(error)
-        cause = "timeout" if error.errno in (errno.EHOSTUNREACH, errno.ENETUNREACH) else "gone"
-        raise SourceError(cause, f"{display_url}: no connection: {reason}") from error
+        # Microseconds, for each operation of a socket; 0 is without limit.
+        limit = 0 if decoding.triggered else int(max(open_timeout, decoding.read_timeout) * 1e6)
+        ways = _TRANSPORTS[transport]
+        # Without video, FFmpeg asks for nothing, and the camera refuses to play: ask for its sound.
+        attempts = [
+            {**_OPTIONS, "timeout": str(limit), **options} for options in (*ways, {**ways[0], **_SOUND})
+        ]
+        super().__init__(url, attempts, open_timeout=open_timeout, decoding=decoding, decode=decode)

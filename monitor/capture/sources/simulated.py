@@ -7,7 +7,7 @@ from monitor.simulate.surface import SurfaceGenerator
 
 
 class SimulatedSource:
-    """Pictures 0, 1, 2 … of a simulated line, without end. Raises SourceError (`invalid`) for bad options."""
+    """Frames 0, 1, 2 … of a simulated line, without end. Raises SourceError (`invalid`) for bad options."""
 
     live = True
     source_time = None
@@ -22,9 +22,9 @@ class SimulatedSource:
             raise SourceError("invalid", f"simulate: {error}") from error
 
     def read(self) -> Image | None:
-        """The next picture."""
+        """Return the next frame."""
         self._next += 1
         return self._line.picture(self._next - 1)
 
     def close(self) -> None:
-        """Nothing is held open."""
+        """Do nothing: no resource is open."""

@@ -3,13 +3,14 @@
 import time
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from monitor.capture.sources.base import NO_ORIGIN, FrameOrigin, NoFrameYet
-from monitor.capture.sources.files import list_folder, log_others
+from monitor.capture.sources.files import list_folder, log_others, pages_of
 from monitor.capture.sources.inspected_files import FileVersion, InspectedFiles
-from monitor.errors import ImageError, SourceError, printable
+from monitor.errors import ImageError, SourceError, UnusableError
 from monitor.imaging.files import read_image
 from monitor.records import Image
 
@@ -46,11 +47,13 @@ class WatchedFolderSource:
         inspected: InspectedFiles,
         *,
         interval: float | None = None,
+        bit_depth: int | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.frame_interval = interval
         self.origin = NO_ORIGIN
         self._location = location
+        self._bit_depth = bit_depth
         self._inspected = inspected
         self._clock = clock
         self._seen: dict[Path, tuple[FileVersion, float]] = {}  # not inspected yet: version, and since when
@@ -58,6 +61,9 @@ class WatchedFolderSource:
         self._ready: deque[tuple[Path, FileVersion, float]] = deque()
         self._others: tuple[Path, ...] = ()
         self._next_poll = 0.0
+        self._pages: list[tuple[Path, int, str]] = []  # of the file in hand, the next one last
+        self._first: Image | None = None  # its first page, if it decodes
+        self._receipt: Callable[[], None] | None = None
         self._poll(first=True)
 
     def read(self) -> Image:
@@ -66,30 +72,43 @@ class WatchedFolderSource:
         Raises NoFrameYet where there is none, ImageError for a file that stays unreadable, and SourceError
         where the folder cannot be listed.
         """
-        if not self._ready and self._clock() >= self._next_poll:
+        if not self._ready and not self._pages and self._clock() >= self._next_poll:
             self._poll()
-        while self._ready:
+        while self._ready and not self._pages:
             path, version, since = self._ready.popleft()
+            pages = pages_of(path)
+            first: Image | None = None
             try:
-                image = read_image(path)
+                first = read_image(path, page=pages[0][1], bit_depth=self._bit_depth)
+                for _, page, _ in pages[1:]:
+                    read_image(path, page=page, bit_depth=self._bit_depth)
+            except UnusableError:
+                pass  # complete, but a setting is missing: reading it again says which
             except ImageError:
-                if _version(path) != version or self._clock() - since < GIVE_UP_AFTER:
+                if self._clock() - since < GIVE_UP_AFTER:
                     continue  # still being written, or gone: the next listing decides
-                self._give_out(path, version)
-                raise
             if _version(path) == version:
-                self._give_out(path, version)
-                return image
+                self._give_out(path, version, pages)
+                self._first = first
+        if self._pages:
+            return self._next_page()
         raise NoFrameYet(max(0.0, self._next_poll - self._clock()))
 
     def close(self) -> None:
         """Close the list of inspected files."""
         self._inspected.close()
 
-    def _give_out(self, path: Path, version: FileVersion) -> None:
+    def _give_out(self, path: Path, version: FileVersion, pages: list[tuple[Path, int, str]]) -> None:
         self._seen.pop(path, None)
         self._in_hand[path] = version
-        self.origin = FrameOrigin(printable(path.name), partial(self._inspected.add, path, version))
+        self._pages = pages[::-1]
+        self._receipt = _FileReceipt(len(pages), partial(self._inspected.add, path, version))
+
+    def _next_page(self) -> Image:
+        path, page, name = self._pages.pop()
+        self.origin = FrameOrigin(name, self._receipt)
+        first, self._first = self._first, None
+        return read_image(path, page=page, bit_depth=self._bit_depth) if first is None else first
 
     def _poll(self, *, first: bool = False) -> None:
         began = self._clock()
@@ -119,6 +138,19 @@ class WatchedFolderSource:
             self._inspected.forget_missing(paths)
         took = self._clock() - began
         self._next_poll = self._clock() + max(POLL_INTERVAL, 5 * took)  # a large folder is listed less often
+
+
+@dataclass(slots=True)
+class _FileReceipt:
+    """Calls `done` when it has been called for each of the `left` pages of a file."""
+
+    left: int
+    done: Callable[[], None]
+
+    def __call__(self) -> None:
+        self.left -= 1
+        if self.left == 0:
+            self.done()
 
 
 def _version(path: Path) -> FileVersion | None:

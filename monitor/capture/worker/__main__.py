@@ -58,6 +58,7 @@ def run_worker(connection: socket.socket, fields: dict[str, object]) -> None:
         ),
         every=order.every,
         reopen=order.reopen,
+        find_lost=order.find_lost,
         clock=lambda: CaptureTimestamper().timestamp,
     ).run()
     connection.send(encode(SourceEnded()))

@@ -13,6 +13,7 @@ from monitor.capture.config import Tiles
 from monitor.capture.messages import (
     MAX_MESSAGE_BYTES,
     BufferMapped,
+    FrameInspected,
     FrameLost,
     FrameReady,
     LostReason,
@@ -56,7 +57,8 @@ class DaemonChannel:
         self._slots = slots
         self._ring: SharedBufferWriter | None = None
         self._number = 0
-        self._receipts: dict[tuple[int, int], Callable[[], None]] = {}  # by number of the memory and slot
+        self._receipts: dict[int, Callable[[], None]] = {}  # of frames that the daemon has, by a number
+        self._receipt = 0
         self._stopping = False
 
     def wait_for_stop(self, seconds: float) -> bool:
@@ -104,8 +106,6 @@ class DaemonChannel:
             self.send_lost("overload", why, moment, took, origin=origin)
             return
         slot, memory = ring.acquire()
-        if origin.receipt is not None:
-            self._receipts[self._number, slot] = origin.receipt
         np.copyto(memory[: image.nbytes].reshape(image.shape), image)
         np.copyto(memory[inputs_at : inputs_at + inputs.nbytes].reshape(inputs.shape), inputs)
         self._send(
@@ -120,6 +120,8 @@ class DaemonChannel:
                 monotonic=moment.monotonic,
                 took=took,
                 source_name=origin.name,
+                receipt=self._number_receipt(origin),
+                captured_by=moment.by,
             )
         )
 
@@ -129,8 +131,8 @@ class DaemonChannel:
         why: str | None,
         moment: CaptureTime,
         took: float,
-        since: datetime | None = None,
         *,
+        since: datetime | None = None,
         frames: int = 1,
         origin: FrameOrigin = NO_ORIGIN,
     ) -> None:
@@ -140,6 +142,13 @@ class DaemonChannel:
         self._send(FrameLost(cause, why, at_us, moment.monotonic, took, since_us, frames, origin.name))
         if origin.receipt is not None:
             origin.receipt()
+
+    def _number_receipt(self, origin: FrameOrigin) -> int | None:
+        if origin.receipt is None:
+            return None
+        self._receipt += 1
+        self._receipts[self._receipt] = origin.receipt
+        return self._receipt
 
     def _buffer_for(self, size: int) -> SharedBufferWriter:
         """Memory whose slots hold `size` bytes; a larger picture than before gets new memory."""
@@ -168,18 +177,14 @@ class DaemonChannel:
                 self._stopping = True
                 return
             message = decode(packet)
-            if isinstance(message, SlotReleased):
-                self._receipts.pop((message.ring, message.slot), _nobody_counts)()
+            if isinstance(message, FrameInspected):
+                self._receipts.pop(message.receipt)()
             if isinstance(message, SlotReleased) and self._ring is not None and message.ring == self._number:
                 self._ring.release(message.slot)
             seconds = 0.0
 
     def _send(self, message: WorkerMessage, descriptors: Sequence[int] = ()) -> None:
         socket.send_fds(self._connection, [encode(message)], list(descriptors))
-
-
-def _nobody_counts() -> None:
-    """Stands for the receipt of a frame that has none."""
 
 
 def _microseconds(moment: datetime) -> int:

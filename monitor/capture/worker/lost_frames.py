@@ -46,6 +46,18 @@ class LostFrames:
 
 
 @dataclass(slots=True)
+class _Suspicion:
+    """A gap in time stamps that later frames prove or disprove."""
+
+    count: int
+    after: float
+    before: float
+    since: float
+    until: float
+    detail: str
+
+
+@dataclass(slots=True)
 class LostFrameEstimator:
     """Estimates from each frame's time stamp how many frames were lost before it.
 
@@ -59,7 +71,7 @@ class LostFrameEstimator:
     _delays: deque[float] = field(default_factory=lambda: deque(maxlen=64))
     _latest: float | None = None
     _latest_arrival: float = 0.0
-    _pending: list[LostFrames] = field(default_factory=list)
+    _pending: list[_Suspicion] = field(default_factory=list)
     _regular: int = 0
     _irregular: int = 0
 
@@ -68,16 +80,15 @@ class LostFrameEstimator:
 
         With `is_live` false, as for a recording, arrival times do not count.
         """
+        if self._fills_gap(now):
+            return []
         before, before_arrival = self._latest, self._latest_arrival
         self._latest, self._latest_arrival = now, arrival
-        if before is None:
-            self._delays.append(arrival - now)
-            return []
-        interval = now - before
-        if interval <= 0:
+        if before is None or now <= before:
             self._delays.clear()
             self._delays.append(arrival - now)
             return []
+        interval = now - before
         period = self._period()
         lost = 0 if period is None else self._lost_in(interval, period, arrival - now, is_live=is_live)
         self._delays.append(arrival - now)
@@ -85,7 +96,7 @@ class LostFrameEstimator:
             detail = (
                 f"about {lost} frames: {interval:.3g} s without a frame at {1 / period:.3g} frames per second"
             )
-            self._pending.append(LostFrames(lost, before_arrival, arrival, detail))
+            self._pending.append(_Suspicion(lost, before, now, before_arrival, arrival, detail))
             return self._settle(None)
         return self._settle(interval)
 
@@ -93,7 +104,18 @@ class LostFrameEstimator:
         """Return what nothing has disproved, at the end of the source."""
         pending, self._pending = self._pending, []
         self._regular = self._irregular = 0
-        return pending
+        return [LostFrames(gap.count, gap.since, gap.until, gap.detail) for gap in pending]
+
+    def _fills_gap(self, now: float) -> bool:
+        """Whether a frame that comes out of order belongs into a suspected gap, which is smaller then."""
+        for gap in self._pending:
+            if gap.after < now <= gap.before and (self._latest or 0.0) >= now:
+                gap.count -= 1
+                if gap.count == 0:
+                    self._pending.remove(gap)
+                    self._irregular = max(0, self._irregular - 1)
+                return True
+        return False
 
     def _is_regular(self, interval: float) -> bool:
         # Time stamps may be rounded to milliseconds.

@@ -14,20 +14,30 @@ from typing import Protocol
 from monitor.capture.backoff import MAX_DELAY, reconnect_delays
 from monitor.capture.config import Tiles
 from monitor.capture.messages import LostReason
-from monitor.capture.sources.base import NO_ORIGIN, FileSource, FrameOrigin, NoFrameYet, Source
+from monitor.capture.sources.base import (
+    NO_ORIGIN,
+    FileSource,
+    FrameOrigin,
+    FrameStamp,
+    NoFrameYet,
+    Source,
+    StampedSource,
+)
 from monitor.capture.worker.lost_frames import LostFrameEstimator, LostFrames
-from monitor.errors import DamagedError, ImageError, SourceError, UsageError
-from monitor.records import Image
+from monitor.capture.worker.timestamps import CaptureEstimate
+from monitor.errors import ImageError, SourceError, UsageError
+from monitor.records import CaptureClock, Image
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class CaptureTime:
-    """When a frame was captured, on both clocks."""
+    """When a frame was captured, on both clocks, and by which clock that is known."""
 
     at: datetime
     monotonic: float
+    by: CaptureClock = "arrival"
 
 
 class FrameChannel(Protocol):
@@ -67,8 +77,8 @@ class FrameChannel(Protocol):
         why: str | None,
         moment: CaptureTime,
         took: float,
-        since: datetime | None = None,
         *,
+        since: datetime | None = None,
         frames: int = 1,
         origin: FrameOrigin = NO_ORIGIN,
     ) -> None:
@@ -84,8 +94,8 @@ def no_frozen_check(_: Image) -> int:
     return 1
 
 
-def _arrival_time(_: float | None, arrival: float) -> float:
-    return arrival
+def _arrival_time(_: FrameStamp | None, arrival: float) -> CaptureEstimate:
+    return CaptureEstimate(arrival, "arrival")
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,8 +122,8 @@ class SourceReader:
     read from its start, it would repeat what was inspected. With `every` a frame is only read when there is
     room for it. With `find_lost` gaps in a regular source's time stamps count as lost frames.
 
-    `clock` makes a new function from a source's own time of a frame (or None) and its arrival to the time of
-    its capture, all on monotonic clocks in seconds.
+    `clock` makes a new function for each opening; the function estimates when a frame was captured, from what
+    the source knows of its time (or None) and when it was read, in seconds of the monotonic clock.
     """
 
     open_source: Callable[[], Source]
@@ -123,7 +133,7 @@ class SourceReader:
     reopen: bool = True
     find_lost: bool = True
     delays: Callable[[], Iterator[float]] = reconnect_delays
-    clock: Callable[[], Callable[[float | None, float], float]] = lambda: _arrival_time
+    clock: Callable[[], Callable[[FrameStamp | None, float], CaptureEstimate]] = lambda: _arrival_time
     _still_since: datetime | None = field(default=None, init=False)
 
     def run(self) -> None:
@@ -180,15 +190,14 @@ class SourceReader:
                     self.port.send_failed("end-of-stream", "the stream ended")
                 break
             origin = source.origin if isinstance(source, FileSource) else NO_ORIGIN
-            taken = arrival if image is None else clock(source.source_time, arrival)
-            moment = CaptureTime(wall - timedelta(seconds=arrival - taken), taken)
+            taken, by = clock(source.stamp if isinstance(source, StampedSource) else None, arrival)
+            moment = CaptureTime(wall - timedelta(seconds=arrival - taken), taken, by)
             if (stamp := source.stream_time) is not None and self.find_lost:
                 is_live = source.source_time is not None
                 self._send_lost_upstream(lost_frames.observe(stamp, arrival, is_live=is_live))
-            if image is None:
-                cause: LostReason = "damaged" if isinstance(fault, DamagedError) else "unreadable"
-                self.port.send_lost(cause, str(fault), moment, arrival - began, origin=origin)
-            else:
+            if fault is not None:
+                self.port.send_lost(fault.cause, str(fault), moment, arrival - began, origin=origin)
+            elif image is not None:
                 self._check_and_send(image, moment, began, origin)
             last = arrival
             # Keeps the average rate over small delays, but does not catch up after large ones.
@@ -201,7 +210,7 @@ class SourceReader:
             wall, now = datetime.now(UTC), time.monotonic()
             since, until = (wall - timedelta(seconds=now - at) for at in (lost.since, lost.until))
             moment = CaptureTime(until, lost.until)
-            self.port.send_lost("lost-upstream", lost.detail, moment, 0.0, since, frames=lost.count)
+            self.port.send_lost("lost-upstream", lost.detail, moment, 0.0, since=since, frames=lost.count)
 
     def _check_and_send(self, image: Image, moment: CaptureTime, began: float, origin: FrameOrigin) -> None:
         """Check a frame and send it, or the reason why it is not inspected."""
@@ -210,17 +219,19 @@ class SourceReader:
         same = rules.repeat_count(image)
         if same <= 1:
             self._still_since = moment.at
-        if why is None:
-            try:
-                views = rules.views(image)
-            except UsageError as error:
-                why = str(error)
+        misfit = None
+        try:
+            views = rules.views(image)
+        except UsageError as error:
+            misfit = str(error)
         took = time.monotonic() - began
-        if why is not None:
+        if misfit is not None:
+            self.port.send_lost("misconfigured", misfit, moment, took, origin=origin)
+        elif why is not None:
             self.port.send_lost("unusable", why, moment, took, origin=origin)
         elif rules.frozen and same >= rules.frozen:
             detail = f"the last {rules.frozen} frames or more are identical"
-            self.port.send_lost("frozen", detail, moment, took, self._still_since, origin=origin)
+            self.port.send_lost("frozen", detail, moment, took, since=self._still_since, origin=origin)
         else:
             self.port.send_frame(image, views, moment, took, origin)
 

@@ -1,24 +1,38 @@
-"""Where the outbox delivers to."""
+"""The contract of a sink: where the outbox delivers to."""
 
-from collections import Counter
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, Protocol
 
-from monitor.events.messages import OutboxMessage
+from monitor.delivery.storage import OutboxEntry
+
+
+class DeliveryResult(NamedTuple):
+    """How many entries were acknowledged, from the first on, and how many events went without their images,
+    by camera."""
+
+    delivered: int
+    stripped: Mapping[str, int] = {}
 
 
 class Sink(Protocol):
-    """Takes parcels for good. Only the outbox's one thread calls it."""
+    """Delivers messages to one broker. Only its own sender's thread calls it.
 
-    def deliver(self, items: Sequence[OutboxMessage]) -> int:
-        """Deliver in order, stop at the first that fails; give how many were acknowledged, at least one.
+    `name` names its cursor and its metrics; it is the same after a restart. Keys, counters and connections
+    are the sink's own affair.
+    """
 
-        Each item is delivered whole or not at all, and an item delivered before, known by its id, is
-        acknowledged without doing anything. Raises DeliveryError if not even the first was delivered.
+    name: str
+
+    def check(self) -> None:
+        """Raise DeliveryError unless the broker would take messages now."""
+
+    def deliver(self, batch: Sequence[OutboxEntry]) -> DeliveryResult:
+        """Deliver in order and stop at the first entry that fails; acknowledge at least one.
+
+        Each entry is delivered whole or not at all. One that was delivered before, as its position shows, is
+        acknowledged without another effect. Raises DeliveryError if the broker is away or refuses everything,
+        which is retried without end; any other exception means that it cannot take this very message.
         """
 
-    def withheld(self) -> Counter[str]:
-        """How many events were delivered without their pictures since last asked, by camera."""
-
     def close(self) -> None:
-        """Let go of connections; a later `deliver` opens them anew."""
+        """Close connections; a later `deliver` opens them again."""

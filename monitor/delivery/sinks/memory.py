@@ -1,38 +1,40 @@
 """A sink in memory: for tests and for programs that want the events without a server."""
 
-from collections import Counter
 from collections.abc import Sequence
 
+from monitor.delivery.sinks.base import DeliveryResult
+from monitor.delivery.storage import OutboxEntry, Position
 from monitor.errors import DeliveryError
-from monitor.events.messages import EventMessage, NoticeMessage, OutboxMessage
+from monitor.events.messages import EventMessage, NoticeMessage
 
 
 class MemorySink:
-    """Keeps what it is given, each id once. `failure` is raised instead of delivering while it is set."""
+    """Keeps each message once. `failure`, while set, is raised instead of delivering."""
 
-    def __init__(self) -> None:
-        self.parcels: list[EventMessage] = []
+    def __init__(self, name: str = "memory") -> None:
+        self.name = name
+        self.events: list[EventMessage] = []
         self.notices: list[NoticeMessage] = []
         self.failure: DeliveryError | None = None
-        self._seen: set[str] = set()
+        self._delivered: set[Position] = set()
 
-    def deliver(self, items: Sequence[OutboxMessage]) -> int:
-        """Keep the items that are new."""
+    def check(self) -> None:
+        """Raise `failure` if it is set."""
         if self.failure is not None:
             raise self.failure
-        for item in items:
-            if item.id in self._seen:
-                continue
-            self._seen.add(item.id)
-            if isinstance(item, EventMessage):
-                self.parcels.append(item)
-            else:
-                self.notices.append(item)
-        return len(items)
 
-    def withheld(self) -> Counter[str]:
-        """None: memory has room."""
-        return Counter()
+    def deliver(self, batch: Sequence[OutboxEntry]) -> DeliveryResult:
+        """Keep the messages that are new."""
+        self.check()
+        for entry in batch:
+            if entry.position in self._delivered:
+                continue
+            self._delivered.add(entry.position)
+            if isinstance(entry.message, EventMessage):
+                self.events.append(entry.message)
+            else:
+                self.notices.append(entry.message)
+        return DeliveryResult(len(batch))
 
     def close(self) -> None:
-        """Nothing to let go of."""
+        """Do nothing: there is no connection."""

@@ -1,4 +1,4 @@
-"""OpenVINO as a backend (`pip install 'defect-monitor[openvino]'`).
+"""OpenVINO as a backend (`pip install '.[openvino]'` in the checkout).
 
 TensorFlow is needed to write the graphs, not to run them.
 """

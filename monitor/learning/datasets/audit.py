@@ -10,6 +10,7 @@ import numpy as np
 
 from monitor.errors import DataError, printable
 from monitor.imaging.folders import summarise_paths
+from monitor.imaging.pages import page_numbers
 from monitor.learning.datasets.sample import Sample, load_image, load_mask
 
 
@@ -21,7 +22,7 @@ class DatasetReport:
     or mask that cannot be used. `duplicates`: groups of samples with the same pixels, in the order given.
     Of the defective images, `with_place` have a mask or ellipse, `empty_masks` one that marks nothing, and
     `large_masks` one that marks more than half of the image; `two_levels` are images of at most two grey
-    levels, which masks have and photographs do not.
+    levels, which masks have and photographs do not. Of `several_pages` only the first is used.
     """
 
     counts: dict[tuple[str, str, str], int]
@@ -34,6 +35,7 @@ class DatasetReport:
     empty_masks: tuple[Path, ...] = ()
     large_masks: tuple[Path, ...] = ()
     two_levels: tuple[Path, ...] = ()
+    several_pages: tuple[Path, ...] = ()
 
     @property
     def good_per_defect(self) -> float:
@@ -101,6 +103,10 @@ class DatasetReport:
                 f"{summarise_paths(self.two_levels, 'images have two grey levels at most')}; "
                 "if they are masks, see --mask-suffix"
             )
+        if self.several_pages:
+            found.append(
+                f"{summarise_paths(self.several_pages, 'files have several pages')}; the first is used"
+            )
         return found
 
 
@@ -141,6 +147,7 @@ def audit(samples: Sequence[Sample], advance: Callable[[], None] = lambda: None)
         empty_masks=tuple(empty),
         large_masks=tuple(large),
         two_levels=tuple(two_levels),
+        several_pages=tuple(sample.path for sample in samples if len(page_numbers(sample.path)) > 1),
     )
 
 

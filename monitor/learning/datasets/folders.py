@@ -96,10 +96,8 @@ def read_folder_class(folder: Path, layout: FolderLayout) -> list[Sample]:
     """
     if (folder / layout.good).is_dir():
         return _read_kinds(folder, folder, layout, None)
-    train, test = (
-        _read_kinds(folder / part, folder, layout, split) if (folder / part).is_dir() else []
-        for part, split in (("train", "Train"), ("test", "Test"))
-    )
+    train = _read_kinds(folder / "train", folder, layout, "Train")
+    test = _read_kinds(folder / "test", folder, layout, "Test")
     if any(sample.defective for sample in train):
         return train + test
     return [
@@ -109,6 +107,8 @@ def read_folder_class(folder: Path, layout: FolderLayout) -> list[Sample]:
 
 
 def _read_kinds(place: Path, surface: Path, layout: FolderLayout, split: Split | None) -> list[Sample]:
+    if not place.is_dir():
+        return []
     entries = sorted(path for path in place.iterdir() if not is_leftover(path.name))
     kinds = [path for path in entries if path.is_dir() and path.name not in (layout.masks, _MVTEC_MASKS)]
     files = [path for path in entries if not path.is_dir()]

@@ -114,7 +114,7 @@ def read_mask(path: Path) -> NDArray[np.bool_]:
     away = np.abs(pixels.reshape(*pixels.shape[:2], -1).astype(np.int64) - background).max(axis=2)
     has_alpha = every.ndim == 3 and every.shape[2] == 4
     if has_alpha and len(np.unique(away)) == 1 and len(np.unique(every[..., 3])) > 1:
-        return np.asarray(every[..., 3] > np.iinfo(every.dtype).max // 2)
+        return np.asarray(every[..., 3] > every[..., 3].max() // 2)
     if path.suffix.lower() in _LOSSY:
         return np.asarray(away > 127)
     is_map = len(np.unique(away)) <= _MOST_CLASSES

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor.errors import ModelError
+from monitor.errors import ModelError, printable
 from monitor.inference.handle import Evidence
 from monitor.learning.datasets import Sample, load_image, load_mask
 from monitor.learning.datasets.fingerprint import image_hash
@@ -218,7 +218,7 @@ def as_document(evaluation: Evaluation, model: ModelUnderTest) -> dict[str, Any]
     """Return the evaluation for JSON: figures with `low` and `high`, null where a figure has no meaning."""
     one_by_one = [
         {
-            "path": str(one.sample.path),
+            "path": printable(one.sample.path),
             "defective": one.sample.defective,
             "score": one.score,
             "distance": one.distance,

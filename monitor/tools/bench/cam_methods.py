@@ -17,7 +17,6 @@ import keras
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
-from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from monitor.explain.explainer import Explainer
 from monitor.explain.instrumented import InstrumentedModel
@@ -26,10 +25,6 @@ Array = NDArray[np.float32]
 
 
 Work = Callable[[], object]
-
-
-FREEZABLE = 20_000_000
-"""Parameters up to which a network is also measured frozen; constants of VGG16's size take gigabytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,10 +74,6 @@ def run(
         f"faster-score-cam N={max_n}": lambda: explainer.explain(x, 0, max_n=max_n),
         f"faster-score-cam N={max_n}, literal": lambda: reference_faster_score_cam(model, layer, x, max_n),
     }
-    if model.count_params() < FREEZABLE:
-        frozen = _frozen(explainer, x, max_n)
-        cases[f"faster-score-cam N={max_n}, frozen"] = frozen
-        cases[f"{max_n} forward passes, one batch, frozen"] = _passes(network, x, max_n, max_n, frozen=True)
     if peers:
         cases |= dict(_peers(model, layer, x, max_n))
     times = measure(cases, repeats)
@@ -96,9 +87,8 @@ def run(
         times |= measure(slow, max(1, repeats // 3))
     literals = {"score-cam": "score-cam, literal"}
     limits = {"score-cam": f"{network.channels} forward passes, in chunks"}
-    for kind in ("", ", frozen"):
-        literals[f"faster-score-cam N={max_n}{kind}"] = f"faster-score-cam N={max_n}, literal"
-        limits[f"faster-score-cam N={max_n}{kind}"] = f"{max_n} forward passes, one batch{kind}"
+    literals[f"faster-score-cam N={max_n}"] = f"faster-score-cam N={max_n}, literal"
+    limits[f"faster-score-cam N={max_n}"] = f"{max_n} forward passes, one batch"
     return [
         CamTiming(
             method,
@@ -152,28 +142,17 @@ def reference_faster_score_cam(model: Any, layer: str, x: Array, max_n: int) -> 
     return np.asarray(heat / heat.max(), np.float32)
 
 
-def _passes(network: InstrumentedModel, x: Array, count: int, chunk: int, *, frozen: bool = False) -> Work:
-    """As many forward passes as `count`, in batches of `chunk`, one trace a size of batch."""
+def _passes(network: InstrumentedModel, x: Array, count: int, chunk: int) -> Work:
+    """Run `count` forward passes in batches of `chunk`, with one trace for each size of batch."""
     run = tf.function(lambda images: network.forward(images)[1])
     batches = [
         tf.constant(np.repeat(x, min(chunk, count - start), axis=0)) for start in range(0, count, chunk)
     ]
-    if frozen:
-        graph = convert_variables_to_constants_v2(run.get_concrete_function(batches[0]))
-        return lambda: [graph(batch)[0].numpy() for batch in batches]
     return lambda: [run(batch).numpy() for batch in batches]
 
 
-def _frozen(explainer: Explainer, x: Array, max_n: int) -> Work:
-    """Faster-Score-CAM with the weights as constants, into which batch normalisation is folded."""
-    traced = explainer.compiled("faster-score-cam", x.shape, max_n=max_n)
-    graph = convert_variables_to_constants_v2(traced)
-    images, target = tf.constant(x), tf.constant([0])
-    return lambda: [part.numpy() for part in graph(images, target)]
-
-
 def _peers(model: Any, layer: str, x: Array, max_n: int) -> Iterator[tuple[str, Work]]:
-    """The same work by other libraries, where they are installed with all that they import."""
+    """Yield the same work by other libraries, where they are installed with all that they import."""
     with suppress(ImportError):
         modifiers = import_module("tf_keras_vis.utils.model_modifiers")
         score = import_module("tf_keras_vis.utils.scores").CategoricalScore([0])

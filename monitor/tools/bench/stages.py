@@ -34,7 +34,6 @@ from monitor.models.novelty import NoveltyScore
 from monitor.models.registry import resolve_model_path
 from monitor.pipeline.inference_stage import InferenceStage
 from monitor.records import Box, Explanation, Finding, Frame, Image, TileHeatmap, Verdict
-from monitor.redis_streams.keys import RedisKeys
 from monitor.settings import parse_settings
 from monitor.telemetry.metrics import Metrics
 from monitor.tools.bench.pipeline import BenchConfig, PipelineResult
@@ -107,7 +106,7 @@ def stages(setup: BenchConfig) -> list[PipelineResult]:
     jpeg = encode_jpeg(drawn(), 85)
 
     def event() -> None:
-        made = build_event(finding, model_name="", model_sha256="0" * 64, keys=RedisKeys("defects"))
+        made = build_event(finding, model_name="", model_sha256="0" * 64)
         EventMessage.of(made, jpeg)
 
     once = work / product

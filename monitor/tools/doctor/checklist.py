@@ -1,6 +1,7 @@
 """All checks in their order: turns settings into the input of each check."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from monitor.tools.doctor import cameras as camera_checks
 from monitor.tools.doctor.clock import check_monotonic_clock, check_time_sync
 from monitor.tools.doctor.metrics_port import check_port
 from monitor.tools.doctor.model import check_device, check_model
+from monitor.tools.doctor.outbox import check_set_aside
 from monitor.tools.doctor.redis import check_redis
 from monitor.tools.doctor.resources import check_outbox_disk, check_shared_memory
 from monitor.tools.doctor.result import CheckResult, failed, skipped
@@ -64,6 +66,7 @@ def run_checks(settings: Settings, *, pictures: Path | None = None) -> Iterator[
         max_bytes=settings.outbox.max_bytes,
         power=settings.outbox.sync == "power",
     )
+    yield check_set_aside(build_delivery.outbox_path(settings))
     yield check_monotonic_clock()
     yield check_time_sync()
     yield check_port(settings.metrics.host, settings.metrics.port)
@@ -73,7 +76,11 @@ def run_checks(settings: Settings, *, pictures: Path | None = None) -> Iterator[
 def _check_cameras(settings: Settings, configs: list[CaptureConfig]) -> list[camera_checks.CameraCheck]:
     targets = [
         camera_checks.CameraTarget(
-            camera.name, camera.source, config.open_source, config.tile_boxes, config.unusable_reason
+            camera.name,
+            camera.source,
+            replace(config, inspected_files=None).open_source,
+            config.tile_boxes,
+            config.unusable_reason,
         )
         for camera, config in zip(settings.camera, configs, strict=True)
     ]
@@ -95,7 +102,7 @@ def _check_redis(settings: Settings) -> Iterator[CheckResult]:
         yield failed("redis", str(error), "correct redis.url or redis.prefix in the settings")
         return
     try:
-        yield from check_redis(server, keys, replicas=redis.replicas)
+        yield from check_redis(server, keys, replicas=redis.replicas, durable=redis.durable)
     finally:
         server.close()
 

@@ -1,12 +1,11 @@
 """Checks the clocks: the one for durations must never go back, the time of day must be synchronised."""
 
-import ctypes
 import itertools
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
+from monitor.telemetry.kernel_clock import ClockStatus, kernel_time
 from monitor.tools.doctor.result import CheckResult, failed, ok, skipped
 
 _SOURCE = Path("/sys/devices/system/clocksource/clocksource0/current_clocksource")
@@ -14,41 +13,6 @@ _SOURCE = Path("/sys/devices/system/clocksource/clocksource0/current_clocksource
 
 _TIME_SERVICES = ("chronyd", "systemd-timesyn", "ntpd", "ntpsec", "openntpd", "phc2sys")
 """Programs that set the clock, by the kernel's name of at most 15 characters."""
-
-
-_NOT_SYNCHRONISED = 5  # TIME_ERROR in <sys/timex.h>
-
-
-@dataclass(frozen=True, slots=True)
-class ClockStatus:
-    """The kernel's status of the time of day: whether it is synchronised, and its largest error."""
-
-    synchronised: bool
-    largest_error: float  # seconds
-
-
-class _Timex(ctypes.Structure):
-    """The beginning of `struct timex`, see adjtimex(2)."""
-
-    _fields_ = (
-        ("modes", ctypes.c_uint),
-        ("offset", ctypes.c_long),
-        ("frequency", ctypes.c_long),
-        ("largest_error", ctypes.c_long),  # microseconds
-        ("estimated_error", ctypes.c_long),
-        ("status", ctypes.c_int),
-        ("rest", ctypes.c_char * 256),
-    )
-
-
-def kernel_time() -> ClockStatus:
-    """Ask the kernel, to which every time service reports. Raises OSError."""
-    timex = _Timex()
-    state = ctypes.CDLL(None, use_errno=True).adjtimex(ctypes.byref(timex))
-    if state < 0:
-        code = ctypes.get_errno()
-        raise OSError(code, "adjtimex")
-    return ClockStatus(state != _NOT_SYNCHRONISED, timex.largest_error / 1e6)
 
 
 def time_services() -> list[str]:

@@ -24,10 +24,10 @@ _RUNS = 5
 
 
 TOLERANCE = 0.02
-"""How far a score may lie from that in the card: reduced precision moves it less."""
+"""Largest difference of a score from that in the card; reduced precision moves it less."""
 
 
-_WRONG = 'try inference.device = "cpu" and precision = "fp32"; if that helps, the device is at fault'
+_WRONG = 'try inference.device = "cpu" and precision = "fp32"; if that helps, the device is faulty'
 
 
 def check_device(prepare: Callable[[], ComputeDevice]) -> tuple[CheckResult, ComputeDevice | None]:
@@ -47,19 +47,19 @@ def check_device(prepare: Callable[[], ComputeDevice]) -> tuple[CheckResult, Com
             "device", f"{device.description} cannot be used: {error.message}", _for_a_gpu(cards)
         ), None
     if not product.device.endswith(device.name.removeprefix("/")):  # TensorFlow falls back silently
-        told = f"{device.description} cannot be used: the work was done on {product.device}"
-        return failed("device", told, _for_a_gpu(cards)), None
+        message = f"{device.description} cannot be used: the work was done on {product.device}"
+        return failed("device", message, _for_a_gpu(cards)), None
     if not np.allclose(product.numpy(), left @ right, rtol=1e-2):
         return failed("device", f"{device.description} multiplies wrongly", "replace the hardware"), None
-    told = f"{device.description}, {device.precision}"
+    message = f"{device.description}, {device.precision}"
     if device.kind == "cpu":
-        told += f"; {os.cpu_count()} processors"
+        message += f"; {os.cpu_count()} processors"
         advice = _for_a_gpu(cards) if cards and "as asked" not in device.description else ""
-        return ok("device", told, {"kind": "cpu", "precision": device.precision}, advice=advice), device
+        return ok("device", message, {"kind": "cpu", "precision": device.precision}, advice=advice), device
     memory = "".join(
         f"; {gpu.name}, driver {gpu.driver}, {gpu.free} of {gpu.total} MiB free" for gpu in query_nvidia_smi()
     )
-    return ok("device", told + memory, {"kind": "gpu", "precision": device.precision}), device
+    return ok("device", message + memory, {"kind": "gpu", "precision": device.precision}), device
 
 
 def check_model(
@@ -75,7 +75,9 @@ def check_model(
     try:
         bundle = load()
         if device is None:
-            return skipped("model", f"{bundle.card.name}: its files are whole; not run, for want of a device")
+            return skipped(
+                "model", f"{bundle.card.name}: its files are intact; not run, since no device can be used"
+            )
         model = prepare(bundle)
         model.load()
     except ModelError as error:
@@ -93,16 +95,16 @@ def check_model(
     if not all(0 <= score <= 1 and abs(score - scores[0]) < 1e-3 for score in scores):
         return failed(
             "model",
-            f"{name} answers the same picture with {', '.join(f'{score:.3f}' for score in scores)}",
+            f"{name} answers the same image with {', '.join(f'{score:.3f}' for score in scores)}",
             _WRONG,
         )
     median = statistics.median(seconds)
-    told = f"{name} ({sha256[:12]}), its files are whole; one picture takes {median * 1e3:.0f} ms"
+    message = f"{name} ({sha256[:12]}), its files are intact; one image takes {median * 1e3:.0f} ms"
     height, width = bundle.card.input_size
     figures: dict[str, Figure] = {"sha256": sha256, "classify_ms": round(median * 1e3, 2)}
     figures |= {"input_height": height, "input_width": width, "references": len(bundle.references)}
     if not bundle.references:
-        return ok("model", f"{told}; it has no reference pictures", figures)
+        return ok("model", f"{message}; it has no reference images", figures)
     given = model.classify(np.stack([reference.picture for reference in bundle.references])).scores
     wanted = np.array([reference.score for reference in bundle.references], np.float32)
     worst = float(np.abs(given - wanted).max())
@@ -110,12 +112,12 @@ def check_model(
     threshold = bundle.card.threshold
     if not worst <= TOLERANCE or ((given >= threshold) != (wanted >= threshold)).any():
         return failed(
-            "model", f"{name} scores its reference pictures wrongly, by up to {worst:.3f}", _WRONG, figures
+            "model", f"{name} scores its reference images wrongly, by up to {worst:.3f}", _WRONG, figures
         )
-    return ok("model", f"{told}; {len(wanted)} reference pictures score as they should", figures)
+    return ok("model", f"{message}; {len(wanted)} reference images score as they should", figures)
 
 
 def _for_a_gpu(cards: int) -> str:
     if not cards:
         return 'the machine has no NVIDIA card: set inference.device = "auto" or "cpu"'
-    return "install NVIDIA's driver (nvidia-smi must list the card) and `pip install 'defect-monitor[gpu]'`"
+    return "install NVIDIA's driver (nvidia-smi must list the card) and run `make install GPU=1`"

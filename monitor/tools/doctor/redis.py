@@ -1,4 +1,4 @@
-"""Redis: in reach, of a version that will do, with the rights that deliveries need, and with room."""
+"""Check Redis: reachable, recent enough, with the rights that deliveries need, with room, and durable."""
 
 import contextlib
 import secrets
@@ -19,28 +19,31 @@ _OLDEST = (6, 2)
 
 
 _FULL = 0.9
-"""Share of `maxmemory` from which events go without their pictures."""
+"""Fraction of `maxmemory` from which events go without their images."""
 
 
 _TRACE_LIFE = 60_000  # ms after which what is written here is gone, whatever happens to us
 
 
-_SCRIPT = "return redis.call('EXISTS', KEYS[1])"
+_SCRIPT = "return 1"
 
 
-_NAMES = ("redis", "redis rights", "redis memory")
+_NAMES = ("redis", "redis rights", "redis memory", "redis durability")
 
 
-def check_redis(server: RedisConnection, keys: RedisKeys, *, replicas: int) -> Iterator[CheckResult]:
-    """The server in use, below `keys`; `replicas` are those that must have an event."""
+def check_redis(
+    server: RedisConnection, keys: RedisKeys, *, replicas: int, durable: bool = False
+) -> Iterator[CheckResult]:
+    """Check the server below `keys`; `replicas` and `durable` are those of the settings."""
     reached = _reached(server, keys, replicas)
     yield reached
     if reached.result == "not ok":
         for name in _NAMES[1:]:
-            yield skipped(name, "Redis has to be in reach for that")
+            yield skipped(name, "Redis must be reachable for this check")
         return
     yield _rights(server, keys, replicas)
     yield _memory(server, keys)
+    yield _durability(server, keys, replicas, durable)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,16 +67,16 @@ def _reached(server: RedisConnection, keys: RedisKeys, replicas: int) -> CheckRe
         return failed(name, str(error), _how_to_reach(error, keys))
     version = str(about.get("redis_version", "0"))
     shown = f"Valkey {about['valkey_version']}" if "valkey_version" in about else f"Redis {version}"
-    told = f"{shown} at {server.place} answers in {seconds * 1e3:.1f} ms"
+    message = f"{shown} at {server.place} answers in {seconds * 1e3:.1f} ms"
     if tuple(int(part) for part in version.split(".")[:2] if part.isdecimal()) < _OLDEST:
-        return failed(name, f"{told}, but is too old", "install Redis 6.2 or later, or Valkey")
+        return failed(name, f"{message}, but is too old", "install Redis 6.2 or later, or Valkey")
     if copies < replicas:
         return failed(
             name,
-            f"{told}, but {copies} replicas are connected of redis.replicas = {replicas}",
+            f"{message}, but {copies} replicas are connected of redis.replicas = {replicas}",
             "start the replicas, or lower redis.replicas",
         )
-    return ok(name, told, {"version": shown, "answer_ms": round(seconds * 1e3, 3)})
+    return ok(name, message, {"version": shown, "answer_ms": round(seconds * 1e3, 3)})
 
 
 def _how_to_reach(error: DeliveryError, keys: RedisKeys) -> str:
@@ -93,17 +96,20 @@ def _info(server: RedisConnection, keys: RedisKeys, section: str) -> Mapping[str
 
 
 def _rights(server: RedisConnection, keys: RedisKeys, replicas: int) -> CheckResult:
-    """Does with keys of our own what a delivery does with its own, and leaves none."""
+    """Do with keys of our own what a delivery does with its own, and leave none."""
     name, trace = _NAMES[1], f"doctor-{secrets.token_hex(6)}"
-    text = [keys.frame(trace), keys.raw(trace), keys.high_water_mark(trace), keys.lease(trace)]
-    for step in _steps(server, keys, trace, text, replicas):
+    for step in _steps(server, keys, trace, replicas):
         try:
             with server.translate_errors(step.doing):
                 step.do()
         except DeliveryError as error:
-            for key in text:
+            for key in (keys.frame(trace), keys.raw(trace), keys.lease(trace)):
                 with contextlib.suppress(DeliveryError), server.translate_errors("deleting"):
                     server.client.set(key, "", px=1)
+            mark = keys.high_water_mark(trace)
+            for delete in (partial(server.client.hdel, mark, trace), partial(server.client.expire, mark, 0)):
+                with contextlib.suppress(DeliveryError), server.translate_errors("deleting"):
+                    delete()
             return failed(name, str(error), _how_to_permit(error, step.right, keys))
     return ok(
         name,
@@ -111,30 +117,40 @@ def _rights(server: RedisConnection, keys: RedisKeys, replicas: int) -> CheckRes
     )
 
 
-def _steps(
-    server: RedisConnection, keys: RedisKeys, trace: str, text: list[str], replicas: int
-) -> Iterator[_PermissionProbe]:
-    client = server.client
-    for key in (keys.events, keys.coverage, keys.incidents):
-        yield _PermissionProbe(f"asking for the length of {key}", f"+xlen ~{key}", partial(client.xlen, key))
-        yield _PermissionProbe(f"adding to {key}", f"+xadd ~{key}", partial(_try_to_add, client, key))
-    for key in text:
-        pattern = key.removesuffix(trace) + "*"
-        yield _PermissionProbe(
-            f"writing {key}", f"+set ~{pattern}", partial(client.set, key, "doctor", px=_TRACE_LIFE)
-        )
-        yield _PermissionProbe(f"reading {key}", f"+get ~{pattern}", partial(client.get, key))
-        yield _PermissionProbe(f"asking for {key}", f"+exists ~{pattern}", partial(client.exists, key))
-        yield _PermissionProbe(f"deleting {key}", f"+unlink ~{pattern}", partial(client.unlink, key))
-    ledger = keys.image_ledger
-    for right, do in (
-        ("+zadd", partial(client.zadd, ledger, {trace: 0}, xx=True)),  # "only if it is there": it is not
-        ("+zrange", partial(client.zrange, ledger, 0, 0)),
-        ("+zcard", partial(client.zcard, ledger)),
-        ("+zrem", partial(client.zrem, ledger, trace)),
-    ):
-        yield _PermissionProbe(f"using {ledger}", f"{right} ~{ledger}", do)
-    yield _PermissionProbe("running a script", "+eval", partial(client.eval, _SCRIPT, 1, text[0]))
+def _steps(server: RedisConnection, keys: RedisKeys, trace: str, replicas: int) -> Iterator[_PermissionProbe]:
+    client, mark, ledger = server.client, keys.high_water_mark(trace), keys.image_ledger
+    streams = (keys.events, keys.coverage, keys.incidents)
+    strings = (keys.frame(trace), keys.raw(trace), keys.lease(trace))
+    # Of the ledger and the streams nothing is changed: "only if it is there", and an id that none can have.
+    probes: list[tuple[str, str, Callable[[], object]]] = []
+    for key in streams:
+        probes += [
+            ("+xlen", key, partial(client.xlen, key)),
+            ("+xadd", key, partial(_try_to_add, client, key)),
+        ]
+    for key in strings:
+        probes.append(("+set", key, partial(client.set, key, "doctor", px=_TRACE_LIFE)))
+        read = client.get if key == keys.lease(trace) else client.exists
+        probes.append(("+get" if read == client.get else "+exists", key, partial(read, key)))
+        probes.append(("+unlink", key, partial(client.unlink, key)))
+    probes += [
+        ("+hset", mark, partial(client.hset, mark, trace, 0)),
+        ("+expire", mark, partial(client.expire, mark, _TRACE_LIFE // 1000)),
+        ("+hget", mark, partial(client.hget, mark, trace)),
+        ("+hlen", mark, partial(client.hlen, mark)),
+        ("+hkeys", mark, partial(client.hkeys, mark)),
+        ("+hdel", mark, partial(client.hdel, mark, trace)),
+        ("+zadd", ledger, partial(client.zadd, ledger, {trace: 0}, xx=True)),
+        ("+zrange", ledger, partial(client.zrange, ledger, 0, 0)),
+        ("+zcard", ledger, partial(client.zcard, ledger)),
+        ("+zrem", ledger, partial(client.zrem, ledger, trace)),
+    ]
+    for right, key, do in probes:
+        pattern = key.removesuffix(trace) + "*" if key.endswith(trace) else key
+        yield _PermissionProbe(f"{right[1:].upper()} {key}", f"{right} ~{pattern}", do)
+    everything = (*streams, *strings, mark, ledger)
+    script = partial(client.eval, _SCRIPT, len(everything), *everything)
+    yield _PermissionProbe("running a script", "+eval", script)
     channel = keys.live(trace)
     right = f"+publish &{keys.live('*')}"
     yield _PermissionProbe(f"publishing to {channel}", right, partial(client.publish, channel, "{}"))
@@ -177,11 +193,19 @@ def _memory(server: RedisConnection, keys: RedisKeys) -> CheckResult:
     limit, used = int(memory.get("maxmemory", 0)), int(memory["used_memory"])
     policy = str(memory.get("maxmemory_policy", "noeviction"))
     figures: dict[str, Figure] = {"used_bytes": used, "maxmemory_bytes": limit, "policy": policy}
+    # A random or least used key with a time to live may be a high-water mark, and events would come twice.
+    if policy.startswith("volatile") and policy != "volatile-ttl":
+        return failed(
+            name,
+            f"maxmemory-policy {policy} may remove what tells delivered events from new ones",
+            "set maxmemory-policy to noeviction or to volatile-ttl",
+            figures,
+        )
     if policy.startswith("allkeys"):
         return failed(
             name,
             f"maxmemory-policy {policy} lets the server throw events away unread",
-            "set maxmemory-policy to noeviction, or to volatile-ttl, which takes old pictures alone",
+            "set maxmemory-policy to noeviction, or to volatile-ttl, which removes old images only",
             figures,
         )
     if not limit:
@@ -189,14 +213,48 @@ def _memory(server: RedisConnection, keys: RedisKeys) -> CheckResult:
             name,
             f"{format_bytes(used)} used, no limit",
             figures,
-            advice="set maxmemory, so that pictures cannot fill the machine's memory",
+            advice="set maxmemory, so that images cannot fill the machine's memory",
         )
-    told = f"{format_bytes(used)} of {format_bytes(limit)} used ({policy})"
+    message = f"{format_bytes(used)} of {format_bytes(limit)} used ({policy})"
     if used > _FULL * limit and policy == "noeviction":
         return failed(
             name,
-            f"{told}: events go without pictures",
+            f"{message}: events go without images",
             "raise maxmemory, or lower redis.frame_ttl or redis.stream_maxlen",
             figures,
         )
-    return ok(name, told, figures)
+    return ok(name, message, figures)
+
+
+def _durability(server: RedisConnection, keys: RedisKeys, replicas: int, durable: bool) -> CheckResult:
+    """Check whether an acknowledged event outlives a restart or a power cut of the server."""
+    name = _NAMES[3]
+    remedy = "set `appendonly yes`; deploy/redis/defect-monitor.conf has all settings that matter"
+    try:
+        with server.translate_errors("asking for its persistence"):
+            state = _info(server, keys, "persistence")
+        if durable:
+            with server.translate_errors("waiting for its disk"):
+                server.node_for(keys.events).execute_command("WAITAOF", 0, 0, 1)
+    except DeliveryError as error:
+        if "unknown command" not in str(error):
+            return failed(name, str(error), _how_to_permit(error, "+info +waitaof", keys))
+        return failed(
+            name,
+            "redis.durable has no effect: the server does not know WAITAOF",
+            "install Redis 7.2 or later, or Valkey, or remove redis.durable",
+        )
+    figures: dict[str, Figure] = {"appendonly": int(state.get("aof_enabled", 0))}
+    for kind in ("aof_last_write_status", "rdb_last_bgsave_status"):
+        if state.get(kind, "ok") != "ok":
+            return failed(name, f"the server cannot write to its disk ({kind})", "see its log", figures)
+    if not figures["appendonly"]:
+        lost = "acknowledged events are lost when the server restarts or loses power: appendonly is no"
+        return failed(name, lost, remedy, figures)
+    asked = " before an event counts as delivered" if durable else ""
+    return ok(
+        name,
+        f"the append-only file is on, and written{asked}",
+        figures,
+        advice="" if durable or replicas else "redis.durable = true makes the daemon wait for the disk",
+    )

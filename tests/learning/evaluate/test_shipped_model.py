@@ -21,7 +21,7 @@ def test_no_defect_is_missed_and_no_good_part_is_flagged(found):
     assert (figures.misses, figures.false_alarms) == (0, 0)
     assert figures.auc.value == 1
     assert figures.lowest_defect > 0.9
-    assert figures.highest_good < 0.4  # one picture; the README says which, and what was tried
+    assert figures.highest_good < 0.4  # one image; monitor/learning/README.md names it
 
 
 def test_every_defect_is_found_at_its_place(found):

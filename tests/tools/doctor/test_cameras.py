@@ -4,6 +4,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -11,11 +12,14 @@ import cv2
 import numpy as np
 import pytest
 
+from monitor.capture.config import CaptureConfig
 from monitor.capture.sources.base import Source
 from monitor.capture.sources.opening import open_source
+from monitor.capture.sources.v4l2_formats import FrameFormat
 from monitor.errors import SourceError
 from monitor.imaging.geometry import tile_boxes
 from monitor.records import Box
+from monitor.tools.doctor import cameras
 from monitor.tools.doctor.cameras import (
     CameraCheck,
     CameraTarget,
@@ -108,20 +112,20 @@ def test_pictures_that_are_none_are_passed_over(tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "2.png"), np.full((32, 32, 3), 90, np.uint8))
     assert check_camera(camera(tmp_path)).answer.result == "ok"
     (tmp_path / "2.png").unlink()
-    assert "before the first good picture" in wrong(check_camera(camera(tmp_path)))
+    assert "1.png: not a picture" in wrong(check_camera(camera(tmp_path)))
 
 
 def test_one_that_hangs_or_breaks_holds_up_no_other(folder: Path, tmp_path: Path) -> None:
-    cameras = [
+    watched = [
         camera(folder),
         CameraTarget("hangs", "pipe", lambda: time.sleep(30), tile_boxes),  # type: ignore[arg-type, return-value]
         CameraTarget("breaks", "x", lambda: 1 / 0, tile_boxes),  # type: ignore[arg-type, return-value]
     ]
     began = time.monotonic()
-    good, hangs, breaks = look_at_all(cameras, timeout=1.0)
+    good, hangs, breaks = look_at_all(watched, timeout=1.0)
     assert time.monotonic() - began < 10
     assert good.answer.result == "ok"
-    assert "neither a picture nor an answer in 1 s" in wrong(hangs)
+    assert "neither a frame nor an answer in 1 s" in wrong(hangs)
     assert "ZeroDivisionError" in wrong(breaks)
 
 
@@ -195,5 +199,34 @@ def test_a_picture_that_cannot_be_judged_is_not_ok(folder: Path) -> None:
     plain = camera(folder)
     dark = CameraTarget(plain.name, plain.source, plain.open, plain.views, lambda _: "black: nothing is seen")
     look = check_camera(dark)
-    assert "cannot be judged: black" in wrong(look)
+    assert "cannot be classified: black" in wrong(look)
     assert look.image is not None
+
+
+def test_a_camera_of_another_size_is_misconfigured(folder: Path) -> None:
+    line = CaptureConfig(str(folder), every=True, reopen=False, input_size=(32, 32), buffer_slots=4)
+    line = replace(line, expected_size=(1920, 1080))
+    look = check_camera(CameraTarget("c", line.source, line.open_source, line.tile_boxes))
+    found = wrong(look)
+    assert "is misconfigured: the camera delivers 128x96 pixels, but expected_size is 1920x1080" in found
+    assert "set the camera's resolution" in found
+
+
+def test_twelve_bits_in_sixteen_are_reported_with_the_setting_that_helps(tmp_path: Path) -> None:
+    values = np.arange(64 * 64, dtype=np.uint16).reshape(64, 64)
+    cv2.imwrite(str(tmp_path / "1.png"), values)
+    assert "values use 12 of 16 bits: set bit_depth = 12" in wrong(check_camera(camera(tmp_path)))
+    deep = partial(open_source, str(tmp_path), bit_depth=12)
+    assert check_camera(CameraTarget("c", str(tmp_path), deep, tile_boxes)).answer.result == "ok"
+
+
+def test_what_a_device_offers_is_listed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No camera is on this machine: a folder stands in for the device, and a list for its formats."""
+    found = [FrameFormat("MJPG", 1920, 1080, None, (30.0,)), FrameFormat("YUYV", 640, 480)]
+    monkeypatch.setattr(cameras, "list_formats", lambda _: found)
+    device = CameraTarget("c", "/dev/video0", partial(open_source, str(folder)), tile_boxes)
+    answer = check_camera(device).answer
+    assert "offers MJPG 1920x1080 (30 fps), YUYV 640x480" in answer.message
+    assert answer.figures["formats"] == "MJPG 1920x1080 (30 fps); YUYV 640x480"
+    refused = failing("/dev/video0", SourceError("invalid", "asked for size 9x9"))
+    assert "choose what the device offers: MJPG 1920x1080" in wrong(check_camera(refused))

@@ -76,7 +76,7 @@ def test_a_model_without_a_device_has_its_files_looked_at_alone(shipped_bundle: 
 
     answer = check_model(partial(load_bundle, shipped_bundle), never, None)  # type: ignore[arg-type]
     assert answer.result == "skipped"
-    assert "whole" in answer.message
+    assert "intact" in answer.message
 
 
 def test_a_damaged_model_is_not_ok(tmp_path: Path, shipped_bundle: Path) -> None:
@@ -96,7 +96,7 @@ def test_scores_that_cannot_be_are_not_ok(shipped_bundle: Path, scores: list[flo
     classifier = answering(*scores)
     answer = check_model(partial(load_bundle, shipped_bundle), lambda *_: classifier, CPU)  # type: ignore[arg-type, return-value]
     assert answer.result == "not ok"
-    assert "answers the same picture with" in answer.message
+    assert "answers the same image with" in answer.message
 
 
 def test_scores_that_agree_are_ok(shipped_bundle: Path) -> None:
@@ -106,7 +106,7 @@ def test_scores_that_agree_are_ok(shipped_bundle: Path) -> None:
         CPU,
     )
     assert answer.result == "ok"
-    assert "no reference pictures" in answer.message
+    assert "no reference images" in answer.message
 
 
 def bundle_with(bundle: ModelBundle, *scores: float) -> ModelBundle:
@@ -139,7 +139,7 @@ def test_a_reference_whose_verdict_turns_is_not_ok(shipped_bundle: Path) -> None
     classifier = answering(*[0.25] * 5, (near - 0.01,))
     answer = check_model(lambda: bundle_with(bundle, near), lambda *_: classifier, CPU)  # type: ignore[arg-type, return-value]
     assert answer.result == "not ok"
-    assert "reference pictures wrongly" in answer.message
+    assert "reference images wrongly" in answer.message
 
 
 def test_the_shipped_model_has_references() -> None:
