@@ -14,6 +14,10 @@ _APPLIED = ("camera", "sanity", "model", "explain", "annotate")
 """Tables whose changes take effect with a reload."""
 
 
+_BOUNDS = ("queue", "queue_bytes")
+"""Keys of `[explain]` that bound the queue, which is made at the start."""
+
+
 class SettingsReloader:
     """Reads the settings again and applies them.
 
@@ -41,8 +45,10 @@ class SettingsReloader:
 
     def __call__(self) -> Reloaded:
         """Apply the settings as they are now. Raises MonitorError, and then changes nothing."""
-        fresh = self._read_settings()
-        router = build_router(self._with_running_device(fresh), self._scheduler)
+        wanted = self._read_settings()
+        not_applied = self._not_applied(wanted)
+        fresh = wanted.model_copy(update={"inference": self._started_with.inference})
+        router = build_router(fresh, self._scheduler)
         configs = camera_configs(fresh, router)
         if self._models_differ(fresh):
             router.load()
@@ -51,15 +57,15 @@ class SettingsReloader:
         self._scheduler.set_explanation_share(fresh.explain.budget)
         self._explanation.configure(explanation_config(fresh))
         self._settings = fresh
-        tables = [name for name in type(fresh).model_fields if name not in _APPLIED]
-        return Reloaded(
-            configs,
-            [name for name in tables if getattr(fresh, name) != getattr(self._started_with, name)],
-        )
+        return Reloaded(configs, not_applied)
 
-    def _with_running_device(self, fresh: Settings) -> Settings:
-        """Return the settings with the table that chose the device at the start."""
-        return fresh.model_copy(update={"inference": self._started_with.inference})
+    def _not_applied(self, wanted: Settings) -> list[str]:
+        """Return the tables and keys that differ from those at the start and take effect at the next one."""
+        before = self._started_with
+        tables = [name for name in type(wanted).model_fields if name not in _APPLIED]
+        changed = [name for name in tables if getattr(wanted, name) != getattr(before, name)]
+        keys = [key for key in _BOUNDS if getattr(wanted.explain, key) != getattr(before.explain, key)]
+        return changed + [f"explain.{key}" for key in keys]
 
     def _models_differ(self, fresh: Settings) -> bool:
         """Whether a model, or what it was made with, has changed."""

@@ -5,6 +5,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import av
 import av.error
@@ -188,7 +189,7 @@ class VideoDecoder:
         with av.logging.Capture():
             self._container.close()
 
-    def _decode(self, packet: av.Packet) -> None:
+    def _decode(self, packet: "av.Packet[Any]") -> None:
         """Decode one packet; an empty one ends the stream."""
         is_end = packet.size == 0
         unit = AccessUnit() if is_end else self._describe(packet)
@@ -211,7 +212,11 @@ class VideoDecoder:
             self._drop_vanished(lambda _number, _entry: True)
 
     def _track(
-        self, packet: av.Packet, unit: AccessUnit, evidence: str | None, failure: av.error.FFmpegError | None
+        self,
+        packet: "av.Packet[Any]",
+        unit: AccessUnit,
+        evidence: str | None,
+        failure: av.error.FFmpegError | None,
     ) -> None:
         """Record a coded frame, and whether it is damaged."""
         shown_at = None if packet.pts is None else float(packet.pts * packet.time_base)
@@ -268,7 +273,7 @@ class VideoDecoder:
             error = entry.error or DamagedError(f"{self._name}: the decoder gave no pixels for a frame")
             self._outcomes.append(_Outcome(entry.shown_at, None, error))
 
-    def _describe(self, packet: av.Packet) -> AccessUnit:
+    def _describe(self, packet: "av.Packet[Any]") -> AccessUnit:
         if self.codec in ("h264", "hevc"):
             units, is_complete = split_units(bytes(packet), self._length_size)
             if self.codec == "h264":
