@@ -44,7 +44,7 @@ class Preprocessing(_CardSection):
 class RegionDefaults(_CardSection):
     """How heat becomes regions unless the settings override it: what measured best for this model."""
 
-    scoring: Literal["seed", "paper"] = "seed"
+    scoring: Literal["seed", "paper", "article"] = "seed"
     max_n: int = Field(default=10, ge=1, description="how many maps are scored")
     threshold: Share = Field(
         default=0.5, description="heat from which a pixel belongs to a region, as a fraction of the peak"

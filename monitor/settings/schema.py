@@ -53,8 +53,9 @@ class ExplainSettings(SettingsTable):
     classification, and the event says so. 1: no limit. Where the source waits (`every`) there is none."""
     deadline: Seconds = 2.0
     """Seconds after its capture until which Faster-Score-CAM works on a frame."""
-    scoring: Literal["card", "seed", "paper"] = "card"
-    """Weighing of the maps: `seed` (the article), `paper` (Wang et al. 2020), `card`: as the bundle says."""
+    scoring: Literal["card", "seed", "article", "paper"] = "card"
+    """How maps are scored: `seed` or `article` (the article's published function), `paper` (Wang et al.
+    2020), `card` (as the bundle says)."""
     threshold: Share | None = None
     """Heat from which a pixel belongs to a region, as a share of the frame's peak. Default: the bundle's."""
     minimum_area: Annotated[float, Field(ge=0, le=1)] = 0.0005
