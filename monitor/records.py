@@ -52,7 +52,7 @@ FrameOutcome = Literal["clean", "defect", "unusable"]
 """What became of a frame that was taken up. Those that were not are `dropped`."""
 
 ExplanationOutcome = Literal["full", "reduced", "skipped"]
-"""How much of an explanation a flagged frame got: with all maps asked for, with fewer, or none."""
+"""How a flagged frame was explained: all maps scored, fewer or none scored, or without heat."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

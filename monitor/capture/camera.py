@@ -29,25 +29,26 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Camera:
-    """Has one source read, until it ends or `stop` is called, by a process that is replaced when it fails.
+    """Reads one source, by a process that is replaced when it fails, until it ends or `stop` is called.
 
     `launch` starts that process on the other end of a connection, which it takes over (see `capture.worker`).
-    Frames are numbered over all replacements. Each number is either taken by the consumer or counted in
-    exactly one Gap: `overload` where it gave way to newer frames, `late` where it had waited more than
-    `max_age` seconds, `stopping` where no time was left to judge it, `unreadable`, `unusable` or `frozen`
-    where it could not be judged. The time in which nothing came is told in Gaps without frames, whose cause
-    is that of the failure, `stalled` after a silence of more than `stall_timeout` seconds and of three frame
-    periods (0: never), or `crashed` where the process died.
+    Frames are numbered over all replacements. Each number is either taken by the consumer or in exactly one
+    Gap: `overload` where it was dropped for newer frames, `late` where it was queued for more than `max_age`
+    seconds, `stopping` where no time was left to inspect it, `unreadable`, `damaged`, `unusable` or `frozen`
+    where it could not be inspected, `lost-upstream` where it never arrived (an estimate). Gaps without frames
+    report the time in which none arrived; their cause is that of the failure, `stalled` after more than
+    `stall_timeout` seconds and three frame periods without a frame (0: never), or `crashed` where the process
+    died.
 
-    With `every` the source is held back so that nothing is lost on this side; otherwise the oldest of more
-    than `buffer` waiting frames gives way. A `finite` source is not read again when its process dies: from
-    its start, it would repeat what was inspected. `opening` is how many seconds a process may need to find
-    out whether its source can be opened. `expected` is the rate, in frames a second, that a camera should
-    keep.
+    With `keep_every_frame` the source waits until there is room, so that nothing is lost on this side;
+    otherwise the oldest of more than `buffer` queued frames is dropped. A `finite` source is not read again
+    when its process dies: from its start, it would repeat what was inspected. A process may take
+    `startup_timeout` seconds to find out whether its source can be opened. `expected_fps`: frames per second
+    that a camera should keep.
 
-    `report` hears Gaps and changes of state, `on_frame` is called after each frame and at the end, `on_read`
-    with the seconds that reading took. They are called from the camera's thread (by `take` and `stop`: from
-    their caller's), hold no lock of the camera, and must not block.
+    The camera calls `report` with Gaps and changes of state, `on_frame` after each frame and at the end, and
+    `on_frame_read` with the seconds that reading took: from its own thread (in `take` and `stop`: from their
+    caller's), without holding its lock. They must not block.
     """
 
     def __init__(
@@ -96,7 +97,7 @@ class Camera:
 
     @property
     def queued(self) -> int:
-        """Frames that wait to be taken."""
+        """Number of frames in the queue."""
         return len(self._waiting)
 
     @property
@@ -117,7 +118,7 @@ class Camera:
     def start(self, first_number: int = 0, unobserved_since: tuple[str, datetime] | None = None) -> None:
         """Begins to read; its first frame gets `first_number`. Once only.
 
-        `dark` tells why and since when nobody has looked at what this camera sees, if that is known.
+        `unobserved_since`: why and since when the camera was not observed, if that is known.
         """
         self._captured = first_number
         self._condition.start(unobserved_since)
@@ -129,7 +130,7 @@ class Camera:
         return self._every
 
     def take(self, limit: int) -> list[Frame]:
-        """Up to `limit` waiting frames, oldest first; does not wait. Also after `stop`, for what was left."""
+        """Return up to `limit` queued frames, oldest first, at once; also after `stop`."""
         taken: list[Frame] = []
         now = time.monotonic()
         with self._lock:
@@ -146,7 +147,7 @@ class Camera:
     def stop(self, timeout: float) -> bool:
         """Ends the reading within about `timeout` seconds; True if the process ended by itself.
 
-        One that hangs is killed; what it brings from now on is no longer counted.
+        One that hangs is killed; frames that it delivers from now on are not counted.
         """
         with self._lock:
             self._stopped = True
@@ -155,7 +156,7 @@ class Camera:
         return by_itself
 
     def drop_queued(self) -> None:
-        """There is no time left to judge what still waits: it is told as lost to `stopping`. After `stop`."""
+        """Report the queued frames as lost to `stopping`; after `stop`."""
         now = time.monotonic()
         with self._lock:
             while self._waiting:
@@ -164,7 +165,7 @@ class Camera:
         self._report_all(self._flush_gaps())
 
     def on_message(self, message: WorkerMessage, ring: SharedBufferReader | None) -> None:
-        """Takes in what the capture process says."""
+        """Handle a message of the capture process."""
         match message:
             case FrameReady():
                 self._on_frame_read(message.took)
@@ -186,7 +187,7 @@ class Camera:
                 self._report_all(self._flush_gaps())
 
     def on_silence(self, seconds: float, ring: SharedBufferReader | None) -> Literal["fine", "hangs"]:
-        """The process has said nothing for `seconds`: while frames are due, that can be too long."""
+        """Decide whether a process that sent nothing for `seconds`, although frames are due, hangs."""
         with self._lock:
             due = self._gaps.pop_due(time.monotonic())
         self._report_all(due)
@@ -219,7 +220,7 @@ class Camera:
 
     def _enqueue(self, message: FrameReady, ring: SharedBufferReader | None) -> None:
         if ring is None:
-            raise ValueError("a picture came before the memory that it lies in")
+            raise ValueError("a frame came before the memory that it lies in")
         at = _EPOCH + timedelta(microseconds=message.captured_us)
         memory = ring.view(message.slot)
         height, width = message.input_size
@@ -254,7 +255,7 @@ class Camera:
         self._on_frame()
 
     def _is_full(self, ring: SharedBufferReader) -> bool:
-        """Whether the oldest frame must give way, so that the next one finds room in memory, too."""
+        """Whether the oldest frame must be dropped to make room for the next one."""
         return len(self._waiting) > self._size or ring.slots_in_use >= ring.slots
 
     def _record_lost(self, message: FrameLost) -> None:

@@ -1,8 +1,8 @@
-"""Pictures from a capture process to the daemon without a copy: slots of memory that both see.
+"""Frames from a capture process to the daemon without a copy: slots of memory that both map.
 
 The memory is a memfd: it has no name and nothing is left of it when the last process that holds it is gone,
-however that process ended. A slot belongs to one side at a time. The writer fills a free slot and says so in
-a message; from then on it is the reader's, who gives it back when the last array over it is gone.
+however that process ended. A slot belongs to one side at a time. The writer fills a free slot and sends
+a message; from then on it is the reader's, who releases it when the last array over it is gone.
 """
 
 import fcntl
@@ -40,7 +40,7 @@ class SharedBufferWriter:
         return len(self._free)
 
     def acquire(self) -> tuple[int, Bytes]:
-        """A free slot: its number and its (size,) bytes. It is the reader's once it has been told."""
+        """A free slot: its number and its (size,) bytes. It is the reader's after the message about it."""
         slot = self._free.pop()
         return slot, self._memory[slot * self.size : (slot + 1) * self.size]
 
@@ -49,7 +49,7 @@ class SharedBufferWriter:
         self._free.append(slot)
 
     def close(self) -> None:
-        """Gives up the descriptor; the memory stays as long as somebody maps it."""
+        """Close the descriptor; the memory stays as long as a process maps it."""
         if self.fd >= 0:
             os.close(self.fd)
             self.fd = -1

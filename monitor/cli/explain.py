@@ -34,7 +34,7 @@ def explain(
         int | None, typer.Option("--max-n", help="Number of maps that Faster-Score-CAM scores (default 10).")
     ] = None,
     scoring: Annotated[
-        Literal["seed", "paper"], typer.Option(help="How the Score-CAMs score a map.")
+        Literal["seed", "article", "paper"], typer.Option(help="How the Score-CAMs score a map.")
     ] = "seed",
     choice: Annotated[
         Literal["deviation", "gradient"],

@@ -100,10 +100,12 @@ class EventExplanation(Document):
     """How the places were found, or why there are none."""
 
     method: str
-    max_n: Annotated[int, Field(ge=0, description="maps that were weighed; 0: there is no heat")]
+    max_n: Annotated[int, Field(ge=0, description="maps that `method` used; 0: there is no heat")]
     outcome: Annotated[
         ExplanationOutcome | None,
-        Field(description="whether all maps asked for were weighed, fewer, or none"),
+        Field(
+            description="`full`: all maps asked for were scored; `reduced`: fewer or none; `skipped`: no heat"
+        ),
     ] = None
     localised: bool
     reason: Annotated[str | None, Field(description="why the frame is not localised")] = None

@@ -117,7 +117,7 @@ class Explainer:
             raise UsageError(f"chunk is {chunk}; it takes 1 masked input or more at a time")
         for what, given, known in (("scoring", scoring, SCORINGS), ("choice", choice, CHOICES)):
             if given not in known:
-                raise UsageError(f"there is no {what} {given!r}; there are {' and '.join(known)}")
+                raise UsageError(f"there is no {what} {given!r}; there are {', '.join(known)}")
         max_n = self.map_count(max_n) if base == "faster-score-cam" else None
         run = self.compiled(base, x.shape, max_n=max_n, scoring=scoring, choice=choice, chunk=chunk)
         heat, strength, classes, score, finite = (part.numpy() for part in run(x, wanted))

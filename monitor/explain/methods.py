@@ -63,7 +63,7 @@ def score_based_cam(
     background: tf.Tensor | None,
 ) -> HeatmapFunction:
     """Return Score-CAM from the `max_n` maps highest in `choice`, or from all."""
-    values = network.outputs if scoring == "seed" else network.probabilities
+    values = network.probabilities if scoring == "paper" else network.outputs
 
     def heat_of(x: tf.Tensor, wanted: tf.Tensor) -> TracedOutput:
         if choice == "gradient" and max_n is not None:

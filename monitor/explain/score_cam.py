@@ -6,7 +6,7 @@ weight of the map; the rectified sum of the weighted maps is the heat. Faster-Sc
 
 Two scorings, both of N masked inputs X ∘ M_k for the maps A_k, U being the bilinear resize to the input:
 
-`seed`, the published Faster-Score-CAM function (futakuchi, tabayashi):
+`seed`, also called `article`, the published Faster-Score-CAM function (futakuchi, tabayashi):
     M_k = U(A_k) / (max U(A_k) - min U(A_k)), not divided where the range is zero; the minimum stays
     w_k = softmax(f(X ∘ M_k))[target], f being the network's output as it is. Where that output already
           is a softmax this is a second one, which squeezes two classes' weights into 0.27..0.73.
@@ -28,10 +28,11 @@ from typing import Literal
 
 import tensorflow as tf
 
-Scoring = Literal["seed", "paper"]
+Scoring = Literal["seed", "paper", "article"]
 
 
-SCORINGS: tuple[Scoring, ...] = ("seed", "paper")
+SCORINGS: tuple[Scoring, ...] = ("seed", "paper", "article")
+"""`article` is another name of `seed`."""
 
 
 FLAT = 1e-5
@@ -119,7 +120,7 @@ def upsampled_masks(maps: tf.Tensor, shape: tf.Tensor, scoring: Scoring) -> tf.T
     resized = tf.image.resize(tf.repeat(maps[..., None], shape[2], axis=-1), shape[:2])
     low = tf.reduce_min(resized, axis=[1, 2, 3], keepdims=True)
     span = tf.reduce_max(resized, axis=[1, 2, 3], keepdims=True) - low
-    if scoring == "seed":
+    if scoring != "paper":
         return resized / tf.where(span > 0, span, 1.0)
     return tf.math.divide_no_nan(resized - low, span)
 
@@ -145,7 +146,7 @@ def all_finite(images: tf.Tensor) -> tf.Tensor:
 def class_score(outputs: tf.Tensor, target: tf.Tensor, scoring: Scoring) -> tf.Tensor:
     """Return the score of each `target` (n,) in outputs (n, classes), as `scoring` defines it: (n,)."""
     outputs = tf.cast(outputs, tf.float32)
-    if scoring == "seed":
+    if scoring != "paper":
         outputs = tf.nn.softmax(outputs)
     return tf.gather(outputs, target, batch_dims=1)
 

@@ -88,7 +88,7 @@ def build_graphs(
 
     def score_maps(masked: Any) -> Mapping[str, Any]:
         outputs = forward(masked)
-        outputs = tf.nn.softmax(outputs) if scoring == "seed" else outputs
+        outputs = outputs if scoring == "paper" else tf.nn.softmax(outputs)
         # A plain slice: OpenVINO's gather fails in bfloat16.
         return {"weights": outputs[:, defect_index] - baseline}
 

@@ -53,15 +53,16 @@ class ExplainSettings(SettingsTable):
     classification, and the event says so. 1: no limit. Where the source waits (`every`) there is none."""
     deadline: Seconds = 2.0
     """Seconds after its capture until which Faster-Score-CAM works on a frame."""
-    scoring: Literal["card", "seed", "paper"] = "card"
-    """Weighing of the maps: `seed` (the article), `paper` (Wang et al. 2020), `card`: as the bundle says."""
+    scoring: Literal["card", "seed", "article", "paper"] = "card"
+    """How maps are scored: `seed` or `article` (the article's published function), `paper` (Wang et al.
+    2020), `card` (as the bundle says)."""
     threshold: Share | None = None
     """Heat from which a pixel belongs to a region, as a share of the frame's peak. Default: the bundle's."""
     minimum_area: Annotated[float, Field(ge=0, le=1)] = 0.0005
     """Smallest region, as a fraction of the part of the frame that one network input shows."""
     queue_bytes: Annotated[int, Field(ge=1_000_000)] = 256_000_000
-    """Bytes that queued flagged frames may take. When they are used up, inspection waits for the explanations:
-    no flagged frame is dropped."""
+    """Bytes that queued flagged frames may take. Beyond that, inspection waits for the explanations, and no
+    flagged frame is dropped."""
     queue: Annotated[int, Field(ge=1, le=10000)] = 32
     """Flagged frames that may be queued; while more are, no map is scored."""
 

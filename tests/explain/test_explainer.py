@@ -262,8 +262,8 @@ def test_an_explainer_traces_a_method_once_for_a_shape(classifier, pictures):
     [
         ({"method": "grad-cma"}, "no method 'grad-cma'; there are grad-cam,"),
         ({"method": "edges-guided-backprop"}, "no method"),
-        ({"scoring": "wang"}, "no scoring 'wang'; there are seed and paper"),
-        ({"choice": "size"}, "no choice 'size'; there are deviation and gradient"),
+        ({"scoring": "wang"}, "no scoring 'wang'; there are seed, paper, article"),
+        ({"choice": "size"}, "no choice 'size'; there are deviation, gradient"),
         ({"max_n": 0}, "max_n is 0; of layer 'last' 1 to 12 maps can be kept"),
         ({"max_n": 13}, "max_n is 13"),
         ({"target": 3}, "there is no class 3: the model has 0 to 2"),

@@ -190,3 +190,13 @@ def test_over_a_background_the_masked_pictures_and_the_baseline_show_it(toy, pic
     np.testing.assert_allclose(strength, expected_strength, rtol=1e-4)
     without, _ = run(toy, pictures[:2], TARGET[:2], scoring="paper")
     assert np.abs(heat - without).max() > 0.01
+
+
+def test_article_is_another_name_of_seed(toy, pictures):
+    heats = [
+        score_cam(
+            toy.probabilities, tf.constant(pictures), toy.activations(pictures), TARGET, max_n=4, scoring=name
+        )[0].numpy()
+        for name in ("seed", "article")
+    ]
+    np.testing.assert_array_equal(*heats)

@@ -1,6 +1,7 @@
 """A clip as RTP over UDP, with packets lost, late or stamped wrongly, and a source that receives it."""
 
-import errno
+import itertools
+import os
 import random
 import socket
 import threading
@@ -47,6 +48,7 @@ def packetize(clip: Clip, folder: Path) -> list[RtpFrame]:
         url = f"rtp://127.0.0.1:{receiver.getsockname()[1]}?pkt_size={_PACKET}"
         kind = _TYPES[clip.codec][0]
         frames = []
+        delay = max(number - packet.pts for number, packet in enumerate(clip.packets))
         with (
             av.open(str(path)) as source,
             av.open(url, "w", format="rtp", options={"payload_type": str(kind)}) as out,
@@ -55,7 +57,7 @@ def packetize(clip: Clip, folder: Path) -> list[RtpFrame]:
             for number, packet in enumerate(p for p in source.demux(video=0) if p.size):
                 coded = av.Packet(bytes(packet))
                 coded.stream, coded.time_base = stream, Fraction(1, RATE)
-                coded.pts = coded.dts = number
+                coded.pts, coded.dts = clip.packets[number].pts, number - delay
                 coded.is_keyframe = packet.is_keyframe
                 out.mux(coded)
                 frames.append(RtpFrame(_drain(receiver), number / RATE))
@@ -111,13 +113,15 @@ def _shift(frame: RtpFrame, ticks: int, delay: float) -> RtpFrame:
 
 
 class RtpSource:
-    """Receives what a thread sends at the pace of the frames; ends when nothing has come for a while."""
+    """Receives what a thread sends at the pace of the frames, up to a pause longer than any gap in them."""
 
     live = False
     frame_interval = None
 
     def __init__(self, codec: str, frames: list[RtpFrame], folder: Path) -> None:
         port = _free_port()
+        gaps = [later.at - frame.at for frame, later in itertools.pairwise(frames)]
+        pause = max(gaps) + 0.8
         kind, name = _TYPES[codec]
         description = folder / f"{port}.sdp"
         description.write_text(
@@ -130,7 +134,7 @@ class RtpSource:
             "stream",
             _OPTIONS,
             open_timeout=10.0,
-            decoding=DecoderOptions(read_timeout=3.0, joins_midway=True),
+            decoding=DecoderOptions(read_timeout=pause, joins_midway=True),
         )
 
     @property
@@ -152,11 +156,12 @@ class RtpSource:
         self._video.close()
 
 
+_PORTS = itertools.count(20_000 + os.getpid() % 5_000 * 2, 2)
+"""Even ports, each with the next one for RTCP: streams run side by side."""
+
+
 def _free_port() -> int:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
-    return port - port % 2
+    return next(port for port in _PORTS if not _is_bound(port) and not _is_bound(port + 1))
 
 
 def _send(frames: list[RtpFrame], port: int) -> None:
@@ -171,9 +176,6 @@ def _send(frames: list[RtpFrame], port: int) -> None:
 
 
 def _is_bound(port: int) -> bool:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError as error:
-            return error.errno == errno.EADDRINUSE
-    return False
+    """Look it up: to try to bind the port would take it from the receiver for a moment."""
+    local = f":{port:04X} "
+    return any(local in Path(f"/proc/net/{table}").read_text() for table in ("udp", "udp6"))

@@ -99,12 +99,15 @@ def surface(seed: int, number: int) -> Image:
 
 
 @cache
-def encode_clip(codec: str, seed: int, slices: int = 1) -> Clip:
-    """Encode FRAMES moving surfaces, a random access point every GOP frames."""
+def encode_clip(codec: str, seed: int, slices: int = 1, *, hashed: bool = False) -> Clip:
+    """Encode FRAMES surfaces, a random access point every GOP frames; `hashed`: with picture hashes."""
     container = "mpegts" if seed % 2 and codec != "mjpeg" else "matroska"
+    options = encoder_options(codec, seed, slices)
+    if hashed:
+        options["x265-params"] += ":hash=1"
     memory = io.BytesIO()
     with av.open(memory, "w", format=container) as output:
-        stream = output.add_stream(ENCODERS[codec], rate=FPS, options=encoder_options(codec, seed, slices))
+        stream = output.add_stream(ENCODERS[codec], rate=FPS, options=options)
         stream.width, stream.height = WIDTH, HEIGHT
         if codec == "mjpeg":
             stream.codec_context.thread_count = slices  # each ends at a restart mark

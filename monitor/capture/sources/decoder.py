@@ -5,6 +5,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import av
 import av.error
@@ -31,8 +32,6 @@ logger = logging.getLogger(__name__)
 
 _MAX_REORDER = 16
 """Frames that a decoder of H.264 or H.265 may hold back."""
-
-_END_OF_IMAGE = b"\xff\xd9"
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,14 +90,12 @@ class VideoDecoder:
         video = self._container.streams.video
         if not video or video[0].codec_context is None:
             self._container.close()
-            cause, what = (
-                ("codec", "its video codec is not supported") if video else ("no-video", "holds no video")
-            )
-            raise SourceError(cause, f"{display_name}: {what}")
+            if video:
+                raise SourceError("codec", f"{display_name}: its video codec is not supported")
+            raise SourceError("no-video", f"{display_name}: holds no video")
         self._stream = video[0]
         context = self._stream.codec_context
-        # Several threads would hold frames back; FFmpeg conceals errors, and reports them in the thread
-        # whose messages are captured, only with one.
+        # Only with one thread FFmpeg reports what it conceals, in the thread that captures its messages.
         context.thread_count = 1
         # Otherwise H.265 gives no frame at all from a missing reference to the next random access point.
         context.flags |= Flags.output_corrupt
@@ -115,7 +112,7 @@ class VideoDecoder:
             # FFmpeg gives out a frame when the next one begins. Frames of MJPEG state their length.
             is_held_back=url.startswith("rtsp") and self.codec != "mjpeg",
         )
-        self._has_joined = not decoding.joins_midway
+        self._joined_at = None if decoding.joins_midway else 1
         self._has_end_marks = False
         self._damage = DamageTracker()
         self._outcomes: deque[_Outcome] = deque()
@@ -123,6 +120,8 @@ class VideoDecoder:
         self._interlaced: deque[_Outcome] = deque()
         self._deinterlacer = Deinterlacer()
         self._in_flight: dict[int, _InFlight] = {}
+        self._vanished: deque[int] = deque(maxlen=2 * _MAX_REORDER)
+        self._has_ordered_stamps = True
         self._packet_number = 0
         self.source_time: float | None = None
 
@@ -188,7 +187,7 @@ class VideoDecoder:
         with av.logging.Capture():
             self._container.close()
 
-    def _decode(self, packet: av.Packet) -> None:
+    def _decode(self, packet: "av.Packet[Any]") -> None:
         """Decode one packet; an empty one ends the stream."""
         is_end = packet.size == 0
         unit = AccessUnit() if is_end else self._describe(packet)
@@ -211,47 +210,46 @@ class VideoDecoder:
             self._drop_vanished(lambda _number, _entry: True)
 
     def _track(
-        self, packet: av.Packet, unit: AccessUnit, evidence: str | None, failure: av.error.FFmpegError | None
+        self,
+        packet: "av.Packet[Any]",
+        unit: AccessUnit,
+        evidence: str | None,
+        failure: av.error.FFmpegError | None,
     ) -> None:
         """Record a coded frame, and whether it is damaged."""
         shown_at = None if packet.pts is None else float(packet.pts * packet.time_base)
-        if packet.is_corrupt:
-            evidence = evidence or "a part of the packet is missing"
-        if failure is not None:
-            evidence = evidence or str(failure.strerror)
+        if packet.is_corrupt or failure is not None:
+            evidence = evidence or (str(failure.strerror) if failure else "a part of the packet is missing")
         if self.codec == "mjpeg":
             evidence = evidence or self._check_end_mark(bytes(packet))
         damage = self._damage.track(unit, shown_at, evidence)
-        if not self._has_joined:
-            self._has_joined = unit.is_random_access or unit.is_intra or unit.recovery_frames is not None
-        if not self._has_joined:
+        can_join = unit.is_random_access or unit.is_intra or unit.recovery_frames is not None
+        if self._joined_at is None and not can_join:
             return
+        self._joined_at = self._joined_at or self._packet_number
         error: ImageError | None = None
         if failure is not None:
             error = ImageError(f"{self._name}: a frame cannot be decoded: {evidence}")
         elif damage is not None:
             error = DamagedError(f"{self._name}: the frame is damaged: {damage}")
-        if failure is not None and self._intra_only:
-            self._outcomes.append(_Outcome(shown_at, None, error))
-            return
         self._in_flight[self._packet_number] = _InFlight(shown_at, error)
-        if len(self._in_flight) > _MAX_REORDER:
-            self._drop_vanished(lambda number, _entry: number <= self._packet_number - _MAX_REORDER)
+        reorder = 0 if self._intra_only and failure is not None else _MAX_REORDER
+        self._drop_vanished(lambda number, _entry: number <= self._packet_number - reorder)
 
     def _take(self, frame: av.VideoFrame) -> None:
         """Take a decoded frame, after those that should have come before it and did not."""
         number = frame.opaque if isinstance(frame.opaque, int) else min(self._in_flight, default=0)
-        entry = self._in_flight.pop(number, None)
-        if entry is None:  # sent before the stream was joined
+        if number in self._vanished:  # its time stamp is not in the order in which frames are shown
+            self._has_ordered_stamps = False
             return
+        if self._joined_at is None or number < self._joined_at:
+            return
+        entry = self._in_flight.pop(number, _InFlight(None, None))
         shown_at = frame.time if frame.pts is not None else entry.shown_at
-        if not frame.interlaced_frame:  # two packets, one for each field, can give one frame
-            self._drop_vanished(
-                lambda other, waiting: (
-                    other < number - _MAX_REORDER
-                    or (other < number and _is_before(waiting.shown_at, shown_at))
-                )
-            )
+        if frame.interlaced_frame:  # two packets, one for each field, can give one frame
+            self._in_flight = {n: one for n, one in self._in_flight.items() if n > number or one.error}
+        elif self._has_ordered_stamps:
+            self._drop_vanished(lambda n, one: n < number and _is_before(one.shown_at, shown_at))
         error = entry.error
         if error is None and frame.is_corrupt:
             damage = "the decoder concealed missing parts or refers to a missing frame"
@@ -265,10 +263,11 @@ class VideoDecoder:
         vanished = [number for number, entry in self._in_flight.items() if is_vanished(number, entry)]
         for number in vanished:
             entry = self._in_flight.pop(number)
+            self._vanished.append(number)
             error = entry.error or DamagedError(f"{self._name}: the decoder gave no pixels for a frame")
             self._outcomes.append(_Outcome(entry.shown_at, None, error))
 
-    def _describe(self, packet: av.Packet) -> AccessUnit:
+    def _describe(self, packet: "av.Packet[Any]") -> AccessUnit:
         if self.codec in ("h264", "hevc"):
             units, is_complete = split_units(bytes(packet), self._length_size)
             if self.codec == "h264":
@@ -279,7 +278,7 @@ class VideoDecoder:
 
     def _check_end_mark(self, data: bytes) -> str | None:
         """What is wrong with the end of a JPEG image; cameras that never send an end mark are accepted."""
-        has_mark = data.rstrip(b"\x00\xff")[-1:] == b"\xd9" or _END_OF_IMAGE in data[-64:]
+        has_mark = b"\xff\xd9" in data.rstrip(b"\x00")[-64:]
         was_usual, self._has_end_marks = self._has_end_marks, self._has_end_marks or has_mark
         return "the JPEG image has no end mark" if was_usual and not has_mark else None
 

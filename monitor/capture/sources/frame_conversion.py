@@ -60,12 +60,12 @@ def _is_quarter_turn(a: float, b: float, c: float, d: float) -> bool:
 
 
 def _display_matrix(frame: VideoFrame) -> tuple[int, int, int, int]:
+    # Not frame.side_data: with it, frame and container refer to each other, and stay until a collection.
+    container = SideDataContainer(frame)  # type: ignore[call-arg]  # its stub lacks the constructor
     try:
-        # Not frame.side_data: with it, frame and container refer to each other, and stay until a collection.
-        data = bytes(SideDataContainer(frame)[Type.DISPLAYMATRIX])
+        a, b, _, c, d, *_ = struct.unpack("=9i", bytes(container[Type.DISPLAYMATRIX]))
     except KeyError:
         return 65536, 0, 0, 65536
-    a, b, _, c, d, *_ = struct.unpack("=9i", data)
     return a, b, c, d
 
 

@@ -3,7 +3,7 @@
 import errno
 import math
 import time
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import av
 import av.error
@@ -78,7 +78,7 @@ class PacketReader:
         capture_time = self._shared_clock.capture_time(source_time, stamp.arrived)
         return stamp._replace(source_time=source_time, capture_time=capture_time)
 
-    def read(self) -> tuple[av.Packet | None, list[tuple[int, str, str]]]:
+    def read(self) -> tuple["av.Packet[Any] | None", list[tuple[int, str, str]]]:
         """Return the next packet, None at the end, and what FFmpeg logged about it.
 
         Raises FFmpeg's errors, also when the source is silent for too long.
@@ -107,7 +107,7 @@ class PacketReader:
         timeout = self._options.read_timeout
         return self._period.max_silence(timeout, timeout if self._arrival is None else _SECOND_FRAME_TIMEOUT)
 
-    def _note_arrival(self, packet: av.Packet, started_at: float, now: float) -> None:
+    def _note_arrival(self, packet: "av.Packet[Any]", started_at: float, now: float) -> None:
         """Record when the packet came, and how long it was waited for."""
         arrival = now, now - started_at
         # An interrupted read gives out what FFmpeg held back; nothing has arrived by then.

@@ -52,7 +52,7 @@ def run_worker(connection: socket.socket, fields: dict[str, object]) -> None:
         port,
         FrameChecks(
             views=order.cut_tiles,
-            amiss=order.unusable_reason,
+            check=order.unusable_reason,
             repeat_count=FrozenDetector().repeat_count if order.frozen_after else no_frozen_check,
             frozen=order.frozen_after,
         ),

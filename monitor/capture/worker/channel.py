@@ -35,20 +35,20 @@ MAX_BUFFER_BYTES = 512 * 2**20
 
 
 MIN_SLOTS = 4
-"""One being written, one being judged, two on their way."""
+"""One being written, one being classified, two on their way."""
 
 
 _PATIENCE = 0.05
-"""Seconds to wait for a slot: the daemon lets an older picture go when it sees that none is free."""
+"""Seconds to wait for a slot: the daemon drops an older frame when none is free."""
 
 
 _ALIGNMENT = 64
 
 
 class DaemonChannel:
-    """A `Port` over `connection` (Unix, SOCK_SEQPACKET), with pictures in up to `slots` slots of memory.
+    """A `FrameChannel` over `connection` (Unix, SOCK_SEQPACKET), with frames in up to `slots` memory slots.
 
-    The daemon says stop by closing its sending side, and so does its end, however it came.
+    A closed sending side of the daemon tells it to stop, whether the daemon closed it or ended.
     Raises OSError from any call once the daemon is gone.
     """
 
@@ -62,7 +62,7 @@ class DaemonChannel:
         self._stopping = False
 
     def wait_for_stop(self, seconds: float) -> bool:
-        """Waits up to `seconds`; True, at once, when the reader is to stop."""
+        """Wait up to `seconds`; True, at once, when the reader is to stop."""
         until = time.monotonic() + max(0.0, seconds)
         self._receive(0.0)
         while not self._stopping and (left := until - time.monotonic()) > 0:
@@ -70,7 +70,7 @@ class DaemonChannel:
         return self._stopping
 
     def wait_for_slot(self) -> bool:
-        """Waits for a free slot; False when the reader is to stop."""
+        """Wait for a free slot; False when the reader is to stop."""
         self._receive(0.0)
         while not self._stopping and self._ring is not None and self._ring.free == 0:
             self._receive(None)
@@ -96,13 +96,13 @@ class DaemonChannel:
         took: float,
         origin: FrameOrigin = NO_ORIGIN,
     ) -> None:
-        """Puts a picture with its network inputs into a slot; without a free one it is lost, and said so."""
+        """Put a frame with its network inputs into a slot; report it as lost if none is free."""
         boxes, inputs = views
         inputs_at = -(-image.nbytes // _ALIGNMENT) * _ALIGNMENT
         ring = self._buffer_for(inputs_at + inputs.nbytes)
         self._receive(0.0 if ring.free else _PATIENCE)
         if ring.free == 0:
-            why = "the daemon holds all memory for pictures"
+            why = "the daemon holds all memory for frames"
             self.send_lost("overload", why, moment, took, origin=origin)
             return
         slot, memory = ring.acquire()
@@ -151,7 +151,7 @@ class DaemonChannel:
         return self._receipt
 
     def _buffer_for(self, size: int) -> SharedBufferWriter:
-        """Memory whose slots hold `size` bytes; a larger picture than before gets new memory."""
+        """Memory whose slots hold `size` bytes; a larger frame than before gets new memory."""
         if self._ring is not None and size <= self._ring.size:
             return self._ring
         if self._ring is not None:
@@ -165,7 +165,7 @@ class DaemonChannel:
         return self._ring
 
     def _receive(self, seconds: float | None) -> None:
-        """Takes in what the daemon says; waits up to `seconds` (None: without end) for the first word."""
+        """Handle the daemon's messages; wait up to `seconds` (None: without limit) for the first one."""
         while not self._stopping:
             readable, _, _ = select.select([self._connection], [], [], seconds)
             if not readable:
