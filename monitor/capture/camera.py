@@ -33,11 +33,10 @@ class Camera:
 
     `launch` starts that process on the other end of a connection, which it takes over (see `capture.worker`).
     Frames are numbered over all replacements. Each number is either taken by the consumer or counted in
-    exactly one Gap: `overload` where it gave way to newer frames, `late` where it had waited more than
-    `max_age` seconds, `stopping` where no time was left to judge it, `unreadable`, `unusable` or `frozen`
-    where it could not be judged. The time in which nothing came is told in Gaps without frames, whose cause
-    is that of the failure, `stalled` after a silence of more than `stall_timeout` seconds and of three frame
-    periods (0: never), or `crashed` where the process died.
+    exactly one Gap: `overload` (dropped for newer frames), `late` (queued for more than `max_age` seconds),
+    `stopping`, or why it cannot be classified. The time in which no frame came is in Gaps without frames,
+    whose cause is that of the failure, `stalled` after `stall_timeout` seconds (0: never) and three frame
+    periods, or `crashed`.
 
     With `every` the source is held back so that nothing is lost on this side; otherwise the oldest of more
     than `buffer` waiting frames gives way. A `finite` source is not read again when its process dies: from
