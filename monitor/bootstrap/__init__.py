@@ -1,1 +1,1 @@
-"""Builds the parts of the daemon from settings; the only package that knows both."""
+"""The composition root: builds every part from the settings and hands it to those that need it."""

@@ -2,51 +2,14 @@
 
 import hashlib
 import os
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 from monitor.bootstrap.delivery import outbox_path
-from monitor.capture.camera import Camera
 from monitor.capture.config import CaptureConfig
 from monitor.capture.image_checks import QualityLimits
 from monitor.capture.sources.address import parse_address
-from monitor.capture.supervisor import spawn_worker
-from monitor.inference.router import ModelRouter
-from monitor.pipeline.explanation_stage import MAX_PINNED_FRAMES
+from monitor.pipeline.flagged_queue import MAX_PINNED_FRAMES
 from monitor.settings import CameraSettings, Settings
-
-_LONGEST_LISTING = 30.0
-"""Seconds without a message of a watched folder's capture process after which it is replaced."""
-
-_LEEWAY = 5.0
-"""Seconds that a capture process may need beyond its own time limits, on a busy machine."""
-
-
-def camera_factory(settings: Settings, router: ModelRouter) -> Callable[..., Camera]:
-    """Return a function that builds a camera, not started, from its settings and the callbacks of `Camera`.
-
-    Its capture process resizes frames to the input size of the model that `router` gives it.
-    """
-
-    def make(camera: CameraSettings, **callbacks: Any) -> Camera:
-        what = capture_config(settings, camera, router.handle_for(camera.name).spec.input_size)
-        return Camera(
-            camera.name,
-            partial(spawn_worker, camera.name, what),
-            keep_every_frame=what.every,
-            buffer=camera.buffer,
-            # A watched folder that is idle reports so after each listing, which may take long.
-            stall_timeout=max(camera.silence, _LONGEST_LISTING) if camera.watch else camera.silence,
-            startup_timeout=camera.open_timeout + camera.read_timeout + _LEEWAY,
-            max_age=camera.max_age,
-            expected_fps=camera.expected_fps,
-            finite=not what.reopen,
-            **callbacks,
-        )
-
-    return make
 
 
 def capture_config(settings: Settings, camera: CameraSettings, input_size: tuple[int, int]) -> CaptureConfig:

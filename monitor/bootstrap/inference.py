@@ -62,6 +62,7 @@ def explanation_config(settings: Settings) -> ExplanationConfig:
         enabled=explain.enabled,
         budget=explain.budget,
         deadline=explain.deadline,
+        queue_limit=explain.queue,
         minimum_area=explain.minimum_area,
         heat_style=settings.annotate.heat,
         jpeg_quality=settings.annotate.jpeg_quality,

@@ -38,15 +38,14 @@ class Camera:
     whose cause is that of the failure, `stalled` after `stall_timeout` seconds (0: never) and three frame
     periods, or `crashed`.
 
-    With `every` the source is held back so that nothing is lost on this side; otherwise the oldest of more
-    than `buffer` waiting frames gives way. A `finite` source is not read again when its process dies: from
-    its start, it would repeat what was inspected. `opening` is how many seconds a process may need to find
-    out whether its source can be opened. `expected` is the rate, in frames a second, that a camera should
-    keep.
+    With `keep_every_frame` the source is held back so that nothing is lost on this side; otherwise the oldest
+    of more than `buffer` queued frames is dropped. A `finite` source is not read again when its process dies:
+    from its start, it would be inspected twice. A process may need `startup_timeout` seconds to open its source.
+    `expected_fps` is the rate, in frames per second, that a camera should keep.
 
-    `report` hears Gaps and changes of state, `on_frame` is called after each frame and at the end, `on_read`
-    with the seconds that reading took. They are called from the camera's thread (by `take` and `stop`: from
-    their caller's), hold no lock of the camera, and must not block.
+    `report` receives Gaps and changes of state, `on_frame` is called after each frame and at the end,
+    `on_frame_read` with the seconds that reading took. They run in the camera's thread (or that of the caller
+    of `take` and `stop`), hold no lock of the camera, and must not block.
     """
 
     def __init__(

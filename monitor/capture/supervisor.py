@@ -30,7 +30,11 @@ from monitor.capture.messages import (
 )
 from monitor.capture.shared_memory import SharedBufferReader
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
+
+
+_KILL_TIMEOUT = 2.0
+"""Seconds after which a killed process that has not ended is reported."""
 
 
 _POLL_INTERVAL = 0.25
@@ -89,6 +93,7 @@ class ProcessSupervisor:
         self._process: WorkerProcess | None = None
         self._lock = threading.Lock()  # guards the two above
         self._stopping = threading.Event()
+        self._abandoned = False  # the process was killed; it may be unable to end
         self._thread = threading.Thread(target=self._run, name=f"capture {name}", daemon=True)
 
     @property
@@ -98,11 +103,11 @@ class ProcessSupervisor:
             return None if self._process is None else self._process.pid
 
     def start(self) -> None:
-        """Start the thread. Once only."""
+        """Begins. Once only."""
         self._thread.start()
 
     def stop(self, timeout: float) -> bool:
-        """Ask the process to end, kill it after `timeout` seconds; return whether it ended by itself."""
+        """Asks the process to end and kills it after `timeout` seconds; whether it ended by itself."""
         self._stopping.set()
         with self._lock:
             self._ask_to_stop()
@@ -114,6 +119,7 @@ class ProcessSupervisor:
         with self._lock:
             if self._process is not None:
                 self._process.kill()
+        self._abandoned = True
         self._thread.join(timeout)
         return False
 
@@ -130,7 +136,7 @@ class ProcessSupervisor:
             try:
                 over = self._one_process()
             except Exception as error:
-                log.exception("unexpected failure while supervising camera %s", self._name)
+                logger.exception("unexpected failure while supervising camera %s", self._name)
                 over = not self._listener.on_exit("fault", f"its supervision failed: {type(error).__name__}")
             if time.monotonic() - began > LONGEST_DELAY:
                 delays = self._delays()
@@ -156,13 +162,34 @@ class ProcessSupervisor:
             try:
                 ending = self._receive_all(ours)
             finally:
-                process.kill()
-                code = process.wait()
+                code = self._end(process)
                 with self._lock:
                     self._connection = self._process = None
         if ending == "died" and not self._stopping.is_set():
-            return not self._listener.on_exit("crashed", f"the capture process {_describe_exit(code)}")
+            return not self._listener.on_exit("crashed", f"the capture process {_describe_exit(code or 0)}")
         return ending == "ended"
+
+    def _end(self, process: WorkerProcess) -> int | None:
+        """Kill the process and return its exit code; None where the daemon stops before it has ended.
+
+        A process that waits in the kernel (state D: a driver or a network disk that hangs) does not end. No
+        other is started meanwhile: it would hang, too. The supervision itself goes on.
+        """
+        process.kill()
+        started_at = time.monotonic()
+        reported = False
+        while True:
+            self.progressed_at = time.monotonic()
+            try:
+                return process.wait(_POLL_INTERVAL)
+            except subprocess.TimeoutExpired:
+                if self._stopping.is_set():
+                    logger.warning("capture process cannot be killed", extra={"camera": self._name})
+                    return None
+            if not reported and time.monotonic() - started_at > _KILL_TIMEOUT:
+                reported = True
+                detail = "the capture process hangs in the kernel and cannot be killed"
+                self._listener.on_exit("stalled", detail)
 
     def _receive_all(self, connection: socket.socket) -> Literal["ended", "hangs", "died"]:
         """Receive the messages of a process until it has ended, hangs or is gone."""
@@ -172,6 +199,8 @@ class ProcessSupervisor:
         listening.register(connection, select.POLLIN)
         while True:
             self.progressed_at = time.monotonic()
+            if self._abandoned:
+                return "died"
             if not listening.poll(_POLL_INTERVAL * 1000):
                 # Counted in checks, not by the clock: a machine that slept did not observe either.
                 silent += _POLL_INTERVAL

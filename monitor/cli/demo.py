@@ -20,15 +20,17 @@ if TYPE_CHECKING:
 _ROWS = 12
 
 
-_TOLD_EVERY = 5.0  # seconds between lines of progress where there is no terminal
+_PROGRESS_INTERVAL = 5.0  # seconds between lines of progress where there is no terminal
 
 
 def demo(
-    seconds: Annotated[float | None, typer.Option(min=1, help="Stop after so long; else at Ctrl-C.")] = None,
+    seconds: Annotated[
+        float | None, typer.Option(min=1, help="Stop after N seconds (default: at Ctrl-C).")
+    ] = None,
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port for metrics; 0 takes a free one.")] = 9464,
     out: Annotated[Path, typer.Option(help="Folder for some annotated frames.")] = Path("out/demo"),
 ) -> None:
-    """Watch two simulated cameras and show what comes through Redis."""
+    """Inspect two simulated cameras and show the events that come through Redis."""
     from rich.console import Console
 
     from monitor.cli.process import limit_library_threads
@@ -42,60 +44,64 @@ def demo(
     from monitor.tools.demo.demo import demo as start_demo
 
     setup_logging("warning", "text")
-    asked = threading.Event()
-    stop_on_signals(asked.set)
+    stop_requested = threading.Event()
+    stop_on_signals(stop_requested.set)
     console = Console()
     console.print("starting: an embedded Redis-compatible server, two simulated cameras, the shipped model")
     with start_demo(port, out) as running:
-        _watch(running, seconds, asked, console)
-        tally = running.finish()
-    _summarise(tally, out, console)
-    if not tally.seen:
-        raise MonitorError("no event came through Redis: run longer, or look at the log above")
+        _watch(running, seconds, stop_requested, console)
+        scorecard = running.finish()
+    _summarise(scorecard, out, console)
+    if not scorecard.seen:
+        raise MonitorError("no event came through Redis: run longer, or read the log above")
 
 
-def _watch(running: "Demo", seconds: float | None, asked: threading.Event, console: "Console") -> None:
-    """Show events until time is over, Ctrl-C, or the daemon ends: live on a terminal, else line by line."""
+def _watch(
+    running: "Demo", seconds: float | None, stop_requested: threading.Event, console: "Console"
+) -> None:
+    """Show events until the time is over, Ctrl-C, or the daemon ends: live on a terminal, else by line."""
     from rich.live import Live
 
     metrics = f"metrics: http://127.0.0.1:{running.daemon.port}/metrics"
-    began = time.monotonic()
+    started_at = time.monotonic()
 
     def elapsed() -> float:
-        return time.monotonic() - began
+        return time.monotonic() - started_at
 
     def over() -> bool:
-        return asked.is_set() or not running.running or (seconds is not None and elapsed() >= seconds)
+        return (
+            stop_requested.is_set() or not running.running or (seconds is not None and elapsed() >= seconds)
+        )
 
     if console.is_terminal:
         with Live(console=console, refresh_per_second=4) as live:
             while not over():
-                live.update(_screen(running.tally, metrics, elapsed(), seconds))
-                asked.wait(0.25)
+                live.update(_screen(running.scorecard, metrics, elapsed(), seconds))
+                stop_requested.wait(0.25)
         return
     console.print(metrics)
-    shown, told = 0, 0.0
+    shown, reported_at = 0, 0.0
     while not over():
-        for seen in running.tally.seen[shown:]:
+        for seen in running.scorecard.seen[shown:]:
             console.print(_line(seen), soft_wrap=True)
             shown += 1
-        if elapsed() - told >= _TOLD_EVERY:
-            told = elapsed()
+        if elapsed() - reported_at >= _PROGRESS_INTERVAL:
+            reported_at = elapsed()
             of = "" if seconds is None else f" of {seconds:.0f}"
-            console.print(f"{told:.0f}{of} s, {shown} events through Redis")
-        asked.wait(0.25)
+            console.print(f"{reported_at:.0f}{of} s, {shown} events through Redis")
+        stop_requested.wait(0.25)
 
 
-def _screen(tally: "Scorecard", metrics: str, elapsed: float, seconds: float | None) -> "Group":
+def _screen(scorecard: "Scorecard", metrics: str, elapsed: float, seconds: float | None) -> "Group":
     from rich.console import Group
     from rich.progress_bar import ProgressBar
     from rich.table import Table
 
     table = Table("time", "camera", "frame", "score", "box (x, y, w, h)", "heat", "ms", "on the defect")
-    for seen in tally.seen[-_ROWS:]:
+    for seen in scorecard.seen[-_ROWS:]:
         table.add_row(*_cells(seen))
-    hits = sum(seen.hit for seen in tally.seen)
-    below = f"{len(tally.seen)} events through Redis, {hits} on a defect · {elapsed:.0f} s · {metrics}"
+    hits = sum(seen.hit for seen in scorecard.seen)
+    below = f"{len(scorecard.seen)} events through Redis, {hits} on a defect · {elapsed:.0f} s · {metrics}"
     if seconds is None:
         return Group(table, f"{below} · Ctrl-C ends it")
     return Group(table, below, ProgressBar(total=seconds, completed=min(elapsed, seconds), width=80))
@@ -125,21 +131,23 @@ def _line(seen: "ScoredEvent") -> str:
     )
 
 
-def _summarise(tally: "Scorecard", out: Path, console: "Console") -> None:
+def _summarise(scorecard: "Scorecard", out: Path, console: "Console") -> None:
     def ms(seconds: float) -> str:
         return "–" if math.isnan(seconds) else f"{1000 * seconds:.0f} ms"
 
     rows = {
-        "frames": f"{tally.frames}, not inspected {tally.not_inspected}",
-        "flagged": f"{len(tally.seen)} events came through Redis",
-        "defects simulated": f"{tally.defects}, on frames not inspected {tally.defects_not_inspected}",
-        "hits": f"{tally.hits} flagged with a box on the defect",
-        "without a box": f"{tally.without_box} flagged, and the event says why",
-        "misses": f"{tally.missed} not flagged",
-        "boxes elsewhere": f"{tally.elsewhere}",
-        "capture to verdict": f"p50 {ms(tally.verdict[0])}, p99 {ms(tally.verdict[1])}",
-        "capture to Redis": f"p50 {ms(tally.event[0])}, p99 {ms(tally.event[1])}",
-        "annotated frames": f"{len(tally.pictures)} in {out.resolve()}",
+        "frames": f"{scorecard.frames}, not inspected {scorecard.not_inspected}",
+        "flagged": f"{len(scorecard.seen)} events came through Redis",
+        "defects simulated": (
+            f"{scorecard.defects}, on frames not inspected {scorecard.defects_not_inspected}"
+        ),
+        "hits": f"{scorecard.hits} flagged with a box on the defect",
+        "without a box": f"{scorecard.without_box} flagged, and the event says why",
+        "misses": f"{scorecard.missed} not flagged",
+        "boxes elsewhere": f"{scorecard.elsewhere}",
+        "capture to verdict": f"p50 {ms(scorecard.verdict[0])}, p99 {ms(scorecard.verdict[1])}",
+        "capture to Redis": f"p50 {ms(scorecard.event[0])}, p99 {ms(scorecard.event[1])}",
+        "annotated frames": f"{len(scorecard.pictures)} in {out.resolve()}",
     }
     for name, value in rows.items():
         console.print(f"{name:>18}  {value}", highlight=False, soft_wrap=True)

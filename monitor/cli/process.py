@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: the first asks to finish, the second ends at once."""
+"""Signals, exit and library threads of a command that runs for long."""
 
 import logging
 import os
@@ -10,7 +10,7 @@ from typing import NoReturn
 
 
 def stop_on_signals(stop: Callable[[], None]) -> None:
-    """Call `stop` at the first SIGINT or SIGTERM; at the next, leave the process with 128 + its number."""
+    """Call `stop` at the first SIGINT or SIGTERM; at the second, exit at once with 128 + its number."""
     asked = False
 
     def handle(number: int, _: FrameType | None) -> None:
@@ -25,10 +25,10 @@ def stop_on_signals(stop: Callable[[], None]) -> None:
 
 
 def exit_now(code: int) -> NoReturn:
-    """End the process now, when all is done and said.
+    """End the process at once, with its output written.
 
     A thread in native code, such as a read that hangs or one of TensorFlow's, can abort the interpreter's
-    own way out, and the exit code with it.
+    regular exit, and change the exit code.
     """
     logging.shutdown()
     sys.stdout.flush()
@@ -37,11 +37,11 @@ def exit_now(code: int) -> NoReturn:
 
 
 def limit_library_threads() -> None:
-    """Keep NumPy and OpenCV to the thread that asks; to be called before either is imported.
+    """Restrict NumPy and OpenCV to the calling thread; to be called before either is imported.
 
-    Their products and pictures are small here: spread over threads, these wait for each other and take cores
-    from the network in the middle of a batch. On two busy cores the distances of a batch from the training
-    data took 21 ms with OpenBLAS's own choice of threads, and 0.5 ms with one.
+    Their matrices and images are small here. On several threads they would wait for each other and take cores
+    from the network in the middle of a batch. On two busy cores the novelty of a batch took 21 ms with
+    OpenBLAS's own choice of threads, and 0.5 ms with one.
     """
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     import cv2

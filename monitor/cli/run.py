@@ -3,7 +3,7 @@
 import faulthandler
 import signal
 import sys
-from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -13,12 +13,12 @@ from monitor.errors import MonitorError
 
 
 def run(
-    config: Annotated[Path, typer.Option("--config", "-c", help="The settings, a TOML file.")],
+    config: Annotated[Path, typer.Option("--config", "-c", help="Settings file (TOML).")],
 ) -> None:
-    """Watch the cameras of CONFIG until they end or a signal comes.
+    """Inspect the cameras of CONFIG until they end or a signal stops it.
 
-    SIGHUP takes over cameras that were added, removed or changed in CONFIG; SIGUSR1 writes to the log what
-    each thread does and what waits where. A second Ctrl-C exits at once.
+    SIGHUP applies the changes of CONFIG and logs those that need a restart. SIGUSR1 logs the stack of each
+    thread and the length of each queue. A second Ctrl-C exits at once.
     """
     from monitor.cli.process import limit_library_threads
 
@@ -28,27 +28,23 @@ def run(
     from monitor.inference.device import import_tensorflow
     from monitor.settings import load_settings
     from monitor.telemetry.logs import setup_logging
-    from monitor.telemetry.thread_dump import dump_on_signal
+    from monitor.telemetry.thread_dump import block_signal, dump_on_signal
 
     settings = load_settings(config)
     setup_logging(settings.log.level, settings.log.format)
 
-    depths: list[Callable[[], Mapping[str, int]]] = []
-    dump_on_signal(lambda: depths[0]() if depths else {})  # before any thread is started
+    block_signal()  # before any thread is started
     if settings.inference.runtime == "tensorflow" or not is_installed("openvino"):
-        import_tensorflow()  # now, while no other thread has anything to say
-    from monitor.daemon import Daemon
+        import_tensorflow()  # now, while no other thread logs
+    from monitor.bootstrap.daemon import build_daemon
     from monitor.telemetry.systemd import SystemdNotifier
 
-    # What the service manager ends for being stuck (SIGABRT) says where it was stuck.
-    faulthandler.enable()
-    daemon = Daemon(
-        settings, reload_settings=lambda: load_settings(config), service=SystemdNotifier.from_environment()
-    )
-    depths.append(daemon.queue_depths)
-    stop_on_signals(daemon.stop)
-    signal.signal(signal.SIGHUP, lambda *_: daemon.reload())
+    faulthandler.enable()  # systemd ends a stuck service with SIGABRT: the journal then shows where
     try:
+        daemon = build_daemon(settings, partial(load_settings, config), SystemdNotifier.from_environment())
+        dump_on_signal(daemon.queue_depths)
+        stop_on_signals(daemon.stop)
+        signal.signal(signal.SIGHUP, lambda *_: daemon.reload())
         daemon.run()
     except MonitorError as error:
         print(f"defect-monitor: {error}", file=sys.stderr)

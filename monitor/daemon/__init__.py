@@ -1,5 +1,1 @@
-"""A running daemon: the line of cameras, the judge and the reporter, and delivery."""
-
-from monitor.daemon.daemon import Daemon
-
-__all__ = ["Daemon"]
+"""A running daemon: cameras, coverage, events, health and their life from start to stop."""

@@ -1,88 +1,67 @@
-"""Turns findings into events and incidents, and puts them into the outbox."""
+"""From findings and notices to messages in the outbox, with the incident of each event."""
 
 import logging
 import threading
-import time
-from collections import Counter
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
-from monitor.bootstrap import delivery as build_delivery
 from monitor.delivery.outbox import Outbox
-from monitor.delivery.sender import SinkSender
-from monitor.delivery.storage import DroppedKind
 from monitor.errors import DeliveryError
-from monitor.events import event as document
 from monitor.events.coverage import NameConflict
-from monitor.events.messages import EventMessage, NoticeMessage, OutboxMessage
+from monitor.events.event import EventFamiliarity, build_event
+from monitor.events.incidents import IncidentTracker
+from monitor.events.messages import EventMessage, NoticeMessage
 from monitor.pipeline.interfaces import FlaggedFrame
 from monitor.records import CameraStateChange, Finding, Gap
-from monitor.settings import Settings
 from monitor.telemetry.metrics import Metrics
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
-_INCIDENTS = "incidents"
+INCIDENTS = "incidents"
 """The name under which the outbox stores the state of incidents."""
 
 
-_STORE_TIMEOUT = 2.0
-"""Seconds that an event may take to reach the disk before its camera's next explanation goes on without."""
+_STORE_TIMEOUT = 1.0
+"""Seconds to wait for the disk. After that the event is delivered from memory; readiness reports the disk."""
 
 
 class EventPublisher:
-    """Takes findings and notices, stores them, and sends them on as each sink takes them.
+    """Puts events and notices into the outbox. Callable from any thread; never waits for the network."""
 
-    Making one opens the outbox's file and touches no network. Raises MonitorError.
-    """
-
-    def __init__(self, settings: Settings, metrics: Metrics) -> None:
-        self._settings = settings
+    def __init__(self, outbox: Outbox, incidents: IncidentTracker, daemon_id: str, metrics: Metrics) -> None:
+        self._outbox = outbox
+        self._incidents = incidents
+        self._daemon_id = daemon_id
         self._metrics = metrics
-        self._daemon = build_delivery.daemon_id(settings)
-        sink = build_delivery.build_redis_sink(settings, self._daemon, metrics)
-        self._queue = build_delivery.build_outbox_queue(settings, [sink.name])
-        self._outbox = Outbox(self._queue, [SinkSender(sink, self._queue, self)])
-        self._incidents = build_delivery.incidents(settings, self._outbox.state(_INCIDENTS))
-        self._lock = threading.Lock()  # frames come in the report loop, incidents' ends in the main one
-        self._shed: Counter[DroppedKind] = Counter()
-        self._clashes: dict[str, str] = {}
-        self._claims = build_delivery.build_leases(settings, self._daemon, self.on_conflict)
-        self._started = False
+        self._conflicts: dict[str, str] = {}
+        self._lock = threading.Lock()  # guards the incidents and the conflicts
 
-    def start(self, stop: threading.Event) -> None:
-        """Lease the cameras' names, and begin to send.
-
-        Where another daemon has a name, waits some seconds, or until `stop` is set, whether it still runs.
-        Raises MonitorError if it does.
-        """
-        self._claims.start(stop)
-        self._started = True
-        self._outbox.start()
-
-    def publish(self, finding: Finding, flagged: FlaggedFrame, jpeg: bytes, raw: bytes | None) -> None:
-        """Store the event of a flagged frame, with its images. Waits for the disk, unless it hangs."""
-        novelty = flagged.novelty
-        event = document.build_event(
+    def publish(self, finding: Finding, flagged: FlaggedFrame, jpeg: bytes | None, raw: bytes | None) -> None:
+        """Put the event of a flagged frame into the outbox, with its images; wait briefly for the disk."""
+        novelty, spec = flagged.novelty, flagged.handle.spec
+        event = build_event(
             finding,
-            model_name=flagged.handle.spec.name,
-            model_sha256=flagged.handle.spec.sha256,
+            model_name=spec.name,
+            model_sha256=spec.sha256,
             familiarity=None
             if novelty is None
-            else document.EventFamiliarity(
+            else EventFamiliarity(
                 distance=round(novelty.distance, 4), limit=novelty.limit, unfamiliar=novelty.is_novel
             ),
-            daemon=self._daemon,
+            daemon=self._daemon_id,
         )
-        captured = finding.frame.monotonic
         with self._lock:
             event = event.model_copy(update={"incident": self._incidents.observe(event)})
-            message = EventMessage.of(event, jpeg, raw, processing_seconds=time.monotonic() - captured)
-            key = self._outbox.put(message, captured, state={_INCIDENTS: self._incidents.state()})
+            message = EventMessage.of(
+                event, jpeg, raw, processing_seconds=sum(finding.latency.values(), start=0.0)
+            )
+            key = self._outbox.put(
+                message, finding.frame.monotonic, state={INCIDENTS: self._incidents.state()}
+            )
             self._publish_incidents()
-        self._outbox.wait_until_stored(key, _STORE_TIMEOUT)  # outside the lock, which the main loop needs
-        log.info(
+        self._outbox.wait_until_stored(key, _STORE_TIMEOUT)
+        logger.info(
             "defect",
             extra={
                 "event": event.id,
@@ -93,83 +72,74 @@ class EventPublisher:
             },
         )
 
-    def publish_notice(self, happened: Gap | CameraStateChange) -> None:
-        """Store a notice of what was not inspected, or of a camera's state. Waits for nothing."""
-        self._outbox.put(NoticeMessage.of(happened))
+    def publish_notice(self, occurrence: Gap | CameraStateChange) -> None:
+        """Put a notice of what was not inspected, or of a camera's state, into the outbox."""
+        self._outbox.put(NoticeMessage.of(occurrence))
 
-    def watch(self, cameras: Iterable[str]) -> None:
-        """From now on these are the cameras whose names are claimed."""
-        wanted = set(cameras)
-        self._claims.set_cameras(wanted)
-        self._clashes = {name: other for name, other in self._clashes.items() if name in wanted}
+    def on_conflict(self, camera: str, holder: str | None) -> None:
+        """Publish which other daemon holds the lease of a camera's name; None: none does any more."""
+        with self._lock:
+            if holder is None:
+                self._conflicts.pop(camera, None)
+            else:
+                self._conflicts[camera] = holder
+        self._metrics.name_conflict(camera, holder is not None)
+        if holder is None:
+            logger.info("camera name is no longer leased by another daemon", extra={"camera": camera})
+        else:
+            logger.error(
+                "camera name is leased by another daemon; the events of both are in the same streams, and "
+                "only their field `daemon` tells them apart: rename one camera, or give one daemon another "
+                "redis.prefix",
+                extra={"camera": camera, "other": holder},
+            )
+        now = datetime.now(UTC)
+        self._outbox.put(NoticeMessage.of(NameConflict(camera, self._daemon_id, holder, now)))
 
-    def tick(self) -> None:
-        """End incidents whose time is over, and measure the backlog; to be called several times a second."""
-        stats = self._outbox.stats()
-        self._metrics.outbox(stats.events, stats.bytes, stats.oldest_seconds)
-        self._metrics.outbox_durable(stats.durable)
-        # Leases are renewed when there is nothing to send, too: a Redis that went away meanwhile is noticed.
-        self._metrics.redis_up(stats.connected is not False and self._claims.problem is None)
-        shed: dict[DroppedKind, int] = {
-            "pictures": stats.shed_pictures,
-            "events": stats.shed_events,
-            "notices": stats.shed_notices,
-        }
-        for kind, count in shed.items():
-            self._metrics.outbox_dropped(kind, count - self._shed[kind])
-        self._shed = Counter(shed)
+    def set_cameras(self, cameras: Iterable[str]) -> None:
+        """Forget the name conflicts of all other cameras."""
+        with self._lock:
+            self._conflicts = {name: self._conflicts[name] for name in cameras if name in self._conflicts}
+
+    def conflicts(self) -> list[str]:
+        """Return the cameras whose names another daemon uses, a sentence each."""
+        with self._lock:
+            return [
+                f"another daemon, {holder}, inspects a camera named {name}"
+                for name, holder in self._conflicts.items()
+            ]
+
+    def expire_incidents(self) -> None:
+        """Publish the end of incidents whose time is over; to be called every second or more often."""
         with self._lock:
             self._incidents.expire(datetime.now(UTC))
             self._publish_incidents()
 
-    def problems(self) -> list[str]:
-        """Return what is wrong with delivery, a sentence each."""
-        clashes = [
-            f"another daemon, {other}, watches a camera named {name}" for name, other in self._clashes.items()
-        ]
-        stopped = [f"thread {name} of the outbox has stopped" for name in self._outbox.stopped_threads()]
-        found = self._outbox.problems()
-        if self._outbox.stats().connected is not False and self._claims.problem:
-            found.append(self._claims.problem)
-        return [*found, *stopped, *clashes]
-
-    def waiting(self) -> int:
-        """Return how many messages are in the outbox."""
-        return self._outbox.stats().events
-
-    def flush(self, timeout: float) -> DeliveryError | None:
-        """Send what can be sent in `timeout` seconds; return the error if something is lost by ending now."""
-        if not self._outbox.stats().durable:  # no later run will know of them
+    def finish(self, timeout: float) -> DeliveryError | None:
+        """Deliver what is possible in `timeout` seconds and close the outbox; return what is lost thereby."""
+        if not self._outbox.stats().durable:  # no later run knows the open incidents
             with self._lock:
                 self._incidents.close_all()
                 self._publish_incidents()
         self._outbox.flush(timeout)
-        left = self._outbox.close()
+        durable = self._outbox.stats().durable
         reason = "; ".join(self._outbox.problems()) or "out of time"
-        if lost := self._outbox.unwritten():
-            return DeliveryError(f"{lost} events or notices were not delivered: {reason}")
-        if left:
-            log.warning(
-                "undelivered events stay in the outbox and are sent after the next start",
-                extra={
-                    "messages": left,
-                    "path": str(build_delivery.outbox_path(self._settings)),
-                    "reason": reason,
-                },
+        left = self._outbox.close(timeout)
+        if not left:
+            return None
+        if durable:
+            logger.warning(
+                "events or notices stay in the outbox file until the next start",
+                extra={"messages": left, "reason": reason},
             )
-        return None
-
-    def close(self) -> None:
-        """Give back the cameras' names and the outbox's file."""
-        self._claims.close()
-        if not self._started:
-            self._queue.storage.close()
+            return None
+        return DeliveryError(f"{left} events or notices were not delivered: {reason}")
 
     def _publish_incidents(self) -> None:
-        """Publish starts and ends, each in one step with the state that has it told."""
+        """Publish starts and ends, each in one step with the state in which it is published."""
         while (report := self._incidents.pop_report()) is not None:
-            self._outbox.put(report.notice(), state={_INCIDENTS: self._incidents.state()})
-            log.info(
+            self._outbox.put(report.notice(), state={INCIDENTS: self._incidents.state()})
+            logger.info(
                 "incident",
                 extra={
                     "phase": report.phase,
@@ -178,33 +148,3 @@ class EventPublisher:
                     "frames": report.events,
                 },
             )
-
-    def on_conflict(self, camera: str, other: str | None) -> None:
-        """Record which other daemon holds the name of a camera; None: none does any more."""
-        clashes = {name: holder for name, holder in self._clashes.items() if name != camera}
-        self._clashes = clashes if other is None else {**clashes, camera: other}
-        self._metrics.name_conflict(camera, other is not None)
-        if other is None:
-            log.info("no other daemon watches a camera of this name any more", extra={"camera": camera})
-        else:
-            log.error(
-                "another daemon watches a camera of this name; events of both are in the same streams, told "
-                "apart by `daemon` alone: give one another name, or a redis.prefix",
-                extra={"camera": camera, "other": other},
-            )
-        self._outbox.put(NoticeMessage.of(NameConflict(camera, self._daemon, other, datetime.now(UTC))))
-
-    def on_connection_change(self, sink: str, connected: bool, reason: str | None) -> None:
-        """Do nothing: `tick` reads the state of every sink."""
-
-    def on_delivered(self, sink: str, message: OutboxMessage, seconds: float) -> None:
-        """Measure the delivery of an event."""
-        if sink == "redis" and isinstance(message, EventMessage):
-            self._metrics.on_stage(message.camera, "publish", max(0.0, seconds - message.processing_seconds))
-            label = document.Event.from_json(message.document).label
-            self._metrics.event(message.camera, label, seconds)
-
-    def on_set_aside(self, sink: str, message: OutboxMessage, reason: str) -> None:
-        """Count a message that a sink never takes."""
-        del message, reason
-        self._metrics.outbox_set_aside(sink)

@@ -102,7 +102,8 @@ def _bridge(hot: NDArray[np.uint8], one: TileHeatmap, other: TileHeatmap) -> Non
     else:
         strip = hot[max(top - reach, 0) : bottom + reach, left:right]
         kernel = np.ones((2 * (reach // 2) + 1, 1), np.uint8)
-    strip |= cv2.morphologyEx(np.ascontiguousarray(strip), cv2.MORPH_CLOSE, kernel)
+    closed = cv2.morphologyEx(np.ascontiguousarray(strip), cv2.MORPH_CLOSE, kernel)
+    np.maximum(strip, closed, out=strip)
 
 
 def _overlap(one: Box, other: Box) -> bool:

@@ -24,6 +24,10 @@ class ModelRouter:
         """Have `handle`, which is loaded, classify the frames of `camera` from the next batch on."""
         self._models[camera] = handle
 
+    def adopt(self, other: "ModelRouter") -> None:
+        """Use the models of `other`, which are loaded, from the next batch on."""
+        self._default, self._models = other._default, other._models
+
     @property
     def handles(self) -> Sequence[ModelHandle]:
         """Each model in use, once."""

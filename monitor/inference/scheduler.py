@@ -53,6 +53,10 @@ class DeviceScheduler:
         self._last_verdict = 0.0
         self._freed_at = -math.inf
 
+    def set_explanation_share(self, share: float) -> None:
+        """Give explanations this fraction of the time, above 0 to 1, from their next step on."""
+        self._patience = 1 / share - 1
+
     @contextmanager
     def verdict_slot(self) -> Iterator[None]:
         """The device for a verdict."""
@@ -126,13 +130,10 @@ _LATE = 1 / 8
 
 
 class ArrivalPredictor:
-    """Learns at what rhythm the frames of each camera come. Times are seconds of one clock, handed in.
-
-    `waiting`, which may be set later, says whether one that came has no verdict yet.
-    """
+    """Learns the period at which the frames of each camera come. Times are seconds of one clock, handed in."""
 
     def __init__(self) -> None:
-        self.set_idle: Callable[[], bool] = lambda: False
+        self._idle = True
         self._came: dict[str, deque[float]] = {}
         self._lock = threading.Lock()  # cameras tell from threads of their own
 
@@ -140,6 +141,10 @@ class ArrivalPredictor:
         """A frame of `camera` came."""
         with self._lock:
             self._came.setdefault(camera, deque(maxlen=_LAST)).append(at)
+
+    def set_idle(self, is_idle: bool) -> None:
+        """Record whether every frame that came has its verdict."""
+        self._idle = is_idle
 
     def forecast(self, now: float) -> tuple[float, float]:
         """Seconds from `now` to the next frame of any camera, and from one frame to the next in the mean.
@@ -153,7 +158,7 @@ class ArrivalPredictor:
                 del self._came[camera]  # it is away, or was removed
         known = [rhythm for rhythm in rhythms.values() if rhythm is not None]
         gap = 1 / sum(1 / gap for _, gap in known) if known else 0.0
-        if self.set_idle():
+        if not self._idle:
             return float("-inf"), gap
         return min((due - now for due, _ in known), default=float("inf")), gap
 

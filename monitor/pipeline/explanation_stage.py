@@ -1,10 +1,10 @@
 """From a flagged frame to its event: explain, locate, annotate, hand over for publishing."""
 
 import logging
-import queue
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from monitor.errors import InferenceError
 from monitor.events.event import event_id
@@ -13,14 +13,23 @@ from monitor.imaging.jpeg import encode_jpeg, xmp_packet
 from monitor.imaging.regions import find_regions, merge_heatmaps
 from monitor.inference.handle import CAM_METHOD, CamHeat
 from monitor.pipeline.budget import TimeBudget
-from monitor.pipeline.interfaces import FlaggedFrame, FlaggedTile, PipelineObserver
-from monitor.records import Explanation, ExplanationOutcome, Finding, Heatmap, Region, Stage, TileHeatmap
+from monitor.pipeline.flagged_queue import FlaggedQueue
+from monitor.pipeline.interfaces import (
+    FlaggedFrame,
+    FlaggedTile,
+    OnGap,
+    PipelineObserver,
+    frame_gap,
+    ignore,
+)
+from monitor.pipeline.stage_timer import StageTimer
+from monitor.records import Explanation, ExplanationOutcome, Finding, Heatmap, Region, TileHeatmap
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
-MAX_PINNED_FRAMES = 4
-"""Flagged frames that may wait in the memory of their camera; further ones are copied out of it."""
+QUEUE_FACTOR = 4
+"""`put` blocks at this multiple of the queue limit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,143 +37,163 @@ class ExplanationConfig:
     """How flagged frames are explained and located.
 
     Explanations may take `budget` (0..1) of the time, and none is refined later than `deadline` seconds after
-    the frame's capture. `minimum_area` is a fraction of one input's part of the frame. What belongs to the
-    model comes from the frame's own handle.
+    the frame's capture, or while more than `queue_limit` frames are queued. `minimum_area` is a fraction of
+    one input's part of the frame. What belongs to the model comes from the frame's own handle.
     """
 
     enabled: bool = True
     minimum_area: float = 0.0005
     budget: float = 1.0
     deadline: float = float("inf")
+    queue_limit: int = 32
     heat_style: HeatStyle = "overlay"
     jpeg_quality: int = 85
     raw_frames: bool = False
 
 
-Publish = Callable[[Finding, FlaggedFrame, bytes, bytes | None], None]
+Publish = Callable[[Finding, FlaggedFrame, bytes | None, bytes | None], None]
 """Takes a finding with its annotated frame and, where asked for, the frame as it came, both as JPEG."""
 
 
 class ExplanationStage:
-    """Makes an event of every flagged frame, one after another, away from the judging loop.
+    """Makes an event of every flagged frame, one after another, beside the inference loop.
 
     Every flagged frame gets heat from the activations of its classification. Faster-Score-CAM refines it with
-    fewer maps, or none, when time is short, or when more than `queue_limit` frames are queued; the event
-    names the method and the number of maps. With four times as many, `put` blocks: a flagged frame is never
-    dropped, and memory stays bounded. `clock` is the one of the frames' `monotonic`.
+    fewer maps, or none, when time is short or when more than `queue_limit` frames are queued; the event names
+    the method and the number of maps. With four times as many, or more than `queue_bytes`, `put` blocks: a
+    flagged frame is never dropped, and memory stays bounded. Where explaining or drawing fails, the event
+    goes without, and says why. `clock` is the clock of the frames' `monotonic`, in seconds.
     """
 
     def __init__(
         self,
-        explaining: ExplanationConfig,
+        config: ExplanationConfig,
         publish: Publish,
+        on_gap: OnGap,
         observer: PipelineObserver,
         *,
-        queue_limit: int = 32,
+        queue_bytes: int = 256_000_000,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._explaining = explaining
+        self._config = config
         self._publish = publish
+        self._on_gap = on_gap
         self._observer = observer
-        self._waiting = queue_limit
+        self._queue_bytes = queue_bytes
         self._clock = clock
-        self._budget = TimeBudget(explaining.budget, explaining.deadline, now=clock())
-        self._queue: queue.Queue[FlaggedFrame] = queue.Queue(maxsize=4 * queue_limit)
-        self._hurried = False
-        self._closing = False
-        self.progressed_at = time.monotonic()
+        self._budget = TimeBudget(config.budget, config.deadline, now=clock())
+        self._queue = FlaggedQueue(QUEUE_FACTOR * config.queue_limit, queue_bytes)
+        self._stopping = False
+        self.last_heartbeat = time.monotonic()
 
-    def put(self, flagged: FlaggedFrame) -> None:
-        """Take over a flagged frame."""
-        if self._queue.qsize() >= MAX_PINNED_FRAMES:
-            flagged = _detached_copy(flagged)
-        self._queue.put(flagged)
+    def configure(self, config: ExplanationConfig) -> None:
+        """Explain by `config` from the next frame on; the bounds of the queue stay. For any thread."""
+        self._budget = TimeBudget(config.budget, config.deadline, now=self._clock())
+        self._config = config
+
+    def put(self, flagged: FlaggedFrame, heartbeat: Callable[[], None] = ignore) -> None:
+        """Take over a flagged frame. While the queue is full, this blocks and calls `heartbeat`."""
+        if not self._queue.put(flagged, heartbeat):
+            self._report_lost(flagged, "stopping")
 
     @property
     def queued(self) -> int:
-        """Flagged frames that wait."""
-        return self._queue.qsize()
+        """Flagged frames that are queued."""
+        return len(self._queue)
 
     def is_backlogged(self) -> bool:
         """Return whether more flagged frames are queued than have time to be explained."""
-        return self._queue.qsize() > self._waiting
+        return (
+            len(self._queue) > self._config.queue_limit
+            or QUEUE_FACTOR * self._queue.nbytes > self._queue_bytes
+        )
 
     def skip_explanations(self) -> None:
-        """From now on refine no heat: there is no time left for it."""
-        self._hurried = True
+        """Refine no heat from now on: there is no time left for it."""
+        self._stopping = True
 
     def close(self) -> None:
-        """Say that no flagged frame comes any more; `run` returns when those taken over are out."""
-        self._closing = True
+        """Announce that no flagged frame comes any more; `run` returns when the queue is empty."""
+        self._queue.close()
+
+    def drop_queued(self, cause: str) -> None:
+        """Report every flagged frame that has no event as a gap: the loop has failed or takes too long."""
+        for flagged in self._queue.drain():
+            self._report_lost(flagged, cause)
 
     def run(self) -> None:
-        """Report flagged frames until `close`."""
-        while True:
-            closing = self._closing  # before looking: what came before the word is seen below
-            try:
-                self.process(self._queue.get(timeout=0.1))
-            except queue.Empty:
-                if closing:
-                    return
-            self.progressed_at = time.monotonic()
+        """Make events of flagged frames until `close`."""
+        while not self._queue.is_finished:
+            if (flagged := self._queue.take(0.1)) is not None:
+                self.process(flagged)
+            self.last_heartbeat = time.monotonic()
 
     def process(self, flagged: FlaggedFrame) -> None:
         """Explain, locate, annotate and publish one flagged frame."""
-        rules, spec = self._explaining, flagged.handle.spec
-        image = flagged.frame.image
-        height, width = image.shape[:2]
-        laps = StageTimer()
+        config, frame = self._config, flagged.frame
+        timer = StageTimer(frame.monotonic + sum(flagged.latency.values()), self._clock)
+        timer.mark("wait")
         explanation = self._explain(flagged)
-        laps.mark("explain")
-        heat: Heatmap | None = None
-        regions: tuple[Region, ...] = ()
-        if explanation.tile_heatmaps:
-            heat = merge_heatmaps(
-                explanation.tile_heatmaps,
-                width=width,
-                height=height,
-                input_size=spec.input_size,
-                cell_offset=spec.cell_offset,
-            )
-            largest = max(tile.box.area for tile in explanation.tile_heatmaps)
-            regions = find_regions(
-                heat,
-                threshold=spec.regions.threshold,
-                minimum_area=rules.minimum_area * largest,
-                tiles=explanation.tile_heatmaps,
-            )
-            if not regions:
-                explanation = _without_regions(
-                    explanation, "no warm place is as large as the smallest region"
-                )
-        laps.mark("locate")
-        jpeg = self._picture(flagged, heat, regions, explanation.reason)
-        raw = encode_jpeg(image, rules.jpeg_quality) if rules.raw_frames else None
-        laps.mark("annotate")
+        timer.mark("explain")
+        explanation, heat, regions = self._locate(flagged, explanation)
+        timer.mark("locate")
+        jpeg = _attempt(
+            "annotating", flagged, partial(self._draw, flagged, heat, regions, explanation.reason)
+        )
+        raw = None
+        if config.raw_frames:
+            raw = _attempt("encoding", flagged, partial(encode_jpeg, frame.image, config.jpeg_quality))
+        timer.mark("annotate")
         finding = Finding(
-            frame=flagged.frame,
+            frame=frame,
             verdict=flagged.verdict,
             explanation=explanation,
             regions=regions,
-            latency={**flagged.latency, **laps.durations},
+            latency={**flagged.latency, **timer.durations},
         )
-        self._publish(finding, flagged, jpeg, raw)
+        if not self._queue.release() or not self._hand_over(finding, flagged, jpeg, raw):
+            return
         # Counted only now: what metrics call a defect is safe with whoever publishes it.
-        camera = flagged.frame.camera
-        for stage, seconds in laps.durations.items():
-            self._observer.on_stage(camera, stage, seconds)
-        self._observer.on_explanation(camera, explanation.outcome)
-        self._observer.on_outcome(camera, "defect")
+        for stage, seconds in timer.durations.items():
+            self._observer.on_stage(frame.camera, stage, seconds)
+        self._observer.on_explanation(frame.camera, explanation.outcome)
+        self._observer.on_outcome(frame.camera, "defect")
+
+    def _hand_over(
+        self, finding: Finding, flagged: FlaggedFrame, jpeg: bytes | None, raw: bytes | None
+    ) -> bool:
+        """Publish a finding, if need be without what was found; a frame that has no event becomes a gap."""
+        try:
+            self._publish(finding, flagged, jpeg, raw)
+        except Exception as error:
+            _log_failure("publishing", flagged, error)
+            bare = replace(finding, explanation=_nothing(_describe("publishing", error)), regions=())
+            try:
+                self._publish(bare, flagged, None, None)
+            except Exception as second:
+                _log_failure("publishing", flagged, second)
+                self._report_lost(flagged, "fault", _describe("publishing its event", second))
+                return False
+        return True
+
+    def _report_lost(
+        self, flagged: FlaggedFrame, cause: str, reason: str = "no event was made of it"
+    ) -> None:
+        verdict = flagged.verdict
+        self._on_gap(frame_gap(flagged.frame, cause, f"{verdict.label}, score {verdict.score:.3f}: {reason}"))
 
     def _explain(self, flagged: FlaggedFrame) -> Explanation:
-        if not self._explaining.enabled:
+        if not self._config.enabled:
             return Explanation("none", 0, "skipped", reason="explanations are switched off")
         heats = []
-        for behind, tile in reversed(list(enumerate(reversed(flagged.tiles)))):
-            try:
+        try:
+            for behind, tile in reversed(list(enumerate(reversed(flagged.tiles)))):
                 heats.append((tile, *self._heat(flagged, tile, behind)))
-            except InferenceError as error:
-                return Explanation(CAM_METHOD, 0, "skipped", reason=str(error))
+        except InferenceError as error:
+            return _nothing(str(error))
+        except Exception as error:
+            _log_failure("explaining", flagged, error)
+            return _nothing(_describe("explaining", error))
         # What the event says of its tiles holds for all: it names the one that was refined least.
         least = min(
             (heat for _, heat, _ in heats), key=lambda heat: (heat.method == CAM_METHOD, heat.maps_used)
@@ -184,23 +213,51 @@ class ExplanationStage:
         Returns the heat, and whether all maps asked for were scored.
         """
         frame, handle = flagged.frame, flagged.handle
-        waiting, max_n = self._queue.qsize(), handle.spec.regions.max_n
-        budget = self._budget.allocate(frame.monotonic, self._clock(), waiting=waiting + behind)
+        queued, max_n = len(self._queue), handle.spec.regions.max_n
+        crowded = self.is_backlogged()
+        budget = self._budget.allocate(frame.monotonic, self._clock(), queued=queued + behind)
         complete = True
 
         def proceed(maps: int, seconds: float) -> bool:
             nonlocal complete
+            self.last_heartbeat = time.monotonic()
             if frame.source_waits:
-                complete = not self._hurried
+                complete = not self._stopping
                 return complete
             budget.spend(seconds)
-            has_time = waiting <= self._waiting and budget.may_continue(self._clock(), stopping=self._hurried)
+            has_time = not crowded and budget.may_continue(self._clock(), stopping=self._stopping)
             complete = has_time or maps >= max_n
             return has_time
 
         return handle.explain(tile.image, tile.evidence, proceed), complete
 
-    def _picture(
+    def _locate(
+        self, flagged: FlaggedFrame, explanation: Explanation
+    ) -> tuple[Explanation, Heatmap | None, tuple[Region, ...]]:
+        """Return the explanation, the frame's heat and its regions; without regions it has a reason."""
+        tiles: Sequence[TileHeatmap] = explanation.tile_heatmaps
+        if not tiles:
+            return explanation, None, ()
+        spec, (height, width) = flagged.handle.spec, flagged.frame.image.shape[:2]
+        try:
+            heat = merge_heatmaps(
+                tiles, width=width, height=height, input_size=spec.input_size, cell_offset=spec.cell_offset
+            )
+            regions = find_regions(
+                heat,
+                threshold=spec.regions.threshold,
+                minimum_area=self._config.minimum_area * max(tile.box.area for tile in tiles),
+                tiles=tiles,
+            )
+        except Exception as error:
+            _log_failure("locating", flagged, error)
+            return _nothing(_describe("locating", error)), None, ()
+        if regions:
+            return explanation, heat, regions
+        reason = "no heat above the threshold is as large as the smallest region"
+        return replace(explanation, tile_heatmaps=(), reason=reason), heat, ()
+
+    def _draw(
         self, flagged: FlaggedFrame, heat: Heatmap | None, regions: tuple[Region, ...], reason: str | None
     ) -> bytes:
         frame, verdict = flagged.frame, flagged.verdict
@@ -214,36 +271,33 @@ class ExplanationStage:
             camera=frame.camera,
             captured_at=frame.captured_at,
             reason=reason,
-            heat_style=self._explaining.heat_style,
+            heat_style=self._config.heat_style,
         )
         identity = event_id(frame.camera, frame.captured_at, frame.number)
         xmp = xmp_packet(identity, verdict.label, verdict.score, regions)
-        return encode_jpeg(drawn, self._explaining.jpeg_quality, xmp)
+        return encode_jpeg(drawn, self._config.jpeg_quality, xmp)
 
 
-def _detached_copy(flagged: FlaggedFrame) -> FlaggedFrame:
-    """The same with pixels of its own."""
-    frame = flagged.frame
-    return replace(
-        flagged,
-        frame=replace(frame, image=frame.image.copy(), tile_inputs=frame.tile_inputs.copy()),
-        tiles=tuple(replace(tile, image=tile.image.copy()) for tile in flagged.tiles),
+def _attempt(step: str, flagged: FlaggedFrame, make: Callable[[], bytes]) -> bytes | None:
+    """Return what `make` returns, or None, with a log entry, where it fails."""
+    try:
+        return make()
+    except Exception as error:
+        _log_failure(step, flagged, error)
+        return None
+
+
+def _nothing(reason: str) -> Explanation:
+    return Explanation(CAM_METHOD, 0, "skipped", reason=reason)
+
+
+def _describe(step: str, error: Exception) -> str:
+    return f"{step} failed: {type(error).__name__}"
+
+
+def _log_failure(step: str, flagged: FlaggedFrame, error: Exception) -> None:
+    logger.error(
+        "a flagged frame could not be processed in full",
+        extra={"step": step, "camera": flagged.frame.camera, "frame": flagged.frame.number},
+        exc_info=error,
     )
-
-
-def _without_regions(on_explanation: Explanation, reason: str) -> Explanation:
-    return Explanation(on_explanation.method, on_explanation.maps_used, on_explanation.outcome, (), reason)
-
-
-class StageTimer:
-    """Seconds from lap to lap."""
-
-    def __init__(self) -> None:
-        self.durations: dict[Stage, float] = {}
-        self._last = time.monotonic()
-
-    def mark(self, stage: Stage) -> None:
-        """Record the time since the last mark as the duration of `stage`."""
-        now = time.monotonic()
-        self.durations[stage] = now - self._last
-        self._last = now

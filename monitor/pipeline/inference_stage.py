@@ -5,7 +5,7 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,73 +15,95 @@ from monitor.imaging.geometry import resize_to_input
 from monitor.inference.handle import ModelHandle
 from monitor.inference.router import ModelRouter
 from monitor.models.novelty import NoveltyScore
-from monitor.pipeline.interfaces import FlaggedFrame, FlaggedTile, FrameProvider, PipelineObserver
-from monitor.records import Frame, Gap, Stage, Verdict
+from monitor.pipeline.frame_period import FramePeriod
+from monitor.pipeline.interfaces import (
+    FlaggedFrame,
+    FlaggedTile,
+    FrameProvider,
+    IdleListener,
+    OnGap,
+    PipelineObserver,
+    frame_gap,
+)
+from monitor.records import Frame, Stage, Verdict
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
+
+
+OnFlagged = Callable[[FlaggedFrame, Callable[[], None]], None]
+"""Takes over a flagged frame. While it blocks, it calls its second argument at least once a second."""
 
 
 class InferenceStage:
-    """Takes queued frames of all cameras in turn and classifies at most `batch` inputs at once.
+    """Takes queued frames of all cameras in turn and classifies at most `batch` inputs together.
 
-    `router` gives the model of each camera. Flagged frames go to `on_flagged`; frames that a model has no
-    answer to go to `report` as gaps. While `is_backlogged`, explanations are behind: no frame is taken of a
-    source that waits, so that live cameras keep their verdicts and no explanation is cut short.
+    `router` gives the model of each camera. Flagged frames go to `on_flagged`, frames that a model has no
+    answer to go to `on_gap`. While `is_backlogged`, explanations are behind: no frame is taken of a source
+    that waits, so that live cameras keep their verdicts and no explanation is cut short. `arrivals` learns
+    whether frames are without a verdict. `clock` is the clock of the frames' `monotonic`, in seconds.
     """
 
     def __init__(
         self,
-        cameras: Iterable[FrameProvider],
         router: ModelRouter,
-        *,
-        batch: int,
-        on_flagged: Callable[[FlaggedFrame], None],
-        report: Callable[[Gap], None],
+        on_flagged: OnFlagged,
+        on_gap: OnGap,
+        arrivals: IdleListener,
         observer: PipelineObserver,
+        *,
+        batch: int = 8,
         is_backlogged: Callable[[], bool] = lambda: False,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._cameras = deque(cameras)
         self._router = router
-        self._batch = batch
-        self._pass_on = on_flagged
-        self._report = report
+        self._on_flagged = on_flagged
+        self._on_gap = on_gap
+        self._arrivals = arrivals
         self._observer = observer
+        self._batch = batch
         self._is_backlogged = is_backlogged
-        self._work = threading.Event()
+        self._clock = clock
+        self._cameras: deque[FrameProvider] = deque()
         self._lock = threading.Lock()  # guards the cameras
-        self.progressed_at = time.monotonic()
-        self._idle = self._over = False
-
-    @property
-    def idle(self) -> bool:
-        """Whether no frame waits for its verdict or is on its way to it."""
-        return self._idle or self._over
+        self._periods: dict[str, FramePeriod] = {}
+        self._work = threading.Event()
+        self._closing = self._over = False
+        self._in_hand: dict[tuple[str, int], Frame] = {}
+        self.last_heartbeat = time.monotonic()
 
     def notify(self) -> None:
-        """Say that a frame is waiting, or that a camera has ended."""
-        self._idle = False
+        """Announce that a frame is queued, or that a camera has ended. Callable from any thread."""
+        self._arrivals.set_idle(self._over)
         self._work.set()
 
-    def watch(self, camera: FrameProvider) -> None:
-        """From now on judge the frames of this camera, too."""
+    def add_camera(self, camera: FrameProvider) -> None:
+        """Classify the frames of `camera`, too, until it has ended."""
         with self._lock:
             self._cameras.append(camera)
+        self._work.set()
+
+    def close(self) -> None:
+        """Announce that no camera is added any more; `run` returns when all have ended."""
+        self._closing = True
+        self._work.set()
 
     def run(self) -> None:
-        """Judge until every camera has ended and no frame waits."""
+        """Classify until `close` was called, every camera has ended and no frame is queued."""
         try:
-            while self._cameras:
-                self._run_once()
-                self.progressed_at = time.monotonic()
+            while self._run_once():
+                self._beat()
         finally:
-            self._over = True  # or explanations would give way for ever to frames that will not come
+            self._over = True
+            self._arrivals.set_idle(True)  # or explanations would yield to frames that never come
 
-    def _run_once(self) -> None:
-        """Judge what waits, or wait for it."""
+    def _run_once(self) -> bool:
+        """Classify what is queued, or wait for it; whether to go on."""
         self._work.clear()
         with self._lock:
-            ended = [camera for camera in self._cameras if camera.ended]  # before taking: none slips in
+            ended = [camera for camera in self._cameras if camera.ended]  # first, so that no frame is missed
             cameras = list(self._cameras)
+        if self._closing and not cameras:
+            return False
         frames = self._collect_batch(cameras)
         if frames:
             self.process(frames)
@@ -90,62 +112,59 @@ class InferenceStage:
                 for camera in ended:
                     self._cameras.remove(camera)
         else:
-            self._idle = True
+            self._arrivals.set_idle(True)
             self._work.wait(0.25)
-            self._idle = False
+            self._arrivals.set_idle(False)
+        return True
 
-    def _collect_batch(self, cameras: list[FrameProvider]) -> list[Frame]:
-        """One frame of each camera in turn, until a batch is full or none waits.
+    def _beat(self) -> None:
+        self.last_heartbeat = time.monotonic()
 
-        It does not wait for more to come: while a batch is judged, the frames of all cameras gather for the
-        next one.
+    def _collect_batch(self, cameras: Sequence[FrameProvider]) -> list[Frame]:
+        """Take one frame of each camera in turn, until a batch is full or no frame is queued.
+
+        It does not wait for more: while a batch is classified, the frames of all cameras gather for the next.
         """
-        gathered: list[Frame] = []
+        frames: list[Frame] = []
         inputs = 0
         last = None
         backlogged = self._is_backlogged()
-        waiting = [camera for camera in cameras if not (backlogged and camera.source_waits)]
-        while waiting and inputs < self._batch:
-            for camera in list(waiting):
+        providers = [camera for camera in cameras if not (backlogged and camera.source_waits)]
+        while providers and inputs < self._batch:
+            for camera in list(providers):
                 if inputs >= self._batch:
                     break
                 taken = camera.take(1)
                 if not taken:
-                    waiting.remove(camera)
+                    providers.remove(camera)
                     continue
                 last = camera
-                gathered += taken
+                frames += taken
                 inputs += len(taken[0].tile_boxes)
         if last is not None:
             with self._lock:
                 self._cameras.rotate(-1 - self._cameras.index(last))  # the one after it is first next time
-        return gathered
-
-    def _reject(self, frame: Frame, cause: str, detail: str) -> None:
-        """Report a frame that could not be classified."""
-        self._report(
-            Gap(
-                camera=frame.camera,
-                first=frame.number,
-                last=frame.number,
-                started_at=frame.captured_at,
-                ended_at=frame.captured_at,
-                frames=1,
-                cause=cause,
-                detail=detail,
-            )
-        )
+        return frames
 
     def process(self, frames: Sequence[Frame]) -> None:
-        """Classify frames, those of one model together."""
+        """Classify frames, those of one model together. Each has an outcome also where this raises."""
+        self._in_hand = {(frame.camera, frame.number): frame for frame in frames}
         handles = [self._router.handle_for(frame.camera) for frame in frames]
-        for handle in dict.fromkeys(handles):
-            group = [frame for frame, each in zip(frames, handles, strict=True) if each is handle]
-            self._classify(handle, group)
+        try:
+            for handle in dict.fromkeys(handles):
+                self._classify(handle, [it for it, its in zip(frames, handles, strict=True) if its is handle])
+        except Exception as error:
+            for frame in self._in_hand.values():
+                self._on_gap(
+                    frame_gap(frame, "fault", f"classification failed: {type(error).__name__}: {error}")
+                )
+            raise
+        finally:
+            self._in_hand = {}
 
     def _classify(self, handle: ModelHandle, frames: Sequence[Frame]) -> None:
         spec = handle.spec
-        started = time.monotonic()
+        started = self._clock()
         inputs = np.concatenate([_inputs(frame, spec.input_size) for frame in frames])
         try:
             answer = handle.classify(inputs)
@@ -153,7 +172,7 @@ class InferenceStage:
             for frame in frames:
                 self._reject(frame, error.cause, str(error))
             return
-        finished = time.monotonic()
+        finished = self._clock()
         for frame, span in zip(frames, _tile_slices(frames), strict=True):
             score = float(answer.scores[span].max())
             if not math.isfinite(score):  # it compares with no threshold: "clean" would be a guess
@@ -175,7 +194,13 @@ class InferenceStage:
                     for box, index in zip(frame.tile_boxes, range(span.start, span.stop), strict=True)
                     if answer.scores[index] >= spec.threshold
                 )
-                self._pass_on(FlaggedFrame(frame, handle, verdict, tiles, novelty, latency))
+                self._on_flagged(FlaggedFrame(frame, handle, verdict, tiles, novelty, latency), self._beat)
+            del self._in_hand[frame.camera, frame.number]
+
+    def _reject(self, frame: Frame, cause: str, detail: str) -> None:
+        """Report a frame that could not be classified."""
+        del self._in_hand[frame.camera, frame.number]
+        self._on_gap(frame_gap(frame, cause, detail))
 
     def _observe(
         self,
@@ -185,12 +210,14 @@ class InferenceStage:
         latency: Mapping[Stage, float],
         now: float,
     ) -> None:
-        camera = frame.camera
-        self._observer.on_frame(camera, frame.captured_at.timestamp())
-        for stage, seconds in latency.items():
-            self._observer.on_stage(camera, stage, seconds)
-        self._observer.on_verdict(camera, verdict.score, now - frame.monotonic)
-        if not verdict.defective:  # a flagged frame counts as one once its event is kept
+        camera, seconds = frame.camera, now - frame.monotonic
+        for stage, duration in latency.items():
+            self._observer.on_stage(camera, stage, duration)
+        self._observer.on_verdict(camera, verdict.score, seconds)
+        period = self._periods.setdefault(camera, FramePeriod()).observe(frame.number, frame.monotonic)
+        if period is not None and seconds > period and not frame.source_waits:
+            self._observer.on_late_verdict(camera)
+        if not verdict.defective:  # a flagged frame is counted once its event is stored
             self._observer.on_outcome(camera, "clean")
         if novelty is not None:
             self._observer.on_novelty(camera, novelty.distance, novelty.limit)

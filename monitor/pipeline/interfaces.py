@@ -1,38 +1,41 @@
-"""What the pipeline tells whoever measures it. `monitor.telemetry.metrics.Metrics` is one."""
+"""What the stages of the pipeline need of others, and what they pass on."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
 from monitor.inference.handle import Evidence, ModelHandle
 from monitor.models.novelty import NoveltyScore
-from monitor.records import Box, ExplanationOutcome, Frame, FrameOutcome, Image, Stage, Verdict
+from monitor.records import Box, ExplanationOutcome, Frame, FrameOutcome, Gap, Image, Stage, Verdict
+
+OnGap = Callable[[Gap], None]
+"""Reports frames that were not inspected."""
 
 
 class PipelineObserver(Protocol):
-    """Counts frames and times stages; every call is cheap and never fails."""
-
-    def on_frame(self, camera: str, timestamp: float) -> None:
-        """A frame came from `camera` at Unix time `timestamp`."""
+    """Counts frames and times stages; every call is cheap and never fails. Times are in seconds."""
 
     def on_stage(self, camera: str, stage: Stage, seconds: float) -> None:
-        """A frame of `camera` spent `seconds` in `stage`."""
+        """Record that a frame of `camera` spent `seconds` in `stage`."""
 
     def on_verdict(self, camera: str, score: float, seconds: float) -> None:
-        """A frame was judged: its defect score, 0..1, `seconds` after its capture."""
+        """Record a verdict: the defect score, 0..1, and `seconds` from capture to verdict."""
+
+    def on_late_verdict(self, camera: str) -> None:
+        """Count a verdict that took longer than the camera's frame period."""
 
     def on_outcome(self, camera: str, outcome: FrameOutcome) -> None:
-        """A frame was taken up, with this outcome."""
+        """Count a frame by its outcome."""
 
     def on_explanation(self, camera: str, outcome: ExplanationOutcome) -> None:
-        """A flagged frame was explained, or was not."""
+        """Count a flagged frame by the outcome of its explanation."""
 
     def on_novelty(self, camera: str, distance: float, limit: float) -> None:
-        """A judged frame lies `distance` from the training data; beyond `limit` it is unfamiliar."""
+        """Record the distance of a frame from the training data; beyond `limit` it is unfamiliar."""
 
 
 class FrameProvider(Protocol):
-    """What the judge needs of a camera."""
+    """The part of a camera that the inference stage needs."""
 
     name: str
 
@@ -41,16 +44,23 @@ class FrameProvider(Protocol):
         """Whether the source waits while frames are queued, so that none is lost."""
 
     def take(self, limit: int) -> list[Frame]:
-        """At most `limit` waiting frames, oldest first; does not wait."""
+        """Return at most `limit` queued frames, oldest first, at once."""
 
     @property
     def ended(self) -> bool:
-        """Whether no frame will come any more."""
+        """Whether no further frame can be taken."""
+
+
+class IdleListener(Protocol):
+    """Learns whether frames are without a verdict; `monitor.inference.scheduler.ArrivalPredictor` is one."""
+
+    def set_idle(self, is_idle: bool) -> None:
+        """Record whether no frame is queued or being classified."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FlaggedTile:
-    """A defective part of a frame: `image` (h, w, 3) uint8 is the model's input."""
+    """A defective part of a frame: `image` (h, w, 3) uint8 is the input, `evidence` the model's own."""
 
     box: Box
     image: Image
@@ -71,3 +81,27 @@ class FlaggedFrame:
     tiles: tuple[FlaggedTile, ...]
     novelty: NoveltyScore | None
     latency: Mapping[Stage, float]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of its images and of the evidence, as far as that tells its size."""
+        evidence = sum(getattr(tile.evidence, "nbytes", 0) for tile in self.tiles)
+        return self.frame.image.nbytes + self.frame.tile_inputs.nbytes + int(evidence)
+
+
+def frame_gap(frame: Frame, cause: str, detail: str) -> Gap:
+    """Return the gap of one frame that was captured and not inspected."""
+    return Gap(
+        camera=frame.camera,
+        first=frame.number,
+        last=frame.number,
+        started_at=frame.captured_at,
+        ended_at=frame.captured_at,
+        frames=1,
+        cause=cause,
+        detail=detail,
+    )
+
+
+def ignore(*_: object) -> None:
+    """Do nothing: the default of a callback."""

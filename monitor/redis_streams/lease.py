@@ -16,6 +16,7 @@ from monitor.errors import DeliveryError, MonitorError
 from monitor.redis_streams.address import NO_CREDENTIALS, RedisCredentials
 from monitor.redis_streams.connection import RedisConnection
 from monitor.redis_streams.keys import RedisKeys
+from monitor.telemetry.supervised_thread import SupervisedThread
 
 logger = logging.getLogger(__name__)
 
@@ -54,7 +55,8 @@ class CameraLeases:
         self._others: dict[str, str] = {}
         self._script = Path(__file__).with_name("lease.lua").read_text(encoding="utf-8")
         self._end = threading.Event()
-        self._thread = threading.Thread(target=self._renew_loop, name="claims", daemon=True)
+        self.last_heartbeat = time.monotonic()
+        self.thread = SupervisedThread("claims", self, restart_after=1.0)
 
     def start(self, stop: threading.Event) -> None:
         """Lease the names, then renew the leases until `close`.
@@ -76,7 +78,7 @@ class CameraLeases:
             )
             if stop.wait(self._ttl / 5):
                 break
-        self._thread.start()
+        self.thread.start()
 
     @property
     def problem(self) -> str | None:
@@ -93,18 +95,17 @@ class CameraLeases:
     def close(self) -> None:
         """Release the names."""
         self._end.set()
-        if self._thread.is_alive():
-            self._thread.join(self._timeout)
-        if self._answers and not self._thread.is_alive():  # else they expire by themselves
+        if self.thread.is_alive():
+            self.thread.join(self._timeout)
+        if self._answers and not self.thread.is_alive():  # else they expire by themselves
             self._execute("release", self._cameras)
             self._server.close()
 
-    def _renew_loop(self) -> None:
+    def run(self) -> None:
+        """Renew the leases until `close`; runs in `thread`, which starts it again after an error."""
         while not self._end.wait(self._ttl / 3):
-            try:
-                self._renew()
-            except Exception:  # a bug here must not end the renewal, by which other daemons know of this one
-                logger.exception("renewing the leases failed in an unforeseen way")
+            self._renew()
+            self.last_heartbeat = time.monotonic()
 
     def _renew(self) -> None:
         others = self._conflicts("renew")

@@ -59,6 +59,9 @@ class ExplainSettings(SettingsTable):
     """Heat from which a pixel belongs to a region, as a share of the frame's peak. Default: the bundle's."""
     minimum_area: Annotated[float, Field(ge=0, le=1)] = 0.0005
     """Smallest region, as a fraction of the part of the frame that one network input shows."""
+    queue_bytes: Annotated[int, Field(ge=1_000_000)] = 256_000_000
+    """Bytes that queued flagged frames may take. When they are used up, inspection waits for the explanations:
+    no flagged frame is dropped."""
     queue: Annotated[int, Field(ge=1, le=10000)] = 32
     """Flagged frames that may be queued; while more are, no map is scored."""
 

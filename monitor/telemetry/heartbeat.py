@@ -1,4 +1,4 @@
-"""Until when this daemon, or the one before it, was watching: the time stamp of a file."""
+"""Until when this daemon, or the one before it, was inspecting: the time stamp of a file."""
 
 import contextlib
 import time
@@ -6,30 +6,31 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 _PERIOD = 0.5
-"""Seconds between stamps."""
+"""Seconds between time stamps."""
 
 
 class HeartbeatFile:
-    """Keeps the time stamp of the file at `path` up to date; without a path, nothing.
+    """Updates the time stamp of the file at `path`; without a path it does nothing.
 
-    A daemon that was killed could not say goodbye: the next one tells from the file since when nobody looked.
+    A daemon that is killed cannot report it: from the file the next one learns since when nothing was
+    inspected. `last_seen` is the stamp that an earlier run left, None if there is none.
     """
 
     def __init__(self, path: Path | None) -> None:
         self._path = path
-        self._shown = 0.0
-        self.last_seen = self._last()
+        self._touched_at = 0.0
+        self.last_seen = self._read()
 
     def touch(self) -> None:
-        """Still watching; to be called several times a second."""
+        """Record that the daemon is inspecting; to be called several times a second."""
         now = time.monotonic()
-        if self._path is None or now - self._shown < _PERIOD:
+        if self._path is None or now - self._touched_at < _PERIOD:
             return
-        self._shown = now
-        with contextlib.suppress(OSError):  # a disk that is full or gone: the outbox says so
+        self._touched_at = now
+        with contextlib.suppress(OSError):  # a disk that is full or gone: the outbox reports it
             self._path.touch()
 
-    def _last(self) -> datetime | None:
+    def _read(self) -> datetime | None:
         if self._path is None:
             return None
         try:

@@ -75,7 +75,7 @@ class HttpServer:
         if self._thread.is_alive():
             self._server.trigger.pull_trigger(self._close_sockets)  # they belong to the server's thread
             self._thread.join()
-        self._server.task_dispatcher.shutdown(timeout=0)
+        self._server.task_dispatcher.shutdown(timeout=1)
 
     def _close_sockets(self) -> None:
         for channel in list(self._sockets.values()):

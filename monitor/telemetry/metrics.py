@@ -3,30 +3,21 @@
 import math
 import threading
 from collections.abc import Iterable
-from typing import Literal, TypeVar, get_args
+from functools import partial
+from typing import Any, Literal, TypeVar, get_args
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, ProcessCollector
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    Info,
+    ProcessCollector,
+    disable_created_metrics,
+)
 
 from monitor.records import CameraState, ExplanationOutcome, FailureCause, FrameOutcome, Stage
-
-LATENCY_BUCKETS = (
-    *(0.001, 0.002, 0.003, 0.005, 1 / 120, 0.01, 1 / 60),
-    *(0.02, 0.025, 1 / 30, 0.04, 0.05, 1 / 15),
-    *(0.1, 0.15, 0.2, 0.3, 0.5, 0.75),
-    *(1.0, 2.0, 3.0, 5.0, 10.0, 30.0),
-    *(60.0, 300.0, 900.0),
-)
-"""Bucket borders in seconds. The frame periods of 120, 100, 60, 50, 40, 30, 25, 20, 15 and 10 frames a second are
-among them. The Python client offers no native histograms."""
-
-
-SCORE_BUCKETS = (0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0)
-"""Bucket borders for scores, dense at both ends: there lie the scores of a good network, and drift shows there."""
-
-
-NOVELTY_BUCKETS = (0.25, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.25, 1.5, 2.0, 3.0, 5.0, 10.0)
-"""Bucket borders for novelty, dense below the limit, where drift shows first."""
-
+from monitor.telemetry.histograms import LATENCY_BUCKETS, NOVELTY_BUCKETS, SCORE_BUCKETS
 
 DROPS = ("overload", "late")
 """Causes of dropped frames whose series exist from the start."""
@@ -37,6 +28,12 @@ REOPENINGS = get_args(FailureCause)
 
 
 _Metric = TypeVar("_Metric", Counter, Gauge, Histogram)
+
+
+def create_registry() -> CollectorRegistry:
+    """Create an empty registry, without the creation time of each series, which nothing reads."""
+    disable_created_metrics()  # type: ignore[no-untyped-call]
+    return CollectorRegistry()
 
 
 class Metrics:
@@ -50,16 +47,15 @@ class Metrics:
     def __init__(
         self, registry: CollectorRegistry, *, cameras: Iterable[str] = (), labels: Iterable[str] = ()
     ) -> None:
-        def counter(name: str, help_text: str, *by: str) -> Counter:
-            return Counter(name, help_text, by, namespace="defect_monitor", registry=registry)
+        self.registry = registry
 
-        def gauge(name: str, help_text: str, *by: str) -> Gauge:
-            return Gauge(name, help_text, by, namespace="defect_monitor", registry=registry)
+        def create(kind: type[_Metric], name: str, help_text: str, *by: str, **options: Any) -> _Metric:
+            return kind(name, help_text, by, namespace="defect_monitor", registry=registry, **options)
+
+        counter, gauge = partial(create, Counter), partial(create, Gauge)
 
         def histogram(name: str, help_text: str, buckets: tuple[float, ...], *by: str) -> Histogram:
-            return Histogram(
-                name, help_text, by, namespace="defect_monitor", registry=registry, buckets=buckets
-            )
+            return create(Histogram, name, help_text, *by, buckets=buckets)
 
         self._stage = histogram(
             "stage_seconds", "Time a frame spent in one stage.", LATENCY_BUCKETS, "camera", "stage"
@@ -145,7 +141,7 @@ class Metrics:
         self._outbox_set_aside.labels("redis")
         for cause in ("redis-full", "too-large"):
             self._pictures_withheld.labels(cause)
-        self._labels = tuple(labels)
+        self._labels = set(labels)
         self._cameras: set[str] = set()
         self._lock = threading.Lock()  # no series is created for a camera that is being removed
         for camera in cameras:
@@ -157,6 +153,11 @@ class Metrics:
             if camera not in self._cameras:
                 self._cameras.add(camera)
                 self._create_series(camera)
+
+    def add_labels(self, labels: Iterable[str]) -> None:
+        """Count events of these labels (class names) from zero, for cameras that are added from now on."""
+        with self._lock:
+            self._labels |= set(labels)
 
     def remove_camera(self, camera: str) -> None:
         """Remove every series of `camera`; later calls that name it are ignored."""
@@ -235,7 +236,7 @@ class Metrics:
         self._count(self._frames, camera, "dropped", by=frames)
 
     def on_novelty(self, camera: str, distance: float, limit: float) -> None:
-        """Record the distance of a classified frame from the training data; beyond `limit` it is unfamiliar."""
+        """Record the distance of a frame from the training data; beyond `limit` it is unfamiliar."""
         self._observe(self._novelty, distance / limit, camera)
         if distance > limit:
             self._count(self._unfamiliar, camera)
@@ -286,7 +287,7 @@ class Metrics:
         self._outbox_set_aside.labels(sink).inc(count)
 
     def picture_bytes(self, stored: int) -> None:
-        """Set how many bytes the images in Redis take."""
+        """Record how many bytes the images in Redis take."""
         self._picture_bytes.set(stored)
 
     def pictures_removed(self, count: int) -> None:

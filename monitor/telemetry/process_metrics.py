@@ -1,4 +1,4 @@
-"""What the capture processes take of the machine, asked of the kernel at each scrape."""
+"""Memory and processor time of the capture processes, read from the kernel at each scrape."""
 
 import os
 from collections.abc import Callable, Iterable, Mapping
@@ -15,7 +15,7 @@ _PAGE, _TICKS = os.sysconf("SC_PAGE_SIZE"), os.sysconf("SC_CLK_TCK")
 
 
 class WorkerProcessCollector(Collector):
-    """Memory and processor time of each camera's process; `pids` has the processes that run just now.
+    """Measures each camera's process; `pids` returns the processes that run.
 
     A process that ends meanwhile is left out. The time starts at zero with each new process.
     """
@@ -25,11 +25,11 @@ class WorkerProcessCollector(Collector):
         registry.register(self)
 
     def describe(self) -> Iterable[Metric]:
-        """The metrics, without series."""
+        """Return the metrics without series."""
         return self._families()
 
     def collect(self) -> Iterable[Metric]:
-        """The metrics as they stand."""
+        """Return the metrics as they are now."""
         memory, time = families = self._families()
         for camera, pid in self._pids().items():
             try:

@@ -1,7 +1,6 @@
-"""What a service says to its manager, in systemd's notification protocol (sd_notify(3)).
+"""Notifies the service manager, in systemd's protocol (sd_notify(3)): a datagram of `KEY=value` lines.
 
-Written here because the libraries for it are older than `MONOTONIC_USEC`, need a compiler, or a newer Python;
-it is one datagram of `KEY=value` lines.
+The libraries for it lack `MONOTONIC_USEC`, need a compiler, or a newer Python.
 """
 
 import logging
@@ -10,18 +9,18 @@ import socket
 import time
 from collections.abc import Callable, Mapping
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 _PINGS_PER_TIMEOUT = 4
-"""Feedings within the watchdog's time: some may come late on a busy machine."""
+"""Keep-alives within the watchdog's time: some may come late on a busy machine."""
 
 
 class SystemdNotifier:
-    """Tells the manager how the daemon fares; without a manager, nobody.
+    """Reports the daemon's state to the service manager; without a manager it does nothing.
 
-    `address` is `$NOTIFY_SOCKET`, `watchdog` the seconds after which a manager that heard nothing ends the
-    daemon, and `monotonic` a clock in seconds that agrees with CLOCK_MONOTONIC.
+    `address` is `$NOTIFY_SOCKET`, `watchdog` the seconds without a keep-alive after which the manager ends
+    the daemon, and `monotonic` a clock in seconds that agrees with CLOCK_MONOTONIC.
     """
 
     def __init__(
@@ -39,31 +38,31 @@ class SystemdNotifier:
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "SystemdNotifier":
-        """As systemd describes itself to the process that it starts, and to no child of that process."""
+        """Create it from the variables that systemd sets for the process that it starts, and for no child."""
         pid, micros = environment.get("WATCHDOG_PID"), environment.get("WATCHDOG_USEC", "")
         ours = pid is None or pid == str(os.getpid())
         watchdog = int(micros) / 1e6 if ours and micros.isdigit() and int(micros) else None
         return cls(environment.get("NOTIFY_SOCKET") or None, watchdog)
 
     def ready(self, status: str) -> None:
-        """Model and cameras were tried; also said when a reload is done."""
+        """Report that the model is loaded and each camera was tried, or that a reload is done."""
         self._status = status
         self._send("READY=1", _line(status))
 
     def reloading(self) -> None:
-        """The settings are being read anew; `ready` ends it."""
+        """Report that the settings are being read again; `ready` ends it."""
         self._send("RELOADING=1", f"MONOTONIC_USEC={int(self._now() * 1e6)}")
 
     def stopping(self) -> None:
-        """A stop has begun."""
+        """Report that a stop has begun."""
         self._send("STOPPING=1", "STATUS=stopping")
 
     def update(self, heartbeats: Mapping[str, float], status: str) -> None:
-        """To be called from the main loop, again and again.
+        """Send the keep-alive when it is due, and `status` when it has changed; to be called all the time.
 
-        `progress` has for each loop the monotonic time at which it last got on. The watchdog is fed only if
-        every one has got on since the feeding before, so a loop that is stuck starves it after at most one
-        more. `status` goes out when it has changed.
+        `heartbeats` has the monotonic time of the last progress of each thread. The keep-alive is withheld
+        unless every thread has made progress since the last one, so after a thread is stuck at most one more
+        is sent.
         """
         now = self._now()
         if status != self._status:
@@ -78,9 +77,9 @@ class SystemdNotifier:
         if stuck != self._stuck:
             self._stuck = stuck
             if stuck:
-                log.warning("the watchdog is not fed", extra={"stuck": ",".join(stuck)})
+                logger.warning("watchdog keep-alive withheld", extra={"stuck": ",".join(stuck)})
             else:
-                log.info("the watchdog is fed again")
+                logger.info("watchdog keep-alive sent again")
 
     def _send(self, *lines: str) -> None:
         if self._address is None:
@@ -90,8 +89,8 @@ class SystemdNotifier:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel:
                 channel.settimeout(1)
                 channel.sendto("\n".join(lines).encode(), address)
-        except OSError as error:  # inspection goes on; a manager that hears nothing acts by itself
-            log.warning("the service manager cannot be told", extra={"why": str(error)})
+        except OSError as error:  # inspection goes on; the manager acts by itself
+            logger.warning("service manager cannot be notified", extra={"why": str(error)})
 
 
 def _line(status: str) -> str:

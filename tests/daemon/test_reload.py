@@ -61,6 +61,32 @@ def test_cameras_come_go_and_change_without_touching_the_others(tmp_path: Path, 
     assert gap["camera"] == "changes"
 
 
+def test_a_reload_that_changes_the_only_camera_does_not_end_the_daemon(tmp_path: Path, valkey: str) -> None:
+    port = free_port()
+    config = write_config(tmp_path, CAMERA.format("only", 1, 10), url=valkey, port=port)
+    with run_daemon(config, port) as daemon:
+        daemon.ready()
+        for change in range(2, 6):
+            before = frames(daemon, "only")
+            wait_for(lambda seen=before: frames(daemon, "only") > seen, 60, daemon)  # type: ignore[misc]
+            threshold = f"[model]\nthreshold = 0.{change}\n" if change == 5 else ""
+            camera = CAMERA.format("only", change, 10)
+            write_config(tmp_path, camera, url=valkey, port=port, more=threshold)
+            daemon.process.send_signal(signal.SIGHUP)
+            done = change - 1
+            wait_for(
+                lambda count=done: daemon.log.read_text().count("settings reloaded") == count,  # type: ignore[misc]
+                60,
+                daemon,
+            )
+        before = frames(daemon, "only")
+        wait_for(lambda: frames(daemon, "only") > before, 60, daemon)
+        assert "take effect at the next start only" not in daemon.log.read_text()
+        assert daemon.stop() == 0
+    numbers = [it for it in coverage_of(valkey) if it.get("cause") == "reload"]
+    assert len(numbers) == 4
+
+
 def test_the_time_in_which_no_daemon_ran_is_a_gap(tmp_path: Path, valkey: str) -> None:
     port = free_port()
     more = f'[outbox]\npath = "{tmp_path}/outbox.db"\n'

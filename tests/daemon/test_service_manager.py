@@ -17,22 +17,48 @@ WATCHDOG = 3.0
 
 
 HANGING = """
-import sys, time
+import signal, sys, time
+from functools import partial
 from pathlib import Path
-from monitor.bootstrap import inference
-from monitor.cli import main
-from monitor.inference.local import LocalModel
 
-class HangingModel(LocalModel):
+from monitor.bootstrap.daemon import build_daemon
+from monitor.bootstrap.inference import build_router
+from monitor.inference.router import ModelRouter
+from monitor.inference.scheduler import DeviceScheduler
+from monitor.settings import load_settings
+from monitor.telemetry.logs import setup_logging
+from monitor.telemetry.systemd import SystemdNotifier
+
+config = Path(sys.argv[1])
+
+
+class HangingModel:
+    def __init__(self, model):
+        self._model, self.spec = model, model.spec
+
+    def __getattr__(self, name):
+        return getattr(self._model, name)
+
     def classify(self, inputs):
-        while Path(sys.argv[-1] + ".hang").exists():
+        while Path(f"{config}.hang").exists():
             time.sleep(0.05)
-        return super().classify(inputs)
+        return self._model.classify(inputs)
 
-inference.LocalModel = HangingModel
-main()
+
+settings = load_settings(config)
+setup_logging("info", "text")
+model = HangingModel(build_router(settings, DeviceScheduler()).handles[0])
+daemon = build_daemon(
+    settings,
+    partial(load_settings, config),
+    SystemdNotifier.from_environment(),
+    router=ModelRouter(model),
+)
+signal.signal(signal.SIGHUP, lambda *_: daemon.reload())
+signal.signal(signal.SIGTERM, lambda *_: daemon.stop())
+daemon.run()
 """
-"""The command, with a network that hangs for as long as a file is there."""
+"""A daemon whose model hangs for as long as a file is there."""
 
 
 def hear(manager: socket.socket, wanted: str, seconds: float) -> list[str]:
@@ -56,7 +82,7 @@ def test_a_daemon_tells_its_life_and_starves_the_watchdog_while_the_network_hang
     ):
         manager.bind(str(tmp_path / "notify"))
         daemon = subprocess.Popen(
-            [sys.executable, "-c", HANGING, "run", "-c", str(config)],
+            [sys.executable, "-c", HANGING, str(config)],
             stderr=output,
             env={
                 **ENVIRONMENT,
@@ -77,7 +103,7 @@ def test_a_daemon_tells_its_life_and_starves_the_watchdog_while_the_network_hang
                 pass
             time.sleep(WATCHDOG)
             assert _next(manager) == ""
-            assert "the watchdog is not fed stuck=judge" in log.read_text()
+            assert "watchdog keep-alive withheld stuck=judge" in log.read_text()
             hang.unlink()
             hear(manager, "WATCHDOG=1", WATCHDOG)
 

@@ -1,19 +1,23 @@
-"""Two daemons with one camera name are not mixed: the second is refused, or the clash is told everywhere."""
+"""Two daemons with one camera name: the second is refused, or the conflict is reported everywhere."""
 
 import threading
 from collections.abc import Callable, Iterator
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry
 
-from monitor.bootstrap import delivery as build_delivery
+from monitor.daemon.delivery_metrics import DeliveryRecorder
 from monitor.daemon.publisher import EventPublisher
+from monitor.delivery.outbox import Outbox
+from monitor.delivery.outbox_queue import OutboxQueue
+from monitor.delivery.sender import SinkSender
+from monitor.delivery.sinks.redis import RedisSink
 from monitor.errors import MonitorError
+from monitor.events.incidents import IncidentTracker, IncidentWindow
 from monitor.redis_streams.lease import CameraLeases
-from monitor.settings import Settings
 from monitor.telemetry.metrics import Metrics
 from tests.support.daemon_process import coverage_of, wait_for
 from tests.support.redis_servers import make_server, program
@@ -22,71 +26,78 @@ __all__ = ["make_server", "program"]
 NEVER = threading.Event()
 
 
-@pytest.fixture
-def make_delivery(
-    shipped_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Callable[[str, str], tuple[EventPublisher, CollectorRegistry]]]:
-    """A daemon's way to Redis, whose claims live for a second instead of fifteen."""
-    monkeypatch.setattr(build_delivery, "CameraLeases", partial(CameraLeases, ttl=1.0))
-    made = list[EventPublisher]()
+@dataclass
+class Delivery:
+    """The parts of a daemon that reach Redis, with leases of a second instead of fifteen."""
 
-    def make(url: str, name: str) -> tuple[EventPublisher, CollectorRegistry]:
-        settings = Settings.model_validate(
-            {
-                "camera": [{"name": "top", "source": "simulate:"}],
-                "redis": {"url": url},
-                "outbox": {"path": str(tmp_path / name / "outbox.db")},
-            }
-        )
+    name: str
+    outbox: Outbox
+    publisher: EventPublisher
+    leases: CameraLeases
+    registry: CollectorRegistry
+
+    def start(self) -> None:
+        self.leases.start(NEVER)
+        self.outbox.start()
+
+    def close(self) -> None:
+        self.publisher.finish(1)
+        self.leases.close()
+
+    def conflict(self) -> float | None:
+        return self.registry.get_sample_value("defect_monitor_camera_name_clash", {"camera": "top"})
+
+
+@pytest.fixture
+def make_delivery() -> Iterator[Callable[[str, str], Delivery]]:
+    made: list[Delivery] = []
+
+    def make(url: str, name: str) -> Delivery:
         registry = CollectorRegistry()
-        made.append(EventPublisher(settings, Metrics(registry, cameras=["top"])))
-        return made[-1], registry
+        metrics = Metrics(registry, cameras=["top"])
+        sink = RedisSink(url, daemon=name)
+        queue = OutboxQueue([sink.name])
+        outbox = Outbox(queue, [SinkSender(sink, queue, DeliveryRecorder(metrics))])
+        publisher = EventPublisher(outbox, IncidentTracker(IncidentWindow()), name, metrics)
+        leases = CameraLeases(url, "defects", name, ["top"], on_conflict=publisher.on_conflict, ttl=1.0)
+        made.append(Delivery(name, outbox, publisher, leases, registry))
+        return made[-1]
 
     yield make
     for delivery in made:
-        if delivery._outbox is not None:
-            delivery.flush(1)
         delivery.close()
 
 
 def test_the_second_is_refused_while_redis_answers(
-    make_delivery: Callable[[str, str], tuple[EventPublisher, CollectorRegistry]], valkey: str
+    make_delivery: Callable[[str, str], Delivery], valkey: str
 ) -> None:
-    first, _ = make_delivery(valkey, "first")
-    first.start(NEVER)
-    second, _ = make_delivery(valkey, "second")
+    make_delivery(valkey, "first").start()
     with pytest.raises(MonitorError, match="camera top: another daemon"):
-        second.start(NEVER)
+        make_delivery(valkey, "second").start()
 
 
-def test_a_clash_that_shows_later_is_in_metrics_readiness_and_coverage_and_stops_nobody(
-    make_delivery: Callable[[str, str], tuple[EventPublisher, CollectorRegistry]],
-    make_server: Callable[..., Any],
+def test_a_conflict_that_shows_later_is_in_metrics_readiness_and_coverage_and_stops_nobody(
+    make_delivery: Callable[[str, str], Delivery], make_server: Callable[..., Any], tmp_path: Path
 ) -> None:
     server = make_server()
     server.stop()
     both = [make_delivery(server.url, name) for name in ("first", "second")]
-    for delivery, _ in both:
-        delivery.start(NEVER)
+    for delivery in both:
+        delivery.start()
     server.start()
-
-    def clash(registry: CollectorRegistry) -> float | None:
-        return registry.get_sample_value("defect_monitor_camera_name_clash", {"camera": "top"})
-
-    wait_for(lambda: any(clash(registry) for _, registry in both), 20)
-    (told,) = [delivery for delivery, registry in both if clash(registry)]
-    (holder,) = [delivery for delivery, _ in both if delivery is not told]
-    assert any(f"another daemon, {holder._daemon}" in trouble for trouble in told.problems())
-    assert holder.problems() == []
+    wait_for(lambda: any(delivery.conflict() for delivery in both), 20)
+    (informed,) = [delivery for delivery in both if delivery.conflict()]
+    (holder,) = [delivery for delivery in both if delivery is not informed]
+    assert any(f"another daemon, {holder.name}" in problem for problem in informed.publisher.conflicts())
+    assert holder.publisher.conflicts() == []
     entry = {
         "kind": "clash",
         "state": "begun",
         "camera": "top",
-        "daemon": told._daemon,
-        "other": holder._daemon,
+        "daemon": informed.name,
+        "other": holder.name,
     }
     wait_for(lambda: any(entry.items() <= it.items() for it in coverage_of(server.url)), 20)
-    holder.flush(1)
     holder.close()
-    wait_for(lambda: not any(clash(registry) for _, registry in both), 20)
-    wait_for(lambda: told.problems() == [], 20)
+    wait_for(lambda: not any(delivery.conflict() for delivery in both), 20)
+    wait_for(lambda: informed.publisher.conflicts() == [], 20)

@@ -4,11 +4,12 @@ import json
 import re
 import shutil
 import subprocess
+from inspect import signature
 from pathlib import Path
 
 import pytest
 
-from monitor.redis_streams import lease
+from monitor.redis_streams.lease import CameraLeases
 from tests.support import ROOT
 
 UNITS = ["defect-monitor.service", "defect-monitor@.service"]
@@ -69,7 +70,9 @@ def test_a_standby_daemon_does_not_reach_the_start_limit():
     def number(key: str) -> float:
         return float(re.search(rf"^{key}=(\d+)$", unit, re.MULTILINE)[1])
 
-    starts = number("StartLimitIntervalSec") / (lease._LIFE + number("RestartSec"))
+    starts = number("StartLimitIntervalSec") / (
+        signature(CameraLeases).parameters["ttl"].default + number("RestartSec")
+    )
     assert number("StartLimitBurst") > starts + 1
 
 

@@ -65,7 +65,7 @@ def test_of_all_cameras_the_first_counts_and_their_rates_add_up(gaps: list[float
 
 def test_a_frame_that_waits_comes_before_all_that_are_expected() -> None:
     arrivals = heard(1.0)
-    arrivals.set_idle = lambda: True
+    arrivals.set_idle(False)
     assert arrivals.forecast(0.5) == (-math.inf, pytest.approx(1.0))
     assert ArrivalPredictor().forecast(0.5) == (math.inf, 0)
 

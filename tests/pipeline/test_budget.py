@@ -18,7 +18,7 @@ def test_over_any_time_no_more_than_the_share_is_used_and_one_step(
     budget = TimeBudget(share, 1e9, now=now, window=window)
     for pause, step, waiting in work:
         now += pause
-        allowance = budget.allocate(now, now, waiting=waiting)
+        allowance = budget.allocate(now, now, queued=waiting)
         for _ in range(10):
             if not allowance.may_continue(now):
                 break
@@ -39,9 +39,9 @@ def test_a_frame_that_comes_alone_after_a_debt_is_paid_gets_at_least_a_step(
     budget, now = TimeBudget(share, 2.0, now=0.0), 0.0
     for pause, step in work:
         now += pause
-        budget.allocate(now, now, waiting=0).spend(step)
+        budget.allocate(now, now, queued=0).spend(step)
     now += sum(step for _, step in work) / share + debt
-    assert budget.allocate(now, now, waiting=0).may_continue(now)
+    assert budget.allocate(now, now, queued=0).may_continue(now)
 
 
 @given(shares, st.floats(0, 100), st.floats(0.01, 10), st.floats(0, 20))
@@ -49,7 +49,7 @@ def test_nothing_is_worked_on_after_the_deadline(
     share: float, captured: float, deadline: float, later: float
 ) -> None:
     budget = TimeBudget(share, deadline, now=captured)
-    allowance = budget.allocate(captured, captured + later, waiting=0)
+    allowance = budget.allocate(captured, captured + later, queued=0)
     assert allowance.may_continue(captured + later) == (captured + later < captured + deadline)
     assert (allowance.stop_reason is None) == (captured + later < captured + deadline)
 
@@ -58,7 +58,7 @@ def test_an_idle_daemon_explains_in_full() -> None:
     budget = TimeBudget(0.3, 2.0, now=0.0)
     for second in range(60):  # one flagged frame a second, 200 ms each
         now, maps = float(second), 0
-        allowance = budget.allocate(now, now, waiting=0)
+        allowance = budget.allocate(now, now, queued=0)
         while maps < 10 and allowance.may_continue(now):
             allowance.spend(0.02)
             now += 0.02
@@ -69,7 +69,7 @@ def test_an_idle_daemon_explains_in_full() -> None:
 def test_a_share_of_all_time_is_no_limit() -> None:
     budget = TimeBudget(1.0, 1e9, now=0.0)
     budget.spend(1e6)
-    assert budget.allocate(0.0, 0.0, waiting=1000).may_continue(0.0)
+    assert budget.allocate(0.0, 0.0, queued=1000).may_continue(0.0)
 
 
 def test_a_clock_that_stands_still_or_is_read_late_pays_nothing_twice() -> None:

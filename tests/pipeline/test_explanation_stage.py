@@ -9,12 +9,15 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from monitor.errors import InferenceError
 from monitor.inference.handle import CAM_METHOD, FLOOR_METHOD, CamHeat, Evidence, Proceed
-from monitor.pipeline.explanation_stage import MAX_PINNED_FRAMES, ExplanationConfig, ExplanationStage
-from monitor.pipeline.interfaces import FlaggedFrame, FlaggedTile
-from monitor.records import Box, Finding, Frame, Heatmap, Image, Verdict
+from monitor.pipeline.explanation_stage import ExplanationConfig, ExplanationStage
+from monitor.pipeline.flagged_queue import MAX_PINNED_FRAMES
+from monitor.pipeline.interfaces import FlaggedFrame, FlaggedTile, ignore
+from monitor.records import Box, Finding, Frame, Gap, Heatmap, Image, Verdict
 from tests.support.fake_model import FakeModel, spec_of
 from tests.support.recording import RecordingObserver
 
@@ -46,7 +49,7 @@ def flagged(
     )
     tile: Image = np.zeros((INPUT, INPUT, 3), np.uint8)
     tiles = tuple(FlaggedTile(box, tile, scores[index], index) for index, box in enumerate(boxes))
-    return FlaggedFrame(frame, FakeModel(), Verdict("defect", 0.9, 0.5), tiles, None, {"queue": 0.001})
+    return FlaggedFrame(frame, FakeModel(), Verdict("defect", 0.9, 0.5), tiles, None, {"queue": 0.0})
 
 
 def hot_corner(picture: Image, activations: Any) -> tuple[Heatmap, float]:
@@ -90,10 +93,10 @@ class RecordingPublisher:
 
     def __init__(self) -> None:
         self.findings: list[Finding] = []
-        self.pictures: list[bytes] = []
+        self.pictures: list[bytes | None] = []
         self.raw: list[bytes | None] = []
 
-    def __call__(self, finding: Finding, _: FlaggedFrame, jpeg: bytes, raw: bytes | None) -> None:
+    def __call__(self, finding: Finding, _: FlaggedFrame, jpeg: bytes | None, raw: bytes | None) -> None:
         self.findings.append(finding)
         self.pictures.append(jpeg)
         self.raw.append(raw)
@@ -117,8 +120,11 @@ def reporter(
     **rules: Any,
 ) -> tuple[ExplanationStage, RecordingObserver]:
     notes = RecordingObserver()
-    config = ExplanationConfig(enabled=heat_of is not None, **rules)
-    stage = StageUnderTest(config, outlet, notes, queue_limit=waiting, clock=clock or Clock())
+    gaps, queue_bytes = rules.pop("gaps", []), rules.pop("queue_bytes", 10**9)
+    config = ExplanationConfig(enabled=heat_of is not None, queue_limit=waiting, **rules)
+    stage = StageUnderTest(
+        config, outlet, gaps.append, notes, queue_bytes=queue_bytes, clock=clock or Clock()
+    )
     stage.model = FakeModel(spec_of(size=INPUT), explain=in_steps(heat_of or hot_corner, clock, step))
     return stage, notes
 
@@ -135,7 +141,7 @@ def test_heat_becomes_a_box_in_the_frames_own_pixels() -> None:
     assert abs(region.box.top - 16) <= 8
     assert abs(region.box.bottom - 48) <= 8
     assert finding.explanation.reason is None
-    assert set(finding.latency) == {"queue", "explain", "locate", "annotate"}
+    assert set(finding.latency) == {"queue", "wait", "explain", "locate", "annotate"}
     assert notes.stages["full"] == 1
 
 
@@ -323,7 +329,7 @@ def test_regions_of_the_tile_with_the_highest_score_come_first() -> None:
 def test_the_pictures_are_the_annotated_frame_and_on_request_the_raw_one() -> None:
     outlet = RecordingPublisher()
     reporter(outlet, raw_frames=True)[0].process(flagged())
-    drawn = cv2.imdecode(np.frombuffer(outlet.pictures[0], np.uint8), cv2.IMREAD_COLOR)
+    drawn = cv2.imdecode(np.frombuffer(outlet.pictures[0] or b"", np.uint8), cv2.IMREAD_COLOR)
     raw = cv2.imdecode(np.frombuffer(outlet.raw[0] or b"", np.uint8), cv2.IMREAD_COLOR)
     assert drawn is not None
     assert raw is not None
@@ -333,16 +339,172 @@ def test_the_pictures_are_the_annotated_frame_and_on_request_the_raw_one() -> No
     assert np.abs(drawn[:128].astype(int) - 90).max() > 50
 
 
-def test_a_frame_counts_as_a_defect_only_once_its_event_was_handed_over() -> None:
-    def refused(*_: object) -> None:
-        raise OSError("not kept")
+class FailingPublisher(RecordingPublisher):
+    """A publisher that fails the first `failures` times."""
 
-    outlet = RecordingPublisher()
-    reports, notes = reporter(outlet)
-    reports._publish = refused
-    with pytest.raises(OSError, match="not kept"):
-        reports.process(flagged())
-    assert not notes.frames
-    reports._publish = outlet
-    reports.process(flagged())
+    def __init__(self, failures: int) -> None:
+        super().__init__()
+        self._failures = failures
+
+    def __call__(self, *parts: Any) -> None:
+        if self._failures:
+            self._failures -= 1
+            raise OSError("not stored")
+        super().__call__(*parts)
+
+
+def test_a_frame_whose_event_cannot_be_built_gets_a_bare_event() -> None:
+    outlet, gaps = FailingPublisher(1), list[Gap]()
+    stage, notes = reporter(outlet, gaps=gaps)
+    stage.process(flagged())
+    assert outlet.findings[0].regions == ()
+    assert "OSError" in (outlet.findings[0].explanation.reason or "")
     assert notes.frames == {("c", "defect"): 1}
+    assert not gaps
+
+
+def test_a_frame_without_any_event_is_a_gap_that_names_the_verdict_and_the_next_one_goes_on() -> None:
+    outlet, gaps = FailingPublisher(2), list[Gap]()
+    stage, notes = reporter(outlet, gaps=gaps)
+    for number in range(2):
+        stage.put(flagged(number))
+    stage.close()
+    stage.run()
+    assert [(gap.first, gap.last, gap.frames, gap.cause) for gap in gaps] == [(0, 0, 1, "fault")]
+    assert "defect, score 0.900" in (gaps[0].detail or "")
+    assert [finding.frame.number for finding in outlet.findings] == [1]
+    assert notes.frames == {("c", "defect"): 1}  # counted only once its event was handed over
+
+
+def broken_heat(image: Image, evidence: Evidence | None) -> tuple[Heatmap, float]:
+    raise RuntimeError("the device is gone")
+
+
+def heat_without_a_shape(image: Image, evidence: Evidence | None) -> tuple[Heatmap, float]:
+    return np.zeros((0, 3), np.float32), 1.0
+
+
+@pytest.mark.parametrize(
+    ("heat_of", "reason"), [(broken_heat, "explaining failed"), (heat_without_a_shape, "locating failed")]
+)
+def test_where_explaining_or_locating_fails_the_event_goes_without_heat_and_says_why(
+    heat_of: HeatOf, reason: str
+) -> None:
+    outlet, gaps = RecordingPublisher(), list[Gap]()
+    stage, notes = reporter(outlet, heat_of, gaps=gaps)
+    for number in range(3):
+        stage.put(flagged(number))
+    stage.close()
+    stage.run()
+    assert [finding.frame.number for finding in outlet.findings] == [0, 1, 2]
+    assert all(reason in (finding.explanation.reason or "") for finding in outlet.findings)
+    assert notes.stages["skipped"] == 3
+    assert all(outlet.pictures)
+    assert not gaps
+
+
+def test_where_annotating_fails_the_event_goes_without_an_image() -> None:
+    outlet = RecordingPublisher()
+    stage, _ = reporter(outlet, jpeg_quality="high", raw_frames=True)
+    stage.process(flagged())
+    assert (outlet.pictures, outlet.raw) == ([None], [None])
+    assert outlet.findings[0].regions
+
+
+def test_flagged_frames_that_nobody_will_publish_become_gaps() -> None:
+    outlet, gaps = RecordingPublisher(), list[Gap]()
+    stage, _ = reporter(outlet, gaps=gaps)
+    for number in range(3):
+        stage.put(flagged(number))
+    stage.drop_queued("fault")
+    stage.put(flagged(3))
+    assert [(gap.first, gap.cause) for gap in gaps] == [
+        (0, "fault"),
+        (1, "fault"),
+        (2, "fault"),
+        (3, "stopping"),
+    ]
+    stage.run()
+    assert not outlet.findings
+
+
+def test_a_frame_in_hand_is_either_published_or_a_gap() -> None:
+    outlet, gaps, go = RecordingPublisher(), list[Gap](), threading.Event()
+
+    def hanging(image: Image, evidence: Evidence | None) -> tuple[Heatmap, float]:
+        go.wait(10)
+        return hot_corner(image, evidence)
+
+    stage, _ = reporter(outlet, hanging, gaps=gaps)
+    thread = threading.Thread(target=stage.run)
+    thread.start()
+    stage.put(flagged(7))
+    while stage.queued:
+        pass
+    stage.drop_queued("stopping")
+    go.set()
+    thread.join(10)
+    assert [gap.first for gap in gaps] == [7]
+    assert not outlet.findings
+
+
+def test_queued_frames_are_bounded_in_bytes_and_the_stage_shows_progress_while_it_blocks() -> None:
+    outlet, go, beats = RecordingPublisher(), threading.Event(), list[int]()
+
+    def slow(image: Image, evidence: Evidence | None) -> tuple[Heatmap, float]:
+        go.wait(10)
+        return hot_corner(image, evidence)
+
+    size = flagged().nbytes
+    stage, _ = reporter(outlet, slow, waiting=1000, queue_bytes=3 * size)
+    explaining = threading.Thread(target=stage.run)
+    explaining.start()
+    putting = threading.Thread(
+        target=lambda: [stage.put(flagged(number), lambda: beats.append(1)) for number in range(9)]
+    )
+    putting.start()
+    putting.join(1.5)
+    assert putting.is_alive()
+    assert stage.queued == 3
+    assert beats
+    go.set()
+    putting.join(10)
+    stage.close()
+    explaining.join(10)
+    assert [finding.frame.number for finding in outlet.findings] == list(range(9))
+
+
+class SteppingClock(Clock):
+    """A clock whose every reading is later than the one before."""
+
+    def __init__(self, steps: list[float]) -> None:
+        super().__init__()
+        self._steps = steps
+
+    def __call__(self) -> float:
+        self.now += self._steps[0]
+        self._steps = [*self._steps[1:], self._steps[0]]
+        return self.now
+
+
+@given(st.lists(st.floats(0, 5), min_size=1, max_size=12), st.integers(1, 6))
+def test_the_stages_of_an_event_add_up_to_the_time_since_its_capture(steps: list[float], count: int) -> None:
+    clock = SteppingClock(steps)
+    handed_over: list[tuple[float, Finding]] = []
+
+    def publish(finding: Finding, *_: object) -> None:
+        handed_over.append((clock.now, finding))
+
+    stage = StageUnderTest(
+        ExplanationConfig(queue_limit=100), publish, ignore, RecordingObserver(), clock=clock
+    )
+    stage.model = FakeModel(spec_of(size=INPUT), explain=in_steps(hot_corner))
+    for number in range(count):
+        at = clock.now
+        stage.put(replace(flagged(number, at=at), latency={"queue": clock() - at, "classify": 0.0}))
+    stage.close()
+    stage.run()
+    assert len(handed_over) == count
+    for at, finding in handed_over:
+        assert sum(finding.latency.values()) == pytest.approx(at - finding.frame.monotonic, abs=1e-3)
+        assert all(seconds >= 0 for seconds in finding.latency.values())

@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 from monitor.inference.handle import Classification
 from monitor.inference.router import ModelRouter
 from monitor.pipeline.inference_stage import InferenceStage
+from monitor.pipeline.interfaces import ignore
 from monitor.records import Frame
 from tests.support.fake_model import FakeModel, classification
-from tests.support.recording import RecordingObserver, frame
+from tests.support.recording import IdleFlag, RecordingObserver, frame
 
 BATCH, BUFFER, END = 8, 8, 3.0
 
@@ -74,15 +75,18 @@ class SimulatedJudge(InferenceStage):
             world.batches.append((began, count, world.now))
             return classification([0.0] * count)
 
-        nothing: list[object] = []
         super().__init__(
-            cameras,
             ModelRouter(FakeModel(classify=classify)),
+            ignore,
+            ignore,
+            IdleFlag(),
+            RecordingObserver(),
             batch=BATCH,
-            on_flagged=nothing.append,
-            report=nothing.append,
-            observer=RecordingObserver(),
+            clock=lambda: world.now,
         )
+        for camera in cameras:
+            self.add_camera(camera)
+        self.close()
         self._lines, self._world = cameras, world
 
     def _collect_batch(self, waiting: list[Any]) -> list[Frame]:

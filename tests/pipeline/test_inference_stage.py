@@ -3,7 +3,7 @@
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -15,11 +15,12 @@ from monitor.errors import InferenceError
 from monitor.inference.handle import Classification
 from monitor.inference.router import ModelRouter
 from monitor.models.novelty import NoveltyScore
+from monitor.pipeline.frame_period import FramePeriod
 from monitor.pipeline.inference_stage import InferenceStage
-from monitor.pipeline.interfaces import FlaggedFrame
+from monitor.pipeline.interfaces import FlaggedFrame, ignore
 from monitor.records import Box, Frame, Gap
 from tests.support.fake_model import SIZE, FakeModel, classification, spec_of
-from tests.support.recording import RecordingObserver, frame
+from tests.support.recording import IdleFlag, RecordingObserver, frame
 
 
 @dataclass
@@ -58,6 +59,7 @@ def run(
     batch: int = 4,
     router: ModelRouter | None = None,
     score: Callable[[float], float] = lambda brightness: brightness / 255,
+    clock: Callable[[], float] = time.monotonic,
 ) -> Run:
     done = Run([], [], [], RecordingObserver())
 
@@ -66,14 +68,19 @@ def run(
         means = [float(mean) for mean in inputs.mean(axis=(1, 2, 3))]
         return classification([score(mean) for mean in means], [NoveltyScore(mean, 200.0) for mean in means])
 
-    InferenceStage(
-        cameras,
+    stage = InferenceStage(
         router or ModelRouter(FakeModel(classify=classify)),
+        lambda flagged, _: done.flagged.append(flagged),
+        done.gaps.append,
+        IdleFlag(),
+        done.notes,
         batch=batch,
-        on_flagged=done.flagged.append,
-        report=done.gaps.append,
-        observer=done.notes,
-    ).run()
+        clock=clock,
+    )
+    for camera in cameras:
+        stage.add_camera(camera)
+    stage.close()
+    stage.run()
     return done
 
 
@@ -158,15 +165,19 @@ def test_while_explanations_are_behind_only_sources_that_wait_are_held_back() ->
         taken.append("archive" if len(archive.waiting) < 8 else "live")
         return classification([0.0] * len(inputs))
 
-    InferenceStage(
-        [archive, live],
+    stage = InferenceStage(
         ModelRouter(FakeModel(classify=classify)),
+        ignore,
+        ignore,
+        IdleFlag(),
+        RecordingObserver(),
         batch=4,
-        on_flagged=lambda _: None,
-        report=lambda _: None,
-        observer=RecordingObserver(),
         is_backlogged=lambda: bool(live.waiting),
-    ).run()
+    )
+    for camera in (archive, live):
+        stage.add_camera(camera)
+    stage.close()
+    stage.run()
     assert taken == ["live", "live", "archive", "archive"]
 
 
@@ -184,33 +195,126 @@ def test_the_judge_is_idle_only_while_no_frame_is_without_its_verdict() -> None:
 
     camera = Live("one", [])
 
+    flag = IdleFlag()
+
     def classify(inputs: NDArray[np.uint8]) -> Classification:
-        seen.append(judge.idle)
+        seen.append(flag.is_idle)
         return classification([0.0] * len(inputs))
 
-    judge = InferenceStage(
-        [camera],
-        ModelRouter(FakeModel(classify=classify)),
-        batch=4,
-        on_flagged=lambda _: None,
-        report=lambda _: None,
-        observer=RecordingObserver(),
-    )
-    assert not judge.idle, "it has not looked yet"
+    judge = stage_of(FakeModel(classify=classify), flag)
+    judge.add_camera(camera)
     thread = threading.Thread(target=judge.run, daemon=True)
     thread.start()
     for number in range(20):
-        wait_until(lambda: judge.idle)
+        wait_until(lambda: flag.is_idle)
         camera.waiting.append(frame("one", number, 0))
         judge.notify()
         wait_until(lambda: len(seen) > number)  # noqa: B023 (it is called before the next round)
     assert seen == [False] * 20
     Live.ended = True
-    judge.notify()
+    judge.close()
     thread.join(5)
-    judge.notify()  # a camera says that it has ended, when the judge has seen it already
-    assert judge.idle, "nothing will ever wait again"
+    judge.notify()  # a camera reports its end when the stage has seen it already
+    assert flag.is_idle, "no frame will ever be queued again"
     assert not thread.is_alive()
+
+
+def stage_of(model: FakeModel, flag: IdleFlag | None = None, gaps: list[Gap] | None = None) -> InferenceStage:
+    return InferenceStage(
+        ModelRouter(model),
+        ignore,
+        ignore if gaps is None else gaps.append,
+        flag or IdleFlag(),
+        RecordingObserver(),
+        batch=4,
+    )
+
+
+def test_without_any_camera_the_stage_goes_on_until_it_is_closed() -> None:
+    stage = stage_of(FakeModel())
+    first = FakeCamera("only", [frame("only", 0, 0)])
+    stage.add_camera(first)
+    thread = threading.Thread(target=stage.run, daemon=True)
+    thread.start()
+    wait_until(lambda: not first.waiting)
+    thread.join(0.5)  # a reload has removed the only camera, and adds the next one
+    assert thread.is_alive()
+    second = FakeCamera("only", [frame("only", 1, 0)])
+    stage.add_camera(second)
+    wait_until(lambda: not second.waiting)
+    stage.close()
+    thread.join(5)
+    assert not thread.is_alive()
+
+
+@given(st.integers(0, 3))
+def test_each_frame_in_hand_is_a_gap_or_has_an_outcome_when_classification_fails(fails_at: int) -> None:
+    gaps: list[Gap] = []
+    observed = RecordingObserver()
+    flagged: list[int] = []
+
+    def hand_over(it: FlaggedFrame, _: object) -> None:
+        if len(flagged) == fails_at:
+            raise RuntimeError("no memory")
+        flagged.append(it.frame.number)
+
+    stage = InferenceStage(ModelRouter(FakeModel()), hand_over, gaps.append, IdleFlag(), observed, batch=8)
+    frames = [frame("c", number, 255 if number % 2 else 0) for number in range(8)]
+    with pytest.raises(RuntimeError):
+        stage.process(frames)
+    assert {gap.cause for gap in gaps} == {"fault"}
+    assert len(gaps) + len(flagged) + observed.frames["c", "clean"] == 8
+    assert not {gap.first for gap in gaps} & set(flagged)
+
+
+def test_when_the_network_fails_every_frame_of_the_batch_is_a_gap() -> None:
+    def fail(inputs: NDArray[np.uint8]) -> Classification:
+        raise RuntimeError("the device is gone")
+
+    gaps: list[Gap] = []
+    stage = stage_of(FakeModel(classify=fail), gaps=gaps)
+    with pytest.raises(RuntimeError):
+        stage.process([frame("c", number, 0) for number in range(3)])
+    assert [(gap.first, gap.frames, gap.cause) for gap in gaps] == [
+        (0, 1, "fault"),
+        (1, 1, "fault"),
+        (2, 1, "fault"),
+    ]
+    assert "the device is gone" in (gaps[0].detail or "")
+
+
+@pytest.mark.parametrize(("seconds", "late"), [(0.052, 0), (0.08, 7)])
+@pytest.mark.parametrize("source_waits", [False, True])
+def test_a_verdict_is_late_when_it_takes_longer_than_the_frame_period(
+    seconds: float, late: int, source_waits: bool
+) -> None:
+    now = [0.0]
+    frames = [
+        replace(frame("c", number, 0), monotonic=number / 15, source_waits=source_waits)
+        for number in range(10)
+    ]
+
+    class Paced(FakeCamera):
+        def take(self, limit: int) -> list[Frame]:
+            taken = super().take(limit)
+            if taken:
+                now[0] = taken[0].monotonic + seconds
+            return taken
+
+    done = run([Paced("c", frames)], batch=1, clock=lambda: now[0])
+    assert done.notes.late["c"] == (0 if source_waits else late)  # three periods must be known first
+
+
+@given(st.lists(st.integers(1, 5), min_size=4, max_size=40), st.floats(0.005, 2))
+def test_the_period_is_that_of_the_camera_also_where_frames_were_dropped(
+    steps: list[int], period: float
+) -> None:
+    learnt, number = FramePeriod(), 0
+    learnt.observe(0, 0.0)
+    for step in steps:
+        number += step
+        found = learnt.observe(number, number * period)
+    assert found == pytest.approx(period)
 
 
 def wait_until(true: Callable[[], bool]) -> None:

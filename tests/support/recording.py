@@ -18,17 +18,21 @@ class RecordingObserver:
     order: list[str] = field(default_factory=list)
     stages: Counter[str] = field(default_factory=Counter)
     unfamiliar: list[float] = field(default_factory=list)
-
-    def on_frame(self, camera: str, timestamp: float) -> None:
-        self.order.append(camera)
+    late: Counter[str] = field(default_factory=Counter)
+    seconds: Counter[str] = field(default_factory=Counter)
 
     def on_stage(self, camera: str, stage: str, seconds: float) -> None:
         assert seconds >= 0
         self.stages[stage] += 1
+        self.seconds[stage] += seconds  # type: ignore[assignment]
 
     def on_verdict(self, camera: str, score: float, seconds: float) -> None:
         assert 0 <= score <= 1
         assert seconds >= 0
+        self.order.append(camera)
+
+    def on_late_verdict(self, camera: str) -> None:
+        self.late[camera] += 1
 
     def on_outcome(self, camera: str, outcome: str) -> None:
         self.frames[camera, outcome] += 1
@@ -39,6 +43,15 @@ class RecordingObserver:
     def on_novelty(self, camera: str, distance: float, limit: float) -> None:
         if distance > limit:
             self.unfamiliar.append(distance)
+
+
+class IdleFlag:
+    """What the stage tells of whether it is idle."""
+
+    is_idle = False
+
+    def set_idle(self, is_idle: bool) -> None:
+        self.is_idle = is_idle
 
 
 WHOLE = (Box(0, 0, 2 * SIZE, 2 * SIZE),)

@@ -29,10 +29,12 @@ from monitor.imaging.regions import find_regions, merge_heatmaps
 from monitor.inference.device import ComputeDevice
 from monitor.inference.handle import CamHeat, Classification, Evidence, ModelSpec, Proceed
 from monitor.inference.router import ModelRouter
+from monitor.inference.scheduler import ArrivalPredictor
 from monitor.models.bundle import load_bundle
 from monitor.models.novelty import NoveltyScore
 from monitor.models.registry import resolve_model_path
 from monitor.pipeline.inference_stage import InferenceStage
+from monitor.pipeline.interfaces import ignore
 from monitor.records import Box, Explanation, Finding, Frame, Image, TileHeatmap, Verdict
 from monitor.settings import parse_settings
 from monitor.telemetry.metrics import Metrics
@@ -98,9 +100,7 @@ def stages(setup: BenchConfig) -> list[Row]:
     drawn = partial(_drawn, shown, regions, spread_out)
     frame = _frame(shown, fitted[:1])
     router = ModelRouter(_NullModel(classifier.spec, classifier.device))
-    judge = InferenceStage(
-        (), router, batch=8, on_flagged=_ignore, report=_ignore, observer=Metrics(CollectorRegistry())
-    )
+    judge = InferenceStage(router, ignore, ignore, ArrivalPredictor(), Metrics(CollectorRegistry()), batch=8)
     explanation = Explanation("faster-score-cam", 10, "full", (patch,))
     finding = Finding(frame, Verdict("defect", 0.99, 0.5), explanation, regions)
     jpeg = encode_jpeg(drawn(), 85)
@@ -216,7 +216,3 @@ def _drawn(image: Image, regions: Any, heat: Any) -> Image:
         captured_at="2026-11-23",
         reason=None,
     )
-
-
-def _ignore(_: object) -> None:
-    """Drop what would be passed on."""

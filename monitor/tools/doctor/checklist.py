@@ -70,7 +70,7 @@ def run_checks(settings: Settings, *, pictures: Path | None = None) -> Iterator[
     yield check_monotonic_clock()
     yield check_time_sync()
     yield check_port(settings.metrics.host, settings.metrics.port)
-    yield check_shared_memory(_needed(orders, looks))
+    yield check_shared_memory(_needed(orders, looks), settings.explain.queue_bytes)
 
 
 def _look(settings: Settings, orders: list[CaptureConfig]) -> list[looking.CameraCheck]:

@@ -121,15 +121,23 @@ def _group_left() -> list[int]:
     return [] if limit == "max" else [max(0, int(limit) - int(used))]
 
 
-def check_shared_memory(needed: int) -> CheckResult:
-    """Whether `needed` bytes can be shared between processes: really taken, and given back."""
+def check_shared_memory(needed: int, queued: int = 0) -> CheckResult:
+    """Check that `needed` bytes can be shared between processes, beside `queued` bytes of flagged frames.
+
+    The shared bytes are really taken, and given back.
+    """
     free = available_bytes()
-    figures = {"needed_bytes": needed, "available_bytes": free}
-    if needed > _MARGIN * free:
+    figures = {"needed_bytes": needed, "queued_bytes": queued, "available_bytes": free}
+    message = (
+        f"the cameras' buffers need {format_bytes(needed)} and queued flagged frames up to "
+        f"{format_bytes(queued)}; {format_bytes(free)} of memory are available"
+    )
+    if needed + queued > _MARGIN * free:
         return failed(
             _SHARED_MEMORY,
-            f"the cameras' buffers need {format_bytes(needed)}, {format_bytes(free)} of memory are available",
-            "lower the cameras' `buffer`, or give the machine (or its control group) more memory",
+            message,
+            "lower the cameras' `buffer` or explain.queue_bytes, or give the machine (or its control group) "
+            "more memory",
             figures,
         )
     try:
@@ -142,8 +150,4 @@ def check_shared_memory(needed: int) -> CheckResult:
         little = error.errno in (errno.ENOSPC, errno.ENOMEM)
         mend = "give the machine more memory" if little else "allow memfd_create(2) to the daemon"
         return failed(_SHARED_MEMORY, f"{format_bytes(needed)} cannot be taken: {error.strerror}", mend)
-    return ok(
-        _SHARED_MEMORY,
-        f"the cameras' buffers need {format_bytes(needed)}; {format_bytes(free)} of memory are available",
-        figures,
-    )
+    return ok(_SHARED_MEMORY, message, figures)

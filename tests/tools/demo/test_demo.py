@@ -9,13 +9,12 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import pytest
-from prometheus_client import CollectorRegistry, Histogram
+from hypothesis import given
+from hypothesis import strategies as st
 
 from monitor.events.event import EventRegion
 from monitor.imaging.ellipse import Ellipse
-from monitor.telemetry.histograms import quantiles
-from monitor.tools.demo.scorecard import covers_defect
+from monitor.tools.demo.scorecard import covers_defect, median_and_p99
 from tests.support.daemon_process import ENVIRONMENT, defect_monitor
 
 
@@ -74,12 +73,14 @@ def test_a_box_is_a_hit_where_its_middle_lies_in_the_ellipse() -> None:
     assert not covers_defect(place(140, 55), ellipse, width=200, height=100)
 
 
-def test_quantiles_lie_within_the_bucket_that_holds_them() -> None:
-    registry = CollectorRegistry()
-    histogram = Histogram("s", "", ["camera"], registry=registry, buckets=(1, 2, 4, 8))
-    for index, value in enumerate(np.linspace(0.01, 8, 200)):
-        histogram.labels(str(index % 2)).observe(value)
-    median, high = quantiles(registry, "s")
-    assert median == pytest.approx(4, abs=0.1)
-    assert high == pytest.approx(7.92, abs=0.1)
-    assert np.isnan(quantiles(registry, "nothing")[0])
+@given(st.lists(st.floats(0, 1e4), min_size=1))
+def test_quantiles_are_exact(values: list[float]) -> None:
+    median, high = median_and_p99(values)
+    for share, found in ((0.5, median), (0.99, high)):
+        assert found in values
+        assert sum(value <= found for value in values) >= share * len(values) - 1e-9
+        assert sum(value < found for value in values) < share * len(values)
+
+
+def test_without_values_there_is_no_quantile() -> None:
+    assert all(np.isnan(value) for value in median_and_p99([]))

@@ -78,6 +78,12 @@ def test_memory_that_is_there_can_be_shared() -> None:
     assert answer.figures["needed_bytes"] == 50_000_000
 
 
+def test_queued_flagged_frames_count_as_needed_memory() -> None:
+    answer = check_shared_memory(1_000_000, 2 * available_bytes())
+    assert answer.result == "not ok"
+    assert "explain.queue_bytes" in answer.remedy
+
+
 def test_more_memory_than_there_is_is_not_ok() -> None:
     answer = check_shared_memory(2 * available_bytes())
     assert answer.result == "not ok"

@@ -1,0 +1,137 @@
+"""Build the daemon from the settings: every part after those that it needs."""
+
+from collections.abc import Callable
+from functools import partial
+
+from monitor import __version__
+from monitor.bootstrap.cameras import camera_configs, create_camera
+from monitor.bootstrap.delivery import (
+    build_leases,
+    build_outbox_queue,
+    build_redis_sink,
+    daemon_id,
+    heartbeat_path,
+    incidents,
+)
+from monitor.bootstrap.inference import build_router, build_scheduler, explanation_config
+from monitor.bootstrap.reload import SettingsReloader
+from monitor.daemon.cameras import CameraFactory, CameraManager
+from monitor.daemon.coverage import CoverageRecorder
+from monitor.daemon.daemon import Daemon, DaemonParts, report_models
+from monitor.daemon.delivery_metrics import DeliveryRecorder, OutboxMeter
+from monitor.daemon.health import Health
+from monitor.daemon.publisher import INCIDENTS, EventPublisher
+from monitor.delivery.outbox import Outbox
+from monitor.delivery.sender import SinkSender
+from monitor.inference.router import ModelRouter
+from monitor.inference.scheduler import ArrivalPredictor
+from monitor.pipeline.explanation_stage import ExplanationStage
+from monitor.pipeline.inference_stage import InferenceStage
+from monitor.settings import Settings
+from monitor.telemetry.heartbeat import HeartbeatFile
+from monitor.telemetry.http_server import start_http_server
+from monitor.telemetry.metrics import Metrics, create_registry
+from monitor.telemetry.process_metrics import WorkerProcessCollector
+from monitor.telemetry.supervised_thread import SupervisedThread
+from monitor.telemetry.systemd import SystemdNotifier
+
+
+def build_daemon(
+    settings: Settings,
+    reload_settings: Callable[[], Settings] | None = None,
+    notifier: SystemdNotifier | None = None,
+    *,
+    metrics: Metrics | None = None,
+    router: ModelRouter | None = None,
+    camera_factory: CameraFactory = create_camera,
+) -> Daemon:
+    """Build a daemon that is not started. Raises MonitorError.
+
+    It reads the model's card, binds the port and opens the outbox file, so that wrong settings are reported
+    before anything runs. `reload_settings` reads the settings again; `notifier` notifies the service manager.
+    The other parameters replace a part: the metrics, the models, what makes a camera.
+    """
+    arrivals = ArrivalPredictor()
+    scheduler = build_scheduler(settings, arrivals.forecast)
+    router = router or build_router(settings, scheduler)
+    metrics = metrics or Metrics(create_registry())
+    metrics.build(__version__)
+    metrics.add_labels({handle.spec.labels[1] for handle in router.handles})
+    for camera in settings.camera:
+        metrics.add_camera(camera.name)
+
+    identity = daemon_id(settings)
+    sink = build_redis_sink(settings, identity, metrics)
+    queue = build_outbox_queue(settings, [sink.name])
+    outbox = Outbox(queue, [SinkSender(sink, queue, DeliveryRecorder(metrics))])
+    publisher = EventPublisher(outbox, incidents(settings, outbox.state(INCIDENTS)), identity, metrics)
+    leases = build_leases(settings, identity, publisher.on_conflict)
+    meter = OutboxMeter(outbox, leases, metrics)
+
+    coverage = CoverageRecorder(metrics, publisher.publish_notice)
+    explanation = ExplanationStage(
+        explanation_config(settings),
+        publisher.publish,
+        coverage.record,
+        metrics,
+        queue_bytes=settings.explain.queue_bytes,
+    )
+    inference = InferenceStage(
+        router,
+        explanation.put,
+        coverage.record,
+        arrivals,
+        metrics,
+        batch=settings.inference.batch,
+        is_backlogged=explanation.is_backlogged,
+    )
+    cameras = CameraManager(camera_factory, inference, coverage, arrivals, metrics)
+    WorkerProcessCollector(metrics.registry, cameras.pids)
+
+    inference_thread = SupervisedThread("judge", inference)
+    explanation_thread = SupervisedThread("report", explanation)
+    health = Health(
+        cameras,
+        coverage,
+        inspection=[inference_thread, explanation_thread],
+        threads=[leases.thread],
+        stopped_threads=outbox.stopped_threads,
+        problems=[meter.problems, publisher.conflicts],
+    )
+    http = start_http_server(
+        settings.metrics.host,
+        settings.metrics.port,
+        registry=metrics.registry,
+        liveness=health.liveness,
+        readiness=health.readiness,
+    )
+    return Daemon(
+        DaemonParts(
+            configs=camera_configs(settings, router),
+            cameras=cameras,
+            coverage=coverage,
+            router=router,
+            inference=inference,
+            inference_thread=inference_thread,
+            explanation=explanation,
+            explanation_thread=explanation_thread,
+            outbox=outbox,
+            outbox_meter=meter,
+            sink_checks=[sink.check],
+            publisher=publisher,
+            leases=leases,
+            metrics=metrics,
+            health=health,
+            http=http,
+            heartbeat_file=HeartbeatFile(heartbeat_path(settings)),
+            notifier=notifier or SystemdNotifier(),
+            reload=SettingsReloader(
+                settings,
+                reload_settings or (lambda: settings),
+                router=router,
+                scheduler=scheduler,
+                explanation=explanation,
+                on_models_changed=partial(report_models, router, metrics),
+            ),
+        )
+    )

@@ -1,0 +1,76 @@
+"""Apply changed settings to a running daemon."""
+
+from collections.abc import Callable
+
+from monitor.bootstrap.cameras import camera_configs
+from monitor.bootstrap.inference import build_router, explanation_config
+from monitor.daemon.daemon import Reloaded
+from monitor.inference.router import ModelRouter
+from monitor.inference.scheduler import DeviceScheduler
+from monitor.pipeline.explanation_stage import ExplanationStage
+from monitor.settings import Settings
+
+_APPLIED = ("camera", "sanity", "model", "explain", "annotate")
+"""Tables whose changes take effect with a reload."""
+
+
+_BOUNDS = ("queue", "queue_bytes")
+"""Keys of `[explain]` that bound the queue, which is made at the start."""
+
+
+class SettingsReloader:
+    """Reads the settings again and applies them.
+
+    Cameras, limits of frames, models, thresholds and explanations change while the daemon runs; a model is
+    loaded before it replaces another, which classifies meanwhile. Other tables are named as not applied.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        read_settings: Callable[[], Settings],
+        *,
+        router: ModelRouter,
+        scheduler: DeviceScheduler,
+        explanation: ExplanationStage,
+        on_models_changed: Callable[[], None],
+    ) -> None:
+        self._settings = settings
+        self._started_with = settings
+        self._read_settings = read_settings
+        self._router = router
+        self._scheduler = scheduler
+        self._explanation = explanation
+        self._on_models_changed = on_models_changed
+
+    def __call__(self) -> Reloaded:
+        """Apply the settings as they are now. Raises MonitorError, and then changes nothing."""
+        wanted = self._read_settings()
+        not_applied = self._not_applied(wanted)
+        fresh = wanted.model_copy(update={"inference": self._started_with.inference})
+        router = build_router(fresh, self._scheduler)
+        configs = camera_configs(fresh, router)
+        if self._models_differ(fresh):
+            router.load()
+            self._router.adopt(router)
+            self._on_models_changed()
+        self._scheduler.set_explanation_share(fresh.explain.budget)
+        self._explanation.configure(explanation_config(fresh))
+        self._settings = fresh
+        return Reloaded(configs, not_applied)
+
+    def _not_applied(self, wanted: Settings) -> list[str]:
+        """Return the tables and keys that differ from those at the start and take effect at the next one."""
+        before = self._started_with
+        tables = [name for name in type(wanted).model_fields if name not in _APPLIED]
+        changed = [name for name in tables if getattr(wanted, name) != getattr(before, name)]
+        keys = [key for key in _BOUNDS if getattr(wanted.explain, key) != getattr(before.explain, key)]
+        return changed + [f"explain.{key}" for key in keys]
+
+    def _models_differ(self, fresh: Settings) -> bool:
+        """Whether a model, or what it was made with, has changed."""
+        before = self._settings
+        made_with = ("max_n", "scoring", "threshold")
+        return fresh.model != before.model or any(
+            getattr(fresh.explain, name) != getattr(before.explain, name) for name in made_with
+        )

@@ -1,0 +1,29 @@
+"""The frame period of a camera, learnt from the capture times of its frames."""
+
+from collections import deque
+from statistics import median
+
+_WINDOW = 15
+"""Periods of which the median is taken: a frame that came late or early does not change it."""
+
+
+_MIN_PERIODS = 3
+"""Periods from which the median counts."""
+
+
+class FramePeriod:
+    """Learn the frame period of one camera. Times are seconds of one clock."""
+
+    def __init__(self) -> None:
+        self._periods: deque[float] = deque(maxlen=_WINDOW)
+        self._last: tuple[int, float] | None = None
+
+    def observe(self, number: int, captured: float) -> float | None:
+        """Enter a frame; return the period in seconds, None while it is not known.
+
+        Frames that were dropped in between do not count as a longer period.
+        """
+        if self._last is not None and number > self._last[0]:
+            self._periods.append((captured - self._last[1]) / (number - self._last[0]))
+        self._last = number, captured
+        return median(self._periods) if len(self._periods) >= _MIN_PERIODS else None

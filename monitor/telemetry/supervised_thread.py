@@ -1,0 +1,68 @@
+"""A long-lived thread whose failure and progress can be observed."""
+
+import logging
+import threading
+import time
+from typing import Protocol
+
+logger = logging.getLogger(__name__)
+
+
+_RECOVERED_AFTER = 60.0
+"""Seconds without another failure after which a loop that was started again counts as healthy."""
+
+
+class Loop(Protocol):
+    """Work that one thread does until it is told to end."""
+
+    def run(self) -> None:
+        """Work until the end; sets `last_heartbeat` at least every few seconds while it makes progress."""
+
+    @property
+    def last_heartbeat(self) -> float:
+        """Time of the last progress, on the monotonic clock in seconds."""
+
+
+class SupervisedThread(threading.Thread):
+    """Runs `loop` in a thread called `name`. An exception is logged and counted as a failure, never silent.
+
+    With `restart_after` the loop is run again that many seconds after a failure; otherwise the thread ends.
+    """
+
+    def __init__(self, name: str, loop: Loop, *, restart_after: float | None = None) -> None:
+        super().__init__(name=name, daemon=True)
+        self._loop = loop
+        self._restart_after = restart_after
+        self._failure: Exception | None = None
+        self._failed_at = 0.0
+
+    def run(self) -> None:
+        """Run the loop until it returns, or fails for good."""
+        while True:
+            try:
+                self._loop.run()
+            except Exception as error:
+                logger.exception("thread failed", extra={"thread": self.name})
+                self._failure, self._failed_at = error, time.monotonic()
+                if self._restart_after is None:
+                    return
+                time.sleep(self._restart_after)
+            else:
+                return
+
+    @property
+    def last_heartbeat(self) -> float:
+        """Time of the loop's last progress, on the monotonic clock in seconds."""
+        return self._loop.last_heartbeat
+
+    @property
+    def has_started(self) -> bool:
+        """Whether the thread was started."""
+        return self.ident is not None
+
+    @property
+    def failure(self) -> Exception | None:
+        """The exception that ended the loop, for good or within the last minute; None while all is well."""
+        ended = self._restart_after is None
+        recent = time.monotonic() - self._failed_at < _RECOVERED_AFTER
+        return self._failure if ended or recent else None
