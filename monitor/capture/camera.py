@@ -38,14 +38,12 @@ class Camera:
     whose cause is that of the failure, `stalled` after `stall_timeout` seconds (0: never) and three frame
     periods, or `crashed`.
 
-    With `keep_every_frame` the source is held back so that nothing is lost on this side; otherwise the oldest
-    of more than `buffer` queued frames is dropped. A `finite` source is not read again when its process dies:
-    from its start, it would be inspected twice. A process may need `startup_timeout` seconds to open its source.
-    `expected_fps` is the rate, in frames per second, that a camera should keep.
+    With `keep_every_frame` the source is held back; otherwise the oldest of more than `buffer` queued frames
+    is dropped. A `finite` source is not read again when its process dies: it would be inspected twice. A
+    process may need `startup_timeout` seconds to open its source, and `expected_fps` is a camera's rate.
 
     `report` receives Gaps and changes of state, `on_frame` is called after each frame and at the end,
-    `on_frame_read` with the seconds that reading took. They run in the camera's thread (or that of the caller
-    of `take` and `stop`), hold no lock of the camera, and must not block.
+    `on_frame_read` with the seconds that reading took. They hold no lock of the camera and must not block.
     """
 
     def __init__(
