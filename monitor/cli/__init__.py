@@ -24,27 +24,28 @@ from monitor.errors import MonitorError
 
 app = typer.Typer(
     name="defect-monitor",
-    help="Watch a production line and say which frame shows a surface defect, and where.",
+    help="Watch a production line and report which frame shows a surface defect, and where.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
-    rich_markup_mode="markdown",  # otherwise the lines of a docstring stay apart where they were broken
+    rich_markup_mode="markdown",  # otherwise a docstring keeps its line breaks
 )
-app.command("demo")(demo.demo)
-app.command("run")(run.run)
-app.command("check-config")(check_config.check_config)
-app.command("doctor")(doctor.doctor)
-app.command("support-bundle")(support_bundle.support_bundle)
-app.add_typer(events.app, name="events")
-app.command("train")(train.train)
-app.command("evaluate")(evaluate.evaluate)
-app.command("explain")(explain.explain)
-app.add_typer(bench.app, name="bench")
-app.command("simulate")(simulate.simulate)
+_RUN, _LOOK, _TEACH, _MEASURE = "Run", "Look", "Teach", "Measure"
+
+app.command("demo", rich_help_panel=_RUN)(demo.demo)
+app.command("run", rich_help_panel=_RUN)(run.run)
+app.command("check-config", rich_help_panel=_RUN)(check_config.check_config)
+app.command("doctor", rich_help_panel=_LOOK)(doctor.doctor)
+app.add_typer(events.app, name="events", rich_help_panel=_LOOK)
+app.command("explain", rich_help_panel=_LOOK)(explain.explain)
+app.command("support-bundle", rich_help_panel=_LOOK)(support_bundle.support_bundle)
+app.command("train", rich_help_panel=_TEACH)(train.train)
+app.command("simulate", rich_help_panel=_TEACH)(simulate.simulate)
+app.command("evaluate", rich_help_panel=_MEASURE)(evaluate.evaluate)
+app.add_typer(bench.app, name="bench", rich_help_panel=_MEASURE)
 
 
-def _version(wanted: bool) -> None:
-    if wanted:
+def _version(requested: bool) -> None:
+    if requested:
         print(f"defect-monitor {__version__}")
         raise typer.Exit
 
@@ -52,18 +53,18 @@ def _version(wanted: bool) -> None:
 @app.callback()
 def _options(
     version: bool = typer.Option(
-        False, "--version", callback=_version, is_eager=True, help="Print the version and leave."
+        False, "--version", callback=_version, is_eager=True, help="Print the version and exit."
     ),
 ) -> None:
-    """Watch a production line and say which frame shows a surface defect, and where."""
+    """Watch a production line and report which frame shows a surface defect, and where."""
 
 
 def main() -> None:
-    """Run the command line; a mistake of the user's ends in one line, a bug in a traceback."""
+    """Run the command line; a user's mistake ends in one line, a bug in a traceback."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a file name that is not UTF-8 is shown escaped
-    os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # of a broken picture we say more, and once
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # the program reports a corrupted image itself, once
     try:
         app()
     except MonitorError as error:

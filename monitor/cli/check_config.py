@@ -1,4 +1,4 @@
-"""`defect-monitor check-config`: read settings as `run` would."""
+"""`defect-monitor check-config`: read a configuration as `run` does."""
 
 import json
 from pathlib import Path
@@ -10,8 +10,10 @@ from monitor.errors import UsageError
 
 
 def check_config(
-    file: Annotated[Path | None, typer.Argument(help="The settings, a TOML file.")] = None,
-    schema: Annotated[bool, typer.Option("--schema", help="Print the JSON Schema of the settings.")] = False,
+    file: Annotated[Path | None, typer.Argument(help="Configuration to read, a TOML file.")] = None,
+    schema: Annotated[
+        bool, typer.Option("--schema", help="Print the JSON Schema of the configuration.")
+    ] = False,
 ) -> None:
     """Print every mistake in FILE with its place, or the settings in force, without secrets."""
     from monitor.settings import Settings, load_settings, redacted

@@ -1,4 +1,4 @@
-"""`defect-monitor doctor`: look at each thing a run needs."""
+"""`defect-monitor doctor`: check everything that a run needs."""
 
 import json
 import sys
@@ -21,17 +21,22 @@ _STYLES = {"ok": "green", "not ok": "bold red", "skipped": "yellow"}
 
 def doctor(
     config: Annotated[
-        Path | None, typer.Option("--config", "-c", help="The settings, a TOML file. Default: all defaults.")
+        Path | None,
+        typer.Option(
+            "--config", "-c", help="Check what this configuration, a TOML file, needs. Default: all defaults."
+        ),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON document instead of a table.")
+    ] = False,
     save_pictures: Annotated[
-        Path | None, typer.Option(help="Save a picture of each camera here, as NAME.png.")
+        Path | None, typer.Option(help="Save an image of each camera to this folder, as NAME.png.")
     ] = None,
 ) -> None:
-    """Look at each thing a run needs and say: ok, not ok, how to mend. Exit code 1 if anything is not ok.
+    """Check everything that a run needs and print how to fix what is not ok. Exit code 1 if a check fails.
 
-    Device and GPU, model, every camera, Redis, outbox, clocks, port, memory. It may be run beside the daemon;
-    what it writes to Redis and disk it takes away again.
+    Checks device and GPU, model, every camera, Redis, outbox, clocks, port and memory. It can run beside the
+    daemon; it removes what it writes to Redis and to disk.
     """
     from monitor.cli.process import exit_now
     from monitor.inference.device import import_tensorflow
@@ -42,26 +47,26 @@ def doctor(
         import_tensorflow()
         from monitor.tools.doctor.checklist import default_settings, run_checks
     except ImportError as error:
-        raise MonitorError(f"the installation is not whole, install it again: {error}") from error
-    answers = list(_with_progress(run_checks(settings or default_settings(), pictures=save_pictures)))
-    wrong = [answer.name for answer in answers if answer.result == "not ok"]
+        raise MonitorError(f"the installation is incomplete, install it again: {error}") from error
+    results = list(_with_progress(run_checks(settings or default_settings(), pictures=save_pictures)))
+    failed = [result.name for result in results if result.result == "not ok"]
     if as_json:
-        print(_document(answers))
+        print(_document(results))
     else:
-        _print(answers)
-    if wrong:
-        print(f"defect-monitor: not ok: {', '.join(wrong)}", file=sys.stderr)
-    exit_now(1 if wrong else 0)  # a camera that hangs holds a thread, which nobody waits for
+        _print(results)
+    if failed:
+        print(f"defect-monitor: not ok: {', '.join(failed)}", file=sys.stderr)
+    exit_now(1 if failed else 0)  # a hung camera holds a thread that must not delay the exit
 
 
-def _with_progress(answers: "Iterator[CheckResult]") -> "Iterator[CheckResult]":
-    """The same, while a line on a terminal says how far it is."""
+def _with_progress(results: "Iterator[CheckResult]") -> "Iterator[CheckResult]":
+    """Yield the results while a line on a terminal shows the progress."""
     from rich.console import Console
 
-    with Console(stderr=True).status("looking at the device") as status:
-        for answer in answers:
-            status.update(f"looked at: {answer.name}")
-            yield answer
+    with Console(stderr=True).status("checking the device") as status:
+        for result in results:
+            status.update(f"checked: {result.name}")
+            yield result
 
 
 def _as_json(result: "CheckResult") -> dict[str, object]:
@@ -74,22 +79,22 @@ def _as_json(result: "CheckResult") -> dict[str, object]:
     }
 
 
-def _document(answers: "list[CheckResult]") -> str:
+def _document(results: "list[CheckResult]") -> str:
     from monitor import __version__
 
     return json.dumps(
         {
             "version": __version__,
             "at": datetime.now(UTC).isoformat(timespec="seconds"),
-            "ok": all(answer.result != "not ok" for answer in answers),
-            "checks": [_as_json(answer) for answer in answers],
+            "ok": all(result.result != "not ok" for result in results),
+            "checks": [_as_json(result) for result in results],
         },
         indent=2,
         ensure_ascii=False,
     )
 
 
-def _print(answers: "list[CheckResult]") -> None:
+def _print(results: "list[CheckResult]") -> None:
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -98,9 +103,9 @@ def _print(answers: "list[CheckResult]") -> None:
     table.add_column(no_wrap=True, overflow="fold")
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
-    for answer in answers:
-        told = Text(answer.message)
-        if answer.remedy:
-            told.append(f"\n→ {answer.remedy}", style="bold" if answer.result == "not ok" else "dim")
-        table.add_row(Text(answer.name), Text(answer.result, style=_STYLES[answer.result]), told)
+    for result in results:
+        message = Text(result.message)
+        if result.remedy:
+            message.append(f"\n→ {result.remedy}", style="bold" if result.result == "not ok" else "dim")
+        table.add_row(Text(result.name), Text(result.result, style=_STYLES[result.result]), message)
     Console(highlight=False).print(table)

@@ -1,169 +1,248 @@
-"""`defect-monitor evaluate`: how far a model is to be trusted."""
+"""`defect-monitor evaluate`: how far a model can be trusted."""
 
 import json
 import os
 import shlex
 import sys
+from contextlib import contextmanager
 from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from monitor.cli.tiling import AUTO, CAMERA_HELP, LIKE_HELP, OVERLAP_HELP, ROI_HELP, read_tiling
+
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from rich.console import Console
 
     from monitor.learning.datasets import Sample
+    from monitor.learning.datasets.tiling import Tiling
     from monitor.learning.evaluate.cam_comparison import CamScore
+    from monitor.learning.evaluate.evaluator import Evaluation, ExplainedImage, ImageResult
+    from monitor.learning.evaluate.model_under_test import ModelUnderTest
     from monitor.learning.evaluate.tables import Table
     from monitor.models.bundle import ModelBundle
 
 
-def evaluate(
+def evaluate(  # noqa: PLR0915 (its late imports count as statements)
     *,
     data: Annotated[
         list[Path],
         typer.Option(
-            help="Folder with classes of surface: DAGM in either layout, or good/ beside folders of defects. "
-            "May be given several times."
+            help="Folder with surfaces: DAGM in either layout, or good/ beside folders of defects. "
+            "Repeat the option for more."
         ),
     ],
     model: Annotated[
-        str, typer.Option(help="Folder of a model bundle, or the name of a shipped one.")
+        str, typer.Option(help="Name of a shipped model, or folder of a bundle.")
     ] = "dagm-class1",
     classes: Annotated[
-        str, typer.Option(help="Names of the classes to look at, divided by commas; all if none.")
+        str, typer.Option(help="Evaluate these classes, separated by commas. Default: all.")
     ] = "",
-    split: Annotated[Literal["Train", "Test", "all"], typer.Option(help="Which part of the data.")] = "Test",
+    split: Annotated[
+        Literal["Train", "Test", "all"] | None,
+        typer.Option(help="Evaluate this part of the data. Default: Test, or all where data are undivided."),
+    ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON document instead of tables.")
     ] = False,
     as_markdown: Annotated[bool, typer.Option("--markdown", help="Print the tables as Markdown.")] = False,
-    report: Annotated[
-        Path | None, typer.Option(help="Write a report with pictures to this HTML file.")
-    ] = None,
+    report: Annotated[Path | None, typer.Option(help="Write a report with images to this HTML file.")] = None,
     robustness: Annotated[
-        bool, typer.Option(help="Judge the pictures again after noise, blur, coding, light and geometry.")
+        bool, typer.Option(help="Classify the images again after noise, blur, coding, light and geometry.")
     ] = True,
     explanations: Annotated[
-        bool, typer.Option("--explanations", help="Compare methods of explanation; takes minutes.")
+        bool, typer.Option("--explanations", help="Compare the explanation methods; takes minutes.")
     ] = False,
     others: Annotated[
         str | None,
-        typer.Option(help="Pictures of surfaces the model does not know: a folder or a glob in quotes."),
+        typer.Option(help="Images of surfaces that the model does not know: a folder, or a glob in quotes."),
     ] = None,
     test_share: Annotated[
         float,
-        typer.Option(min=0, max=0.9, help="Share of undivided data that training set aside as Test."),
+        typer.Option(min=0, max=0.9, help="Fraction of undivided data that training set aside as Test."),
     ] = 0.0,
-    good: Annotated[str, typer.Option(help="Name of the folder of good pictures.")] = "good",
-    masks: Annotated[str, typer.Option(help="Name of folders of masks.")] = "masks",
+    good: Annotated[str, typer.Option(help="Name of the folder of good images.")] = "good",
+    masks: Annotated[str, typer.Option(help="Name of the folders of masks.")] = "masks",
     mask_suffix: Annotated[
-        str | None, typer.Option(help="Suffix of masks that lie beside their pictures, such as .png.")
+        str | None, typer.Option(help="Suffix of masks that lie beside their images, such as .png.")
     ] = None,
-    device: Annotated[Literal["auto", "gpu", "cpu"], typer.Option(help="What the network runs on.")] = "auto",
+    roi: Annotated[str | None, typer.Option(help=f"{ROI_HELP} Default: as in training.")] = None,
+    tiles: Annotated[
+        str | None,
+        typer.Option(help="Cut each frame into ROWSxCOLUMNS tiles, such as 2x3. Default: as in training."),
+    ] = None,
+    overlap: Annotated[float | None, typer.Option(help=OVERLAP_HELP)] = None,
+    like: Annotated[Path | None, typer.Option(help=LIKE_HELP)] = None,
+    camera: Annotated[str | None, typer.Option(help=CAMERA_HELP)] = None,
+    group: Annotated[
+        str | None, typer.Option(help="Regular expression for part or lot that training divided by.")
+    ] = None,
+    unseen: Annotated[
+        bool, typer.Option("--unseen", help="Leave out images that the model was trained or tuned on.")
+    ] = False,
+    miss_cost: Annotated[float, typer.Option(help="Cost of a missed defect, for the report.")] = 100.0,
+    alarm_cost: Annotated[float, typer.Option(help="Cost of a false alarm, for the report.")] = 1.0,
+    prevalence: Annotated[float, typer.Option(help="Expected fraction of defective frames.")] = 0.02,
+    device: Annotated[
+        Literal["auto", "gpu", "cpu"], typer.Option(help="Run the network on this device.")
+    ] = "auto",
 ) -> None:
-    """Judge labelled pictures and say how well: scores, places, robustness, surfaces that are not known."""
+    """Measure a model on labelled images: classification, localisation, robustness, unknown surfaces."""
     from monitor.errors import UsageError
     from monitor.inference.device import import_tensorflow
     from monitor.learning.datasets import FolderLayout, read_samples
+    from monitor.learning.evaluate.costs import Costs
     from monitor.models.bundle import load_bundle
     from monitor.models.registry import resolve_model_path
 
     if as_json and as_markdown:
-        raise UsageError("--json and --markdown are two answers to one question: give one of them")
+        raise UsageError("--json and --markdown exclude each other: give one of them")
     if report is not None:
         _refuse_unwritable(report)
-    wanted = [word.strip() for word in classes.split(",") if word.strip()]
-    samples = read_samples(
+    if tiles == AUTO:
+        raise UsageError("--tiles auto is for training; evaluate cuts frames as in training by default")
+    costs = Costs(miss_cost, alarm_cost, prevalence)
+    tiling = read_tiling(roi, tiles, overlap, like, camera)
+    names = [word.strip() for word in classes.split(",") if word.strip()]
+
+    read = partial(
+        read_samples,
         data,
-        wanted,
-        split=None if split == "all" else split,
+        names,
         layout=FolderLayout(good, masks, mask_suffix),
         test_share=test_share,
+        group=group,
     )
-    strange = _pictures(others) if others is not None else []
+    split = split or ("Test" if _is_divided(read()) else "all")
+    samples = read(split=None if split == "all" else split)
+    unknown = _unlabelled(others) if others is not None else []
     bundle = load_bundle(resolve_model_path(model))
 
     from rich.console import Console
-    from rich.progress import Progress
 
     import_tensorflow()
     from monitor.learning.evaluate.corruptions import CORRUPTIONS
-    from monitor.learning.evaluate.evaluator import as_document, explain_image, to_json
+    from monitor.learning.evaluate.evaluator import as_document, to_json
     from monitor.learning.evaluate.evaluator import evaluate as run
     from monitor.learning.evaluate.html_report import ReportHeader
     from monitor.learning.evaluate.html_report import report as written
     from monitor.learning.evaluate.model_under_test import load_model_under_test
     from monitor.learning.evaluate.tables import markdown, tables
 
-    network = load_model_under_test(bundle, device=device)
+    network = load_model_under_test(bundle, device=device, tiling=tiling)
+    samples = _without_used(samples, network.trained_on | network.validated_on) if unseen else samples
     corruptions = CORRUPTIONS if robustness else ()
     console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task("", total=len(samples) * (1 + len(corruptions)) + len(strange))
-        evaluation = run(
-            network,
-            samples,
-            corruptions=corruptions,
-            others=strange,
-            advance=lambda state: progress.update(task, advance=1, description=state),
-        )
+    total = len(samples) * (1 + len(corruptions)) + len(unknown)
+    with _progress(console, total) as advance:
+        evaluation = run(network, samples, corruptions=corruptions, others=unknown, advance=advance)
+    _warn_of_used(evaluation)
     document: dict[str, Any] = as_document(evaluation, network)
     extra: list[Table] = []
     if explanations:
-        worth, table = _compared(bundle, samples, console)
+        worth, table = _compared(bundle, _in_tiles(samples, network.tiling), console)
         document["explanations"] = to_json(worth)
         extra.append(table)
     if report is not None:
         surfaces = ", ".join(dict.fromkeys(sample.surface for sample in samples))
-        about = ReportHeader(
-            model=f"{network.name} ({network.sha256[:12]})",
-            data=f"{surfaces}, {split}: {len(samples)} pictures",
-            command=shlex.join(["defect-monitor", *sys.argv[1:]]),
-            when=date.today().isoformat(),
+        data_line = f"{surfaces}, {split}: {len(samples)} images"
+        header = ReportHeader(
+            f"{network.name} ({network.sha256[:12]})", data_line, _command(), date.today().isoformat()
         )
-        _write(
-            report, written(evaluation, about, lambda one: explain_image(network, one.sample), extra=extra)
-        )
+        explain = partial(_explained, network)
+        _write(report, written(evaluation, header, explain, extra=extra, costs=costs))
+    found = [*tables(evaluation), *extra]
     if as_json:
         print(json.dumps(document, indent=2, allow_nan=False))
     elif as_markdown:
-        print("\n".join(markdown(one) for one in (*tables(evaluation), *extra)), end="")
+        print("\n".join(markdown(one) for one in found), end="")
     else:
-        _show([*tables(evaluation), *extra])
+        _show(found)
         if report is not None:
             print(f"report: {report}")
+
+
+def _explained(network: "ModelUnderTest", result: "ImageResult") -> "ExplainedImage":
+    from monitor.learning.evaluate.evaluator import explain_image
+
+    return explain_image(network, result.sample)
+
+
+def _command() -> str:
+    return shlex.join(["defect-monitor", *sys.argv[1:]])
+
+
+@contextmanager
+def _progress(console: "Console", total: int) -> "Iterator[Callable[[str], None]]":
+    """Show a bar on a terminal; the function that is yielded advances it and names what is in progress."""
+    from rich.progress import Progress
+
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task("", total=total)
+        yield lambda name: progress.update(task, advance=1, description=name)
+
+
+def _is_divided(samples: "Sequence[Sample]") -> bool:
+    """Whether every surface has a Test part."""
+    surfaces = {sample.surface for sample in samples}
+    return surfaces == {sample.surface for sample in samples if sample.split == "Test"}
+
+
+def _warn_of_used(evaluation: "Evaluation") -> None:
+    used = sum(one.used is not None for one in evaluation.results)
+    if used:
+        print(
+            f"warning: the model was made from {used} of these {len(evaluation.results)} images, so that "
+            "the figures are too good; --unseen leaves them out",
+            file=sys.stderr,
+        )
+
+
+def _without_used(samples: "Sequence[Sample]", used: frozenset[str]) -> "list[Sample]":
+    """The samples whose images the model's training did not use; raises `DataError` if that is none."""
+    from monitor.errors import DataError
+    from monitor.learning.datasets.fingerprint import image_hashes
+
+    hashes = image_hashes(samples)
+    found = [sample for sample, content in zip(samples, hashes, strict=True) if content not in used]
+    if not found:
+        raise DataError("the model was trained or tuned on all of these images: none is left to evaluate")
+    return found
+
+
+def _in_tiles(samples: "Sequence[Sample]", tiling: "Tiling") -> "list[Sample]":
+    """What the network sees of the frames: their tiles, or the frames themselves."""
+    from monitor.learning.datasets.tiling import read_truth, tiles_of
+
+    return [tile for frame in tiles_of([read_truth(one) for one in samples], tiling) for tile in frame]
 
 
 def _compared(
     bundle: "ModelBundle", samples: "Sequence[Sample]", console: "Console"
 ) -> "tuple[list[CamScore], Table]":
-    """Every method of explanation on the defects of `samples`."""
-    from rich.progress import Progress
-
+    """Compare every explanation method on the defects of `samples`."""
     from monitor.learning.evaluate.cam_comparison import as_table, cam_variants, compare_cams
 
     methods = cam_variants()
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task("explanations", total=len(methods))
-        worth = compare_cams(
-            bundle, samples, methods, advance=lambda name: progress.update(task, advance=1, description=name)
-        )
+    with _progress(console, len(methods)) as advance:
+        worth = compare_cams(bundle, samples, methods, advance=advance)
     return worth, as_table(worth)
 
 
-def _pictures(others: str) -> "list[Sample]":
-    """The pictures in a folder, at any depth, or of a glob, as samples without a label."""
+def _unlabelled(others: str) -> "list[Sample]":
+    """The images in a folder, at any depth, or of a glob, as samples without a label."""
     from monitor.errors import DataError, printable
     from monitor.imaging.folders import find_images
     from monitor.learning.datasets import Sample
 
     found = find_images(others, recursive=True)
     if not found.images:
-        raise DataError(f"there are no pictures at {others}")
+        raise DataError(f"there are no images at {others}")
     if found.others:
         print(printable(f"not used in {others}: {found.others_summary}"), file=sys.stderr)
     return [Sample(path, printable(path.parent.name), "other", defective=False) for path in found.images]
@@ -174,7 +253,7 @@ def _show(found: "Sequence[Table]") -> None:
     from rich.table import Table as Drawn
     from rich.text import Text
 
-    # A pipe has no width of its own: a table there is as wide as it needs.
+    # A pipe has no width: a table there is as wide as it needs.
     console = Console() if sys.stdout.isatty() else Console(width=200)
     for one in found:
         drawn = Drawn(title=one.title, title_justify="left", title_style="bold")
@@ -189,7 +268,7 @@ def _show(found: "Sequence[Table]") -> None:
 
 
 def _refuse_unwritable(report: Path) -> None:
-    """Minutes of work should not end in a page that has nowhere to go."""
+    """Refuse a report that cannot be written before minutes of work, not after."""
     if report.is_dir():
         raise _unwritable(report, "it is a folder")
     if not report.parent.is_dir():
@@ -205,7 +284,7 @@ def _write(report: Path, page: str) -> None:
         raise _unwritable(report, error.strerror or str(error)) from error
 
 
-def _unwritable(report: Path, why: str) -> Exception:
+def _unwritable(report: Path, reason: str) -> Exception:
     from monitor.errors import UsageError
 
-    return UsageError(f"the report cannot be written to {report}: {why}")
+    return UsageError(f"the report cannot be written to {report}: {reason}")

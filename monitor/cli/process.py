@@ -11,13 +11,13 @@ from typing import NoReturn
 
 def stop_on_signals(stop: Callable[[], None]) -> None:
     """Call `stop` at the first SIGINT or SIGTERM; at the second, exit at once with 128 + its number."""
-    asked = False
+    is_stopping = False
 
     def handle(number: int, _: FrameType | None) -> None:
-        nonlocal asked
-        if asked:
+        nonlocal is_stopping
+        if is_stopping:
             os._exit(128 + number)
-        asked = True
+        is_stopping = True
         stop()
 
     for number in (signal.SIGINT, signal.SIGTERM):

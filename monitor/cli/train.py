@@ -1,4 +1,4 @@
-"""`defect-monitor train`: from labelled pictures to a model bundle."""
+"""`defect-monitor train`: from labelled images to a model bundle."""
 
 import shlex
 import sys
@@ -8,74 +8,100 @@ from typing import Annotated
 
 import typer
 
+from monitor.cli.tiling import AUTO, CAMERA_HELP, LIKE_HELP, OVERLAP_HELP, ROI_HELP, read_tiling
+
 
 def train(
     *,
     data: Annotated[
         list[Path],
         typer.Option(
-            help="Folder with classes of surface: DAGM in either layout, or good/ beside folders of defects. "
-            "May be given several times."
+            help="Folder with surfaces: DAGM in either layout, or good/ beside folders of defects. "
+            "Repeat the option for more."
         ),
     ],
-    out: Annotated[Path, typer.Option(help="Folder to write the model bundle to.")],
+    out: Annotated[Path, typer.Option(help="Write the model bundle to this folder.")],
     classes: Annotated[
         str,
-        typer.Option(help="Names of the classes to train on, divided by commas; all that are there if none."),
+        typer.Option(help="Train on these classes, separated by commas. Default: all."),
     ] = "",
     init: Annotated[
         str,
         typer.Option(
-            help="Where weights start: an .npz file, a bundle's folder, `imagenet` (downloaded) or `none`."
+            help="Start from these weights: an .npz file, a bundle, `imagenet` (downloaded) or `none`."
         ),
     ] = "imagenet",
     epochs: Annotated[
         int | None,
-        typer.Option(min=1, help="How often each picture is seen; the recipe's number if not given."),
+        typer.Option(min=1, help="Number of epochs. Default: the recipe's."),
     ] = None,
-    recipe: Annotated[str, typer.Option(help="`default`, or `article` for the original one.")] = "default",
+    recipe: Annotated[
+        str, typer.Option(help="Recipe: `default`, or `article` for the original one.")
+    ] = "default",
     seed: Annotated[
         int | None,
-        typer.Option(min=0, help="Decides the split and every change; the recipe's if not given."),
+        typer.Option(min=0, help="Seed of the split and of every random change. Default: the recipe's."),
     ] = None,
-    name: Annotated[str | None, typer.Option(help="The model's name; the folder's if not given.")] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the model. Default: the folder's.")] = None,
     size: Annotated[
         int, typer.Option(min=32, max=1024, help="Side of the network's input in pixels, a multiple of 8.")
     ] = 224,
     test_share: Annotated[
         float,
         typer.Option(
-            min=0, max=0.9, help="Share of undivided data to set aside for a test, never trained on."
+            min=0, max=0.9, help="Fraction of undivided data to set aside for a test; never trained on."
         ),
     ] = 0.0,
-    good: Annotated[str, typer.Option(help="Name of the folder of good pictures.")] = "good",
-    masks: Annotated[str, typer.Option(help="Name of folders of masks.")] = "masks",
+    good: Annotated[str, typer.Option(help="Name of the folder of good images.")] = "good",
+    masks: Annotated[str, typer.Option(help="Name of the folders of masks.")] = "masks",
     mask_suffix: Annotated[
-        str | None, typer.Option(help="Suffix of masks that lie beside their pictures, such as .png.")
+        str | None, typer.Option(help="Suffix of masks that lie beside their images, such as .png.")
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted training.")] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a model that is there.")] = False,
+    roi: Annotated[str | None, typer.Option(help=ROI_HELP)] = None,
+    tiles: Annotated[
+        str | None,
+        typer.Option(
+            help="Cut each frame into ROWSxCOLUMNS tiles, such as 2x3; `auto` chooses by the size of defects."
+        ),
+    ] = None,
+    overlap: Annotated[float | None, typer.Option(help=OVERLAP_HELP)] = None,
+    like: Annotated[Path | None, typer.Option(help=LIKE_HELP)] = None,
+    camera: Annotated[str | None, typer.Option(help=CAMERA_HELP)] = None,
+    group: Annotated[
+        str | None,
+        typer.Option(
+            help="Regular expression for the part or lot in a file name; images of one stay on one side of "
+            "every split."
+        ),
+    ] = None,
+    miss_cost: Annotated[float, typer.Option(help="Cost of a missed defect, in any unit.")] = 100.0,
+    alarm_cost: Annotated[float, typer.Option(help="Cost of a false alarm, in the same unit.")] = 1.0,
+    prevalence: Annotated[float, typer.Option(help="Expected fraction of defective frames.")] = 0.02,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue an interrupted training.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing model.")] = False,
 ) -> None:
-    """Train a network on labelled pictures and write it as a model bundle.
+    """Train a network on labelled images and write it as a model bundle.
 
-    An interrupted training leaves the best model so far; the same command with --resume goes on.
+    An interrupted training leaves the best model so far; the same command with --resume continues.
     """
     from monitor.errors import UsageError, printable
     from monitor.inference.device import import_tensorflow, make_deterministic
     from monitor.learning.datasets import FolderLayout, audit, read_samples
+    from monitor.learning.datasets.tiling import Tiling
     from monitor.learning.train.recipe import recipe_named
 
     if size % 8:
-        raise UsageError(f"--size is a multiple of 8, not {size}")
-    chosen = recipe_named(recipe)
-    chosen = replace(
-        chosen,
-        epochs=chosen.epochs if epochs is None else epochs,
-        seed=chosen.seed if seed is None else seed,
+        raise UsageError(f"--size must be a multiple of 8, not {size}")
+    recipe_settings = recipe_named(recipe)
+    recipe_settings = replace(
+        recipe_settings,
+        epochs=recipe_settings.epochs if epochs is None else epochs,
+        seed=recipe_settings.seed if seed is None else seed,
     )
+    tiling = read_tiling(roi, tiles, overlap, like, camera)
     layout = FolderLayout(good, masks, mask_suffix)
-    wanted = [word.strip() for word in classes.split(",") if word.strip()]
-    samples = read_samples(data, wanted, layout=layout, test_share=test_share)
+    names = [word.strip() for word in classes.split(",") if word.strip()]
+    samples = read_samples(data, names, layout=layout, test_share=test_share, group=group)
 
     from rich.console import Console
 
@@ -86,39 +112,46 @@ def train(
     found.raise_if_unusable()
     if found.duplicates_to_skip:
         console.print(
-            f"{len(found.duplicates_to_skip)} repeated pictures are left out", highlight=False, soft_wrap=True
+            f"{len(found.duplicates_to_skip)} repeated images are left out", highlight=False, soft_wrap=True
         )
     samples = [sample for sample in samples if sample.path not in found.duplicates_to_skip]
 
     import_tensorflow()
     from monitor.cli.training_progress import ConsoleProgress
-    from monitor.learning.train.trainer import TrainingConfig
+    from monitor.learning.evaluate.costs import Costs
+    from monitor.learning.train.config import TrainingConfig
     from monitor.learning.train.trainer import train as run
 
     make_deterministic()
-    order = TrainingConfig(
+    config = TrainingConfig(
         name=printable(name or out.resolve().name),
         out=out,
-        recipe=chosen,
+        recipe=recipe_settings,
         init=init,
         size=(size, size),
         command=printable(shlex.join(["defect-monitor", *sys.argv[1:]])),
         overwrite=overwrite,
+        tiling=tiling or Tiling(),
+        auto_tiles=tiles == AUTO,
+        costs=Costs(miss_cost, alarm_cost, prevalence),
+        group=group,
     )
     try:
-        with ConsoleProgress(console) as watcher:
+        with ConsoleProgress(console) as observer:
             bundle = run(
                 [sample for sample in samples if sample.split == "Train"],
-                order,
+                config,
                 test=[sample for sample in samples if sample.split == "Test"],
                 resume=resume,
-                watcher=watcher,
+                observer=observer,
             )
     except KeyboardInterrupt:
-        print(f"stopped: {out} holds the best model of the epochs done, --resume goes on", file=sys.stderr)
+        print(f"stopped: {out} holds the best model so far, --resume continues", file=sys.stderr)
         raise typer.Exit(130) from None
     console.print(
-        f"{out}: threshold {bundle.card.threshold}, {bundle.card.threshold_origin}", highlight=False
+        f"{out}: threshold {bundle.card.threshold}, {bundle.card.threshold_origin}",
+        highlight=False,
+        soft_wrap=True,
     )
     for figure, value in bundle.card.figures.items():
         console.print(f"  {figure.replace('_', ' ')}: {value:g}", highlight=False, soft_wrap=True)

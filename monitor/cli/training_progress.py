@@ -11,7 +11,7 @@ BLOCKS = "▁▂▃▄▅▆▇█"
 
 
 class ConsoleProgress:
-    """Shows a bar on a terminal, and a line an epoch anywhere."""
+    """Shows a bar on a terminal, and one line per epoch anywhere."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -22,7 +22,7 @@ class ConsoleProgress:
             TimeRemainingColumn(),
             console=console,
             disable=not console.is_terminal,
-            # Steps of the first epoch are slow; a long memory gives a steady guess.
+            # Steps of the first epoch are slow; a long window gives a steady estimate.
             speed_estimate_period=600,
             transient=True,
         )
@@ -42,18 +42,18 @@ class ConsoleProgress:
         self._console.print(line, highlight=False, markup=False, soft_wrap=True)
 
     def began(self, done: int, epochs: int, steps: int) -> None:
-        """Set the bar up."""
+        """Set up the bar."""
         self._steps, self._epochs = steps, epochs
         self._bar.update(
             self._task, total=epochs * steps, completed=done * steps, epoch=f"{done + 1}/{epochs}"
         )
 
     def stepped(self, loss: float) -> None:
-        """Move the bar."""
+        """Advance the bar."""
         self._bar.update(self._task, advance=1, loss=loss)
 
     def epoch_ended(self, history: Sequence[EpochMetrics], seconds: float) -> None:
-        """Print the epoch's line: losses, curve, time left."""
+        """Print one line: losses, curve, time left."""
         last, done = history[-1], len(history)
         curve = sparkline([epoch.validation_loss for epoch in history])
         best = ", best so far" if best_epoch(tuple(history)) == done else ""
@@ -67,7 +67,7 @@ class ConsoleProgress:
 
 
 def sparkline(values: Sequence[float]) -> str:
-    """`values`, all 0 or more, as a curve of blocks from zero to the highest."""
+    """Draw `values`, all 0 or more, as a curve of blocks from zero to the highest."""
     highest = max(values, default=0.0)
     if not 0 < highest < float("inf"):
         return BLOCKS[0] * len(values)

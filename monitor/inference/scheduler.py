@@ -130,7 +130,7 @@ _LATE = 1 / 8
 
 
 class ArrivalPredictor:
-    """Learns the period at which the frames of each camera come. Times are seconds of one clock, handed in."""
+    """Learns the period of the frames of each camera. Times are seconds of one clock, given by the caller."""
 
     def __init__(self) -> None:
         self._idle = True

@@ -62,6 +62,15 @@ class TrainingInfo(_CardSection):
     epochs: int
     kept_epoch: int = Field(description="the epoch, counted from 1, whose weights these are")
     versions: dict[str, str] = Field(description="of the packages that decide the result")
+    roi: tuple[int, int, int, int] | None = Field(
+        default=None, description="part of the frame that was trained on: x, y, width, height in pixels"
+    )
+    tiles: tuple[int, int] = Field(default=(1, 1), description="rows and columns of tiles in that part")
+    overlap: float = Field(default=0.0, ge=0, le=0.5, description="fraction of a tile shared with the next")
+    trained: tuple[str, ...] = Field(default=(), description="hashes of the images that weights come from")
+    validated: tuple[str, ...] = Field(
+        default=(), description="hashes of the images that the threshold comes from"
+    )
 
 
 class BundleFile(_CardSection):

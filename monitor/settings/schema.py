@@ -60,8 +60,8 @@ class ExplainSettings(SettingsTable):
     minimum_area: Annotated[float, Field(ge=0, le=1)] = 0.0005
     """Smallest region, as a fraction of the part of the frame that one network input shows."""
     queue_bytes: Annotated[int, Field(ge=1_000_000)] = 256_000_000
-    """Bytes that queued flagged frames may take. When they are used up, inspection waits for the explanations:
-    no flagged frame is dropped."""
+    """Bytes that queued flagged frames may take. Beyond that, inspection waits for the explanations, and no
+    flagged frame is dropped."""
     queue: Annotated[int, Field(ge=1, le=10000)] = 32
     """Flagged frames that may be queued; while more are, no map is scored."""
 

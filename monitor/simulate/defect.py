@@ -11,17 +11,17 @@ from monitor.records import Box
 
 
 def random_defect(width: int, height: int, random: np.random.Generator) -> Ellipse:
-    """An ellipse somewhere in the picture; the picture's border may cut its tip, never the patch inside.
+    """Draw an ellipse in the image; the border may cut its tip, but never the patch inside.
 
-    Sizes are those of DAGM's Class1 labels: semi-axes of 29..90 pixels in a picture of 512x512.
+    Sizes are those of DAGM's Class1 labels: semi-axes of 29..90 pixels in an image of 512x512.
     """
     shorter = min(width, height) / 512
     semi_major = shorter * random.triangular(38, 48, 90)
     semi_minor = max(semi_major * random.uniform(0.55, 1.0), 29 * shorter)
-    keep = 0.75 * semi_major
+    inset = 0.75 * semi_major
     return Ellipse(
-        center_x=random.uniform(keep, width - 1 - keep),
-        center_y=random.uniform(keep, height - 1 - keep),
+        center_x=random.uniform(inset, width - 1 - inset),
+        center_y=random.uniform(inset, height - 1 - inset),
         semi_major=semi_major,
         semi_minor=semi_minor,
         angle=random.uniform(0, pi),
@@ -47,13 +47,13 @@ def apply_defect(
     )
     piece = grey[around.top : around.bottom, around.left : around.right].astype(np.float32)
     smooth = cv2.GaussianBlur(piece, (0, 0), sigma)
-    share = _share(ellipse, around, random)  # (rows, columns), 0..1
-    piece += share * (smooth - piece)
+    fraction = _blur_fraction(ellipse, around, random)  # (rows, columns), 0..1
+    piece += fraction * (smooth - piece)
     grey[around.top : around.bottom, around.left : around.right] = np.rint(piece).astype(np.uint8)
 
 
-def _share(ellipse: Ellipse, box: Box, random: np.random.Generator) -> NDArray[np.float32]:
-    """How much of each pixel of `box` is blurred: 1 in the patch, falling softly to 0 inside the ellipse."""
+def _blur_fraction(ellipse: Ellipse, box: Box, random: np.random.Generator) -> NDArray[np.float32]:
+    """Fraction of blur in each pixel of `box`: 1 in the patch, falling smoothly to 0 inside the ellipse."""
     x = np.arange(box.left, box.right, dtype=float)[None, :]
     y = np.arange(box.top, box.bottom, dtype=float)[:, None]
     along, across = ellipse.to_local(x, y)
@@ -68,6 +68,6 @@ def _share(ellipse: Ellipse, box: Box, random: np.random.Generator) -> NDArray[n
         hump += np.exp(-((away / size) ** 2))
     unevenness = random.normal(0, 0.12, (7, 7)).astype(np.float32)
     hump += cv2.resize(unevenness, hump.shape[::-1], interpolation=cv2.INTER_CUBIC)
-    share = np.clip((hump - 0.2) / 0.45, 0, 1)
-    share *= np.clip((1 - np.hypot(along, across)) / 0.25, 0, 1)  # nothing at the outline and beyond
-    return np.asarray(share * share * (3 - 2 * share), np.float32)
+    fraction = np.clip((hump - 0.2) / 0.45, 0, 1)
+    fraction *= np.clip((1 - np.hypot(along, across)) / 0.25, 0, 1)  # nothing at the outline and beyond
+    return np.asarray(fraction * fraction * (3 - 2 * fraction), np.float32)

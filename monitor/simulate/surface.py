@@ -1,4 +1,4 @@
-"""An endless line of simulated surfaces, a known few of them defective."""
+"""An endless sequence of simulated surfaces with defects at known places."""
 
 import cv2
 import numpy as np
@@ -22,18 +22,18 @@ NOISE = 5.0
 """Standard deviation of the camera noise in grey values, as seen inside the defects of DAGM's Class1."""
 
 
-# One stream of random numbers for each purpose, so that no choice moves another: a line with and a line
-# without defects show the same surfaces.
+# One stream of random numbers per purpose, so that choices are independent: with and without defects the
+# surfaces are the same.
 _TEXTURES, _NOISE, _VIEW, _TRUTH, _DEFECT = range(5)
 
 
 class SurfaceGenerator:
-    """Pictures 0, 1, 2 ... of a production line; each depends on the settings and its number alone.
+    """Renders images 0, 1, 2 ... of a production line; each depends on the settings and its number alone.
 
-    Rendering is prepared here: `textures` surfaces, larger than a picture, of which each picture shows a
-    part, turned or mirrored. `defect_rate` is the probability (0..1) that a picture is defective. With the
-    same seed, a picture that is defective at one rate is so, with the same defect, at every higher rate.
-    Raises UsageError for a setting out of range.
+    The constructor renders `textures` surfaces, larger than an image; each image shows a part of one, turned
+    or mirrored. `defect_rate` is the probability (0..1) that an image is defective. With the same seed, an
+    image that is defective at one rate has the same defect at every higher rate. Raises UsageError for a
+    setting out of range.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class SurfaceGenerator:
             raise UsageError(f"the seed must not be negative, it is {seed}")
         if min(width, height) < MIN_SIDE or max(width, height) > MAX_SIDE:
             raise UsageError(
-                f"simulated pictures are {MIN_SIDE} to {MAX_SIDE} pixels wide and high, not {width}x{height}"
+                f"simulated images are {MIN_SIDE} to {MAX_SIDE} pixels wide and high, not {width}x{height}"
             )
         if not 0 <= defect_rate <= 1:
             raise UsageError(f"the defect rate is a probability from 0 to 1, not {defect_rate:g}")
@@ -60,7 +60,7 @@ class SurfaceGenerator:
         self._noise: NDArray[np.uint8] = np.clip(np.rint(noise), 0, 255).astype(np.uint8)
 
     def picture(self, number: int) -> Image:
-        """Picture `number` (0 or above): (height, width, 3) uint8, three equal channels."""
+        """Render image `number` (0 or above): (height, width, 3) uint8, three equal channels."""
         random = self._random(_VIEW, number)
         texture = self._textures[random.integers(len(self._textures))]
         grey = self._view(texture.grey, random)
@@ -72,7 +72,7 @@ class SurfaceGenerator:
         return np.asarray(cv2.cvtColor(noisy, cv2.COLOR_GRAY2BGR), np.uint8)
 
     def defect_at(self, number: int) -> Ellipse | None:
-        """The ellipse around the defect of picture `number`, None where it has none. Renders nothing."""
+        """Return the ellipse around the defect of image `number`, None where it has none. Renders nothing."""
         random = self._random(_TRUTH, number)
         if random.random() >= self.defect_rate:
             return None

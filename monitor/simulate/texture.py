@@ -1,4 +1,4 @@
-"""Surfaces without defects: interference patterns of chirps, mirrored about two axes, in the manner of DAGM.
+"""Surfaces without defects: interference patterns of chirps, mirrored about two axes, similar to DAGM.
 
 A texture is the magnitude of a complex field, the sum of waves whose frequency changes along each axis. A
 wave is the product of a factor of the row and a factor of the column, so that one matrix product renders all:
@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 MEAN = 67.0
-"""Mean grey value of a texture; pictures then spread around 70 as DAGM's Class1 does (64..76)."""
+"""Mean grey value of a texture; images then vary around 70 as in DAGM's Class1 (64..76)."""
 
 
 FLOOR = 16.0
@@ -23,11 +23,11 @@ FLOOR = 16.0
 
 
 MIN_CONTRAST = 12.0
-"""Least standard deviation of the fine texture (against a blur of 3 pixels) at any place, as in Class1."""
+"""Lowest standard deviation of the fine texture (against a blur of 3 pixels) anywhere, as in Class1."""
 
 
 SPEEDS = ((0.6, 0.5), (0.5, 0.22), (0.35, 0.14), (0.2, 0.09), (0.13, 0.05))
-"""(highest frequency of a wave in cycles a pixel, share of textures): most are fine-grained, some coarse."""
+"""(highest frequency of a wave in cycles per pixel, fraction of textures): most are fine, some coarse."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -39,9 +39,9 @@ class Texture:
 
 
 def render_texture(side: int, random: np.random.Generator) -> Texture:
-    """One texture of side×side pixels; `random` chooses grain, bands, symmetry and contrast."""
-    speeds, shares = zip(*SPEEDS, strict=True)
-    speed = float(random.choice(speeds, p=shares))
+    """Render a texture of side×side pixels; `random` chooses grain, bands, symmetry and contrast."""
+    speeds, fractions = zip(*SPEEDS, strict=True)
+    speed = float(random.choice(speeds, p=fractions))
     across, down = _waves(side, int(random.integers(6, 13)), speed, 1.0, random)
     field = _mirrored(down, random).T @ _mirrored(across, random)  # (side, side)
     across, down = _waves(side, int(random.integers(1, 3)), speed, 0.4, random)
@@ -51,7 +51,7 @@ def render_texture(side: int, random: np.random.Generator) -> Texture:
     local /= local.mean()
     magnitude /= np.maximum(local, 0.02) ** random.uniform(0, 0.3)
     grey = FLOOR + (MEAN - FLOOR) * magnitude / magnitude.mean()
-    # Places of weak texture would be defects by any measure: there, what texture there is becomes stronger.
+    # Regions of weak texture would look like defects: their texture is amplified.
     fine = grey - cv2.GaussianBlur(grey, (0, 0), 3)
     strength = np.sqrt(cv2.GaussianBlur(fine * fine, (0, 0), 6))
     grey += fine * np.maximum(MIN_CONTRAST / np.maximum(strength, 1) - 1, 0)
@@ -59,7 +59,7 @@ def render_texture(side: int, random: np.random.Generator) -> Texture:
 
 
 def _mirrored(factors: NDArray[np.complex64], random: np.random.Generator) -> NDArray[np.complex64]:
-    """Each factor with its mirror image, a little weaker, or a grid of black lines would run through all."""
+    """Add to each factor its mirror image, slightly weaker, to avoid a grid of black lines."""
     weights = random.uniform(0.6, 1, (len(factors), 1)).astype(np.float32)
     return factors + weights * factors[:, ::-1]  # (waves, side)
 
@@ -70,7 +70,7 @@ def _waves(
     """The factors of the waves: across the columns and down the rows, each (waves, side).
 
     At place p of an axis that runs from -1 to 1 a wave has the phase 2π·(tone·p + bend·p²/2), in cycles per
-    half side, below a Gaussian envelope some `breadth` wide. `speed` is in cycles a pixel.
+    half side, below a Gaussian envelope some `breadth` wide. `speed` is in cycles per pixel.
     """
     half = side / 2
     tones, bends, centers, spreads = [], [], [], []

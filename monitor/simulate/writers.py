@@ -1,4 +1,4 @@
-"""Simulated pictures as a data set on disk, in the layout of the DAGM 2007 competition."""
+"""Writes simulated images as a data set in the layout of the DAGM 2007 competition, or as a video."""
 
 import json
 import shutil
@@ -27,16 +27,16 @@ def write_dataset(
     replace: bool = False,
     on_written: Callable[[], None] = lambda: None,
 ) -> int:
-    """Write OUT/NAME/Train and OUT/NAME/Test; return how many pictures are defective.
+    """Write OUT/NAME/Train and OUT/NAME/Test; return the number of defective images.
 
-    Pictures 0 .. train-1 of the line go to Train, the next `test` to Test; a split of none is left out. Files
+    Images 0 .. train-1 of the line go to Train, the next `test` to Test; an empty split is left out. Files
     count from 0001 in each, as 8-bit grey PNG; Label/NNNN_label.PNG holds the filled ellipse (0/255) of a
     defective one. Label/Labels.txt comes last, so that a folder with it is complete. `replace` deletes an
-    OUT/NAME that is there already; nothing else in OUT is touched. `written` is called after each picture.
-    Raises UsageError where OUT/NAME holds something and `replace` is false, DataError where the disk refuses.
+    existing OUT/NAME; nothing else in OUT is changed. `on_written` is called after each image. Raises
+    UsageError where OUT/NAME is not empty and `replace` is false, DataError where the disk fails.
     """
     if train < 0 or test < 0 or train + test == 0:
-        raise UsageError(f"a data set needs pictures, not {train} to train and {test} to test")
+        raise UsageError(f"a data set needs images, not {train} to train and {test} to test")
     folder = out / name
     with disk_errors(folder):
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
@@ -52,7 +52,7 @@ def write_dataset(
         )
 
 
-def _write_split(line: SurfaceGenerator, folder: Path, numbers: range, written: Callable[[], None]) -> int:
+def _write_split(line: SurfaceGenerator, folder: Path, numbers: range, on_written: Callable[[], None]) -> int:
     labels = folder / "Label"
     labels.mkdir(parents=True, exist_ok=True)
     rows = ["1"]
@@ -68,19 +68,19 @@ def _write_split(line: SurfaceGenerator, folder: Path, numbers: range, written: 
             rows.append(f"{stem}\t1\t{stem}.PNG\t0\t{stem}_label.PNG")
             mask = truth.mask(line.height, line.width).astype(np.uint8) * 255
             _write_png(labels / f"{stem}_label.PNG", mask)
-        written()
+        on_written()
     (labels / "Labels.txt").write_text("\n".join(rows) + "\n", encoding="ascii")
     return defective
 
 
 def _write_png(path: Path, grey: NDArray[np.uint8]) -> None:
-    # Encoded first: cv2.imwrite would hide why the disk refused.
+    # Encoded first: cv2.imwrite would hide the reason of a disk error.
     _, encoded = cv2.imencode(".png", grey)
     path.write_bytes(encoded.tobytes())
 
 
 QUALITY: Mapping[str, str] = {"crf": "18", "preset": "veryfast"}
-"""Well above the usual: a coarser one smooths good texture until it looks like a defect."""
+"""Higher than usual: coarser coding smooths good texture until it looks like a defect."""
 
 
 def write_video(
@@ -91,20 +91,20 @@ def write_video(
     *,
     replace: bool = False,
     options: Mapping[str, str] = QUALITY,
-    written: Callable[[], None] = lambda: None,
+    on_written: Callable[[], None] = lambda: None,
 ) -> int:
-    """Write pictures 0 .. frames-1 as H.264 in `out`, an MP4 file; return how many are defective.
+    """Write images 0 .. frames-1 as H.264 to `out`, an MP4 file; return the number of defective ones.
 
-    Beside it a file of the same name, ending in .jsonl, gets one JSON object a frame: `frame` (from 0),
+    Beside it a file of the same name, ending in .jsonl, gets one JSON object per frame: `frame` (from 0),
     `ellipse` (the fields of Ellipse; null for a good one) and `box` ([x, y, width, height], or null).
-    Both appear only when complete. `options` are x264's. `written` is called after each frame.
+    Both appear only when complete. `options` are x264's. `on_written` is called after each frame.
     Raises UsageError for an odd width or height, which H.264 (yuv420p) cannot hold, for a rate or a length
-    out of range, and where a file is there and `replace` is false; DataError where the disk refuses.
+    out of range, and where a file exists and `replace` is false; DataError where the disk fails.
     """
     if line.width % 2 or line.height % 2:
         raise UsageError(f"a video needs an even width and height, not {line.width}x{line.height}")
     if not 0.1 <= fps <= 1000:
-        raise UsageError(f"a video has a rate of 0.1 to 1000 frames a second, not {fps:g}")
+        raise UsageError(f"a video has a rate of 0.1 to 1000 frames per second, not {fps:g}")
     if frames < 1:
         raise UsageError(f"a video needs at least one frame, not {frames}")
     truths = out.with_suffix(".jsonl")
@@ -117,7 +117,7 @@ def write_video(
     with disk_errors(out):
         out.parent.mkdir(parents=True, exist_ok=True)
         try:
-            _encode(line, unfinished, fps, frames, options=options, written=written)
+            _encode(line, unfinished, fps, frames, options=options, on_written=on_written)
             unfinished.replace(out)
         finally:
             unfinished.unlink(missing_ok=True)
@@ -134,7 +134,7 @@ def _encode(
     frames: int,
     *,
     options: Mapping[str, str],
-    written: Callable[[], None],
+    on_written: Callable[[], None],
 ) -> None:
     rate = Fraction(fps).limit_denominator(1001)
     with av.open(str(path), "w", format="mp4") as container:
@@ -143,7 +143,7 @@ def _encode(
         for number in range(frames):
             frame = av.VideoFrame.from_ndarray(line.picture(number), format="bgr24")
             container.mux(stream.encode(frame))
-            written()
+            on_written()
         container.mux(stream.encode())
 
 
@@ -157,7 +157,7 @@ def _truth_row(line: SurfaceGenerator, number: int) -> dict[str, object]:
 
 @contextmanager
 def disk_errors(target: Path) -> Iterator[None]:
-    """Turn what the system refuses while `target` is written into DataError, the cause kept."""
+    """Turn an OSError while `target` is written into a DataError with its cause."""
     try:
         yield
     except OSError as error:

@@ -14,8 +14,14 @@ COMMANDS = {
     "check-config": ("--schema",),
     "doctor": ("--config", "--json", "--save-pictures"),
     "support-bundle": ("--config", "--out", "--log"),
-    "train": ("--data", "--classes", "--out", "--init", "--epochs"),
-    "evaluate": ("--model", "--data", "--classes", "--split", "--json", "--report"),
+    "train": (
+        *("--data", "--classes", "--out", "--init", "--epochs", "--roi", "--tiles", "--overlap", "--like"),
+        *("--camera", "--group", "--miss-cost", "--alarm-cost", "--prevalence"),
+    ),
+    "evaluate": (
+        *("--model", "--data", "--classes", "--split", "--json", "--report", "--roi", "--tiles", "--overlap"),
+        *("--like", "--camera", "--unseen", "--miss-cost"),
+    ),
     "explain": ("--model", "--layer", "--method", "--max-n", "--grid", "--out"),
     "bench cam": ("--json",),
     "bench pipeline": ("--json",),
@@ -40,9 +46,9 @@ def test_every_command_has_its_options_and_explains_itself(
     command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert ended(f"{command} --help", monkeypatch) == 0
-    told = capsys.readouterr().out
-    assert re.search(rf"Usage: .*{command} ", told)
-    missing = [option for option in COMMANDS[command] if option not in told]
+    output = capsys.readouterr().out
+    assert re.search(rf"Usage: .*{command} ", output)
+    missing = [option for option in COMMANDS[command] if option not in output]
     assert not missing
 
 
@@ -72,8 +78,8 @@ def test_wrong_use_ends_with_2(
     line: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert ended(line, monkeypatch) == 2
-    told = capsys.readouterr()
-    assert told.err or "Usage:" in told.out
+    output = capsys.readouterr()
+    assert output.err or "Usage:" in output.out
 
 
 def test_help_waits_for_no_heavy_library() -> None:
@@ -82,3 +88,17 @@ def test_help_waits_for_no_heavy_library() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"
+
+
+def test_commands_are_grouped_and_shells_can_complete_them(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert ended("--help", monkeypatch) == 0
+    output = capsys.readouterr().out
+    assert "--install-completion" in output
+    headings = [output.index(f"─ {name} ─") for name in ("Run", "Look", "Teach", "Measure")]
+    assert headings == sorted(headings)
+    places = {command: output.index(f"│ {command} ") for command in ("run", "doctor", "train", "evaluate")}
+    assert list(places.values()) == sorted(places.values())
+    for heading, place in zip(headings, places.values(), strict=True):
+        assert heading < place

@@ -79,7 +79,7 @@ SOFTMAX = {
     "dictionary of one output": lambda: functional(lambda x: {"scores": layers.Softmax()(x)}),
     "list of one output": lambda: functional(lambda x: [layers.Softmax()(x)]),
     "second output of a nested model": second_output_of_a_nested_model,
-    "float32 at the end": lambda: functional(lambda x: layers.Activation("softmax", dtype="float32")(x)),
+    "float32 at the end": lambda: functional(layers.Activation("softmax", dtype="float32")),
 }
 
 

@@ -28,7 +28,7 @@ def test_a_folder_gets_four_fifths_to_train_and_no_progress_is_drawn_off_a_termi
     assert len(list((tmp_path / "Simulated" / "Train").glob("*.PNG"))) == 8
     assert len(list((tmp_path / "Simulated" / "Test").glob("*.PNG"))) == 2
     labels = len(list(tmp_path.rglob("*_label.PNG")))
-    assert stdout == f"10 pictures, {labels} of them defective: {tmp_path / 'Simulated'}\n"
+    assert stdout == f"10 images, {labels} of them defective: {tmp_path / 'Simulated'}\n"
     assert stderr == ""
 
 

@@ -105,5 +105,5 @@ def test_a_read_only_folder_is_said_in_a_sentence(tmp_path: Path, small_line: Su
 def test_a_data_set_without_pictures_is_refused(
     tmp_path: Path, small_line: SurfaceGenerator, train: int, test: int
 ) -> None:
-    with pytest.raises(UsageError, match="needs pictures"):
+    with pytest.raises(UsageError, match="needs images"):
         write_dataset(small_line, tmp_path, train=train, test=test)

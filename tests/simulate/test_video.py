@@ -60,7 +60,7 @@ def test_a_rate_or_a_length_out_of_range_is_refused(
 
 
 @pytest.mark.parametrize("name", ["line.mp4", "line.jsonl"])
-def test_a_file_that_is_there_is_replaced_only_when_told(
+def test_a_file_that_is_there_is_replaced_only_on_request(
     tmp_path: Path, small_line: SurfaceGenerator, name: str
 ) -> None:
     (tmp_path / name).write_text("mine")
@@ -76,7 +76,7 @@ def test_an_interrupted_run_leaves_nothing_behind(tmp_path: Path, small_line: Su
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        write_video(small_line, tmp_path / "line.mp4", 15, 3, written=interrupt)
+        write_video(small_line, tmp_path / "line.mp4", 15, 3, on_written=interrupt)
     assert not list(tmp_path.iterdir())
 
 

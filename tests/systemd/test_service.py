@@ -117,7 +117,7 @@ def test_the_doctor_checks_what_the_running_service_uses(machine):
     checks = {check["name"]: check for check in json.loads(output[output.index("{") :])["checks"]}
     wrong = [check for name, check in checks.items() if check["result"] == "not ok" and name != "time"]
     assert wrong == []
-    assert "held by a running defect-monitor" in checks["port"]["what"]
+    assert "in use by a running defect-monitor" in checks["port"]["what"]
     assert checks["outbox"]["what"].startswith("/var/lib/defect-monitor: fsync")
 
 

@@ -1,4 +1,4 @@
-"""`defect-monitor bench`: the speed tables, as ratios within one run."""
+"""`defect-monitor bench`: speed tables, as ratios within one run."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated
@@ -10,7 +10,7 @@ from monitor.cli.bench.output import Out, print_rows
 from monitor.cli.bench.pipeline import pipeline
 
 if TYPE_CHECKING:
-    from monitor.tools.bench.cam_methods import Row
+    from monitor.tools.bench.cam_methods import CamTiming
 
 
 app = typer.Typer(help="Measure speed, as ratios within one run.", no_args_is_help=True)
@@ -33,14 +33,24 @@ def _group() -> None:
 @app.command()
 def cam(
     *,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
-    model: Annotated[str, typer.Option(help="A shipped model's name, or a bundle's folder.")] = "dagm-class1",
-    vgg16: Annotated[bool, typer.Option(help="Also VGG16 at block5_conv3, with random weights.")] = True,
-    whole: Annotated[bool, typer.Option(help="Also Score-CAM over all maps; takes minutes.")] = True,
-    max_n: Annotated[int, typer.Option(min=1, help="Maps that Faster-Score-CAM keeps.")] = 10,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON document instead of a table.")
+    ] = False,
+    model: Annotated[
+        str, typer.Option(help="Name of a shipped model, or folder of a bundle.")
+    ] = "dagm-class1",
+    vgg16: Annotated[
+        bool, typer.Option(help="Measure VGG16 at block5_conv3 as well, with random weights.")
+    ] = True,
+    whole: Annotated[
+        bool, typer.Option(help="Measure Score-CAM over all maps as well; takes minutes.")
+    ] = True,
+    max_n: Annotated[
+        int, typer.Option(min=1, help="Number of feature maps that Faster-Score-CAM scores.")
+    ] = 10,
     out: Out = None,
 ) -> None:
-    """Time every method of explanation on one picture, beside the literal function and installed peers."""
+    """Time every explanation method on one image, beside the literal function and installed peers."""
     from monitor.inference.device import import_tensorflow
 
     import_tensorflow()
@@ -56,13 +66,13 @@ def cam(
     print_rows("cam", rows, _table(rows), as_json=as_json, out=out)
 
 
-def _table(rows: "list[Row]") -> Iterator[str]:
+def _table(rows: "list[CamTiming]") -> Iterator[str]:
     yield "| network | method | ms | to Grad-CAM | to the literal function | to its limit |"
     yield "|---|---|--:|--:|--:|--:|"
     for row in rows:
         yield f"| {row.network} | {row.method} | {row.milliseconds:.0f} | {_ratios(row)} |"
 
 
-def _ratios(row: "Row") -> str:
+def _ratios(row: "CamTiming") -> str:
     ratios = (row.to_grad_cam, row.to_literal, row.to_limit)
     return " | ".join("" if ratio is None else f"{ratio:.2f}" for ratio in ratios)

@@ -1,4 +1,4 @@
-"""`defect-monitor bench classify` and `bench start`: what the network costs, and a start."""
+"""`defect-monitor bench classify` and `bench start`: the cost of the network and of a start."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated
@@ -8,17 +8,21 @@ import typer
 from monitor.cli.bench.output import Out, print_rows
 
 if TYPE_CHECKING:
-    from monitor.tools.bench.backends import Row as NetworkRow
-    from monitor.tools.bench.startup import Row as StartRow
+    from monitor.tools.bench.backends import BackendTiming
+    from monitor.tools.bench.startup import StartupTiming
 
 
 def classify(
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
-    model: Annotated[str, typer.Option(help="A shipped model's name, or a bundle's folder.")] = "dagm-class1",
-    rounds: Annotated[int, typer.Option(min=1, help="How often each takes its turn.")] = 30,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON document instead of a table.")
+    ] = False,
+    model: Annotated[
+        str, typer.Option(help="Name of a shipped model, or folder of a bundle.")
+    ] = "dagm-class1",
+    rounds: Annotated[int, typer.Option(min=1, help="Number of times each case is measured.")] = 30,
     out: Out = None,
 ) -> None:
-    """Time the network on every runtime that is installed, in every precision the processor has."""
+    """Time the network on every installed runtime, in every precision of the processor."""
     from monitor.cli.process import limit_library_threads
 
     limit_library_threads()  # as in the daemon
@@ -33,7 +37,7 @@ def classify(
     print_rows("classify", rows, _network_table(rows), as_json=as_json, out=out)
 
 
-def _network_table(rows: "list[NetworkRow]") -> Iterator[str]:
+def _network_table(rows: "list[BackendTiming]") -> Iterator[str]:
     yield "| | precision | batch | ms a frame, an explanation | quartiles | to the best, to its passes |"
     yield "|---|---|--:|--:|--:|--:|"
     for row in rows:
@@ -45,8 +49,10 @@ def _network_table(rows: "list[NetworkRow]") -> Iterator[str]:
 
 
 def start(
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
-    rounds: Annotated[int, typer.Option(min=1, help="How often each takes its turn.")] = 5,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON document instead of a table.")
+    ] = False,
+    rounds: Annotated[int, typer.Option(min=1, help="Number of times each case is measured.")] = 5,
     out: Out = None,
 ) -> None:
     """Time the daemon's start until it is ready, beside `import tensorflow` alone."""
@@ -56,8 +62,8 @@ def start(
     print_rows("start", rows, _start_table(rows), as_json=as_json, out=out)
 
 
-def _start_table(rows: "list[StartRow]") -> Iterator[str]:
-    yield "| | s | least and most | to the import |"
+def _start_table(rows: "list[StartupTiming]") -> Iterator[str]:
+    yield "| | s | lowest and highest | to the import |"
     yield "|---|--:|--:|--:|"
     for row in rows:
         spread = f"{row.lowest:.2f} to {row.highest:.2f}"

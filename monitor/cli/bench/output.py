@@ -1,4 +1,4 @@
-"""How every benchmark tells what it measured: JSON, or the machine and a table; in files too where asked."""
+"""The output of every benchmark: JSON, or the machine and a table; on request also as files."""
 
 import json
 import os
@@ -15,28 +15,28 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 
-def _made(folder: Path | None) -> Path | None:
-    """The folder, there before anything is measured. Raises typer.BadParameter."""
+def _create(folder: Path | None) -> Path | None:
+    """Create the folder before anything is measured; raises typer.BadParameter."""
     if folder is not None:
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise typer.BadParameter(f"{folder} cannot be made: {error.strerror}") from error
+            raise typer.BadParameter(f"{folder} cannot be created: {error.strerror}") from error
     return folder
 
 
 Out = Annotated[
     Path | None,
-    typer.Option(callback=_made, help="Also write the table into this folder, as JSON and as Markdown."),
+    typer.Option(callback=_create, help="Write the table to this folder as well, as JSON and as Markdown."),
 ]
 
 
 def print_rows(
     name: str, rows: "Sequence[DataclassInstance]", table: Iterable[str], *, as_json: bool, out: Path | None
 ) -> None:
-    """Print the rows as JSON, or what they were measured on and the lines of `table`.
+    """Print the rows as JSON, or the machine and the lines of `table`.
 
-    With a folder `out`, both also go into files called `name` in it.
+    With a folder `out`, both are also written to files called `name` in it.
     """
     document = json.dumps({"machine": _machine(), "rows": [asdict(row) for row in rows]}, indent=2)
     text = "\n".join([", ".join(_machine().values()), "", *table])

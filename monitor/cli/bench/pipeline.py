@@ -12,11 +12,11 @@ import typer
 from monitor.cli.bench.output import Out, print_rows
 
 if TYPE_CHECKING:
-    from monitor.tools.bench.pipeline import Row
+    from monitor.tools.bench.pipeline import PipelineResult
 
 
 class PipelineRow(StrEnum):
-    """What can be measured by itself."""
+    """The rows that can be measured one at a time."""
 
     recorded = "recorded"
     naive_loop = "script"
@@ -30,34 +30,42 @@ class PipelineRow(StrEnum):
 
 def pipeline(
     *,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON document instead of a table.")
+    ] = False,
     row: Annotated[
-        list[PipelineRow] | None, typer.Option(help="Only this; may be given more than once.")
+        list[PipelineRow] | None, typer.Option(help="Measure only this row; repeat the option for more.")
     ] = None,
     seconds: Annotated[
         float | None,
-        typer.Option(min=1, help="How long each is measured. Default: 20; live 600, idle 60."),
+        typer.Option(min=1, help="Seconds per measurement. Default: 20; live 600, idle 60."),
     ] = None,
-    rounds: Annotated[int, typer.Option(min=1, help="How often daemon and comparison take turns.")] = 3,
-    frames: Annotated[int, typer.Option(min=1000, help="Frames of the memory row.")] = 1_000_000,
-    rate: Annotated[float, typer.Option(min=1, help="Total frames a second of the cameras row.")] = 32.0,
-    more: Annotated[Path | None, typer.Option(help="A TOML file of further settings for the daemon.")] = None,
+    rounds: Annotated[int, typer.Option(min=1, help="Number of turns of daemon and comparison.")] = 3,
+    frames: Annotated[int, typer.Option(min=1000, help="Number of frames of the memory row.")] = 1_000_000,
+    rate: Annotated[
+        float, typer.Option(min=1, help="Frames per second of all cameras of the cameras row together.")
+    ] = 32.0,
+    more: Annotated[
+        Path | None, typer.Option(help="Add the settings of this TOML file to the daemon's.")
+    ] = None,
     profile: Annotated[
         Path | None,
-        typer.Option(help="Record where time goes instead: .svg a flame graph, .json for speedscope.app."),
+        typer.Option(
+            help="Record where time goes instead: a flame graph (.svg) or a file for speedscope.app (.json)."
+        ),
     ] = None,
     out: Out = None,
 ) -> None:
-    """Measure the daemon on simulated lines: against the bare network, a plain loop, the frame period."""
+    """Measure the daemon on simulated lines, against the bare network, a plain loop and the frame period."""
     from monitor.cli.process import limit_library_threads
 
-    limit_library_threads()  # as in the daemon that is measured
+    limit_library_threads()  # as in the measured daemon
     from monitor.inference.device import import_tensorflow
     from monitor.tools.bench.pipeline import ROWS, BenchConfig
     from monitor.tools.demo.embedded_redis import embedded_server
 
     durations = {PipelineRow.live: 600.0, PipelineRow.idle: 60.0}
-    rows: list[Row] = []
+    rows: list[PipelineResult] = []
     with embedded_server() as url, tempfile.TemporaryDirectory(prefix="defect-monitor-bench-") as folder:
         text = "" if more is None else more.read_text(encoding="utf-8")
         setup = BenchConfig(url, Path(folder), rounds=rounds, frames=frames, rate=rate, more=text)
@@ -67,36 +75,36 @@ def pipeline(
             record(replace(setup, seconds=seconds or 20.0), profile)
             typer.echo(f"written: {profile}")
             return
-        for wanted in row or list(PipelineRow):
-            setup = replace(setup, seconds=seconds or durations.get(wanted, 20.0))
-            if wanted is PipelineRow.memory:
-                import_tensorflow()  # the small network is made in this process
+        for selected in row or list(PipelineRow):
+            setup = replace(setup, seconds=seconds or durations.get(selected, 20.0))
+            if selected is PipelineRow.memory:
+                import_tensorflow()  # this process creates the small network
                 from monitor.tools.bench.memory_growth import growth
 
                 rows += growth(setup)
-            elif wanted is PipelineRow.stages:
+            elif selected is PipelineRow.stages:
                 import_tensorflow()
                 from monitor.tools.bench.stages import stages
 
                 rows += stages(setup)
             else:
-                rows += ROWS[wanted](setup)
+                rows += ROWS[selected](setup)
             if not as_json:
-                typer.echo(f"{wanted}: measured", err=True)
+                typer.echo(f"{selected}: measured", err=True)
     print_rows("pipeline", rows, _table(rows), as_json=as_json, out=out)
 
 
-def _table(rows: "list[Row]") -> Iterator[str]:
-    """The figures, then what stands behind them, once each."""
+def _table(rows: "list[PipelineResult]") -> Iterator[str]:
+    """Yield the figures, then the details behind them, once each."""
     yield "| row | what | measured | aim | reached |"
     yield "|--:|---|--:|--:|---|"
     for one in rows:
         word = {True: "yes", False: "no", None: ""}[one.reached]
         yield f"| {one.number or ''} | {one.what} | {one.figure} | {one.aim} | {word} |"
-    told: list[object] = []
+    printed: list[object] = []
     for one in rows:
-        if one.details and one.details not in told:
-            told.append(one.details)
+        if one.details and one.details not in printed:
+            printed.append(one.details)
             yield f"\nrow {one.number}, {one.what}:"
             for name, value in one.details.items():
                 yield f"- {name}: {value:.4g}"

@@ -14,6 +14,7 @@ from monitor.learning.datasets.dagm import (
     read_competition_class,
     read_development_class,
 )
+from monitor.learning.datasets.fingerprint import group_keys, image_hashes
 from monitor.learning.datasets.folders import FolderLayout, is_folder_class, read_folder_class
 from monitor.learning.datasets.sample import Sample, Split
 from monitor.learning.datasets.split import stratified_split
@@ -29,19 +30,21 @@ def read_samples(
     layout: FolderLayout = FolderLayout(),  # noqa: B008 (frozen)
     test_share: float = 0.0,
     seed: int = 0,
+    group: str | None = None,
 ) -> list[Sample]:
     """Find every class of surface under `roots` (those named in `classes`, or all) and read its samples.
 
     A root may also be a class itself, in the layout of folders. `split` selects one part. Undivided data are
-    all `Train`, unless `test_share` (0..1) sets a part aside as `Test`, by `seed` and file names alone. Logs
-    every entry that is not used, but for what platforms leave behind. Raises `DataError` for a root or class
-    that does not exist, exists twice, or lacks good or defective images.
+    all `Train`, unless `test_share` (0..1) sets a part aside as `Test`, by `seed` and pixels alone, or by the
+    `group` that a regular expression finds in file names. Logs every entry that is not used, but for what
+    platforms leave behind. Raises `DataError` for a root or class that does not exist, exists twice, or lacks
+    good or defective images.
     """
     samples: list[Sample] = []
     for folder in _class_folders(roots, classes, layout):
         found = _read_class(folder, layout)
         if any(sample.split is None for sample in found):
-            found = _divided(found, test_share, seed)
+            found = _divided(found, test_share, seed, group)
         if split is not None:
             found = [sample for sample in found if sample.split == split]
         _refuse_one_sided(found, folder, split)
@@ -112,10 +115,11 @@ def _read_class(folder: Path, layout: FolderLayout) -> list[Sample]:
         raise DataError(f"the class {folder} cannot be read: {error}") from error
 
 
-def _divided(samples: list[Sample], test_share: float, seed: int) -> list[Sample]:
+def _divided(samples: list[Sample], test_share: float, seed: int, group: str | None) -> list[Sample]:
     if test_share == 0:
         return [replace(sample, split="Train") for sample in samples]
-    train, test = stratified_split(samples, test_share, seed)
+    keys = group_keys(samples, image_hashes(samples), group)
+    train, test = stratified_split(samples, test_share, f"test/{seed}", keys)
     return [replace(sample, split="Train") for sample in train] + [
         replace(sample, split="Test") for sample in test
     ]

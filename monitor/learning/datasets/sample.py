@@ -1,8 +1,9 @@
 """One labelled image: where it is, what is on it, and where the defect lies."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from monitor.errors import DataError, ImageError
 from monitor.imaging.ellipse import Ellipse
 from monitor.imaging.files import read_image
-from monitor.records import Image
+from monitor.records import Box, Image
 
 Split = Literal["Train", "Test"]
 
@@ -28,7 +29,8 @@ class Sample:
     """An image on disk with its label.
 
     `surface` is the class of surface, such as `Class1`; `category` is `good`, `defect`, or the name of a
-    folder. `split` is None where the data are undivided. `mask` marks the defect, where known.
+    folder. `split` is None where the data are undivided. `mask` marks the defect, where known. `box`
+    is the part of the image that the network sees; None for all of it.
     """
 
     path: Path
@@ -37,12 +39,18 @@ class Sample:
     defective: bool
     split: Split | None = None
     mask: Path | Ellipse | None = None
+    box: Box | None = None
 
 
 def load_image(sample: Sample) -> Image:
-    """Read the image: (h, w, 3) uint8, blue, green, red. Raises `DataError` where it cannot be read."""
+    """Read the image, or the part of it that `box` names: (h, w, 3) uint8, blue, green, red.
+
+    Raises `DataError` where it cannot be read.
+    """
     try:
-        return read_image(sample.path)
+        if sample.box is None:
+            return read_image(sample.path)
+        return np.ascontiguousarray(_crop(_read_image_cached(sample.path), sample.box))
     except ImageError as error:
         raise DataError(str(error)) from error
 
@@ -57,16 +65,33 @@ def load_mask(sample: Sample, height: int, width: int) -> NDArray[np.bool_] | No
         return np.zeros((height, width), bool)
     if sample.mask is None:
         return None
+    box = sample.box or Box(0, 0, width, height)
     if isinstance(sample.mask, Ellipse):
-        mask = sample.mask.mask(height, width)
+        mask = sample.mask.mask(box.bottom, box.right)
     else:
-        mask = read_mask(sample.mask)
-        if mask.shape != (height, width):
+        mask = read_mask(sample.mask) if sample.box is None else _read_mask_cached(sample.mask)
+        if sample.box is None and mask.shape != (height, width):
             raise DataError(
                 f"mask {sample.mask} has {mask.shape[1]}x{mask.shape[0]} pixels, its image {sample.path} "
                 f"{width}x{height}"
             )
-    return mask if mask.any() else None
+    part = np.ascontiguousarray(_crop(mask, box))
+    return part if part.any() else None
+
+
+def _crop(pixels: NDArray[Any], box: Box) -> NDArray[Any]:
+    return pixels[box.top : box.bottom, box.left : box.right]
+
+
+@lru_cache(maxsize=16)
+def _read_image_cached(path: Path) -> Image:
+    """Read an image of which several tiles are used one after another."""
+    return read_image(path)
+
+
+@lru_cache(maxsize=16)
+def _read_mask_cached(path: Path) -> NDArray[np.bool_]:
+    return read_mask(path)
 
 
 def read_mask(path: Path) -> NDArray[np.bool_]:

@@ -1,4 +1,4 @@
-"""Which method of explanation, with how many maps, is worth its time: measured on pictures with masks."""
+"""Compares explanation methods and numbers of maps, by quality and time, on images with masks."""
 
 import math
 import time
@@ -26,12 +26,12 @@ Array = NDArray[np.float32]
 
 
 Scores = Callable[[Array], Array]
-"""Inputs (n, h, w, d) to the probability (n,) of the class explained."""
+"""Maps inputs (n, h, w, d) to the probability (n,) of the explained class."""
 
 
 @dataclass(frozen=True, slots=True)
 class CamVariant:
-    """A method with its options, as `Explainer.explain` takes them; `over_good`: a good picture behind."""
+    """A method with the options of `Explainer.explain`; `over_good`: a good image as background."""
 
     method: str
     max_n: int | None = None
@@ -42,15 +42,15 @@ class CamVariant:
 
 @dataclass(frozen=True, slots=True)
 class CamScore:
-    """What a method gave, averaged over the pictures; shares 0..1.
+    """The quality of a method, averaged over the images; fractions 0..1.
 
-    `pointing`: the peak lies in the mask. `heat_inside`: share of the heat that does. `drop` and `increase`:
-    average drop and increase in confidence (Chattopadhyay et al. 2018, arXiv 1710.11063, section 5.1) of the
-    input times the heat. `deletion`, less is better, and `insertion`, more is better: area under the score
-    while pixels, hottest first, are taken out of or put into the picture (Petsiuk et al. 2018, arXiv
-    1806.07421), the pixels of a good picture being what is put in place. `milliseconds`: median of one
-    explanation, classification included. `without`: pictures that got no heat; they count as not pointed at
-    and with no heat inside, and are left out of the rest.
+    `pointing`: the peak lies in the mask. `heat_inside`: fraction of the heat that does. `drop` and
+    `increase`: average drop and increase in confidence (Chattopadhyay et al. 2018, arXiv 1710.11063, section
+    5.1) of the input times the heat. `deletion`, less is better, and `insertion`, more is better: area under
+    the score while pixels, hottest first, are removed from or inserted into the image (Petsiuk et al. 2018,
+    arXiv 1806.07421); the pixels of a good image replace removed ones. `milliseconds`: median of one
+    explanation, classification included. `without`: images without heat; they count as not pointed at, with
+    no heat inside, and are left out of the rest.
     """
 
     asked: CamVariant
@@ -69,7 +69,7 @@ COUNTS = (1, 3, 5, 10, 20, 50)
 
 
 def cam_variants(counts: Sequence[int] = COUNTS) -> list[CamVariant]:
-    """The gradient CAMs, and each way of choosing and weighing maps for each count, and for all maps."""
+    """Return the gradient CAMs, and each way to choose and score maps for each count, and for all maps."""
     ways: list[tuple[Scoring, MapRanking, bool]] = [
         ("seed", "deviation", False),
         ("seed", "gradient", False),
@@ -89,15 +89,15 @@ def cam_variants(counts: Sequence[int] = COUNTS) -> list[CamVariant]:
 def compare_cams(
     bundle: ModelBundle,
     samples: Sequence[Sample],
-    asked: Sequence[CamVariant] | None = None,
+    variants: Sequence[CamVariant] | None = None,
     *,
     steps: int = 12,
     advance: Callable[[str], None] = lambda _: None,
 ) -> list[CamScore]:
-    """Compare methods on the defective pictures with masks among `samples`, filled in from a good one.
+    """Compare methods on the defective images with masks among `samples`; a good one serves as background.
 
-    `asked` is `every_method()` unless given; `steps` is how finely deletion and insertion go. `advance` is
-    called after each method with its name. Raises `DataError` where no picture will serve.
+    `variants` is `cam_variants()` by default; `steps` is the number of steps of deletion and insertion.
+    `advance` is called after each method with its name. Raises `DataError` where no image is suitable.
     """
     card = bundle.card
     height, width = card.input_size
@@ -106,16 +106,16 @@ def compare_cams(
     for sample in samples:
         if not sample.defective and good is not None:
             continue
-        picture = load_image(sample)
-        mask = load_mask(sample, *picture.shape[:2])
-        x = preprocess(card, resize_to_input(picture, card.input_size)[None])[0]
+        image = load_image(sample)
+        mask = load_mask(sample, *image.shape[:2])
+        x = preprocess(card, resize_to_input(image, card.input_size)[None])[0]
         if not sample.defective:
             good = x
         elif mask is not None and mask.any():
             inputs.append(x)
             masks.append(mask)
     if not inputs or good is None:
-        raise DataError("comparing explanations takes defective pictures with masks, and a good one")
+        raise DataError("comparing explanations needs defective images with masks, and a good one")
 
     def spread(heat: Heatmap, rows: int, columns: int) -> Heatmap:
         patch = TileHeatmap(heat, Box(0, 0, columns, rows), 1.0)
@@ -126,7 +126,7 @@ def compare_cams(
     model = bundle.keras_model()
     plain, over_good = (Explainer(model, card.cam_layer, background=one) for one in (None, good))
     found = []
-    for one in asked if asked is not None else cam_variants():
+    for one in variants if variants is not None else cam_variants():
         explainer = over_good if one.over_good else plain
         found.append(
             score_cam_variant(
@@ -139,7 +139,7 @@ def compare_cams(
 
 def score_cam_variant(
     explainer: Explainer,
-    asked: CamVariant,
+    variant: CamVariant,
     inputs: Sequence[Array],
     masks: Sequence[NDArray[np.bool_]],
     good: Array,
@@ -148,18 +148,18 @@ def score_cam_variant(
     spread: Callable[[Heatmap, int, int], Heatmap],
     steps: int,
 ) -> CamScore:
-    """Measure one method on `inputs` (h, w, d) whose defects `masks` (H, W) show; fill in from `good`."""
+    """Measure one method on `inputs` (h, w, d) with defects in `masks` (H, W); `good` is the background."""
     scores = probability(explainer, target)
     rows: list[tuple[float, ...]] = []
     without = 0
     times: list[float] = []
     for x, mask in zip(inputs, masks, strict=True):
-        options = {"max_n": asked.max_n, "scoring": asked.scoring, "choice": asked.choice}
+        options = {"max_n": variant.max_n, "scoring": variant.scoring, "choice": variant.choice}
         if not times:
-            explainer.explain(x[None], target, asked.method, **options)  # type: ignore[arg-type]  # as typed
-        began = time.perf_counter()
-        heat = explainer.explain(x[None], target, asked.method, **options).heat[0]  # type: ignore[arg-type]
-        times.append(time.perf_counter() - began)
+            explainer.explain(x[None], target, variant.method, **options)  # type: ignore[arg-type]  # as typed
+        started_at = time.perf_counter()
+        heat = explainer.explain(x[None], target, variant.method, **options).heat[0]  # type: ignore[arg-type]
+        times.append(time.perf_counter() - started_at)
         if not heat.any():
             without += 1
             rows.append((0.0, 0.0, math.nan, math.nan, math.nan, math.nan))
@@ -181,7 +181,7 @@ def score_cam_variant(
         mean(column) for column in zip(*rows, strict=True)
     )
     return CamScore(
-        asked,
+        variant,
         len(rows),
         without,
         pointing,
@@ -195,33 +195,36 @@ def score_cam_variant(
 
 
 def mean(values: Sequence[float]) -> float:
-    """Mean of the values that are numbers; not a number where none is."""
+    """Return the mean of the values that are numbers; not a number where none is."""
     known = [value for value in values if not math.isnan(value)]
     return sum(known) / len(known) if known else math.nan
 
 
 def pointing_game(heat: Heatmap, mask: NDArray[np.bool_]) -> tuple[float, float]:
-    """Whether the peak of heat (h, w) lies in `mask` (h, w), 0 or 1, and the share of heat that does."""
+    """Return whether the peak of heat (h, w) lies in `mask` (h, w), and the fraction of heat that does."""
     pointed = float(mask.flat[int(heat.argmax())])
     return pointed, float(heat[mask].sum(dtype=np.float64) / heat.sum(dtype=np.float64))
 
 
 def area(scores: Scores, start: Array, end: Array, heat: Heatmap, steps: int) -> float:
-    """Area under the score while `start` becomes `end` (h, w, d), hottest pixels first.
+    """Return the area under the score while `start` becomes `end` (h, w, d), hottest pixels first.
 
-    The shares of pixels changed are (0 … 1)³, for a defect is small and its pixels are the first to go.
+    The fractions of changed pixels are (0 … 1)³: steps are fine at first, where the few pixels of a defect
+    go.
     """
     order = np.argsort(-heat, axis=None, kind="stable")
-    place = np.empty(order.size, np.int64)
-    place[order] = np.arange(order.size)
-    rank = place.reshape(*heat.shape, 1)
-    shares = np.linspace(0, 1, steps + 1) ** 3
-    values = scores(np.stack([np.where(rank < round(order.size * share), end, start) for share in shares]))
-    return float(np.trapezoid(values, shares))
+    rank_of = np.empty(order.size, np.int64)
+    rank_of[order] = np.arange(order.size)
+    rank = rank_of.reshape(*heat.shape, 1)
+    fractions = np.linspace(0, 1, steps + 1) ** 3
+    values = scores(
+        np.stack([np.where(rank < round(order.size * fraction), end, start) for fraction in fractions])
+    )
+    return float(np.trapezoid(values, fractions))
 
 
 def probability(explainer: Explainer, target: int) -> Scores:
-    """The network's probability of `target` as a plain function."""
+    """Return the network's probability of `target` as a plain function."""
     network = explainer.network
 
     @tf.function(reduce_retracing=True)  # type: ignore[untyped-decorator]  # TensorFlow is untyped
@@ -231,17 +234,17 @@ def probability(explainer: Explainer, target: int) -> Scores:
     return lambda x: np.asarray(run(tf.constant(x, tf.float32)), np.float32)
 
 
-def name(asked: CamVariant) -> str:
-    """What was asked for, in a few words."""
-    if "score" not in asked.method:
-        return asked.method
-    count = "" if asked.max_n is None else f" N={asked.max_n}"
-    choice = " by gradient" if asked.choice == "gradient" else ""
-    return f"{asked.method}{count}{choice}, {asked.scoring}" + (" over good" if asked.over_good else "")
+def name(variant: CamVariant) -> str:
+    """Describe a variant in a few words."""
+    if "score" not in variant.method:
+        return variant.method
+    count = "" if variant.max_n is None else f" N={variant.max_n}"
+    choice = " by gradient" if variant.choice == "gradient" else ""
+    return f"{variant.method}{count}{choice}, {variant.scoring}" + (" over good" if variant.over_good else "")
 
 
 def as_table(found: Sequence[CamScore]) -> Table:
-    """The comparison in words, for the terminal and the report."""
+    """Return the comparison as a table, for the terminal and the report."""
     header = (
         "method",
         "pointing",
@@ -273,8 +276,8 @@ def as_table(found: Sequence[CamScore]) -> Table:
         for one in found
     )
     note = (
-        "Deletion: less is better; insertion: more is better; both fill in from a good picture. "
-        "Drop and increase multiply the input with the heat, so they also judge what the network says of "
-        "blank places."
+        "Deletion: less is better; insertion: more is better; both insert pixels of a good image. "
+        "Drop and increase multiply the input with the heat, so they also depend on the score of blank "
+        "regions."
     )
-    return Table("Methods of explanation", header, rows, note)
+    return Table("Explanation methods", header, rows, note)

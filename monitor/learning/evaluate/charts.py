@@ -1,4 +1,4 @@
-"""Charts as inline SVG; colours and letters come from the page's style sheet."""
+"""Charts as inline SVG; colours and fonts come from the page's style sheet."""
 
 from collections.abc import Iterable, Sequence
 from html import escape
@@ -14,7 +14,7 @@ LEFT, RIGHT, TOP, BOTTOM = 50, 14, 14, 42
 
 
 def histogram(scores: Scores, defective: Flags, threshold: float, bins: int = 40) -> str:
-    """How many pictures scored how much: defects upwards, good parts downwards, counts on a log scale."""
+    """Draw the number of images by score: defects upwards, good parts downwards, on a log scale."""
     counts = [np.histogram(scores[flags], bins, (0, 1))[0] for flags in (defective, ~defective)]
     top = np.log1p(max(1, *(int(side.max()) for side in counts)))
     middle = (TOP + HEIGHT - BOTTOM) / 2
@@ -40,45 +40,58 @@ def histogram(scores: Scores, defective: Flags, threshold: float, bins: int = 40
     parts.append(_line(LEFT, middle, WIDTH - RIGHT, middle, "axis"))
     x = _x(threshold)
     parts.append(_line(x, TOP - 4, x, HEIGHT - BOTTOM, "threshold"))
-    # The letters stand on the side of the line that has room for them.
+    # The text stands on the side of the line that has room for it.
     left_half = threshold < 0.5
     parts.append(_text(x + (5 if left_half else -5), TOP + 6, "threshold", "start" if left_half else "end"))
     return _svg("Histogram of scores", parts + _score_axis("score"))
 
 
 def roc_curve(scores: Scores, defective: Flags) -> str:
-    """Recall over the share of good parts that are flagged, both 0..1."""
+    """Draw recall over the fraction of flagged good parts, both 0..1."""
     x, y = roc(scores, defective)
     parts = [*_unit_grid(), _line(_x(0), _y(0), _x(1), _y(1), "grid"), _path(zip(x, y, strict=True), "curve")]
-    return _svg("ROC", [*parts, *_score_axis("share of good parts flagged"), _upright("recall")])
+    return _svg("ROC", [*parts, *_score_axis("fraction of good parts flagged"), _upright("recall")])
 
 
 def reliability(scores: Scores, defective: Flags, bins: int = 10) -> str:
-    """Share of defects over the mean score, a dot a bin; its area grows with the bin's pictures."""
-    place = np.minimum((scores * bins).astype(int), bins - 1)
+    """Draw the fraction of defects over the mean score; the area of a dot grows with its images."""
+    bin_of = np.minimum((scores * bins).astype(int), bins - 1)
     parts = [*_unit_grid(), _line(_x(0), _y(0), _x(1), _y(1), "threshold")]
-    for index in np.unique(place):
-        inside = place == index
+    for index in np.unique(bin_of):
+        inside = bin_of == index
         x, y = float(scores[inside].mean()), float(defective[inside].mean())
         radius = 3 + 9 * np.sqrt(inside.mean())
         parts.append(
             f'<circle class="dot" cx="{_x(x):.1f}" cy="{_y(y):.1f}" r="{radius:.1f}">'
-            f"<title>{inside.sum()} pictures: mean score {x:.3f}, {y:.3f} of them defective</title></circle>"
+            f"<title>{inside.sum()} images: mean score {x:.3f}, {y:.3f} of them defective</title></circle>"
         )
-    return _svg("Calibration", [*parts, *_score_axis("mean score"), _upright("share of defects")])
+    return _svg("Calibration", [*parts, *_score_axis("mean score"), _upright("fraction of defects")])
 
 
-def _x(share: float) -> float:
-    return LEFT + float(share) * (WIDTH - LEFT - RIGHT)
+def cost_over_threshold(thresholds: Scores, costs: Scores, threshold: float) -> str:
+    """Draw the expected cost of a frame over the threshold, scaled to its highest value."""
+    highest = float(costs.max()) or 1.0
+    x = _x(threshold)
+    parts = [
+        *_unit_grid(highest),
+        _path(zip(thresholds, costs / highest, strict=True), "curve"),
+        _line(x, TOP - 4, x, HEIGHT - BOTTOM, "threshold"),
+    ]
+    return _svg("Expected cost", [*parts, *_score_axis("threshold"), _upright("expected cost")])
 
 
-def _y(share: float) -> float:
-    return HEIGHT - BOTTOM - float(share) * (HEIGHT - TOP - BOTTOM)
+def _x(fraction: float) -> float:
+    return LEFT + float(fraction) * (WIDTH - LEFT - RIGHT)
 
 
-def _unit_grid() -> list[str]:
+def _y(fraction: float) -> float:
+    return HEIGHT - BOTTOM - float(fraction) * (HEIGHT - TOP - BOTTOM)
+
+
+def _unit_grid(highest: float = 1.0) -> list[str]:
     return [
-        f"{_line(LEFT, _y(v), WIDTH - RIGHT, _y(v), 'grid')}{_text(LEFT - 6, _y(v) + 4, f'{v:g}', 'end')}"
+        _line(LEFT, _y(v), WIDTH - RIGHT, _y(v), "grid")
+        + _text(LEFT - 6, _y(v) + 4, f"{v * highest:.3g}", "end")
         for v in (0, 0.25, 0.5, 0.75, 1)
     ]
 
@@ -139,8 +152,8 @@ th { text-align: right; font-weight: 600; vertical-align: bottom; }
 th:first-child, td:first-child { text-align: left; }
 figure { margin: 0; padding: 10px; } figcaption b { color: var(--ink); }
 figcaption { font-size: .85rem; padding-top: 6px; overflow-wrap: anywhere; }
-.pictures { display: grid; grid-template-columns: repeat(auto-fill, minmax(340px, 1fr)); gap: 14px; }
-.pictures { align-items: start; }
+.images { display: grid; grid-template-columns: repeat(auto-fill, minmax(340px, 1fr)); gap: 14px; }
+.images { align-items: start; }
 .pair { display: grid; grid-template-columns: 1fr 1fr; gap: 6px; } .pair img { width: 100%; display: block; }
 .wrong { border-color: var(--defect); border-width: 2px; }
 svg { width: 100%; height: auto; display: block; } svg text { fill: var(--dim); font-size: 13px; }
@@ -154,7 +167,7 @@ rect.good, .key.good { fill: var(--good); background: var(--good); }
 
 
 def page(title: str, body: str) -> str:
-    """`body`, which is HTML already, as a whole document; the policy forbids it to load anything."""
+    """Wrap `body`, which is HTML, in a document whose policy forbids it to load anything."""
     policy = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'

@@ -1,4 +1,4 @@
-"""An evaluation as one HTML file with pictures: figures, charts, the worst answers, heat beside masks."""
+"""An evaluation as one HTML file: figures, charts, the worst results, heat beside masks."""
 
 import base64
 from collections.abc import Callable, Iterable, Sequence
@@ -9,13 +9,15 @@ import cv2
 import numpy as np
 
 from monitor.imaging.jpeg import encode_jpeg
-from monitor.learning.evaluate.charts import histogram, page, reliability, roc_curve
+from monitor.learning.evaluate.charts import cost_over_threshold, histogram, page, reliability, roc_curve
+from monitor.learning.evaluate.costs import Costs, cost_curve
 from monitor.learning.evaluate.evaluator import Evaluation, ExplainedImage, ImageResult
+from monitor.learning.evaluate.metrics import Flags, Scores
 from monitor.learning.evaluate.tables import Table, format_number, tables
 from monitor.records import Image
 
 SIDE = 288
-"""The longer side of a picture in the report, in pixels."""
+"""The longer side of an image in the report, in pixels."""
 
 
 _MASK = (60, 220, 255)
@@ -26,7 +28,7 @@ _BOX = (80, 110, 255)
 
 @dataclass(frozen=True, slots=True)
 class ReportHeader:
-    """What was evaluated: the model, the data, the command that repeats it, and when (a line each)."""
+    """What was evaluated: model, data, the command that repeats it, and the date, one line each."""
 
     model: str
     data: str
@@ -37,33 +39,35 @@ class ReportHeader:
 def report(
     evaluation: Evaluation,
     about: ReportHeader,
-    look: Callable[[ImageResult], ExplainedImage],
+    explain: Callable[[ImageResult], ExplainedImage],
     *,
     worst: int = 6,
     places: int = 24,
     extra: Sequence[Table] = (),
+    costs: Costs | None = None,
 ) -> str:
-    """The report as HTML.
+    """Write the report as HTML.
 
-    `look` reads and explains one picture again; it is called for the `worst` defects and good parts each, and
-    for the `places` defects whose boxes fit least. `extra` tables follow those of the evaluation.
+    `explain` reads and explains one image again; it is called for the `worst` defects and good parts each,
+    and for the `places` defects with the worst boxes. `extra` tables follow those of the evaluation;
+    `costs` adds the curve of expected cost.
     """
-    judged = evaluation.judged
-    scores = np.array([one.score for one in judged], float)
-    defective = np.array([one.sample.defective for one in judged], bool)
+    results = evaluation.results
+    scores = np.array([one.score for one in results], float)
+    defective = np.array([one.sample.defective for one in results], bool)
     threshold = evaluation.as_recorded.classification.threshold
-    defects = sorted((one for one in judged if one.sample.defective), key=lambda one: one.score)
-    good = sorted((one for one in judged if not one.sample.defective), key=lambda one: -one.score)
+    defects = sorted((one for one in results if one.sample.defective), key=lambda one: one.score)
+    good = sorted((one for one in results if not one.sample.defective), key=lambda one: -one.score)
     located = sorted(
         (
-            (one.localise_defect.overlap, index, one)
-            for index, one in enumerate(judged)
-            if one.localise_defect is not None
+            (one.localisation.overlap, index, one)
+            for index, one in enumerate(results)
+            if one.localisation is not None
         )
     )
 
     def figure(one: ImageResult, *, wrong: bool) -> str:
-        return _figure(one, look(one), wrong=wrong, flagged=one.score >= threshold)
+        return _figure(one, explain(one), wrong=wrong, flagged=one.score >= threshold)
 
     parts = [
         f"<h1>{escape(about.model)}</h1>",
@@ -77,7 +81,8 @@ def report(
         f"<figure>{histogram(scores, defective, threshold)}<figcaption>Scores</figcaption></figure>",
         f"<figure>{roc_curve(scores, defective)}<figcaption>ROC</figcaption></figure>",
         f"<figure>{reliability(scores, defective)}<figcaption>Calibration: on the dashed line a score is a "
-        "probability; a dot's size is its number of pictures</figcaption></figure>",
+        "probability; the size of a dot is its number of images</figcaption></figure>",
+        *([] if costs is None else [_cost_figure(scores, defective, threshold, costs)]),
         "</div>",
         *(_table(one) for one in (*tables(evaluation), *extra)),
         *_gallery(
@@ -92,11 +97,24 @@ def report(
             "Heat beside masks, the worst box first",
             (figure(one, wrong=overlap < 0.3) for overlap, _, one in located[:places]),
         ),
-        '<p class="note">Left: the picture, the outline of its mask in yellow. Right: the evidence for a '
-        "defect, scaled to the picture's own peak, and, where the picture is flagged, the boxes made of it. "
+        '<p class="note">Left: the image, the outline of its mask in yellow. Right: the evidence for a '
+        "defect, scaled to the image's own peak, and, where the image is flagged, its boxes. "
         "An orange frame is a miss, a false alarm, or a box with IoU below 0.3.</p>",
     ]
     return page(f"{about.model}: {about.data}", "\n".join(parts))
+
+
+def _cost_figure(scores: Scores, defective: Flags, threshold: float, costs: Costs) -> str:
+    thresholds, expected = cost_curve(scores, defective, costs)
+    if not np.isfinite(expected).all():
+        return ""
+    best = thresholds[int(expected.argmin())]
+    caption = (
+        f"Expected cost of a frame: a miss costs {costs.miss:g}, a false alarm {costs.alarm:g}, "
+        f"{costs.prevalence:.2%} of frames are defective; lowest from a threshold of {best:.3f}"
+    )
+    chart = cost_over_threshold(thresholds, expected, threshold)
+    return f"<figure>{chart}<figcaption>{escape(caption)}</figcaption></figure>"
 
 
 def _tiles(evaluation: Evaluation) -> str:
@@ -137,25 +155,25 @@ def _table(table: Table) -> str:
 
 def _gallery(title: str, figures: Iterable[str]) -> list[str]:
     shown = list(figures)
-    return [f"<h2>{title}</h2>", f'<div class="pictures">{"".join(shown)}</div>'] if shown else []
+    return [f"<h2>{title}</h2>", f'<div class="images">{"".join(shown)}</div>'] if shown else []
 
 
 def _figure(one: ImageResult, seen: ExplainedImage, *, wrong: bool, flagged: bool) -> str:
     path = one.sample.path
     facts = [f"score {format_number(one.score)}"]
-    if one.localise_defect is not None and not one.localise_defect.regions:
+    if one.localisation is not None and not one.localisation.regions:
         facts.append("not located")
-    elif one.localise_defect is not None:
+    elif one.localisation is not None:
         facts += [
-            f"IoU {format_number(one.localise_defect.overlap, 2)}",
-            f"peak {'inside' if one.localise_defect.pointed else 'outside'} the mask",
-            f"{one.localise_defect.heat_inside:.0%} of the heat inside",
+            f"IoU {format_number(one.localisation.overlap, 2)}",
+            f"peak {'inside' if one.localisation.pointed else 'outside'} the mask",
+            f"{one.localisation.heat_inside:.0%} of the heat inside",
         ]
     if not seen.heat.any():
         facts.append("no heat to show")
     label = escape(f"{one.sample.surface}, {one.sample.category}")
     caption = f"<b>{escape(path.name)}</b> {label}: {', '.join(facts)}"
-    pictures = "".join(
+    images = "".join(
         f'<img src="{_data(image)}" alt="{escape(f"{path.name}, {what}", quote=True)}">'
         for image, what in (
             (_with_mask(_shrunk(seen.image), seen), "with its mask"),
@@ -163,7 +181,7 @@ def _figure(one: ImageResult, seen: ExplainedImage, *, wrong: bool, flagged: boo
         )
     )
     kind = ' class="wrong"' if wrong else ""
-    return f'<figure{kind}><div class="pair">{pictures}</div><figcaption>{caption}</figcaption></figure>'
+    return f'<figure{kind}><div class="pair">{images}</div><figcaption>{caption}</figcaption></figure>'
 
 
 def _with_mask(image: Image, seen: ExplainedImage) -> Image:
@@ -194,7 +212,7 @@ def _with_heat(seen: ExplainedImage, *, boxes: bool) -> Image:
 
 
 def _shrunk(image: Image) -> Image:
-    """A copy with its longer side at `SIDE` pixels or fewer."""
+    """Return a copy with its longer side at `SIDE` pixels or fewer."""
     scale = min(1.0, SIDE / max(image.shape[:2]))
     size = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
     return np.array(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)

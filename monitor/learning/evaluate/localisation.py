@@ -1,4 +1,4 @@
-"""How well heat and boxes point at a defect whose mask is known. Pure; places in pixels of the picture."""
+"""How well heat and boxes locate a defect whose mask is known. Pure; positions in pixels of the image."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -16,13 +16,13 @@ Mask = NDArray[np.bool_]
 
 @dataclass(frozen=True, slots=True)
 class DefectLocalisation:
-    """How one defect was found.
+    """How one defect was localised.
 
     `pointed`: the heat's peak lies inside the mask (the pointing game, Zhang et al. 2016, arXiv 1608.00507,
-    without its tolerance). `heat_inside`: the share of all heat that does, 0..1. `overlap`: intersection over
-    union of the strongest region's box with the mask's box, 0..1; a mask in several pieces has a box a piece,
-    and the one that fits best counts. `centre_distance`: between the two boxes' centres, in pixels, not a
-    number where there is no region. `regions`: how many were reported.
+    without its tolerance). `heat_inside`: the fraction of all heat that does, 0..1. `overlap`: intersection
+    over union of the strongest region's box with the mask's box, 0..1; each piece of a mask has a box of its
+    own, and the one that fits best counts. `centre_distance`: between the two boxes' centres, in pixels, not
+    a number where there is no region. `regions`: the number of reported regions.
     """
 
     pointed: bool
@@ -38,9 +38,9 @@ MISSED = DefectLocalisation(pointed=False, heat_inside=0.0, overlap=0.0, centre_
 
 @dataclass(frozen=True, slots=True)
 class LocalisationMetrics:
-    """Many defects together; those that were missed count as not pointed at, overlap 0.
+    """Many defects together; a missed one counts as not pointed at, with overlap 0.
 
-    `centre_distance` (median, pixels) and `heat_inside` (mean) look only at those with a region.
+    `centre_distance` (median, pixels) and `heat_inside` (mean) are of defects with a region only.
     """
 
     defects: int
@@ -55,22 +55,22 @@ class LocalisationMetrics:
 
 
 def mask_boxes(mask: Mask) -> tuple[Box, ...]:
-    """The smallest box around each connected piece of `mask` (h, w)."""
+    """Return the smallest box around each connected piece of `mask` (h, w)."""
     _, _, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
     pieces = ((int(left), int(top), int(wide), int(high)) for left, top, wide, high, _ in stats[1:])
     return tuple(Box(left, top, left + wide, top + high) for left, top, wide, high in pieces)
 
 
 def overlap(one: Box, other: Box) -> float:
-    """Intersection over union of two boxes, 0..1."""
+    """Return the intersection over union of two boxes, 0..1."""
     width = min(one.right, other.right) - max(one.left, other.left)
     height = min(one.bottom, other.bottom) - max(one.top, other.top)
-    shared = max(0, width) * max(0, height)
-    return shared / (one.area + other.area - shared)
+    both = max(0, width) * max(0, height)
+    return both / (one.area + other.area - both)
 
 
 def localise_defect(heat: Heatmap, regions: Sequence[Region], mask: Mask) -> DefectLocalisation:
-    """Judge `heat` (h, w) and its `regions`, strongest first, against `mask` (h, w), which is not empty."""
+    """Compare `heat` (h, w) and its `regions`, strongest first, with `mask` (h, w), which is not empty."""
     if not regions:
         return MISSED
     best = regions[0].box
@@ -88,27 +88,27 @@ def localise_defect(heat: Heatmap, regions: Sequence[Region], mask: Mask) -> Def
 def localisation(
     places: Sequence[DefectLocalisation], *, repeats: int = 1000, seed: int = 0
 ) -> LocalisationMetrics:
-    """The figures of at least one defect, each with a bootstrap interval."""
+    """Compute the figures of at least one defect, each with a bootstrap interval."""
     overlaps = np.array([one.overlap for one in places])
-    seen = [one for one in places if one.regions]
+    located = [one for one in places if one.regions]
 
     def estimate(values: ArrayLike, measure: Callable[..., float]) -> Estimate:
         numbers = np.asarray(values, float)
         if not numbers.size:
             return Estimate(math.nan, math.nan, math.nan)
-        everything = np.zeros(numbers.size, bool)
-        return bootstrap(lambda i: float(measure(numbers[i])), everything, repeats=repeats, seed=seed)
+        one_stratum = np.zeros(numbers.size, bool)
+        return bootstrap(lambda i: float(measure(numbers[i])), one_stratum, repeats=repeats, seed=seed)
 
     return LocalisationMetrics(
         defects=len(places),
-        with_region=len(seen),
+        with_region=len(located),
         pointing=estimate([one.pointed for one in places], np.mean),
-        heat_inside=estimate([one.heat_inside for one in seen], np.mean),
+        heat_inside=estimate([one.heat_inside for one in located], np.mean),
         median_overlap=estimate(overlaps, np.median),
         found_at_03=estimate(overlaps >= 0.3, np.mean),
         found_at_05=estimate(overlaps >= 0.5, np.mean),
-        centre_distance=estimate([one.centre_distance for one in seen], np.median),
-        extra_regions=sum(one.regions - 1 for one in seen),
+        centre_distance=estimate([one.centre_distance for one in located], np.median),
+        extra_regions=sum(one.regions - 1 for one in located),
     )
 
 

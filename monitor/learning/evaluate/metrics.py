@@ -1,7 +1,7 @@
-"""How well scores tell defects from good parts.
+"""How well scores separate defects from good parts.
 
-Every function takes `scores` (n,) float, the probability of a defect 0..1, and `defective` (n,) bool. Where a
-class that a measure needs is missing, the measure is not a number. Pure NumPy.
+Every function takes `scores` (n,) float, 0..1, the higher the more likely a defect, and `defective` (n,)
+bool. Where a class that a measure needs is missing, the measure is not a number. Pure NumPy.
 """
 
 import math
@@ -28,10 +28,10 @@ class Estimate:
 
 @dataclass(frozen=True, slots=True)
 class ClassificationMetrics:
-    """What the scores of one set of pictures are worth at a threshold.
+    """The quality of the scores of one set of images at a threshold.
 
-    The bootstrap cannot imagine a picture that it has not seen: where nothing went wrong its interval has
-    no width. `recall_bounds` and `false_alarm_bounds` are Wilson's, which know how few pictures there were.
+    The bootstrap only repeats images that exist: without a single mistake its interval has no width.
+    `recall_bounds` and `false_alarm_bounds` are Wilson's, which account for the number of images.
     """
 
     good: int
@@ -53,7 +53,7 @@ class ClassificationMetrics:
 
 
 def area_under_roc(scores: Scores, defective: Flags) -> float:
-    """The chance that a defect scores above a good part, a tie counting half (Mann-Whitney)."""
+    """Return the probability that a defect scores above a good part, a tie counting half (Mann-Whitney)."""
     good, defects = np.sort(scores[~defective]), scores[defective]
     if not good.size or not defects.size:
         return math.nan
@@ -63,7 +63,7 @@ def area_under_roc(scores: Scores, defective: Flags) -> float:
 
 
 def average_precision(scores: Scores, defective: Flags) -> float:
-    """Precision at every recall step, weighed by the step; equal scores are flagged together."""
+    """Return the precision at every recall step, weighted by the step; equal scores are flagged together."""
     _, flagged, hits = _flagged_from_the_top(scores, defective)
     if not hits.size or not hits[-1]:
         return math.nan
@@ -71,41 +71,41 @@ def average_precision(scores: Scores, defective: Flags) -> float:
 
 
 def recall(scores: Scores, defective: Flags, threshold: float) -> float:
-    """The share of defects at or above the threshold."""
-    return _share(scores[defective] >= threshold)
+    """Return the fraction of defects at or above the threshold."""
+    return _fraction(scores[defective] >= threshold)
 
 
 def false_alarm_rate(scores: Scores, defective: Flags, threshold: float) -> float:
-    """The share of good parts at or above the threshold."""
-    return _share(scores[~defective] >= threshold)
+    """Return the fraction of good parts at or above the threshold."""
+    return _fraction(scores[~defective] >= threshold)
 
 
 def recall_without_false_alarm(scores: Scores, defective: Flags) -> float:
-    """The share of defects above the highest good part."""
+    """Return the fraction of defects above the highest good part."""
     if defective.all():
         return math.nan
-    return _share(scores[defective] > scores[~defective].max())
+    return _fraction(scores[defective] > scores[~defective].max())
 
 
 def margin(scores: Scores, defective: Flags) -> float:
-    """The lowest defect less the highest good part, -1..1: above zero a threshold parts them all."""
+    """Return the lowest defect minus the highest good part, -1..1: above zero a threshold separates all."""
     return _lowest(scores[defective]) + _lowest(-scores[~defective])
 
 
 def calibration_error(scores: Scores, defective: Flags, bins: int = 10) -> float:
-    """Expected calibration error, 0..1: |mean score - share of defects| in bins of equal width, by size.
+    """Return the expected calibration error, 0..1: |mean score - fraction of defects|, weighted over bins.
 
-    Guo et al. 2017 (arXiv 1706.04599), equation 3, on the probability of a defect.
+    Bins have equal width. Guo et al. 2017 (arXiv 1706.04599), equation 3, on the score of a defect.
     """
     if not scores.size:
         return math.nan
-    place = np.minimum((scores * bins).astype(int), bins - 1)
-    excess = np.bincount(place, weights=scores - defective, minlength=bins)
+    bin_of = np.minimum((scores * bins).astype(int), bins - 1)
+    excess = np.bincount(bin_of, weights=scores - defective, minlength=bins)
     return float(np.abs(excess).sum() / scores.size)
 
 
 def roc(scores: Scores, defective: Flags) -> tuple[Scores, Scores]:
-    """(false alarm rate, recall) at every distinct score from the highest down, from (0, 0) to (1, 1)."""
+    """Return (false alarm rate, recall) at every distinct score, highest first, from (0, 0) to (1, 1)."""
     _, flagged, hits = _flagged_from_the_top(scores, defective)
     alarms = flagged - hits
     start = np.zeros(1)
@@ -116,13 +116,13 @@ def roc(scores: Scores, defective: Flags) -> tuple[Scores, Scores]:
 
 
 def wilson(hits: int, trials: int) -> tuple[float, float]:
-    """The bounds of a share that was seen as `hits` of `trials`, at 95 % (Wilson 1927)."""
+    """Return the 95 % bounds of a fraction that was observed as `hits` of `trials` (Wilson 1927)."""
     if not trials:
         return math.nan, math.nan
     z = 1.959964
-    share, scale = hits / trials, 1 + z * z / trials
-    centre = (share + z * z / (2 * trials)) / scale
-    half = z / scale * math.sqrt(share * (1 - share) / trials + z * z / (4 * trials * trials))
+    fraction, scale = hits / trials, 1 + z * z / trials
+    centre = (fraction + z * z / (2 * trials)) / scale
+    half = z / scale * math.sqrt(fraction * (1 - fraction) / trials + z * z / (4 * trials * trials))
     # At none and at all the bound is exact, which rounding would hide.
     return centre - half if hits else 0.0, centre + half if hits < trials else 1.0
 
@@ -134,11 +134,10 @@ def bootstrap(
     repeats: int = 1000,
     seed: int = 0,
 ) -> Estimate:
-    """`statistic` of all pictures, with the 2.5 % and 97.5 % quantiles over redrawn sets of pictures.
+    """Return `statistic` of all images, with its 2.5 % and 97.5 % quantiles over redrawn sets of images.
 
-    `statistic` takes the indices (n,) of the pictures to look at. Pictures are drawn with replacement within
-    each value of `strata` (n,), so that each set has as many defects as the original. The same seed draws the
-    same sets.
+    `statistic` takes the indices (n,) of a set. Images are drawn with replacement within each value of
+    `strata` (n,), so that each set has as many defects as the original. The same seed draws the same sets.
     """
     value = statistic(np.arange(strata.size))
     if math.isnan(value):
@@ -156,7 +155,7 @@ def bootstrap(
 def classification(
     scores: Scores, defective: Flags, threshold: float, *, repeats: int = 1000, seed: int = 0
 ) -> ClassificationMetrics:
-    """Every measure of this module on one set of pictures."""
+    """Compute every measure of this module on one set of images."""
 
     def estimate(measure: Callable[[Scores, Flags], float]) -> Estimate:
         return bootstrap(lambda i: measure(scores[i], defective[i]), defective, repeats=repeats, seed=seed)
@@ -188,14 +187,14 @@ def classification(
 def _flagged_from_the_top(
     scores: Scores, defective: Flags
 ) -> tuple[Scores, NDArray[np.intp], NDArray[np.intp]]:
-    """Distinct scores from the highest down; for each, how many pictures and how many defects reach it."""
-    values, place = np.unique(-scores, return_inverse=True)
-    flagged = np.cumsum(np.bincount(place, minlength=values.size))
-    hits = np.cumsum(np.bincount(place[defective], minlength=values.size))
+    """Distinct scores, highest first; for each, how many images and how many defects reach it."""
+    values, index = np.unique(-scores, return_inverse=True)
+    flagged = np.cumsum(np.bincount(index, minlength=values.size))
+    hits = np.cumsum(np.bincount(index[defective], minlength=values.size))
     return -values, flagged, hits
 
 
-def _share(flags: Flags) -> float:
+def _fraction(flags: Flags) -> float:
     return float(flags.mean()) if flags.size else math.nan
 
 

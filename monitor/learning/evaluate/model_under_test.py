@@ -1,7 +1,7 @@
-"""A model bundle as an evaluation uses it: the same steps, in the same order, as the daemon's."""
+"""A model bundle as an evaluation uses it: the same steps in the same order as in the daemon."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -10,19 +10,21 @@ from numpy.typing import NDArray
 from monitor.imaging.geometry import resize_to_input
 from monitor.imaging.regions import find_regions, merge_heatmaps
 from monitor.inference.handle import CamHeat, Classification, Evidence
+from monitor.learning.datasets.tiling import Tiling
 from monitor.models.bundle import ModelBundle
 from monitor.records import Box, Heatmap, Image, Region, TileHeatmap
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ModelUnderTest:
-    """The steps from an image to its verdict and to its regions.
+    """The steps from a frame to its verdict and to its regions.
 
-    `fit` brings an image to the network's size; `classify` classifies (b, h, w, 3) uint8 inputs, b ≤ `batch`;
+    `fit` resizes a tile to the network's input; `classify` classifies (b, h, w, 3) uint8 inputs, b ≤ `batch`;
     `explain` maps one input and its evidence to heat. Inputs farther than `limit` from the training data are
-    unfamiliar; it is None where the bundle does not know what is familiar.
-    `heat_threshold` is a fraction of the heat's peak, `minimum_area` a fraction of the image, `input_size`
-    (height, width), `cell_offset` (x, y) in pixels of the input.
+    unfamiliar; it is None where the bundle has no novelty detector. `heat_threshold` is a fraction of the
+    heat's peak, `minimum_area` a fraction of the explained area, `input_size` (height, width), `cell_offset`
+    (x, y) in pixels of the input. `tiling` cuts the frames; `trained_on` and `validated_on` are hashes of
+    images that the bundle was made from.
     """
 
     name: str
@@ -37,17 +39,32 @@ class ModelUnderTest:
     input_size: tuple[int, int]
     cell_offset: tuple[float, float]
     batch: int
+    tiling: Tiling = field(default_factory=Tiling)
+    trained_on: frozenset[str] = frozenset()
+    validated_on: frozenset[str] = frozenset()
+
+    def cut(self, image: Image) -> tuple[tuple[Box, ...], list[Image]]:
+        """Cut `image` into the daemon's tiles: their boxes, and each resized to the network's input."""
+        height, width = image.shape[:2]
+        boxes = self.tiling.boxes(width, height)
+        return boxes, [self.fit(image[box.top : box.bottom, box.left : box.right]) for box in boxes]
 
     def localise(
-        self, fitted: Image, evidence: Evidence | None, *, width: int, height: int
+        self, flagged: Sequence[tuple[Box, Image, Evidence | None]], *, width: int, height: int
     ) -> tuple[Heatmap, tuple[Region, ...]]:
-        """Return heat (height, width) in the image's own pixels, and its regions, strongest first."""
-        heat = self.explain(fitted, evidence)
-        tiles = [TileHeatmap(heat.heatmap, Box(0, 0, width, height), heat.peak)] if heat.peak > 0 else []
+        """Explain the `flagged` tiles of one frame, each with its input and evidence.
+
+        Returns the heat (height, width) in the frame's own pixels and its regions, strongest first.
+        """
+        heats = [(box, self.explain(fitted, evidence)) for box, fitted, evidence in flagged]
         merged = merge_heatmaps(
-            tiles, width=width, height=height, input_size=self.input_size, cell_offset=self.cell_offset
+            [TileHeatmap(heat.heatmap, box, heat.peak) for box, heat in heats if heat.peak > 0],
+            width=width,
+            height=height,
+            input_size=self.input_size,
+            cell_offset=self.cell_offset,
         )
-        smallest = self.minimum_area * width * height
+        smallest = self.minimum_area * sum(box.area for box, _, _ in flagged)
         return merged, find_regions(merged, threshold=self.heat_threshold, minimum_area=smallest)
 
 
@@ -57,16 +74,20 @@ def load_model_under_test(
     device: Literal["auto", "gpu", "cpu"] = "auto",
     batch: int = 8,
     minimum_area: float = 0.0005,
+    tiling: Tiling | None = None,
 ) -> ModelUnderTest:
-    """Load the bundle's network onto `device` (`auto`, `gpu`, `cpu`). Raises ModelError or DeviceError."""
+    """Load the bundle's network onto `device` (`auto`, `gpu`, `cpu`).
+
+    Frames are cut by `tiling`, or as they were in training. Raises `ModelError` or `DeviceError`.
+    """
     from monitor.inference.candidates import InferenceOptions  # noqa: PLC0415
     from monitor.inference.local import LocalModel  # noqa: PLC0415 (not every evaluation loads a network)
 
-    # The same on every machine: what is measured is the model, not an arithmetic.
+    # The same on every machine: the evaluation measures the model, not a precision.
     options = InferenceOptions(device=device, runtime="tensorflow", precision="fp32", batch=batch)
     model = LocalModel(bundle, options)
     model.load()
-    spec = model.spec
+    spec, training = model.spec, bundle.card.training
     return ModelUnderTest(
         name=spec.name,
         sha256=spec.sha256,
@@ -80,4 +101,7 @@ def load_model_under_test(
         input_size=spec.input_size,
         cell_offset=spec.cell_offset,
         batch=batch,
+        tiling=tiling or Tiling(training.roi, training.tiles, training.overlap),
+        trained_on=frozenset(training.trained),
+        validated_on=frozenset(training.validated),
     )

@@ -1,4 +1,4 @@
-"""An evaluation as tables of words, for the terminal and for the report alike."""
+"""An evaluation as tables, for the terminal and for the report."""
 
 import math
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from monitor.learning.evaluate.metrics import ClassificationMetrics, Estimate
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Rows of cells below a header; `note` says what a reader must know."""
+    """Rows of cells below a header; `note` explains how to read them."""
 
     title: str
     header: tuple[str, ...]
@@ -20,20 +20,20 @@ class Table:
 
 
 def tables(evaluation: Evaluation) -> list[Table]:
-    """Every table that the evaluation has something to say in."""
-    whole = evaluation.as_recorded
-    found = [_classification(whole.classification)]
-    if whole.localisation is not None:
-        found.append(_localisation(whole.localisation))
+    """Return every table for which the evaluation has figures."""
+    recorded = evaluation.as_recorded
+    found = [_classification(recorded.classification)]
+    if recorded.localisation is not None:
+        found.append(_localisation(recorded.localisation))
     if evaluation.degraded:
-        found.append(_robustness((whole, *evaluation.degraded)))
-    if whole.familiarity is not None:
-        found.append(_strangeness(whole.familiarity, evaluation.others))
+        found.append(_robustness((recorded, *evaluation.degraded)))
+    if recorded.familiarity is not None:
+        found.append(_familiarity(recorded.familiarity, evaluation.others))
     return found
 
 
 def markdown(table: Table) -> str:
-    """The table as Markdown, with its title as a heading."""
+    """Format the table as Markdown, with its title as a heading."""
     lines = [
         f"### {table.title}",
         "",
@@ -45,12 +45,12 @@ def markdown(table: Table) -> str:
 
 
 def format_number(value: float, digits: int = 3) -> str:
-    """A figure to read: a dash where it has no meaning; 1 and 0 only where exact."""
+    """Format a figure: a dash where it has no meaning; 1 and 0 only where exact."""
     if math.isnan(value):
         return "–"
     if value in (0.0, 1.0):
         return f"{value:.0f}"
-    # Rounding must not turn nearly all into all, nor hardly any into none.
+    # Rounding must not turn almost all into all, nor almost none into none.
     limit = 10.0**-digits
     if 1 - limit < value < 1:
         return f"> {1 - limit:.{digits}f}"
@@ -60,7 +60,7 @@ def format_number(value: float, digits: int = 3) -> str:
 
 
 def interval(estimate: Estimate, digits: int = 3) -> str:
-    """The 95 % interval."""
+    """Format the 95 % interval."""
     if math.isnan(estimate.value):
         return "–"
     return f"{format_number(estimate.low, digits)} to {format_number(estimate.high, digits)}"
@@ -94,7 +94,7 @@ def _classification(figures: ClassificationMetrics) -> Table:
         "Classification",
         ("measure", "value", "95 % bootstrap", "95 % Wilson"),
         tuple(rows),
-        "The bootstrap knows only the pictures it saw: where nothing went wrong, read Wilson's bounds.",
+        "The bootstrap only repeats images that exist: without a mistake, read Wilson's bounds.",
     )
 
 
@@ -104,11 +104,11 @@ def _localisation(figures: LocalisationMetrics) -> Table:
         ("IoU of the strongest box with the mask's, median", figures.median_overlap, 3),
         ("found at IoU 0.3", figures.found_at_03, 3),
         ("found at IoU 0.5", figures.found_at_05, 3),
-        ("share of heat inside the mask, mean", figures.heat_inside, 3),
+        ("fraction of heat inside the mask, mean", figures.heat_inside, 3),
         ("distance of the boxes' centres, median, pixels", figures.centre_distance, 1),
     )
     rows = [(name, format_number(one.value, digits), interval(one, digits)) for name, one, digits in named]
-    rows.append(("regions beyond the strongest, all pictures", str(figures.extra_regions), ""))
+    rows.append(("regions beyond the strongest, all images", str(figures.extra_regions), ""))
     return Table(
         "Localisation",
         ("measure", "value", "95 % bootstrap"),
@@ -120,7 +120,7 @@ def _localisation(figures: LocalisationMetrics) -> Table:
 
 def _robustness(conditions: Sequence[TestCondition]) -> Table:
     header: tuple[str, ...] = (
-        "pictures",
+        "images",
         "AUC",
         "misses",
         "false alarms",
@@ -148,7 +148,7 @@ def _robustness(conditions: Sequence[TestCondition]) -> Table:
                 format_number(place.found_at_05.value),
             ]
         rows.append(tuple(row))
-    # Every state is of the same pictures and the same model.
+    # Every condition has the same images and the same model.
     if conditions[0].familiarity is not None:
         header += ("marked unfamiliar",)
     if conditions[0].localisation is not None:
@@ -156,7 +156,7 @@ def _robustness(conditions: Sequence[TestCondition]) -> Table:
     return Table("Robustness", header, tuple(rows), "A missed defect counts as not found.")
 
 
-def _strangeness(own: NoveltyReport, others: NoveltyReport | None) -> Table:
+def _familiarity(own: NoveltyReport, others: NoveltyReport | None) -> Table:
     def row(name: str, one: NoveltyReport) -> tuple[str, ...]:
         return (
             name,
@@ -165,13 +165,13 @@ def _strangeness(own: NoveltyReport, others: NoveltyReport | None) -> Table:
             str(one.flagged),
         )
 
-    rows = [(*row("these pictures", own), "")]
+    rows = [(*row("these images", own), "")]
     if others is not None:
         rows.append((*row("other surfaces", others), str(others.sure_and_unmarked)))
     return Table(
         "Familiarity",
-        ("surface", "pictures", "marked unfamiliar", "flagged", "sure and not marked"),
+        ("surface", "images", "marked unfamiliar", "flagged", "confident and not marked"),
         tuple(rows),
-        "Sure: a score within 0.1 of 0 or 1. On a surface that the model does not know, nothing should be "
-        "sure and not marked.",
+        "Confident: a score within 0.1 of 0 or 1. On a surface that the model does not know, no image "
+        "should be confident and not marked.",
     )

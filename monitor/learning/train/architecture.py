@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from monitor.errors import ModelError
 
 CAM_LAYER = "act_last"
-"""The last convolutional activation, the one explanations look at."""
+"""The last convolutional activation, from which explanations are made."""
 
 
 CAM_STRIDE = 8
@@ -19,10 +19,10 @@ CAM_STRIDE = 8
 
 
 CELL_OFFSET = (0.0, 0.0)
-"""(x, y) of the input pixel that cell (0, 0) of `act_last` looks at.
+"""(x, y) of the input pixel at the centre of cell (0, 0) of `act_last`.
 
 Every convolution of ResNet50 is centred, and each of its three halvings keeps the first of two pixels,
-so cell (i, j) looks at pixel (8j, 8i). Plain resizing of the map would put it at (8j + 3.5, 8i + 3.5).
+so cell (i, j) lies at pixel (8j, 8i). Plain resizing of the map would put it at (8j + 3.5, 8i + 3.5).
 """
 
 
@@ -49,7 +49,7 @@ def truncated_resnet50(classes: int = 2, size: tuple[int, int] = (224, 224)) -> 
 
 
 def load_initial_weights(model: keras.Model, weights: Path) -> None:
-    """Give the convolutions and batch norms of `model` the arrays of an .npz; `dense_out` stays as it is.
+    """Load the convolutions and batch norms of `model` from an .npz file; `dense_out` is not changed.
 
     Keys are `<layer name>/<index>`, in the order of `layer.set_weights`. Raises `ModelError` where the file
     cannot be read, lacks an array, or holds one of another shape.
@@ -63,7 +63,7 @@ def load_initial_weights(model: keras.Model, weights: Path) -> None:
 
 
 def load_imagenet_weights(model: keras.Model) -> None:
-    """Give `model` the ImageNet weights that Keras downloads; `ModelError` where it cannot."""
+    """Load the ImageNet weights that Keras downloads; raises `ModelError` where it cannot."""
     try:
         whole = keras.applications.ResNet50(include_top=False, weights="imagenet")
     except Exception as error:  # Keras raises a bare Exception for a failed download
@@ -81,14 +81,14 @@ def load_imagenet_weights(model: keras.Model) -> None:
 
 def _set_weights(model: keras.Model, arrays: Mapping[str, NDArray[np.float32]], origin: str) -> None:
     for layer in model.layers:
-        wanted = [weight.shape for weight in layer.weights]
-        if not wanted or layer.name == "dense_out":
+        expected = [weight.shape for weight in layer.weights]
+        if not expected or layer.name == "dense_out":
             continue
-        found = [arrays.get(f"{layer.name}/{index}") for index in range(len(wanted))]
+        found = [arrays.get(f"{layer.name}/{index}") for index in range(len(expected))]
         values = [value for value in found if value is not None]
-        if [value.shape for value in values] != wanted:
+        if [value.shape for value in values] != expected:
             raise ModelError(
-                f"{origin} does not fit the network: layer {layer.name} needs arrays of shapes {wanted}, "
+                f"{origin} does not fit the network: layer {layer.name} needs arrays of shapes {expected}, "
                 f"found {[value.shape for value in values]}"
             )
         layer.set_weights(values)

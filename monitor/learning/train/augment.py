@@ -1,6 +1,6 @@
-"""What cameras, light and mounting do to a picture, at random, so that the network learns not to mind.
+"""Random changes as cameras, light and mounting make them, so that the network learns to ignore them.
 
-Geometry moves picture and mask alike; the rest changes the picture only, in the order of a camera: optics,
+Geometry moves image and mask together. The rest changes the image only, in the order of a camera: optics,
 sensor, coding.
 """
 
@@ -25,14 +25,14 @@ Pixels = TypeVar("Pixels", Image, Mask)
 
 
 MIN_VISIBLE = 0.9
-"""Least share of a defect's pixels that must stay in view, or the label would no longer be true."""
+"""Lowest fraction of a defect's pixels that must stay in view for the label to remain true."""
 
 
 def augment(image: Image, mask: Mask | None, random: Random) -> tuple[Image, Mask | None]:
-    """A changed copy of `image` (h, w, 3) uint8 and `mask` (h, w) bool, of the same size.
+    """Return a changed copy of `image` (h, w, 3) uint8 and `mask` (h, w) bool, of the same size.
 
-    A quarter turn is only taken where the picture is square. Without a mask (None) a defect may lie anywhere,
-    so the picture is not enlarged.
+    Only square images are turned by 90 degrees. Without a mask (None) a defect may lie anywhere, so the image
+    is not enlarged.
     """
     image, mask = _flip(image, mask, random)
     image, mask = _warp(image, mask, random)
@@ -42,28 +42,28 @@ def augment(image: Image, mask: Mask | None, random: Random) -> tuple[Image, Mas
 def cutout(
     image: Image, mask: Mask, colour: tuple[float, float, float], random: Random
 ) -> tuple[Image, Mask]:
-    """One place of `image` (h, w, 3), fading into `colour`, and what is left of the defect's `mask` (h, w).
+    """Show one region of `image` (h, w, 3), fading into `colour`; return it with the visible `mask` (h, w).
 
-    So a network sees the masked inputs of Score-CAM; one that has never seen such weighs them at random. Of a
-    defective picture it shows either the defect, or a place with the defect out of sight: then it is good.
+    This trains the network on inputs like the masked ones of Score-CAM, which it would otherwise score at
+    random. Of a defective image the region shows either the defect, or a place without it, which is good.
     """
     height, width = mask.shape
     side = min(height, width)
     if mask.any() and random.random() < 0.5:
         shown = mask.astype(np.float32)
-        left = mask
+        visible = mask
     else:
         shown = np.zeros((height, width), np.float32)
         axes = random.uniform(0.06, 0.25, 2) * side
         centre = random.uniform(0, 1, 2) * (width, height)
         angle = float(random.uniform(0, 180))
         cv2.ellipse(shown, (centre.tolist(), (2 * axes).tolist(), angle), 1.0, -1)
-        left = np.zeros_like(mask)
+        visible = np.zeros_like(mask)
     shown = _faded(shown, side * random.uniform(0.01, 0.05))
-    if mask.any() and left is not mask:
+    if mask.any() and visible is not mask:
         shown *= 1 - np.minimum(2 * _faded(mask.astype(np.float32), side * 0.02), 1)
     weight = shown[..., None]
-    return _uint8(np.rint(image * weight + np.asarray(colour, np.float32) * (1 - weight))), left
+    return _uint8(np.rint(image * weight + np.asarray(colour, np.float32) * (1 - weight))), visible
 
 
 def _faded(shape: NDArray[np.float32], sigma: float) -> NDArray[np.float32]:
@@ -85,7 +85,7 @@ def _turn(pixels: Pixels, turns: int, mirrored: bool) -> Pixels:
 
 
 def _warp(image: Image, mask: Mask | None, random: Random) -> tuple[Image, Mask | None]:
-    """Rotated by up to 10°, scaled by 0.8..1.25 and shifted a little, the outside mirrored in."""
+    """Rotate by up to 10°, scale by 0.8..1.25 and shift a little; the image mirrored fills the border."""
     height, width = image.shape[:2]
     centre = ((width - 1) / 2, (height - 1) / 2)
     largest = 1.25 if mask is not None else 1.0
@@ -107,7 +107,7 @@ def _warped_mask(mask: Mask, matrix: NDArray[np.float64]) -> Mask:
     if not mask.any():
         return mask
     size = (mask.shape[1], mask.shape[0])
-    # Mirrored like the picture: a defect seen in the mirror is a defect.
+    # Mirrored like the image: a mirrored defect is a defect.
     warped = cv2.warpAffine(
         mask.astype(np.uint8), matrix, size, flags=cv2.INTER_NEAREST, borderMode=cv2.BORDER_REFLECT_101
     )
@@ -126,7 +126,7 @@ def _camera_effects(image: Image, random: Random) -> Image:
     if coding < 0.25:
         image = _jpeg(image, quality=int(random.integers(20, 95)))
     elif coding < 0.5:
-        # What an encoder short of bits leaves out in places looks much like a smooth defect.
+        # What an encoder at a low bit rate leaves out looks much like a smooth defect.
         image = h264(image, bits_per_pixel=float(np.exp(random.uniform(np.log(0.6), np.log(3)))))
     return image
 
@@ -157,6 +157,6 @@ def _uint8(pixels: object) -> Image:
 
 @cache
 def _normal_quantiles() -> NDArray[np.float64]:
-    """256 quantiles of the normal distribution, equally likely, of unit variance."""
+    """Return 256 equally likely quantiles of the normal distribution, of unit variance."""
     quantiles = np.array([NormalDist().inv_cdf((index + 0.5) / 256) for index in range(256)])
     return np.asarray(quantiles / quantiles.std(), np.float64)

@@ -1,4 +1,4 @@
-"""What an interrupted training goes on from: written after every epoch, whole or not at all."""
+"""The state from which an interrupted training continues, written after every epoch."""
 
 import io
 import json
@@ -17,7 +17,7 @@ STATE_FOLDER = "training"
 
 @dataclass(frozen=True, slots=True)
 class EpochMetrics:
-    """What one epoch came to; losses 0 or more, `auc` of the validation pictures 0..1."""
+    """The result of one epoch; losses 0 or more, `auc` of the validation frames 0..1."""
 
     loss: float
     validation_loss: float
@@ -26,9 +26,9 @@ class EpochMetrics:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Checkpoint:
-    """`history` of the epochs done and `arrays` of the learner after them.
+    """The `history` of past epochs and the `arrays` of the learner after them.
 
-    `fingerprint` is of the data and settings; a run may only go on with the same.
+    `fingerprint` is of the data and settings; a run can only continue with the same.
     """
 
     fingerprint: str
@@ -37,21 +37,24 @@ class Checkpoint:
 
     @property
     def best_epoch(self) -> int:
-        """The epoch of lowest validation loss, from 1; the first of several."""
+        """Return the epoch of lowest validation loss, from 1; the first of several."""
         return best_epoch(self.history)
 
 
 def best_epoch(history: tuple[EpochMetrics, ...]) -> int:
-    """The epoch of lowest validation loss in `history`, counted from 1; the first of several."""
+    """Return the epoch of lowest validation loss in `history`, counted from 1; the first of several."""
     return 1 + min(range(len(history)), key=lambda index: history[index].validation_loss)
 
 
-def save_state(out: Path, state: Checkpoint) -> None:
-    """Write `state` below `out`, in place of an earlier one at once; raises `ModelError`."""
+def save_checkpoint(out: Path, checkpoint: Checkpoint) -> None:
+    """Write `checkpoint` below `out`, replacing an earlier one in one step; raises `ModelError`."""
     folder = out / STATE_FOLDER
     buffer = io.BytesIO()
-    about = {"fingerprint": state.fingerprint, "history": [asdict(epoch) for epoch in state.history]}
-    np.savez(buffer, about=np.array(json.dumps(about)), **state.arrays)  # type: ignore[arg-type]  # keys are numbers
+    about = {
+        "fingerprint": checkpoint.fingerprint,
+        "history": [asdict(epoch) for epoch in checkpoint.history],
+    }
+    np.savez(buffer, about=np.array(json.dumps(about)), **checkpoint.arrays)  # type: ignore[arg-type]  # keys are numbers
     try:
         folder.mkdir(parents=True, exist_ok=True)
         draft = folder / ".state.npz"
@@ -66,8 +69,8 @@ def save_state(out: Path, state: Checkpoint) -> None:
         ) from error
 
 
-def load_state(out: Path, fingerprint: str) -> Checkpoint:
-    """Read the state below `out`; raises `UsageError` if there is none or it is of other data or settings."""
+def load_checkpoint(out: Path, fingerprint: str) -> Checkpoint:
+    """Read the state below `out`; raises `UsageError` if it is missing or of other data or settings."""
     path = out / STATE_FOLDER / "state.npz"
     try:
         with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as archive:
@@ -80,12 +83,12 @@ def load_state(out: Path, fingerprint: str) -> Checkpoint:
         raise ModelError(f"the state of the training {path} cannot be read: {error}") from error
     if about["fingerprint"] != fingerprint:
         raise UsageError(
-            f"the training in {out} was begun with other data or settings: repeat its command with --resume"
+            f"the training in {out} started with other data or settings: repeat its command with --resume"
         )
     return Checkpoint(fingerprint, history, arrays)
 
 
-def remove_state(out: Path) -> None:
+def remove_checkpoint(out: Path) -> None:
     """Delete the state below `out`, if any."""
     folder = out / STATE_FOLDER
     for name in (".state.npz", "state.npz"):

@@ -10,13 +10,13 @@ from monitor.errors import UsageError
 class Recipe:
     """The choices of one way to train.
 
-    `defect_weight` multiplies the loss of defective pictures; None takes good pictures per defective one.
-    `mask_weight` weighs a second loss, which asks the explained layer, and its most varied maps alone, to
-    tell the pixels of the defect from the others, where masks are known; 0 leaves it out.
-    `keeps` is the epoch whose weights count: the one of least validation loss, or the last, where a falling
-    rate has made it the best but for chance. `batch_norm_momentum` is the share of its running statistics
-    that a layer keeps in a step. `patience` is the number of epochs without a better validation loss after
-    which training stops.
+    `defect_weight` multiplies the loss of defective images; None takes the number of good images per
+    defective one.
+    `mask_weight` is the weight of a second loss: the explained layer, and its most varied maps alone, must
+    separate the cells of the defect from the others, where masks are known; 0 switches it off.
+    `keeps` is the epoch whose weights count: the one of lowest validation loss, or the last one, which suits
+    a falling learning rate. `batch_norm_momentum` is the fraction of its running statistics that a layer
+    keeps in a step. Training stops after `patience` epochs without a better validation loss.
     """
 
     name: str
@@ -79,8 +79,8 @@ RECIPES = {recipe.name: recipe for recipe in (DEFAULT, ARTICLE)}
 
 
 def recipe_named(name: str) -> Recipe:
-    """The recipe called `name`; raises `UsageError` with the names there are."""
+    """Return the recipe called `name`; raises `UsageError` with the names that exist."""
     try:
         return RECIPES[name]
     except KeyError as error:
-        raise UsageError(f"no recipe is called {name}; there are {', '.join(RECIPES)}") from error
+        raise UsageError(f"no recipe is called {name}; choose one of {', '.join(RECIPES)}") from error

@@ -1,8 +1,8 @@
-"""Which pictures a bundle carries to check a machine's arithmetic by.
+"""The images in a bundle by which a machine's arithmetic is checked.
 
     python -m monitor.learning.train.reference_images BUNDLE DATA
 
-gives BUNDLE other ones, from the labelled pictures under DATA, where those it learnt from may not be shipped.
+gives BUNDLE other ones, from the labelled images under DATA, where its training images may not be shipped.
 """
 
 import sys
@@ -19,16 +19,16 @@ from monitor.models.bundle import ModelBundle, ReferenceImage, load_bundle, save
 from monitor.models.preprocessing import preprocess
 
 PER_VERDICT = 4
-"""References of either verdict: few enough to be judged at every start."""
+"""References of either verdict: few enough to be classified at every start."""
 
 
 def select_references(
     samples: Sequence[Sample], scores: NDArray[np.float32], threshold: float, size: tuple[int, int]
 ) -> list[ReferenceImage]:
-    """Those of `samples`, with `scores` (n,), that show best whether another arithmetic changes verdicts.
+    """Choose those of `samples`, with `scores` (n,), that best reveal an arithmetic that changes verdicts.
 
-    Up to `EACH` of each verdict, evenly from the one nearest to the threshold to the surest. `size` is the
-    network's (height, width).
+    Up to `PER_VERDICT` of each verdict, evenly from the one nearest to the threshold to the most certain.
+    `size` is the network's (height, width).
     """
     return [
         ReferenceImage(load_sample(samples[index], size, None)[0], float(scores[index]))
@@ -37,22 +37,22 @@ def select_references(
 
 
 def select_indices(scores: NDArray[np.float32], threshold: float) -> list[int]:
-    """Places of the references among `scores` (n,)."""
+    """Return the indices of the references among `scores` (n,)."""
     chosen: list[int] = []
     for part in (np.flatnonzero(scores < threshold), np.flatnonzero(scores >= threshold)):
         ordered = part[np.argsort(np.abs(scores[part] - threshold), kind="stable")]
         count = min(PER_VERDICT, len(ordered))
-        chosen += [int(ordered[round(place)]) for place in np.linspace(0, len(ordered) - 1, count)]
+        chosen += [int(ordered[round(index)]) for index in np.linspace(0, len(ordered) - 1, count)]
     return chosen
 
 
 def rewrite(folder: Path, data: Path) -> ModelBundle:
-    """Give the bundle in `folder` references out of the labelled pictures under `data`."""
+    """Give the bundle in `folder` references from the labelled images under `data`."""
     bundle = load_bundle(folder)
     card, samples = bundle.card, read_samples([data])
-    pictures = np.stack([load_sample(sample, card.input_size, None)[0] for sample in samples])
-    answers = bundle.keras_model().predict(preprocess(card, pictures), verbose=0)
-    scores = np.asarray(answers[:, card.defect_class], np.float32)
+    images = np.stack([load_sample(sample, card.input_size, None)[0] for sample in samples])
+    outputs = bundle.keras_model().predict(preprocess(card, images), verbose=0)
+    scores = np.asarray(outputs[:, card.defect_class], np.float32)
     return save_references(bundle, select_references(samples, scores, card.threshold, card.input_size))
 
 

@@ -1,4 +1,4 @@
-"""What a training came to, as the card of its bundle tells it."""
+"""The result of a training, as the card of its bundle records it."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -9,10 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monitor.learning.datasets.sample import Sample
+from monitor.learning.datasets.tiling import Tiling
+from monitor.learning.evaluate.costs import Costs
 from monitor.learning.evaluate.metrics import area_under_roc
 from monitor.learning.train.architecture import CAM_LAYER, CELL_OFFSET, CHANNEL_MEAN
 from monitor.learning.train.checkpoint import EpochMetrics
 from monitor.learning.train.recipe import Recipe
+from monitor.learning.train.threshold import choose_threshold
 from monitor.models.card import BundleFile, ModelCard, Preprocessing, TrainingInfo
 from monitor.models.novelty import NoveltyDetector
 
@@ -27,7 +30,7 @@ PACKAGES = ("defect-monitor", "tensorflow", "keras", "numpy", "opencv-python")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ScoredImages:
-    """The network's answers to n pictures: `scores` (n,) 0..1, `features` (n, c), and their labels (n,)."""
+    """The network's answers to n frames: `scores` (n,) 0..1, `features` (n, c), and their labels (n,)."""
 
     scores: NDArray[np.float32]
     features: NDArray[np.float32]
@@ -38,20 +41,33 @@ class ScoredImages:
         """Area under the ROC curve, 0..1."""
         return area_under_roc(self.scores.astype(float), self.defective)
 
-    @classmethod
-    def together(cls, parts: "Sequence[ScoredImages]") -> "ScoredImages":
-        """All of `parts` as one, in their order."""
-        return cls(
-            np.concatenate([part.scores for part in parts]),
-            np.concatenate([part.features for part in parts]),
-            np.concatenate([part.defective for part in parts]),
-        )
+
+@dataclass(frozen=True, slots=True)
+class CardDraft:
+    """A card before its threshold is known: `history` so far, `kept_epoch` counted from 1, and `costs`."""
+
+    card: ModelCard
+    history: tuple[EpochMetrics, ...]
+    kept_epoch: int
+    costs: Costs
 
 
 def initial_card(
-    samples: Sequence[Sample], *, name: str, recipe: Recipe, init: str, size: tuple[int, int], command: str
+    samples: Sequence[Sample],
+    *,
+    name: str,
+    recipe: Recipe,
+    init: str,
+    size: tuple[int, int],
+    command: str,
+    tiling: Tiling = Tiling(),  # noqa: B008 (frozen)
+    trained: Sequence[str] = (),
+    validated: Sequence[str] = (),
 ) -> ModelCard:
-    """The card of a network that has yet to be trained on `samples`; `size` is (height, width)."""
+    """Return the card of a network before it is trained on `samples`.
+
+    `size` is (height, width) of the input; `trained` and `validated` are hashes of images.
+    """
     parts = Counter((sample.surface, sample.split or "", sample.category) for sample in samples)
     return ModelCard(
         name=name,
@@ -76,6 +92,11 @@ def initial_card(
             epochs=0,
             kept_epoch=0,
             versions=_versions(),
+            roi=tiling.roi,
+            tiles=tiling.tiles,
+            overlap=tiling.overlap,
+            trained=tuple(sorted(trained)),
+            validated=tuple(sorted(validated)),
         ),
         figures={},
         model=BundleFile(file="none.keras", sha256="0" * 64),
@@ -83,45 +104,50 @@ def initial_card(
 
 
 def final_card(
-    draft: ModelCard,
-    history: tuple[EpochMetrics, ...],
-    kept_epoch: int,
+    draft: CardDraft,
     validation: ScoredImages,
     *,
-    spoiled: ScoredImages | None,
+    degraded: ScoredImages | None = None,
     tests: Mapping[str, ScoredImages] | None = None,
     familiarity: NoveltyDetector | None = None,
 ) -> ModelCard:
-    """`draft` with the threshold of the weights of `kept_epoch`, counted from 1, and figures at it.
+    """Complete the card of `draft` with a threshold and the figures at it.
 
-    `spoiled` are the validation pictures seen by a bad camera, `tests` other pictures by surface.
+    `degraded` are the validation frames as a bad camera shows them, `tests` other frames by surface.
     """
-    threshold, origin = choose_threshold(validation.scores, validation.defective)
-    figures = {"validation_loss": history[kept_epoch - 1].validation_loss}
+    chosen = choose_threshold(
+        validation.scores,
+        validation.defective,
+        draft.costs,
+        degraded=None if degraded is None else degraded.scores,
+    )
+    figures = {"validation_loss": draft.history[draft.kept_epoch - 1].validation_loss, **chosen.figures}
     parts = {"validation": validation}
-    if spoiled is not None:
-        parts["spoiled_validation"] = spoiled
-    parts |= {f"test_{surface}": judged for surface, judged in (tests or {}).items()}
-    for part, judged in parts.items():
-        figures |= {f"{part}_{name}": value for name, value in _figures(judged, threshold).items()}
+    if degraded is not None:
+        parts["spoiled_validation"] = degraded
+    parts |= {f"test_{surface}": scored for surface, scored in (tests or {}).items()}
+    for part, scored in parts.items():
+        figures |= {f"{part}_{name}": value for name, value in _figures(scored, chosen.value).items()}
         if familiarity is not None:
-            figures[f"{part}_unfamiliar"] = float(familiarity.is_novel(judged.features).mean())
-    training = draft.training.model_copy(update={"epochs": len(history), "kept_epoch": kept_epoch})
-    return draft.model_copy(
+            figures[f"{part}_unfamiliar"] = float(familiarity.is_novel(scored.features).mean())
+    training = draft.card.training.model_copy(
+        update={"epochs": len(draft.history), "kept_epoch": draft.kept_epoch}
+    )
+    return draft.card.model_copy(
         update={
-            "threshold": threshold,
-            "threshold_origin": origin,
+            "threshold": chosen.value,
+            "threshold_origin": chosen.origin,
             "figures": {name: round(value, 6) for name, value in figures.items()},
             "training": training,
         }
     )
 
 
-def _figures(judged: ScoredImages, threshold: float) -> dict[str, float]:
-    good, defects = judged.scores[~judged.defective], judged.scores[judged.defective]
+def _figures(scored: ScoredImages, threshold: float) -> dict[str, float]:
+    good, defects = scored.scores[~scored.defective], scored.scores[scored.defective]
     return {
-        "pictures": float(len(judged.scores)),
-        "auc": judged.auc,
+        "pictures": float(len(scored.scores)),
+        "auc": scored.auc,
         "misses": float((defects < threshold).sum()),
         "false_alarms": float((good >= threshold).sum()),
         "lowest_defect": float(defects.min()),
@@ -137,40 +163,3 @@ def _versions() -> dict[str, str]:
         except PackageNotFoundError:  # such as a source tree that is not installed
             continue
     return found
-
-
-LOGIT_FRACTION = 1 / 3
-"""How far up from the highest good score to the lowest defect the threshold lies."""
-
-
-MIN_THRESHOLD, MAX_THRESHOLD = 0.05, 0.95
-"""Bounds of a threshold: a few pictures cannot prove more."""
-
-
-def choose_threshold(scores: NDArray[np.float32], defective: NDArray[np.bool_]) -> tuple[float, str]:
-    """A threshold without a miss among `scores` (n,), 0..1, of pictures labelled `defective` (n,), and why.
-
-    Where good and defective pictures keep apart it lies between them on the logit scale, on which a network's
-    confidence is spread evenly; nearer to the good ones, for a missed defect costs more than a second look.
-    Else just below the lowest defect, whatever false alarms that costs.
-    """
-    lowest, highest = float(scores[defective].min()), float(scores[~defective].max())
-    count = f"{int(defective.sum())} defective and {int((~defective).sum())} good validation pictures"
-    if lowest > highest:
-        between = _logit(highest) + LOGIT_FRACTION * (_logit(lowest) - _logit(highest))
-        threshold = round(float(np.clip(1 / (1 + np.exp(-between)), MIN_THRESHOLD, MAX_THRESHOLD)), 4)
-        if highest < threshold <= lowest:
-            return threshold, (
-                f"a third of the way, in logits, from the highest good score ({highest:.4f}) to the lowest "
-                f"defect ({lowest:.4f}) of {count}: no miss, no false alarm"
-            )
-    threshold = np.floor(lowest * 0.9 * 1e4) / 1e4
-    alarms = int((scores[~defective] >= threshold).sum())
-    return float(threshold), (
-        f"a tenth below the lowest defect ({lowest:.4f}) of {count}: no miss, {alarms} false alarms"
-    )
-
-
-def _logit(score: float) -> float:
-    bounded = min(max(score, 1e-6), 1 - 1e-6)
-    return float(np.log(bounded / (1 - bounded)))

@@ -33,7 +33,7 @@ Work = Callable[[], object]
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class BackendTiming:
     """One line: milliseconds a frame (an explanation where `what` says so), median and quartiles.
 
     `to_best` is the median over that of the fastest in single precision at the same batch, or, of an
@@ -49,7 +49,7 @@ class Row:
     to_best: float
 
 
-def run(bundle: ModelBundle, *, rounds: int = 30, max_n: int = 10) -> list[Row]:
+def run(bundle: ModelBundle, *, rounds: int = 30, max_n: int = 10) -> list[BackendTiming]:
     """Measure the network of `bundle` on this machine's CPU; images are noise of its size."""
     size = bundle.card.input_size
     images = np.random.default_rng(0).integers(0, 256, (max(*BATCHES, max_n), *size, 3), np.uint8)
@@ -147,7 +147,7 @@ def _measure(cases: Mapping[tuple[str, str, int], Work], rounds: int) -> Mapping
     return dict(zip(cases, taken, strict=True))
 
 
-def _classified(times: Mapping[tuple[str, str, int], Any]) -> Iterator[Row]:
+def _classified(times: Mapping[tuple[str, str, int], Any]) -> Iterator[BackendTiming]:
     plain = {
         key: value for key, value in times.items() if "explanation" not in key[0] and "passes" not in key[0]
     }
@@ -160,7 +160,7 @@ def _classified(times: Mapping[tuple[str, str, int], Any]) -> Iterator[Row]:
 
 def _explained(
     times: Mapping[tuple[str, str, int], Any], explained: Mapping[tuple[str, str], None], max_n: int
-) -> Iterator[Row]:
+) -> Iterator[BackendTiming]:
     for name, precision in explained:
         passes = _passes(name), precision, max_n
         for key in (passes, (_steps(name), precision, 1)):
@@ -169,6 +169,6 @@ def _explained(
                 yield _row(key, 1000 * times[key], ratio)
 
 
-def _row(key: tuple[str, str, int], milliseconds: Any, to_best: float) -> Row:
+def _row(key: tuple[str, str, int], milliseconds: Any, to_best: float) -> BackendTiming:
     lower, middle, upper = np.percentile(milliseconds, [25, 50, 75])
-    return Row(*key, float(middle), float(lower), float(upper), to_best)
+    return BackendTiming(*key, float(middle), float(lower), float(upper), to_best)

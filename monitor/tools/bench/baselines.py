@@ -1,4 +1,4 @@
-"""Run what the daemon is compared with, in a separate process.
+"""Runs the baselines of the daemon, each in a separate process.
 
 `python -m monitor.tools.bench.baselines WORK ...`:
 
@@ -25,7 +25,7 @@ Work = Literal["bare", "script"]
 
 
 def run_loop(work: Work, config: Path, video: Path, seconds: float) -> dict[str, float]:
-    """Run `work` on the video for `seconds` or a little longer: `fps`, and `flagged` frames."""
+    """Run `work` on the video for at least `seconds`; return `fps`, and `flagged` frames."""
     done = subprocess.run(  # noqa: S603 (this program)
         [sys.executable, "-m", "monitor.tools.bench.baselines", work, str(config), str(video), str(seconds)],
         env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
@@ -81,18 +81,18 @@ def naive_loop(config: Path, video: Path, seconds: float) -> dict[str, float]:
             count += 1
         return count
 
-    through(-1)  # warms up
+    through(-1)  # warm-up
     flagged = 0
     return {**_timed(through, seconds), "flagged": flagged}
 
 
 def _timed(work: Callable[[int], int], seconds: float) -> dict[str, float]:
     """Measure the frames a second of `work`, which takes the number of its turn and returns frames done."""
-    frames, turn, began = 0, 0, time.monotonic()
-    while time.monotonic() - began < seconds:
+    frames, turn, started_at = 0, 0, time.monotonic()
+    while time.monotonic() - started_at < seconds:
         frames += work(turn)
         turn += 1
-    return {"fps": frames / (time.monotonic() - began)}
+    return {"fps": frames / (time.monotonic() - started_at)}
 
 
 def _frames(video: Path, most: int | None) -> Iterator[Image]:

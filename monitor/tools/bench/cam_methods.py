@@ -1,8 +1,8 @@
-"""The article's speed table: every method on the same image and network, beside the literal function.
+"""The article's speed table: every method on the same image and network, next to the literal function.
 
     rows = run(model, layer="act_last", name="dagm-class1")
 
-All times are medians of one run on one machine; only their ratios mean anything elsewhere.
+All times are medians of one run on one machine; only their ratios can be compared elsewhere.
 """
 
 import time
@@ -28,13 +28,13 @@ Work = Callable[[], object]
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class CamTiming:
     """One line of the table.
 
     `milliseconds` is the median time of one image, classification included. `to_grad_cam` and `to_literal`
     are that over the times of Grad-CAM and of the literal six steps with the same N, `to_limit` over the
-    time of the forward passes that the method cannot do without, in one traced batch (or chunks); None where
-    there is nothing to compare with.
+    time of the forward passes that the method needs, in one traced batch (or chunks); None where
+    there is no comparison.
     """
 
     method: str
@@ -54,17 +54,17 @@ def run(
     whole: bool = True,
     repeats: int = 7,
     peers: bool = True,
-) -> list[Row]:
+) -> list[CamTiming]:
     """Measure `model` (a Keras classifier), called `name`, explained at `layer`, on one image of noise.
 
-    `whole` adds Score-CAM over all maps, which takes minutes with VGG16, and is measured fewer times.
+    `whole` adds Score-CAM over all maps, which takes minutes with VGG16, and is repeated fewer times.
     `peers` adds tf-keras-vis and xplique where they are installed.
     """
     explainer = Explainer(model, layer)
     network = explainer.network
     shape = tuple(int(length or 224) for length in network.shape)
     x = np.random.default_rng(0).normal(0, 40, (1, *shape)).astype(np.float32)
-    works: dict[str, Work] = {
+    cases: dict[str, Work] = {
         "forward pass, traced": _passes(network, x, 1, 1),
         "model.predict": lambda: model.predict(x, verbose=0),
         "grad-cam": lambda: explainer.explain(x, 0, "grad-cam"),
@@ -75,8 +75,8 @@ def run(
         f"faster-score-cam N={max_n}, literal": lambda: reference_faster_score_cam(model, layer, x, max_n),
     }
     if peers:
-        works |= dict(_peers(model, layer, x, max_n))
-    times = measure(works, repeats)
+        cases |= dict(_peers(model, layer, x, max_n))
+    times = measure(cases, repeats)
     if whole:
         channels, chunk = network.channels, explainer.chunk_for(shape)
         slow: dict[str, Work] = {
@@ -90,7 +90,7 @@ def run(
     literals[f"faster-score-cam N={max_n}"] = f"faster-score-cam N={max_n}, literal"
     limits[f"faster-score-cam N={max_n}"] = f"{max_n} forward passes, one batch"
     return [
-        Row(
+        CamTiming(
             method,
             name,
             1000 * seconds,
@@ -103,27 +103,27 @@ def run(
 
 
 def vgg16() -> tuple[Any, str, str]:
-    """Build VGG16 with random weights, enough to measure time: the model, its layer, its name."""
+    """Return VGG16 with random weights, sufficient for timing: the model, its layer, its name."""
     return keras.applications.VGG16(weights=None), "block5_conv3", "VGG16"
 
 
-def measure(works: dict[str, Work], repeats: int) -> dict[str, float]:
-    """Measure each, in turns so that a busy moment of the machine affects all: median seconds."""
-    for work in works.values():
+def measure(cases: dict[str, Work], repeats: int) -> dict[str, float]:
+    """Return the median seconds of each, measured in turn, so that a busy moment affects all alike."""
+    for work in cases.values():
         work()
-    times: dict[str, list[float]] = {name: [] for name in works}
+    times: dict[str, list[float]] = {name: [] for name in cases}
     for _ in range(repeats):
-        for name, work in works.items():
-            began = time.perf_counter()
+        for name, work in cases.items():
+            started_at = time.perf_counter()
             work()
-            times[name].append(time.perf_counter() - began)
-    return {name: float(np.median(taken)) for name, taken in times.items()}
+            times[name].append(time.perf_counter() - started_at)
+    return {name: float(np.median(durations)) for name, durations in times.items()}
 
 
 def reference_faster_score_cam(model: Any, layer: str, x: Array, max_n: int) -> Array:
-    """Run the six steps of the article, built of `model.predict`, for one input (1, h, w, d).
+    """Run the six steps as in the article, with `model.predict`, for one input (1, h, w, d).
 
-    It serves to measure time, and builds a model at each call because the article's function does.
+    It is here for its time, and builds a model at each call because the article does.
     """
     target = int(np.argmax(model.predict(x, verbose=0)))
     maps = keras.Model(model.input, model.get_layer(layer).output).predict(x, verbose=0)[0]

@@ -1,4 +1,4 @@
-"""A daemon in a process of its own, seen from outside: its metrics over HTTP, its processes in /proc."""
+"""A daemon in a separate process, observed from outside: metrics over HTTP, processes in /proc."""
 
 import os
 import signal
@@ -20,7 +20,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from monitor.errors import MonitorError
 from monitor.telemetry.histograms import histogram_quantile
 
-_PATIENCE = 300.0  # seconds until a daemon is ready, on a machine that is busy with other things
+_READY_TIMEOUT = 300.0  # seconds until a daemon is ready, on a machine that is busy with other things
 
 
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -30,23 +30,23 @@ Labels = frozenset[tuple[str, str]]
 
 
 class BenchError(MonitorError):
-    """A benchmark could not be taken."""
+    """A benchmark failed."""
 
 
 @dataclass(frozen=True, slots=True)
 class MetricsSnapshot:
-    """The daemon's metrics `at` one moment (monotonic seconds), names without their common prefix."""
+    """The daemon's metrics at the time `at` (monotonic seconds), names without their common prefix."""
 
     at: float
     values: Mapping[tuple[str, Labels], float]
 
     def total(self, name: str, **labels: str) -> float:
-        """The sum of all series of `name` with these labels."""
+        """Return the sum of all series of `name` with these labels."""
         wanted = labels.items()
         return sum(value for (found, has), value in self.values.items() if found == name and wanted <= has)
 
     def by(self, name: str, label: str) -> dict[str, float]:
-        """The sums of the series of `name` by one label, those above zero."""
+        """Return the sums of the series of `name` by one label, those above zero."""
         sums: Counter[str] = Counter()
         for (found, has), value in self.values.items():
             if found == name and value:
@@ -55,24 +55,24 @@ class MetricsSnapshot:
 
     @property
     def judged(self) -> float:
-        """Frames that have their verdict."""
+        """Frames with a verdict."""
         return self.total("verdict_seconds_count")
 
     @property
     def frames_done(self) -> float:
-        """Frames that are through: judged, refused or dropped."""
+        """Frames that are done: classified, unusable or dropped."""
         lost = (self.total("frames_total", outcome=outcome) for outcome in ("dropped", "unusable"))
         return self.judged + sum(lost)
 
     def since(self, earlier: "MetricsSnapshot") -> "MetricsSnapshot":
-        """What was counted after `earlier`; `at` are the seconds between the two."""
+        """Return what was counted after `earlier`; `at` are the seconds between the two."""
         return MetricsSnapshot(
             self.at - earlier.at,
             {series: value - earlier.values.get(series, 0.0) for series, value in self.values.items()},
         )
 
     def quantile(self, histogram: str, share: float, **labels: str) -> float:
-        """In seconds, over all series with these labels; NaN where nothing was counted."""
+        """Return the quantile in seconds over all series with these labels; NaN where nothing was counted."""
         counts: Counter[float] = Counter()
         for (found, has), value in self.values.items():
             if found == f"{histogram}_bucket" and labels.items() <= has:
@@ -82,14 +82,14 @@ class MetricsSnapshot:
 
 @dataclass(slots=True)
 class DaemonProcess:
-    """A daemon that runs as process `pid` and serves its metrics at `port`."""
+    """A daemon that runs as `process` and serves its metrics at `port`."""
 
     process: subprocess.Popen[bytes]
     port: int
     redis: str
 
     def snapshot(self) -> MetricsSnapshot:
-        """Its metrics now. Raises BenchError where it does not answer."""
+        """Return its current metrics. Raises BenchError where it does not answer."""
         text = self._get("/metrics")
         values = {
             (sample.name.removeprefix("defect_monitor_"), frozenset(sample.labels.items())): sample.value
@@ -99,31 +99,31 @@ class DaemonProcess:
         return MetricsSnapshot(time.monotonic(), values)
 
     def measure(self, seconds: float) -> MetricsSnapshot:
-        """What it counts within so many seconds."""
+        """Return what it counts within `seconds`."""
         before = self.snapshot()
         time.sleep(seconds)
         return self.snapshot().since(before)
 
     def wait_until_ready(self) -> None:
-        """Until its model is warm and each camera was tried. Raises BenchError."""
-        deadline = time.monotonic() + _PATIENCE
+        """Wait until its model is warm and each camera was tried. Raises BenchError."""
+        deadline = time.monotonic() + _READY_TIMEOUT
         while time.monotonic() < deadline:
             if self.process.poll() is not None:
                 raise BenchError(f"the daemon ended with exit code {self.process.returncode}")
             with suppress(BenchError):
                 self._get("/readyz")
                 return
-            time.sleep(0.02)  # a start is measured by it
-        raise BenchError(f"the daemon was not ready within {_PATIENCE:.0f} s")
+            time.sleep(0.02)  # short, since starts are timed with it
+        raise BenchError(f"the daemon was not ready within {_READY_TIMEOUT:.0f} s")
 
     def wait_until_passed(self, frames: float) -> None:
-        """Until so many frames are through. Raises BenchError when none is added for a minute."""
+        """Wait until so many frames are done. Raises BenchError when none is added for a minute."""
         last, since = -1.0, time.monotonic()
         while (passed := self.snapshot().frames_done) < frames:
             if passed > last:
                 last, since = passed, time.monotonic()
             elif time.monotonic() - since > 60:
-                raise BenchError(f"the daemon took {passed:.0f} frames and then none for a minute")
+                raise BenchError(f"the daemon processed {passed:.0f} frames and then none for a minute")
             time.sleep(0.1)
 
     def _get(self, path: str) -> str:
@@ -140,9 +140,9 @@ class DaemonProcess:
 def run_daemon(
     redis: str, cameras: Sequence[Mapping[str, object]], more: str = "", *, quiet: bool = False
 ) -> Iterator[DaemonProcess]:
-    """A daemon on `cameras`, tables of settings, ready; `more` are further tables as TOML. It is stopped.
+    """Run a daemon on `cameras`, tables of settings, and stop it; `more` are further tables as TOML.
 
-    `quiet` leaves out what it says on standard error.
+    The daemon is ready when it is yielded. `quiet` discards its standard error.
     """
     with tempfile.TemporaryDirectory(prefix="defect-monitor-") as folder:
         port = _free_port()
@@ -166,7 +166,7 @@ def run_daemon(
 
 
 def settings(redis: str, port: int, cameras: Sequence[Mapping[str, object]], more: str = "") -> str:
-    """Settings of a daemon as TOML; `more` may begin with further keys such as `redis.replicas = 1`."""
+    """Write settings of a daemon as TOML; `more` may begin with further keys such as `redis.replicas = 1`."""
     tables = [f'redis.url = "{redis}"\nmetrics.port = {port}\nlog.level = "error"\n{more}']
     for camera in cameras:
         lines = (f"{key} = {_toml(value)}" for key, value in camera.items())
@@ -187,7 +187,7 @@ def _free_port() -> int:
 
 
 def process_tree(pid: int) -> dict[int, str]:
-    """Process `pid` and all below it, each with a name that tells what it is."""
+    """Return process `pid` and all its descendants, each with the name of its role."""
     parents: dict[int, int] = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
@@ -214,7 +214,7 @@ def _name(pid: int) -> str:
 
 
 def memory(pid: int, kind: str = "Pss") -> float:
-    """Megabytes (10^6 bytes) of a process: `Pss` shares what is shared, `Rss` counts it in full; 0: gone."""
+    """Return megabytes (10^6 bytes) of a process: `Pss` divides shared memory, `Rss` does not; 0: ended."""
     with suppress(OSError):
         for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
             if line.startswith(f"{kind}:"):
@@ -223,7 +223,7 @@ def memory(pid: int, kind: str = "Pss") -> float:
 
 
 def processor_seconds(pid: int) -> float:
-    """What a process has used of the processors so far; 0 when it is gone."""
+    """Return the processor seconds that a process has used so far; 0 when it has ended."""
     with suppress(OSError):
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / _TICKS

@@ -1,4 +1,4 @@
-"""Where the daemon's time goes: a flame graph or a trace, taken from outside."""
+"""Records where the daemon spends its time, as a flame graph or a trace, from outside."""
 
 import shutil
 import subprocess
@@ -14,7 +14,7 @@ def profile(setup: BenchConfig, out: Path) -> None:
     """Record all threads and processes of a daemon on a video with 10 % defects for `setup.seconds`.
 
     `out` ending in .svg becomes a flame graph for a browser, .json one for speedscope.app.
-    Raises BenchError where py-spy is missing or may not look.
+    Raises BenchError where py-spy is missing or lacks permission.
     """
     beside = Path(sys.executable).with_name("py-spy")
     program = str(beside) if beside.exists() else shutil.which("py-spy")
@@ -35,5 +35,5 @@ def profile(setup: BenchConfig, out: Path) -> None:
             check=False,
         )
     if done.returncode or not out.exists():
-        said = (done.stderr or done.stdout).strip().splitlines() or ["it said nothing"]
-        raise BenchError(f"py-spy could not record the daemon: {said[-1]}")
+        lines = (done.stderr or done.stdout).strip().splitlines() or ["it printed nothing"]
+        raise BenchError(f"py-spy could not record the daemon: {lines[-1]}")

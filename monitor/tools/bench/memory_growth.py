@@ -1,4 +1,4 @@
-"""Row 9: whether any process grows while a million frames go through."""
+"""Row 9: whether any process grows while it handles a million frames."""
 
 import os
 import time
@@ -15,23 +15,23 @@ from monitor.models.bundle import save_bundle
 from monitor.models.card import BundleFile, ModelCard, Preprocessing, TrainingInfo
 from monitor.models.preprocessing import preprocess
 from monitor.tools.bench.daemon_process import memory, process_tree, run_daemon
-from monitor.tools.bench.pipeline import BenchConfig, Row
+from monitor.tools.bench.pipeline import BenchConfig, PipelineResult
 from monitor.tools.bench.recordings import every_nth, video
 
 WARM = 0.2
-"""Share of the frames after which growth is looked at: caches, pools and buffers are full by then."""
+"""Fraction of the frames after which growth is measured: caches, pools and buffers are full by then."""
 
 
-_KEPT = "redis.stream_maxlen = 300\nredis.picture_bytes = 1_000_000\n"
-"""So little that Redis holds all it may before the warm-up is over. The mark that an id was delivered stays
-for days, and is all that Redis gains after that."""
+_SMALL_RETENTION = "redis.stream_maxlen = 300\nredis.picture_bytes = 1_000_000\n"
+"""So small that Redis reaches its limits before the warm-up is over."""
 
 
-def growth(setup: BenchConfig) -> list[Row]:
+def growth(setup: BenchConfig) -> list[PipelineResult]:
     """Row 9: RSS of every process over `setup.frames` frames of a small network, one in a hundred flagged."""
     recording = video(setup.folder / "small.mp4", 500, every_nth(0), side=64)
     threshold = tiny_bundle(setup.folder / "tiny", recording, 0.01)
-    more = f'{_KEPT}{setup.more}\n[model]\npath = "{setup.folder / "tiny"}"\nthreshold = {threshold}\n'
+    model = f'[model]\npath = "{setup.folder / "tiny"}"\nthreshold = {threshold}\n'
+    more = f"{_SMALL_RETENTION}{setup.more}\n{model}"
     camera = {"name": "line", "source": recording, "loop": True, "frames": "every"}
     seen: dict[str, list[tuple[float, float]]] = {}
     with run_daemon(setup.redis, [camera], more) as daemon:
@@ -49,15 +49,15 @@ def growth(setup: BenchConfig) -> list[Row]:
         what = f"{name}: growth of RSS over the last {1 - WARM:.0%} of {setup.frames:,} frames, MB"
         details = {**details, "flagged frames": flagged, "keys in Redis": keys}
         figure = f"{grown:+.2f} (noise {noise:.2f})"
-        rows.append(Row(9, what, figure, "within noise", abs(grown) <= noise, details))
+        rows.append(PipelineResult(9, what, figure, "within noise", abs(grown) <= noise, details))
     return rows
 
 
 def linear_drift(samples: list[tuple[float, float]], frames: int) -> tuple[float, float, Mapping[str, float]]:
-    """By how much the second values of `samples` (frames, MB) grow after the warm-up, and their noise.
+    """Return how much the second values of `samples` (frames, MB) grow after the warm-up, and their noise.
 
-    The growth is that of a straight line through them, the noise twice the standard deviation around it, of
-    whole pages at least (0.1 MB).
+    The growth is that of a straight line through them, the noise is twice the standard deviation around
+    it, at least 0.1 MB (whole pages).
     """
     warm = [(at, size) for at, size in samples if at >= WARM * frames]
     if len(warm) < 3:
@@ -73,7 +73,7 @@ SIDE = 32
 
 
 def tiny_bundle(path: Path, video: Path, flagged: float) -> float:
-    """Write a bundle with random weights to `path`; give the threshold that flags this share of frames."""
+    """Write a bundle with random weights to `path`; return the threshold that flags this fraction."""
     keras.utils.set_random_seed(1)
     inputs = keras.Input((SIDE, SIDE, 3))
     x = keras.layers.Conv2D(16, 5, strides=4, padding="same", activation="relu", name="maps")(inputs)
@@ -101,7 +101,7 @@ def tiny_bundle(path: Path, video: Path, flagged: float) -> float:
     save_bundle(path, model, card, None)
     source = open_source(str(video))
     pictures = []
-    while (picture := source.read()) is not None:  # the daemon's own way: the scores lie close together
+    while (picture := source.read()) is not None:  # read as the daemon reads: the scores lie close together
         pictures.append(resize_to_input(picture, (SIDE, SIDE)))
     source.close()
     scores = np.sort(model.predict(preprocess(card, np.stack(pictures)), verbose=0)[:, 1].astype(float))

@@ -1,8 +1,8 @@
-"""The daemon as a whole against what its work costs at least, against the frame period, and against time.
+"""Measures the daemon as a whole against the minimum cost of its work, the frame period, and time.
 
-Each row is a function of a `Setup`; every ratio in a row is of things measured in turn in one run. The
-daemon runs in a process of its own, as `defect-monitor run` does, with a real server for Redis; its figures
-come from its metrics, so quantiles are linear within a bucket of the histogram.
+Each row is a function of a `BenchConfig`; every ratio compares cases measured in turn in one run. The daemon
+runs in a separate process, as `defect-monitor run` does, with a real Redis server. Its figures come from its
+metrics, so quantiles are interpolated within a bucket of the histogram.
 """
 
 import time
@@ -34,7 +34,7 @@ _LENGTH = 300  # frames of a video; a whole number of defects at one in 100 and 
 
 @dataclass(frozen=True, slots=True)
 class BenchConfig:
-    """What the rows need: a Redis URL, a folder for videos, and how long each measurement lasts."""
+    """Input of the rows: a Redis URL, a folder for videos, and the duration of each measurement."""
 
     redis: str
     folder: Path
@@ -46,8 +46,8 @@ class BenchConfig:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """One figure: `number` is the row's in the table of aims; `reached` is None where no aim was set."""
+class PipelineResult:
+    """One figure: `number` is the row of the table of aims; `reached` is None without an aim."""
 
     number: int
     what: str
@@ -57,7 +57,7 @@ class Row:
     details: Mapping[str, float] = field(default_factory=dict)
 
 
-def recorded(setup: BenchConfig) -> list[Row]:
+def recorded(setup: BenchConfig) -> list[PipelineResult]:
     """Row 4: frames a second of a recorded video without defects, to those of the bare network.
 
     Once of H.264, whose decoding takes its part of the same cores, and once uncompressed.
@@ -68,22 +68,22 @@ def recorded(setup: BenchConfig) -> list[Row]:
     bare: list[float] = []
     whole: dict[str, list[float]] = {kind: [] for kind in recordings}
     details: dict[str, dict[str, float]] = {}
-    for _ in range(setup.rounds):  # in turns, so that a busy moment of the machine meets all
+    for _ in range(setup.rounds):  # in turn, so that a busy moment of the machine affects all
         bare.append(run_loop("bare", config, clean, setup.seconds)["fps"])
         for kind, recording in recordings.items():
-            fps, details[kind] = _as_fast_as_it_can(setup, recording)
+            fps, details[kind] = _unlimited_rate(setup, recording)
             whole[kind].append(fps)
     rows = []
     for kind, figures in whole.items():
         ratio = median(figures) / median(bare)
-        told = {**details[kind], "bare network, frames/s": median(bare), "daemon, frames/s": median(figures)}
+        shown = {**details[kind], "bare network, frames/s": median(bare), "daemon, frames/s": median(figures)}
         what = f"recorded video, {kind}, to the bare network"
-        rows.append(Row(4, what, f"{ratio:.2f}", "≥ 0.92", ratio >= 0.92, told))
+        rows.append(PipelineResult(4, what, f"{ratio:.2f}", "≥ 0.92", ratio >= 0.92, shown))
     return rows
 
 
-def naive_loop(setup: BenchConfig) -> list[Row]:
-    """Row 5: the same with defects, to the loop that a user would write."""
+def naive_loop(setup: BenchConfig) -> list[PipelineResult]:
+    """Row 5: the same with defects, against the loop that a user would write."""
     rows = []
     for one, aim in ((100, 5.0), (10, 8.0)):
         recording = video(setup.folder / f"one-in-{one}.mp4", _LENGTH, every_nth(one))
@@ -91,16 +91,16 @@ def naive_loop(setup: BenchConfig) -> list[Row]:
         details: dict[str, float] = {}
         for _ in range(setup.rounds):
             theirs.append(run_loop("script", _config(setup), recording, setup.seconds)["fps"])
-            fps, details = _as_fast_as_it_can(setup, recording)
+            fps, details = _unlimited_rate(setup, recording)
             ours.append(fps)
         ratio = median(ours) / median(theirs)
         details |= {"loop, frames/s": median(theirs), "daemon, frames/s": median(ours)}
         what = f"recorded video, {100 / one:g} % defects, to a loop of model.predict"
-        rows.append(Row(5, what, f"{ratio:.1f}", f"≥ {aim:g}", ratio >= aim, details))
+        rows.append(PipelineResult(5, what, f"{ratio:.1f}", f"≥ {aim:g}", ratio >= aim, details))
     return rows
 
 
-def live(setup: BenchConfig) -> list[Row]:
+def live(setup: BenchConfig) -> list[PipelineResult]:
     """Row 6: one camera at 30 frames a second, 512x512, 1 % defects."""
     recording = video(setup.folder / "one-in-100.mp4", _LENGTH, every_nth(100))
     with run_daemon(setup.redis, [_camera(recording, fps=30)], setup.more) as daemon:
@@ -111,13 +111,13 @@ def live(setup: BenchConfig) -> list[Row]:
     for share, aim in ((0.5, 0.6), (0.99, 1.0), (0.999, 2.0)):
         periods = seen.quantile("verdict_seconds", share) / PERIOD
         name = f"live 30/s, 1 % defects, {seen.at:.0f} s: verdict p{100 * share:g} in frame periods"
-        rows.append(Row(6, name, f"{periods:.2f}", f"< {aim:g}", periods < aim, _stages(seen)))
-    rows.append(Row(6, "the same: frames dropped", f"{dropped:.0f}", "0", dropped == 0))
+        rows.append(PipelineResult(6, name, f"{periods:.2f}", f"< {aim:g}", periods < aim, _stages(seen)))
+    rows.append(PipelineResult(6, "the same: frames dropped", f"{dropped:.0f}", "0", dropped == 0))
     return rows
 
 
-def burst(setup: BenchConfig) -> list[Row]:
-    """Row 7: ten seconds of nothing but defects, after twenty with 1 % and before twenty without."""
+def burst(setup: BenchConfig) -> list[PipelineResult]:
+    """Row 7: ten seconds of defects only, after twenty with 1 % and before twenty without."""
     fps, begin, end = 30, 600, 900
     every_hundredth = every_nth(100)
     line = setup.folder / "burst.mp4"
@@ -127,7 +127,7 @@ def burst(setup: BenchConfig) -> list[Row]:
     with redis.Redis.from_url(setup.redis, protocol=2) as client:
         client.flushall()
     with run_daemon(setup.redis, [_camera(line, fps=fps, loop=False, frames="newest")], setup.more) as daemon:
-        daemon.wait_until_passed(90)  # the first frames meet caches that are cold
+        daemon.wait_until_passed(90)  # the first frames run with cold caches
         start = daemon.snapshot()
         daemon.wait_until_passed(begin - 5)
         before = daemon.snapshot()
@@ -154,14 +154,18 @@ def burst(setup: BenchConfig) -> list[Row]:
     }
     lost = int(flagged) - len(events)
     return [
-        Row(7, "burst of 10 s: flagged frames without an event", f"{lost} of {flagged:.0f}", "0", lost == 0),
-        Row(7, "verdict p99 in the burst to that before", f"{ratio:.2f}", "≤ 2", ratio <= 2, details),
-        Row(7, "last event after the burst's end, s", f"{late:.2f}", "≤ 5", late <= 5),
+        PipelineResult(
+            7, "burst of 10 s: flagged frames without an event", f"{lost} of {flagged:.0f}", "0", lost == 0
+        ),
+        PipelineResult(
+            7, "verdict p99 in the burst to that before", f"{ratio:.2f}", "≤ 2", ratio <= 2, details
+        ),
+        PipelineResult(7, "last event after the burst's end, s", f"{late:.2f}", "≤ 5", late <= 5),
     ]
 
 
-def cameras(setup: BenchConfig) -> list[Row]:
-    """Row 8: what more cameras cost at one and the same total rate."""
+def cameras(setup: BenchConfig) -> list[PipelineResult]:
+    """Row 8: the cost of more cameras at the same total rate."""
     recording = video(setup.folder / "one-in-100.mp4", _LENGTH, every_nth(100))
     counts, rates, sizes, load = (1, 2, 4, 8, 16, 32), {}, {}, {}
     for count in counts:
@@ -179,13 +183,15 @@ def cameras(setup: BenchConfig) -> list[Row]:
     for count, aim in ((8, 0.9), (32, 0.8)):
         ratio = rates[count] / rates[1]
         what = f"{count} cameras at {setup.rate:g} frames/s together: judged, to one camera"
-        rows.append(Row(8, what, f"{ratio:.2f}", f"≥ {aim}", ratio >= aim, details))
+        rows.append(PipelineResult(8, what, f"{ratio:.2f}", f"≥ {aim}", ratio >= aim, details))
     further = (sizes[32] - sizes[1]) / 31
-    rows.append(Row(8, "memory a further camera, MB (Pss)", f"{further:.0f}", "< 80", further < 80))
+    rows.append(
+        PipelineResult(8, "memory a further camera, MB (Pss)", f"{further:.0f}", "< 80", further < 80)
+    )
     return rows
 
 
-def idle(setup: BenchConfig) -> list[Row]:
+def idle(setup: BenchConfig) -> list[PipelineResult]:
     """Row 11: one camera at one frame a second."""
     recording = video(setup.folder / "clean.mp4", _LENGTH, every_nth(0))
     with run_daemon(setup.redis, [_camera(recording, fps=1)], setup.more) as daemon:
@@ -196,12 +202,14 @@ def idle(setup: BenchConfig) -> list[Row]:
         details = {name: (seconds - used[name]) / span for name, seconds in _by_process(daemon).items()}
     share = sum(details.values())
     return [
-        Row(11, "one camera at 1 frame/s: share of a core", f"{share:.3f}", "< 0.1", share < 0.1, details)
+        PipelineResult(
+            11, "one camera at 1 frame/s: share of a core", f"{share:.3f}", "< 0.1", share < 0.1, details
+        )
     ]
 
 
-def _as_fast_as_it_can(setup: BenchConfig, recording: Path) -> tuple[float, dict[str, float]]:
-    """Frames a second of the daemon on a video that is read as fast as it is judged, and where time went."""
+def _unlimited_rate(setup: BenchConfig, recording: Path) -> tuple[float, dict[str, float]]:
+    """Frames per second of the daemon on a video without a rate limit, and where its time went."""
     with run_daemon(setup.redis, [_camera(recording, frames="every")], setup.more) as daemon:
         daemon.wait_until_passed(200)
         used = _by_process(daemon)
@@ -214,7 +222,7 @@ def _as_fast_as_it_can(setup: BenchConfig, recording: Path) -> tuple[float, dict
 
 
 def _stages(seen: MetricsSnapshot) -> dict[str, float]:
-    """Mean milliseconds in each stage, of the frames that went through it."""
+    """Mean milliseconds of each stage, over the frames that passed it."""
     counts, sums = (seen.by(f"stage_seconds_{part}", "stage") for part in ("count", "sum"))
     return {f"{stage}, mean ms": 1000 * sums.get(stage, 0.0) / count for stage, count in counts.items()}
 
@@ -244,20 +252,20 @@ def _camera(
 
 
 def _config(setup: BenchConfig) -> Path:
-    """A file with the settings that the daemon has, for what it is compared with."""
+    """A file with the daemon's settings, for the comparison."""
     path = setup.folder / "compared.toml"
     path.write_text(settings(setup.redis, 0, [{"name": "line", "source": "simulate:"}], setup.more))
     return path
 
 
 def _events(url: str) -> list[tuple[Event, float]]:
-    """Every event in the stream with the Unix time at which it came in."""
+    """Every event in the stream with the Unix time of its arrival."""
     with redis.Redis.from_url(url, protocol=2) as client:
         entries = client.xrange("defects:events")
     return [(Event.from_json(fields[b"event"]), int(key.split(b"-")[0]) / 1000) for key, fields in entries]
 
 
-ROWS: Mapping[str, Callable[[BenchConfig], Sequence[Row]]] = {
+ROWS: Mapping[str, Callable[[BenchConfig], Sequence[PipelineResult]]] = {
     "recorded": recorded,
     "script": naive_loop,
     "live": live,

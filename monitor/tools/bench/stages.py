@@ -1,8 +1,8 @@
-"""What each stage costs on one core, and the lowest cost that is possible.
+"""Measures the cost of each stage on one core, and its lower bound.
 
-Costs are processor time, summed over threads, the least of several rounds: that is what a stage takes of the
-machine, however busy it is. The floor of work that moves images is its bytes over the bandwidth of a plain
-copy, that of the network its operations over the rate of a large matrix product, all in the same run.
+Costs are processor time, summed over threads, the lowest of several rounds, independent of other load. The
+floor of work that moves images is its bytes over the bandwidth of a plain copy; that of the network is its
+operations over the rate of a large matrix product, all in the same run.
 """
 
 import time
@@ -38,7 +38,7 @@ from monitor.pipeline.interfaces import ignore
 from monitor.records import Box, Explanation, Finding, Frame, Image, TileHeatmap, Verdict
 from monitor.settings import parse_settings
 from monitor.telemetry.metrics import Metrics
-from monitor.tools.bench.pipeline import BenchConfig, Row
+from monitor.tools.bench.pipeline import BenchConfig, PipelineResult
 from monitor.tools.bench.recordings import every_nth, video
 
 _ROUNDS = 5
@@ -67,8 +67,8 @@ class _NullModel:
         raise AssertionError
 
 
-def stages(setup: BenchConfig) -> list[Row]:
-    """Measure milliseconds of one core a frame (a map, an event) in each stage, with its floor."""
+def stages(setup: BenchConfig) -> list[PipelineResult]:
+    """Return milliseconds of one core per frame (map, event) in each stage, with the floor where known."""
     recording = video(setup.folder / "one-in-10.mp4", 300, every_nth(10))
     frames = _frames(recording, 100)
     text = f'[[camera]]\nname = "line"\nsource = "simulate:"\n{setup.more}'
@@ -139,7 +139,7 @@ def stages(setup: BenchConfig) -> list[Row]:
         "network, GFLOP": work / 1e9,
     }
     return [
-        Row(
+        PipelineResult(
             0,
             f"one core: {name}",
             f"{1000 * seconds:.2f} ms" + ("" if floor is None else f", floor {1000 * floor:.2f}"),
@@ -152,22 +152,22 @@ def stages(setup: BenchConfig) -> list[Row]:
 
 
 def cpu_seconds(work: Callable[[], object]) -> float:
-    """Measure processor seconds of `work`: the least of several rounds of a tenth of a second or more."""
+    """Return the processor seconds of `work`, the lowest of several rounds of at least 0.1 s."""
     work()
-    began = time.process_time()
+    started_at = time.process_time()
     work()
-    repeats = max(1, round(0.1 / max(1e-6, time.process_time() - began)))
+    repeats = max(1, round(0.1 / max(1e-6, time.process_time() - started_at)))
     least = float("inf")
     for _ in range(_ROUNDS):
-        began = time.process_time()
+        started_at = time.process_time()
         for _ in range(repeats):
             work()
-        least = min(least, (time.process_time() - began) / repeats)
+        least = min(least, (time.process_time() - started_at) / repeats)
     return least
 
 
 def operations(model: Any) -> float:
-    """Count the operations of one forward pass: two for each product in a convolution or dense layer."""
+    """Return the floating-point operations of one forward pass: two per product of its weighted layers."""
     total = 0.0
     for layer in model.layers:
         kernel = getattr(layer, "kernel", None)
@@ -178,14 +178,14 @@ def operations(model: Any) -> float:
 
 
 def _bandwidth() -> float:
-    """Measure the bytes a second of a plain copy in memory."""
+    """Bytes per second of a plain copy in memory."""
     source = np.ones(64_000_000, np.uint8)
     target = np.empty_like(source)
     return source.nbytes / cpu_seconds(partial(np.copyto, target, source))
 
 
 def _rate() -> float:
-    """Measure the floating-point operations a second and core of a large product in float32."""
+    """Floating-point operations per second and core of a large float32 product."""
     side = 1024
     left = tf.random.normal((side, side))
     return 2 * side**3 / cpu_seconds(lambda: tf.matmul(left, left).numpy())

@@ -1,4 +1,4 @@
-"""All checks, one after the other: from settings to what each check wants to know."""
+"""All checks in their order: turns settings into the input of each check."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -15,7 +15,7 @@ from monitor.models.registry import resolve_model_path
 from monitor.redis_streams.connection import RedisConnection
 from monitor.redis_streams.keys import RedisKeys
 from monitor.settings import Settings
-from monitor.tools.doctor import cameras as looking
+from monitor.tools.doctor import cameras as camera_checks
 from monitor.tools.doctor.clock import check_monotonic_clock, check_time_sync
 from monitor.tools.doctor.metrics_port import check_port
 from monitor.tools.doctor.model import check_device, check_model
@@ -24,27 +24,27 @@ from monitor.tools.doctor.redis import check_redis
 from monitor.tools.doctor.resources import check_outbox_disk, check_shared_memory
 from monitor.tools.doctor.result import CheckResult, failed, skipped
 
-_PATIENCE = 10.0
-"""Seconds that all cameras together may take beyond what the slowest may need to open and to read."""
+_EXTRA_TIME = 10.0
+"""Seconds that all cameras together may take beyond the timeouts of the slowest one."""
 
 
-_UNSEEN = (1080, 1920)
-"""Height and width assumed of a camera that could not be looked at."""
+_ASSUMED_SIZE = (1080, 1920)
+"""Height and width that are assumed of a camera without an image."""
 
 
 _INPUT = 224
-"""Height and width of the network's input, if the model could not be run."""
+"""Height and width of the network's input where the model could not be run."""
 
 
 def default_settings() -> Settings:
-    """What is in force without a file: no camera, every other default."""
+    """Return the settings without a file: no camera, every other default."""
     return Settings.model_construct(camera=())
 
 
 def run_checks(settings: Settings, *, pictures: Path | None = None) -> Iterator[CheckResult]:
-    """Look at everything a run with these settings needs; cameras' pictures go to the folder `pictures`."""
-    answer, device = check_device(partial(build_inference.device, settings))
-    yield answer
+    """Check everything that a run with these settings needs; saves camera images to the folder `pictures`."""
+    result, device = check_device(partial(build_inference.device, settings))
+    yield result
     model = check_model(
         lambda: load_bundle(resolve_model_path(settings.model.path)),
         partial(build_inference.build_model, settings),
@@ -53,14 +53,14 @@ def run_checks(settings: Settings, *, pictures: Path | None = None) -> Iterator[
     yield model
     figures = model.figures
     size = int(figures.get("input_height", _INPUT)), int(figures.get("input_width", _INPUT))
-    orders = [build_capture.capture_config(settings, camera, size) for camera in settings.camera]
-    looks = _look(settings, orders)
-    yield from (look.answer for look in looks)
-    if not looks:
-        yield skipped("cameras", "no settings file is given, so none is known", "name one with -c")
+    configs = [build_capture.capture_config(settings, camera, size) for camera in settings.camera]
+    checks = _check_cameras(settings, configs)
+    yield from (check.answer for check in checks)
+    if not checks:
+        yield skipped("cameras", "no configuration file was given, so no camera is known", "name one with -c")
     elif pictures is not None:
-        yield looking.save_pictures(looks, [camera.name for camera in settings.camera], pictures)
-    yield from _server(settings)
+        yield camera_checks.save_pictures(checks, [camera.name for camera in settings.camera], pictures)
+    yield from _check_redis(settings)
     yield check_outbox_disk(
         build_delivery.outbox_path(settings),
         max_bytes=settings.outbox.max_bytes,
@@ -70,25 +70,25 @@ def run_checks(settings: Settings, *, pictures: Path | None = None) -> Iterator[
     yield check_monotonic_clock()
     yield check_time_sync()
     yield check_port(settings.metrics.host, settings.metrics.port)
-    yield check_shared_memory(_needed(orders, looks), settings.explain.queue_bytes)
+    yield check_shared_memory(_buffer_bytes(configs, checks), settings.explain.queue_bytes)
 
 
-def _look(settings: Settings, orders: list[CaptureConfig]) -> list[looking.CameraCheck]:
-    wanted = [
-        looking.CameraTarget(
+def _check_cameras(settings: Settings, configs: list[CaptureConfig]) -> list[camera_checks.CameraCheck]:
+    targets = [
+        camera_checks.CameraTarget(
             camera.name,
             camera.source,
-            replace(order, inspected_files=None).open_source,
-            order.tile_boxes,
-            order.unusable_reason,
+            replace(config, inspected_files=None).open_source,
+            config.tile_boxes,
+            config.unusable_reason,
         )
-        for camera, order in zip(settings.camera, orders, strict=True)
+        for camera, config in zip(settings.camera, configs, strict=True)
     ]
     slowest = max((camera.open_timeout + camera.read_timeout for camera in settings.camera), default=0.0)
-    return looking.look_at_all(wanted, slowest + _PATIENCE) if wanted else []
+    return camera_checks.look_at_all(targets, slowest + _EXTRA_TIME) if targets else []
 
 
-def _server(settings: Settings) -> Iterator[CheckResult]:
+def _check_redis(settings: Settings) -> Iterator[CheckResult]:
     redis = settings.redis
     try:
         keys = RedisKeys(redis.prefix)
@@ -99,7 +99,7 @@ def _server(settings: Settings) -> Iterator[CheckResult]:
             access=build_delivery.redis_credentials(settings),
         )
     except UsageError as error:
-        yield failed("redis", str(error), "mend redis.url or redis.prefix in the settings")
+        yield failed("redis", str(error), "correct redis.url or redis.prefix in the settings")
         return
     try:
         yield from check_redis(server, keys, replicas=redis.replicas, durable=redis.durable)
@@ -107,11 +107,11 @@ def _server(settings: Settings) -> Iterator[CheckResult]:
         server.close()
 
 
-def _needed(orders: list[CaptureConfig], looks: list[looking.CameraCheck]) -> int:
-    """Bytes of all frames that may be in memory at once, with their parts at the network's size."""
+def _buffer_bytes(configs: list[CaptureConfig], checks: list[camera_checks.CameraCheck]) -> int:
+    """Bytes of all frames that may be in memory at once, with their tiles at the network's size."""
     total = 0
-    for order, look in zip(orders, looks, strict=True):
-        height, width = _UNSEEN if look.image is None else look.image.shape[:2]
-        parts = order.tiles[0] * order.tiles[1] * order.input_size[0] * order.input_size[1]
-        total += order.buffer_slots * 3 * (height * width + parts)
+    for config, check in zip(configs, checks, strict=True):
+        height, width = _ASSUMED_SIZE if check.image is None else check.image.shape[:2]
+        tiles = config.tiles[0] * config.tiles[1] * config.input_size[0] * config.input_size[1]
+        total += config.buffer_slots * 3 * (height * width + tiles)
     return total

@@ -1,4 +1,4 @@
-"""NVIDIA's graphics cards, as the machine and their driver tell of them."""
+"""NVIDIA's graphics cards, as the machine and their driver report them."""
 
 import shutil
 import subprocess
@@ -13,7 +13,7 @@ _NVIDIA = "0x10de"
 
 @dataclass(frozen=True, slots=True)
 class Gpu:
-    """A GPU as its driver tells of it; memory in MiB."""
+    """A GPU as its driver reports it; memory in MiB."""
 
     name: str
     driver: str
@@ -22,7 +22,7 @@ class Gpu:
 
 
 def nvidia_cards(bus: Path = Path("/sys/bus/pci/devices")) -> int:
-    """How many NVIDIA graphics cards the machine has, whether or not there is a driver."""
+    """Count the NVIDIA graphics cards of this machine, with or without a driver."""
     found = 0
     for card in bus.glob("*") if bus.is_dir() else ():
         vendor, kind = ((card / name).read_text().strip() for name in ("vendor", "class"))
@@ -31,17 +31,19 @@ def nvidia_cards(bus: Path = Path("/sys/bus/pci/devices")) -> int:
 
 
 def query_nvidia_smi(program: str = "nvidia-smi") -> list[Gpu]:
-    """The GPUs of NVIDIA's driver, by its own program; empty where that is missing or fails.
+    """Return the GPUs of NVIDIA's driver, by its own program; empty where that is missing or fails.
 
-    Written after the program's documentation: there was no GPU to try it with.
+    Written from the program's documentation; not tested with a GPU.
     """
     found = shutil.which(program)
     if found is None:
         return []
     query = ["--query-gpu=name,driver_version,memory.total,memory.free", "--format=csv,noheader,nounits"]
     try:
-        told = subprocess.run([found, *query], capture_output=True, text=True, timeout=10, check=True).stdout  # noqa: S603 (our own arguments)
-        rows = [[part.strip() for part in line.split(",")] for line in told.splitlines() if line.strip()]
+        done = subprocess.run([found, *query], capture_output=True, text=True, timeout=10, check=True)  # noqa: S603 (our own arguments)
+        rows = [
+            [part.strip() for part in line.split(",")] for line in done.stdout.splitlines() if line.strip()
+        ]
         return [Gpu(name, driver, int(total), int(free)) for name, driver, total, free in rows]
     except (OSError, subprocess.SubprocessError, ValueError):
         return []

@@ -1,4 +1,4 @@
-"""The outbox's folder: writable, quick enough to be synced for each event, and large enough."""
+"""Checks disk and memory: the outbox's folder must be writable, fast and large enough, memory sufficient."""
 
 import errno
 import os
@@ -16,72 +16,72 @@ _OUTBOX = "outbox"
 
 
 SLOW = 0.1
-"""Seconds for the median fsync from which a disk is too slow: ten events a second would wait for it."""
+"""Median seconds of an fsync from which a disk is too slow for ten events per second."""
 
 
-_PICTURE = 64 * 1024  # bytes of an event with its picture, about
+_EVENT_BYTES = 64 * 1024  # an event with its image, about
 
 
 _TRIES = 9
 
 
-_EXTRA = 32_000_000  # what SQLite's log takes beside the database
+_EXTRA = 32_000_000  # bytes of SQLite's log beside the database
 
 
 def check_outbox_disk(
     path: Path | None, *, max_bytes: int, power: bool, fsync: Callable[[int], None] = os.fsync
 ) -> CheckResult:
-    """The folder of the outbox at `path`, bounded to `max_bytes`. With `power` each event is synced."""
+    """Check the folder of the outbox at `path`, bounded to `max_bytes`. With `power` each event is synced."""
     if path is None:
         return skipped(
-            _OUTBOX, "what waits for Redis is in memory alone", "outbox.path would keep it over a restart"
+            _OUTBOX, "the outbox is in memory only", "set outbox.path to keep its events over a restart"
         )
     folder = path.parent
     try:
-        with _made(folder):
+        with _created(folder):
             speed = _sync_seconds(folder, fsync)
             free = shutil.disk_usage(folder).free
     except OSError as error:
         return failed(
             _OUTBOX,
             f"{folder} cannot be written: {error.strerror}",
-            "make the folder and give it to the daemon's user, or set outbox.path elsewhere",
+            "create the folder and give it to the daemon's user, or set another outbox.path",
         )
-    kept = sum(
+    stored = sum(
         part.stat().st_size
         for ending in ("", "-wal")
         if (part := path.with_name(path.name + ending)).is_file()
     )
-    told = f"{folder}: fsync takes {speed * 1e3:.1f} ms, {format_bytes(free)} free"
-    figures: dict[str, Figure] = {"fsync_ms": round(speed * 1e3, 3), "free_bytes": free, "kept_bytes": kept}
-    if free < max_bytes + _EXTRA - kept:
+    message = f"{folder}: fsync takes {speed * 1e3:.1f} ms, {format_bytes(free)} free"
+    figures: dict[str, Figure] = {"fsync_ms": round(speed * 1e3, 3), "free_bytes": free, "kept_bytes": stored}
+    if free < max_bytes + _EXTRA - stored:
         return failed(
             _OUTBOX,
-            f"{told}, less than outbox.max_bytes ({format_bytes(max_bytes)}) may take",
+            f"{message}, less than outbox.max_bytes ({format_bytes(max_bytes)}) may need",
             "free some space, or lower outbox.max_bytes",
             figures,
         )
     if power and speed > SLOW:
         return failed(
             _OUTBOX,
-            f"{told}: every event waits for it",
-            'use a quicker disk for outbox.path, or set outbox.sync = "process"',
+            f"{message}: every event waits for it",
+            'use a faster disk for outbox.path, or set outbox.sync = "process"',
             figures,
         )
-    return ok(_OUTBOX, told, figures)
+    return ok(_OUTBOX, message, figures)
 
 
 @contextmanager
-def _made(folder: Path) -> Iterator[None]:
-    """The folder as the daemon would make it; what was not there before is taken away again."""
+def _created(folder: Path) -> Iterator[None]:
+    """Create the folder as the daemon does, and remove afterwards what did not exist before."""
     new = [parent for parent in (folder, *folder.parents) if not parent.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     try:
         yield
     finally:
-        with suppress(OSError):  # somebody uses it by now
-            for made in new:
-                made.rmdir()
+        with suppress(OSError):  # another program uses it by now
+            for created in new:
+                created.rmdir()
 
 
 def _sync_seconds(folder: Path, fsync: Callable[[int], None]) -> float:
@@ -89,7 +89,7 @@ def _sync_seconds(folder: Path, fsync: Callable[[int], None]) -> float:
     times = []
     with tempfile.TemporaryFile(dir=folder, buffering=0) as file:
         for _ in range(_TRIES):
-            file.write(bytes(_PICTURE))
+            file.write(bytes(_EVENT_BYTES))
             began = time.monotonic()
             fsync(file.fileno())
             times.append(time.monotonic() - began)
@@ -148,6 +148,6 @@ def check_shared_memory(needed: int, queued: int = 0) -> CheckResult:
             os.close(descriptor)
     except OSError as error:
         little = error.errno in (errno.ENOSPC, errno.ENOMEM)
-        mend = "give the machine more memory" if little else "allow memfd_create(2) to the daemon"
-        return failed(_SHARED_MEMORY, f"{format_bytes(needed)} cannot be taken: {error.strerror}", mend)
+        remedy = "give the machine more memory" if little else "allow the daemon to use memfd_create(2)"
+        return failed(_SHARED_MEMORY, f"{format_bytes(needed)} cannot be allocated: {error.strerror}", remedy)
     return ok(_SHARED_MEMORY, message, figures)

@@ -1,4 +1,4 @@
-"""What a check says."""
+"""The result of a check."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,9 +15,9 @@ Measurements = Mapping[str, Figure]
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
-    """How one thing stands: `what` was found and, where something can be done about it, how to `mend` it.
+    """The result of one check: a `message` and, where something can be done, a `remedy`.
 
-    `figures` says the same to programs; their names end in the unit (`fsync_ms`, `free_bytes`).
+    `figures` are the same for programs; their names end in the unit (`fsync_ms`, `free_bytes`).
     """
 
     name: str
@@ -27,21 +27,21 @@ class CheckResult:
     figures: Measurements = field(default_factory=dict)
 
 
-def ok(name: str, what: str, figures: Measurements | None = None, *, advice: str = "") -> CheckResult:
-    """All is well; `advice` is what could be better."""
-    return CheckResult(name, "ok", what, advice, figures or {})
+def ok(name: str, message: str, figures: Measurements | None = None, *, advice: str = "") -> CheckResult:
+    """Return a passed check; `advice` is what could be better."""
+    return CheckResult(name, "ok", message, advice, figures or {})
 
 
-def failed(name: str, what: str, mend: str, figures: Measurements | None = None) -> CheckResult:
-    """Something has to be mended."""
-    return CheckResult(name, "not ok", what, mend, figures or {})
+def failed(name: str, message: str, remedy: str, figures: Measurements | None = None) -> CheckResult:
+    """Return a failed check."""
+    return CheckResult(name, "not ok", message, remedy, figures or {})
 
 
-def skipped(name: str, why: str, advice: str = "") -> CheckResult:
-    """Not looked at."""
-    return CheckResult(name, "skipped", why, advice)
+def skipped(name: str, reason: str, advice: str = "") -> CheckResult:
+    """Return a check that could not be made."""
+    return CheckResult(name, "skipped", reason, advice)
 
 
 def format_bytes(size: float) -> str:
-    """Bytes for people."""
+    """Format a number of bytes for people."""
     return f"{size / 1e6:,.0f} MB" if size < 1e10 else f"{size / 1e9:,.0f} GB"

@@ -1,4 +1,4 @@
-"""The archive: parts as files, beside a manifest of what is there and what could not be had."""
+"""The archive: parts as files, and a manifest of what it contains and what is missing."""
 
 import hashlib
 import io
@@ -15,7 +15,7 @@ from monitor.errors import MonitorError
 
 @dataclass(frozen=True, slots=True)
 class SupportFile:
-    """A file of the archive; without text, `missing` says why it could not be had."""
+    """A file of the archive; without text, `missing` is the reason why it could not be collected."""
 
     name: str
     what: str
@@ -24,8 +24,8 @@ class SupportFile:
 
 
 def manifest(parts: Sequence[SupportFile], version: str, at: datetime) -> str:
-    """What is in the archive, with sizes and hashes, and what is not, with the reason."""
-    there = [
+    """List what is in the archive, with sizes and hashes, and what is missing, with the reason."""
+    collected = [
         {
             "file": part.name,
             "what": part.what,
@@ -38,23 +38,23 @@ def manifest(parts: Sequence[SupportFile], version: str, at: datetime) -> str:
     missing = [
         {"file": part.name, "what": part.what, "why": part.missing} for part in parts if part.text is None
     ]
-    document = {"defect-monitor": version, "at": at.isoformat(timespec="seconds"), "files": there}
+    document = {"defect-monitor": version, "at": at.isoformat(timespec="seconds"), "files": collected}
     return json.dumps({**document, "missing": missing}, indent=2, ensure_ascii=False) + "\n"
 
 
 def check_writable(path: Path) -> None:
     """Raise MonitorError if something is at `path`, or nothing can be written there."""
     if os.path.lexists(path):
-        raise MonitorError(f"{path} is there already: choose another --out")
+        raise MonitorError(f"{path} already exists: choose another --out")
     if not os.access(path.parent, os.W_OK):
-        raise MonitorError(f"cannot write {path}: {path.parent} is no folder that can be written to")
+        raise MonitorError(f"cannot write {path}: {path.parent} is not a writable folder")
 
 
 def write_archive(path: Path, parts: Sequence[SupportFile], version: str, at: datetime) -> int:
-    """Write the parts that are there, and the manifest, into a new file that its owner alone may read.
+    """Write the collected parts and the manifest into a new file that only its owner can read.
 
-    The archive has one folder, named as `path` without its endings. Gives the archive's bytes; raises
-    MonitorError where it cannot be written or something is at `path`.
+    The archive has one folder, named like `path` without its suffixes. Returns the size in bytes; raises
+    MonitorError where it cannot be written or `path` exists.
     """
     listing = SupportFile("manifest.json", "this list", manifest(parts, version, at))
     folder = path.name.removesuffix(".tar.gz").removesuffix(".tgz")

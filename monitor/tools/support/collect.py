@@ -1,4 +1,4 @@
-"""Collecting the parts of the archive; what cannot be had is said in its place."""
+"""Collects the parts of the archive; a part that cannot be collected states the reason."""
 
 import json
 import os
@@ -26,24 +26,25 @@ _LINES = 20_000
 _LOG_BYTES = 8_000_000
 
 
-_DOCTOR_PATIENCE = 180.0
+_DOCTOR_TIMEOUT = 180.0
 
 
-_NO_FILE = "no settings file was given; name it with -c"
+_NO_FILE = "no configuration file was given; name it with -c"
 
 
 def collect_files(
     config: Path | None, log: Path | None, environment: Mapping[str, str] = os.environ
 ) -> Iterator[SupportFile]:
-    """Versions, settings, log, metrics and what the doctor says, each without secrets.
+    """Yield versions, settings, log, metrics and the doctor's report, each without secrets.
 
-    `config` is the settings file, `log` a file to take instead of the journal.
+    `config` is the configuration file, `log` a file to read instead of the journal.
     """
-    settings, written, wrong = _read(config, environment)
-    hide = Redactor(find_secrets(settings, written, environment))
-    yield _hidden(hide, SupportFile("versions.json", "what it runs on", _as_json(versions())))
+    settings, text, problem = _read(config, environment)
+    hide = Redactor(find_secrets(settings, text, environment))
+    made_of = "versions of program, system and machine"
+    yield _hidden(hide, SupportFile("versions.json", made_of, _as_json(versions())))
     shown = None if settings is None else _as_json(redacted(settings))
-    yield _hidden(hide, SupportFile("settings.json", "settings in force", shown, wrong))
+    yield _hidden(hide, SupportFile("settings.json", "settings in force", shown, problem))
     yield _hidden(hide, _log(log))
     for part in _pages(settings):
         yield _hidden(hide, part)
@@ -61,7 +62,7 @@ def _as_json(document: object) -> str:
 
 
 def _read(config: Path | None, environment: Mapping[str, str]) -> tuple[Settings | None, str, str]:
-    """The settings, if they can be read; their file's text; and what is wrong with them."""
+    """The settings, if they can be read; the text of their file; and the problem with them."""
     if config is None:
         return None, "", _NO_FILE
     try:
@@ -85,32 +86,32 @@ def _log(log: Path | None) -> SupportFile:
             return SupportFile(name, what, None, f"{log} cannot be read: {error.strerror}")
     what = f"the journal of {_UNIT}"
     program = shutil.which("journalctl")
-    advice = "--log FILE takes a file instead"
+    advice = "--log FILE reads a file instead"
     if program is None:
         return SupportFile("log.txt", what, None, f"there is no journalctl; {advice}")
-    asked = [program, "--no-pager", "--quiet", "--output=short-iso", f"--lines={_LINES}", f"--unit={_UNIT}"]
-    done = _run(asked, 30.0)
+    command = [program, "--no-pager", "--quiet", "--output=short-iso", f"--lines={_LINES}", f"--unit={_UNIT}"]
+    done = _run(command, 30.0)
     if isinstance(done, str) or done.returncode or not done.stdout.strip():
-        why = done if isinstance(done, str) else _last_line(done.stderr) or "it has no line of the service"
-        return SupportFile("log.txt", what, None, f"journalctl: {why}; {advice}")
+        reason = done if isinstance(done, str) else _last_line(done.stderr) or "it has no line of the service"
+        return SupportFile("log.txt", what, None, f"journalctl: {reason}; {advice}")
     return SupportFile("log.txt", what, done.stdout)
 
 
 def _pages(settings: Settings | None) -> Iterator[SupportFile]:
-    """What a running daemon says of itself over HTTP."""
+    """The pages of a running daemon."""
     host, port = (settings.metrics.host, settings.metrics.port) if settings else ("127.0.0.1", 9464)
     running = port and fetch_page(host, port, "/metrics")
     for name, path in (("metrics.txt", "/metrics"), ("healthz.json", "/healthz"), ("readyz.json", "/readyz")):
         text = fetch_page(host, port, path) if running else None
-        why = f"nothing answers at port {port} of {host}: is the daemon running?"
-        yield SupportFile(name, f"the running daemon's {path}", text, why)
+        reason = f"nothing answers at port {port} of {host}: is the daemon running?"
+        yield SupportFile(name, f"the running daemon's {path}", text, reason)
 
 
 def _doctor(config: Path | None, environment: Mapping[str, str]) -> SupportFile:
-    """The doctor's word, from a process of its own: a driver that crashes must not take this one along."""
-    name, what = "doctor.json", "what the doctor says"
+    """The doctor's report, from a separate process, so that a driver that crashes does not end this one."""
+    name, what = "doctor.json", "the doctor's report"
     command = [sys.executable, "-m", "monitor", "doctor", "--json", *(["-c", str(config)] if config else [])]
-    done = _run(command, _DOCTOR_PATIENCE, environment)
+    done = _run(command, _DOCTOR_TIMEOUT, environment)
     if isinstance(done, str):
         return SupportFile(name, what, None, f"the doctor {done}")
     if not done.stdout.startswith("{"):
@@ -121,7 +122,7 @@ def _doctor(config: Path | None, environment: Mapping[str, str]) -> SupportFile:
 def _run(
     command: list[str], timeout: float, environment: Mapping[str, str] | None = None
 ) -> "subprocess.CompletedProcess[str] | str":
-    """What came of it, or why nothing did."""
+    """The completed process, or the reason why it did not complete."""
     try:
         return subprocess.run(  # noqa: S603 (our own command)
             command,

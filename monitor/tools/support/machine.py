@@ -1,4 +1,4 @@
-"""What the program runs on: versions of everything, and the machine."""
+"""Versions of program, packages and system, and the machine."""
 
 import os
 import platform
@@ -12,7 +12,7 @@ from monitor.tools.doctor.gpu import nvidia_cards, query_nvidia_smi
 
 
 def versions() -> dict[str, Any]:
-    """Program, Python, packages, system, processor and graphics cards. Nothing of the environment."""
+    """Return program, Python, packages, system, processor and graphics cards; no environment variables."""
     packages = {found.metadata["Name"]: found.version for found in distributions()}
     return {
         "defect-monitor": __version__,
@@ -34,7 +34,7 @@ def versions() -> dict[str, Any]:
 
 
 def processor() -> dict[str, Any]:
-    """How many processors there are, which, and what they have instructions for."""
+    """Return the number of processors, their model and their instruction sets."""
     return {
         "count": os.cpu_count(),
         "model": _field(Path("/proc/cpuinfo"), "model name"),
@@ -43,7 +43,7 @@ def processor() -> dict[str, Any]:
 
 
 def _field(path: Path, name: str, separator: str = ":") -> str:
-    """The first value of a name in one of the system's files of lines; empty where there is none."""
+    """The first value of a name in a system file with one pair per line; empty where there is none."""
     try:
         lines = path.read_text(errors="replace").splitlines()
     except OSError:

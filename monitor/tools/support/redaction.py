@@ -1,4 +1,4 @@
-"""Taking secrets out of text, known ones wherever they stand and others by what stands around them. Pure."""
+"""Removes secrets from text: known ones anywhere, others by the words around them. Pure."""
 
 import json
 import re
@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from urllib.parse import quote, quote_plus, unquote
 
 MIN_SECRET_LENGTH = 4
-"""Letters of a known secret that is looked for; a shorter one would be found in every other word."""
+"""Minimum length of a known secret; a shorter one would match in ordinary words."""
 
 
 _HIDDEN = "***"
@@ -26,10 +26,10 @@ _NAMED = re.compile(
 
 
 class Redactor:
-    """Replaces secrets by `***`, rather too much than too little.
+    """Replaces secrets by `***`; in doubt it replaces too much.
 
-    Those are the given ones, of at least SHORTEST letters, in any usual spelling; users and passwords in
-    URLs; and what `password=`, `token:` and the like introduce.
+    Secrets are the given ones, of at least `MIN_SECRET_LENGTH` characters, in any usual spelling; users and
+    passwords in URLs; and the values of `password=`, `token:` and similar names.
     """
 
     def __init__(self, secrets: Iterable[str]) -> None:
@@ -43,7 +43,7 @@ class Redactor:
         self._known = re.compile("|".join(map(re.escape, longest_first))) if longest_first else None
 
     def __call__(self, text: str) -> str:
-        """`text` without secrets."""
+        """Return `text` without secrets."""
         if self._known is not None:
             text = self._known.sub(_HIDDEN, text)
         text = _URL.sub(rf"\1{_HIDDEN}@", text)

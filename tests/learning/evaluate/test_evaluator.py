@@ -9,6 +9,8 @@ import pytest
 
 from monitor.errors import DataError, ModelError
 from monitor.learning.datasets import Sample, load_image
+from monitor.learning.datasets.fingerprint import image_hashes
+from monitor.learning.datasets.tiling import Tiling
 from monitor.learning.evaluate.corruptions import CORRUPTIONS, Corruption
 from monitor.learning.evaluate.evaluator import as_document, evaluate, explain_image, score_images
 from monitor.learning.evaluate.localisation import MISSED
@@ -24,7 +26,7 @@ def test_counts_and_places_are_those_that_were_made(network, samples):
     assert (places.defects, places.with_region) == (5, 4)
     assert places.pointing.value == places.found_at_05.value == pytest.approx(4 / 5)
     assert places.centre_distance.value < 2
-    assert [one.sample for one in found.judged] == samples
+    assert [one.sample for one in found.results] == samples
 
 
 @pytest.mark.parametrize("batch", [1, 3, 4])
@@ -36,8 +38,8 @@ def test_the_batch_size_does_not_change_the_answers(network, samples, batch):
 
 def test_a_missed_defect_counts_as_not_found_and_a_good_part_has_no_place(network, samples):
     judged = list(score_images(network, samples))
-    assert [one.localise_defect for one in judged if one.score < 0.6 and one.sample.defective] == [MISSED]
-    assert all(one.localise_defect is None for one in judged if not one.sample.defective)
+    assert [one.localisation for one in judged if one.score < 0.6 and one.sample.defective] == [MISSED]
+    assert all(one.localisation is None for one in judged if not one.sample.defective)
 
 
 def test_defects_without_masks_have_scores_and_no_places(network, samples):
@@ -89,7 +91,7 @@ def test_other_surfaces_are_counted_and_no_sure_answer_hides_among_them(network,
     assert (found.others.pictures, found.others.flagged) == (2, 2)
     assert (found.others.unfamiliar, found.others.sure_and_unmarked) == (1, 1)
     assert found.as_recorded.familiarity.pictures == 14
-    assert found.as_recorded.familiarity.unfamiliar == sum(one.distance > 1 for one in found.judged) < 14
+    assert found.as_recorded.familiarity.unfamiliar == sum(one.distance > 1 for one in found.results) < 14
     far = [NoveltyScore(1e9, 1.0)]
     lost = dataclasses.replace(
         network, classify=lambda images: network.classify(images)._replace(novelty=far * len(images))
@@ -103,7 +105,7 @@ def test_a_bundle_that_does_not_know_what_is_familiar_says_nothing_of_it(network
 
     found = evaluate(dataclasses.replace(network, classify=unknowing, limit=None), samples, repeats=5)
     assert found.as_recorded.familiarity is None
-    assert all(one.distance is None for one in found.judged)
+    assert all(one.distance is None for one in found.results)
 
 
 def test_the_document_is_json_without_numbers_that_are_none(network, samples):
@@ -137,3 +139,39 @@ def test_a_model_that_answers_with_no_number_is_refused(network, samples):
 
     with pytest.raises(ModelError, match="not numbers"):
         evaluate(dataclasses.replace(network, classify=lost), samples)
+
+
+def test_a_frame_in_tiles_has_the_score_of_its_worst_tile_and_its_defects_keep_their_places(network, samples):
+    tiled = dataclasses.replace(network, tiling=Tiling(tiles=(2, 2), overlap=0.2))
+    whole, cut = evaluate(network, samples, repeats=5), evaluate(tiled, samples, repeats=5)
+    for one, other in zip(whole.results, cut.results, strict=True):
+        image = load_image(one.sample)
+        tiles = [image[box.top : box.bottom, box.left : box.right] for box in tiled.tiling.boxes(200, 160)]
+        assert other.score == pytest.approx(
+            max(network.classify(network.fit(tile)[None]).scores[0] for tile in tiles)
+        )
+    assert cut.as_recorded.classification.defects == 5
+    assert cut.as_recorded.localisation.pointing.value >= whole.as_recorded.localisation.pointing.value
+
+
+def test_only_the_region_of_interest_is_scored(network, samples):
+    # Every disc lies between 22 and 138 pixels from the left.
+    right = dataclasses.replace(network, tiling=Tiling(roi=(140, 0, 60, 160)))
+    found = evaluate(right, samples, repeats=5)
+    assert found.as_recorded.classification.misses == 5
+    assert found.as_recorded.classification.false_alarms == 0
+
+
+def test_images_that_the_model_was_made_from_are_marked(network, samples):
+    hashes = image_hashes(samples)
+    known = dataclasses.replace(
+        network, trained_on=frozenset(hashes[:3]), validated_on=frozenset(hashes[3:5])
+    )
+    found = evaluate(known, samples, repeats=5, corruptions=CORRUPTIONS[:1])
+    assert [one.used for one in found.results] == ["train"] * 3 + ["validation"] * 2 + [None] * 9
+    assert [one["used"] for one in as_document(found, known)["pictures"]][:6] == [
+        *["train"] * 3,
+        *["validation"] * 2,
+        None,
+    ]
+    assert all(one.used is None for one in evaluate(network, samples, repeats=5).results)

@@ -82,10 +82,10 @@ def test_names_from_outside_are_words_and_not_html(written, network, evaluation)
     odd = '"><img src=x onerror=alert(1)>'
     judged = tuple(
         dataclasses.replace(one, sample=dataclasses.replace(one.sample, surface=odd))
-        for one in evaluation.judged
+        for one in evaluation.results
     )
     page = report(
-        dataclasses.replace(evaluation, judged=judged),
+        dataclasses.replace(evaluation, results=judged),
         ABOUT,
         lambda one: explain_image(network, one.sample),
         worst=1,
@@ -114,7 +114,7 @@ def test_bars_of_the_histogram_count_every_picture(written):
 
 def test_a_set_without_defects_or_masks_still_makes_a_page(network, samples):
     good = [sample for sample in samples if not sample.defective]
-    found = evaluate(dataclasses.replace(network, distance=None), good, repeats=5)
+    found = evaluate(dataclasses.replace(network, limit=None), good, repeats=5)
     page = report(found, ABOUT, lambda one: explain_image(network, one.sample))
     assert "Heat beside masks" not in page
     assert "nan" not in " ".join(read(page).words)
@@ -155,11 +155,12 @@ def test_an_interval_of_nothing_is_a_dash():
     assert interval(Estimate(0.5, 0.25, 1.0)) == "0.250 to 1"
 
 
-WRAPPER = """<!doctype html><meta charset="utf-8"><iframe src="report.html"></iframe><p id="said"></p><script>
+WRAPPER = """<!doctype html><meta charset="utf-8"><iframe src="report.html"></iframe><p id="state"></p>
+<script>
 addEventListener("load", () => {
   const page = document.querySelector("iframe").contentDocument
   const images = [...page.images]
-  said.textContent = JSON.stringify({
+  state.textContent = JSON.stringify({
     images: images.length,
     loaded: images.filter((image) => image.complete && image.naturalWidth > 0).length,
     charts: [...page.querySelectorAll("svg")].filter((one) => one.getBoundingClientRect().height > 50).length,
@@ -182,6 +183,6 @@ def test_a_browser_shows_every_picture_and_has_nothing_to_complain_of(written, t
         *(f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom", (tmp_path / "look.html").as_uri()),
     ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
-    said = json.loads(re.search(r'<p id="said">(.*?)</p>', done.stdout).group(1))
-    assert (said["images"], said["loaded"], said["charts"]) == (14, 14, 3)
+    state = json.loads(re.search(r'<p id="state">(.*?)</p>', done.stdout).group(1))
+    assert (state["images"], state["loaded"], state["charts"]) == (14, 14, 3)
     assert "CONSOLE" not in done.stderr

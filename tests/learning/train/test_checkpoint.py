@@ -7,7 +7,13 @@ import pytest
 
 from monitor.cli.training_progress import sparkline
 from monitor.errors import ModelError, UsageError
-from monitor.learning.train.checkpoint import Checkpoint, EpochMetrics, load_state, remove_state, save_state
+from monitor.learning.train.checkpoint import (
+    Checkpoint,
+    EpochMetrics,
+    load_checkpoint,
+    remove_checkpoint,
+    save_checkpoint,
+)
 
 STATE = Checkpoint(
     "print",
@@ -17,8 +23,8 @@ STATE = Checkpoint(
 
 
 def test_a_state_comes_back_as_it_was_written(tmp_path: Path):
-    save_state(tmp_path, STATE)
-    again = load_state(tmp_path, "print")
+    save_checkpoint(tmp_path, STATE)
+    again = load_checkpoint(tmp_path, "print")
     assert again.history == STATE.history
     assert again.arrays.keys() == STATE.arrays.keys()
     assert all(np.array_equal(again.arrays[key], STATE.arrays[key]) for key in STATE.arrays)
@@ -26,29 +32,29 @@ def test_a_state_comes_back_as_it_was_written(tmp_path: Path):
 
 
 def test_a_state_of_other_data_is_not_resumed(tmp_path: Path):
-    save_state(tmp_path, STATE)
+    save_checkpoint(tmp_path, STATE)
     with pytest.raises(UsageError, match="other data or settings"):
-        load_state(tmp_path, "other")
+        load_checkpoint(tmp_path, "other")
 
 
 def test_without_a_state_there_is_nothing_to_resume(tmp_path: Path):
-    save_state(tmp_path, STATE)
-    remove_state(tmp_path)
+    save_checkpoint(tmp_path, STATE)
+    remove_checkpoint(tmp_path)
     assert not list(tmp_path.iterdir())
     with pytest.raises(UsageError, match="no interrupted training"):
-        load_state(tmp_path, "print")
+        load_checkpoint(tmp_path, "print")
 
 
 def test_a_broken_state_is_one_sentence(tmp_path: Path):
-    save_state(tmp_path, STATE)
+    save_checkpoint(tmp_path, STATE)
     path = tmp_path / "training" / "state.npz"
     path.write_bytes(path.read_bytes()[:200])
     with pytest.raises(ModelError, match="cannot be read"):
-        load_state(tmp_path, "print")
+        load_checkpoint(tmp_path, "print")
 
 
 def test_a_write_that_fails_leaves_the_state_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    save_state(tmp_path, STATE)
+    save_checkpoint(tmp_path, STATE)
 
     def full(_: int) -> None:
         raise OSError(28, "No space left on device")
@@ -56,8 +62,8 @@ def test_a_write_that_fails_leaves_the_state_before(tmp_path: Path, monkeypatch:
     with monkeypatch.context() as patched:
         patched.setattr("os.fsync", full)
         with pytest.raises(ModelError, match="No space left"):
-            save_state(tmp_path, Checkpoint("print", (), {}))
-    assert load_state(tmp_path, "print").history == STATE.history
+            save_checkpoint(tmp_path, Checkpoint("print", (), {}))
+    assert load_checkpoint(tmp_path, "print").history == STATE.history
 
 
 def test_a_curve_falls_as_its_values_do():

@@ -1,5 +1,6 @@
 """The command itself, in processes of its own: one is killed."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -11,9 +12,10 @@ import pytest
 
 from monitor.errors import DataError, ModelError, UsageError
 from monitor.learning.datasets import read_samples
+from monitor.learning.train.config import TrainingConfig
 from monitor.learning.train.recipe import DEFAULT
 from monitor.learning.train.reference_images import select_indices
-from monitor.learning.train.trainer import TrainingConfig, train
+from monitor.learning.train.trainer import train
 from monitor.models.bundle import ModelBundle, load_bundle
 
 
@@ -53,7 +55,10 @@ def test_training_ends_with_a_bundle_whose_card_says_how(unbroken: ModelBundle):
         "test_Simulated_lowest_defect",
     } <= card.figures.keys()
     assert card.figures["test_Simulated_pictures"] == 8
-    assert card.figures["validation_misses"] == 0
+    assert 0 <= card.figures["expected_miss_rate"] <= card.figures["expected_miss_rate_high"] <= 1
+    assert len(card.training.trained) + len(card.training.validated) == 30
+    assert not set(card.training.trained) & set(card.training.validated)
+    assert (card.training.roi, card.training.tiles, card.training.overlap) == (None, (1, 1), 0.0)
     assert unbroken.familiarity is not None
     assert unbroken.keras_model().input_shape == (None, 32, 32, 3)
     assert {path.suffix for path in unbroken.path.iterdir()} == {".json", ".keras", ".npz", ".png"}
@@ -120,24 +125,52 @@ def test_a_mistake_in_the_data_is_one_sentence_and_leaves_no_folder(surfaces: Pa
 
 
 def test_a_model_is_not_replaced_unasked(surfaces: Path, unbroken: ModelBundle):
-    order = TrainingConfig(name="toy", out=unbroken.path, recipe=DEFAULT, init="none", size=(32, 32))
+    config = TrainingConfig(name="toy", out=unbroken.path, recipe=DEFAULT, init="none", size=(32, 32))
     with pytest.raises(UsageError, match="already holds a model"):
-        train(read_samples([surfaces], split="Train"), order)
+        train(read_samples([surfaces], split="Train"), config)
     assert load_bundle(unbroken.path).card == unbroken.card
 
 
 def test_a_folder_that_cannot_be_written_is_said_before_anything_is_learnt(surfaces: Path, tmp_path: Path):
     (tmp_path / "file").touch()
-    order = TrainingConfig(
+    config = TrainingConfig(
         name="toy", out=tmp_path / "file" / "out", recipe=DEFAULT, init="none", size=(32, 32)
     )
     with pytest.raises(ModelError, match="cannot be written to"):
-        train(read_samples([surfaces], split="Train"), order)
+        train(read_samples([surfaces], split="Train"), config)
 
 
 def test_too_few_defects_to_set_some_aside_are_refused(surfaces: Path, tmp_path: Path):
     samples = read_samples([surfaces], split="Train")
     few = [sample for sample in samples if not sample.defective]
     few.append(next(sample for sample in samples if sample.defective))
-    with pytest.raises(DataError, match=r"too few pictures: the validation part of .* has no defective one"):
+    with pytest.raises(DataError, match=r"too few images: the validation part of .* has no defective one"):
         train(few, TrainingConfig(name="toy", out=tmp_path, recipe=DEFAULT))
+
+
+def test_a_model_trained_on_tiles_says_so_and_is_evaluated_on_them(surfaces: Path, tmp_path: Path):
+    out = tmp_path / "model"
+    done = run(*command(surfaces, out, "--tiles", "2x2", "--overlap", "0.2", "--epochs", "1"))
+    assert done.returncode == 0, done.stderr
+    card = load_bundle(out).card
+    assert (card.training.tiles, card.training.overlap) == ((2, 2), 0.2)
+    evaluated = run(
+        *(sys.executable, "-m", "monitor", "evaluate", "--model", str(out), "--data", str(surfaces)),
+        *("--split", "all", "--no-robustness", "--json"),
+    )
+    assert evaluated.returncode == 0, evaluated.stderr
+    document = json.loads(evaluated.stdout)
+    assert document["frames"]["tiles"] == [2, 2]
+    used = [one["used"] for one in document["pictures"]]
+    assert used.count("train") + used.count("validation") == 30
+    assert used.count(None) == 8
+    assert "--unseen" in evaluated.stderr
+    test = {one["path"]: one["score"] for one in document["pictures"] if one["used"] is None}
+    defects = [score for path, score in test.items() if "Test" in path]
+    assert len(defects) == 8
+    misses = sum(
+        one["defective"] and one["score"] < card.threshold
+        for one in document["pictures"]
+        if one["used"] is None
+    )
+    assert misses == card.figures["test_Simulated_misses"]

@@ -1,4 +1,4 @@
-"""A benchmark's figures are told on the terminal and kept in files, with what they were measured on."""
+"""Figures of a benchmark go to the terminal and to files, together with the machine."""
 
 import json
 from dataclasses import dataclass
@@ -23,9 +23,9 @@ def test_the_table_goes_into_files_with_the_machine(
 ) -> None:
     folder = tmp_path
     print_rows("classify", [Row("one", 0.5)], ["| one | 0.5 |"], as_json=as_json, out=folder)
-    told = capsys.readouterr().out
+    output = capsys.readouterr().out
     document, table = (folder / "classify.json").read_text(), (folder / "classify.md").read_text()
-    assert told == (document if as_json else table)
+    assert output == (document if as_json else table)
     found = json.loads(document)
     assert found["rows"] == [{"what": "one", "ratio": 0.5}]
     assert {"date", "processors", "tensorflow"} <= set(found["machine"])
@@ -46,4 +46,4 @@ def test_a_folder_that_cannot_be_is_refused_before_anything_is_measured(tmp_path
     (tmp_path / "file").write_text("")
     answer = CliRunner().invoke(app, ["bench", "start", "--out", str(tmp_path / "file" / "bench")])
     assert answer.exit_code == 2
-    assert "cannot be made: Not a directory" in " ".join(answer.output.replace("│", " ").split())
+    assert "cannot be created: Not a directory" in " ".join(answer.output.replace("│", " ").split())

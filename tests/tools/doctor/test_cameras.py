@@ -1,4 +1,4 @@
-"""Each camera is really opened; what is wrong with one is said without its password."""
+"""Each camera is really opened; a problem is reported without its password."""
 
 import subprocess
 import sys
@@ -49,7 +49,7 @@ def failing(source: str, error: Exception) -> CameraTarget:
 
 
 def wrong(look: CameraCheck) -> str:
-    """What is said of a camera that is not ok, with how to mend it."""
+    """The message and the remedy of a camera that is not ok."""
     assert look.answer.result == "not ok", look.answer
     assert look.answer.remedy
     return f"{look.answer.message} {look.answer.remedy}"
@@ -66,7 +66,7 @@ def test_a_stream_is_told_with_size_rate_codec_and_picture(rtsp: RtspServer) -> 
     assert look.image.shape == (96, 128, 3)
 
 
-def test_a_video_and_a_folder_are_told(video: Path, folder: Path) -> None:
+def test_a_video_and_a_folder_are_described(video: Path, folder: Path) -> None:
     assert check_camera(camera(video)).answer.figures["codec"] == "h264"
     answer = check_camera(camera(folder)).answer
     assert answer.result == "ok"
@@ -103,7 +103,7 @@ def test_a_region_outside_the_picture_is_not_ok(folder: Path) -> None:
     assert look.image is not None
 
 
-def test_tiles_are_told(folder: Path) -> None:
+def test_tiles_are_counted(folder: Path) -> None:
     assert "8 tiles" in check_camera(camera(folder, tiles=(2, 4))).answer.message
 
 

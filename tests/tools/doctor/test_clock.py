@@ -53,14 +53,14 @@ def test_a_kernel_that_may_not_be_asked_is_no_fault() -> None:
 
 def test_the_kernel_is_understood() -> None:
     """The C library, which reads the same structure, says the same."""
-    said = kernel_time()
-    assert 0 <= said.largest_error < 86_400
+    status = kernel_time()
+    assert 0 <= status.largest_error < 86_400
     # ntp_gettime fills {seconds, microseconds, largest error, …} from the same call.
     answer = (ctypes.c_long * 16)()
     state = ctypes.CDLL(None).ntp_gettime(ctypes.byref(answer))
     assert abs(answer[0] - time.time()) < 60
-    assert (state != 5) == said.synchronised
-    assert abs(answer[2] / 1e6 - said.largest_error) < 1
+    assert (state != 5) == status.synchronised
+    assert abs(answer[2] / 1e6 - status.largest_error) < 1
 
 
 def test_a_running_keeper_is_found_by_its_name(tmp_path) -> None:

@@ -60,8 +60,8 @@ def test_all_that_is_wrong_is_said_at_once_without_a_secret(tmp_path: Path) -> N
         done = defect_monitor("doctor", "-c", path, environment=secrets)
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
-    told = done.stderr.splitlines()[-1]
-    assert told.startswith("defect-monitor: not ok: model, camera door, redis, outbox, ")
-    assert "port" in told
+    last_line = done.stderr.splitlines()[-1]
+    assert last_line.startswith("defect-monitor: not ok: model, camera door, redis, outbox, ")
+    assert "port" in last_line
     assert "→" in done.stdout
     assert "hunter" not in done.stdout + done.stderr

@@ -59,12 +59,12 @@ def test_a_port_of_a_running_daemon_is_ok(host: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("host", "said"), [("no.such.host.invalid", "no such host"), ("203.0.113.7", "not an")]
+    ("host", "message"), [("no.such.host.invalid", "no such host"), ("203.0.113.7", "not an")]
 )
-def test_a_host_that_is_none_of_ours_is_not_ok(host: str, said: str) -> None:
+def test_a_host_that_is_none_of_ours_is_not_ok(host: str, message: str) -> None:
     answer = check_port(host, 9464)
     assert answer.result == "not ok"
-    assert said in answer.message
+    assert message in answer.message
 
 
 def test_trying_a_port_that_is_taken_raises() -> None:

@@ -1,4 +1,4 @@
-"""A real Redis with each fault that the daemon would suffer from."""
+"""Redis, healthy and broken in each way that affects the daemon."""
 
 from collections.abc import Callable, Iterator
 from typing import Any

@@ -90,7 +90,7 @@ def test_all_is_collected_and_no_secret_is(tmp_path: Path) -> None:
     assert json.loads(files["readyz.json"])["degraded"] == ["camera gate is down"]
     checks = {check["name"]: check for check in json.loads(files["doctor.json"])["checks"]}
     assert checks["camera door"]["result"] == "not ok"
-    assert "held by a running defect-monitor 1.2.3" in checks["port"]["what"]
+    assert "in use by a running defect-monitor 1.2.3" in checks["port"]["what"]
     listed = {file["file"]: file["sha256"] for file in json.loads(files["manifest.json"])["files"]}
     assert listed == {
         name: hashlib.sha256(text.encode()).hexdigest()
@@ -101,7 +101,7 @@ def test_all_is_collected_and_no_secret_is(tmp_path: Path) -> None:
     before = out.read_bytes()
     again = defect_monitor(*arguments)
     assert again.returncode == 1
-    assert "is there already" in again.stderr
+    assert "already exists" in again.stderr
     assert out.read_bytes() == before
 
 
@@ -125,7 +125,7 @@ def test_what_cannot_be_had_is_said(tmp_path: Path) -> None:
 def test_something_in_the_way_is_left_as_it_is(tmp_path: Path) -> None:
     out = tmp_path / "help.tar.gz"
     out.symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(MonitorError, match="is there already"):
+    with pytest.raises(MonitorError, match="already exists"):
         write_archive(out, [SupportFile("a", "b", "c")], "1", AT)
     assert not (tmp_path / "elsewhere").exists()
     with pytest.raises(MonitorError, match="cannot write"):

@@ -97,9 +97,9 @@ def test_every_secret_of_settings_and_environment_is_known(tmp_path) -> None:
     }
     assert "/root" not in found
     assert "big" not in found
-    told = Redactor(found)(f"in-camera {json.dumps(redacted(settings))}")
-    assert not [word for word in found if word in told]
-    assert "in-camera" not in told
+    redacted_text = Redactor(found)(f"in-camera {json.dumps(redacted(settings))}")
+    assert not [word for word in found if word in redacted_text]
+    assert "in-camera" not in redacted_text
 
 
 def test_settings_that_cannot_be_read_still_give_what_they_refer_to() -> None:
