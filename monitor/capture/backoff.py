@@ -4,13 +4,13 @@ import random
 from collections.abc import Iterator
 
 MAX_DELAY = 3.0
-"""Seconds: opening takes up to two more, and a source that is back must be seen again within 5 s."""
+"""Seconds. Opening takes up to two more, and a source that is back must be observed within 5 s."""
 
 
 def reconnect_delays(longest: float = MAX_DELAY, rng: random.Random | None = None) -> Iterator[float]:
-    """Seconds to wait before each attempt: 0, then 0.5, 1, 2 … up to `longest`, without end.
+    """Yield the seconds to wait before each attempt: 0, then 0.5, 1, 2 … up to `longest`, without end.
 
-    Each is shortened by up to a quarter at random, so that many cameras do not knock at one switch together.
+    Each is shortened by up to a quarter at random, so that many cameras do not reconnect at the same time.
     """
     rng = rng or random.Random()  # noqa: S311 (spreads load, guards nothing)
     yield 0.0

@@ -1,4 +1,4 @@
-"""What state a camera is in, and since when nobody has been looking."""
+"""The state of a camera, and since when it is not observed."""
 
 import threading
 from collections.abc import Callable
@@ -10,9 +10,9 @@ from monitor.records import CameraState, CameraStateChange, Gap
 
 
 class CameraStateMachine:
-    """A camera's state and outages. Each change is reported once; after `end`, nothing.
+    """A camera's state and outages. Each change is reported once; after `mark_ended`, nothing.
 
-    `expected` is the rate, in pictures a second, that the camera should keep; `up` has the cause `slow` or
+    `expected` is the rate, in frames per second, that the camera should keep; `up` has the cause `slow` or
     `fast` where it does not.
     """
 
@@ -30,11 +30,11 @@ class CameraStateMachine:
 
     @property
     def state(self) -> CameraState | None:
-        """The present state; None before the start."""
+        """The current state; None before the start."""
         return self._state
 
     def start(self, dark: tuple[str, datetime] | None = None) -> None:
-        """The camera begins to be read; nobody has been looking since `dark`, a cause and a time."""
+        """Start to read; the camera was not observed since `dark`, a cause and a time."""
         with self._lock:
             self._accounted_until = datetime.now(UTC)
             if dark is not None:
@@ -42,7 +42,7 @@ class CameraStateMachine:
             self._change("starting")
 
     def mark_failed(self, cause: str, detail: str, state: Literal["down", "stalled"] = "down") -> None:
-        """No picture comes any more; since the latest one, or, where a failure follows another, since now."""
+        """Record that no frame comes any more: since the latest one, or since now after another failure."""
         with self._lock:
             if self._state == "ended":
                 return
@@ -57,7 +57,7 @@ class CameraStateMachine:
             self._change("up")
 
     def frame_arrived(self, at: datetime, monotonic: float) -> None:
-        """A picture that can be looked at was taken."""
+        """Record a frame of a camera that works."""
         with self._lock:
             self.frame_accounted(at)
             if self._state != "up":
@@ -66,10 +66,10 @@ class CameraStateMachine:
                 self._change("up")
             if self._rate is not None and (seen := self._rate.observe(monotonic)) is not None:
                 kept, rate = seen
-                self._change("up", kept, None if kept is None else f"{rate:.3g} pictures a second")
+                self._change("up", kept, None if kept is None else f"{rate:.3g} frames per second")
 
     def frame_accounted(self, at: datetime) -> None:
-        """A picture was taken and is accounted for, whatever it shows: an outage is over with it."""
+        """Record that a frame is accounted for, whatever it shows. It ends an outage."""
         with self._lock:
             self._emit(self._outage.close(at))
             self._accounted_until = at
@@ -83,7 +83,7 @@ class CameraStateMachine:
             self._change(state, state, detail)
 
     def mark_ended(self) -> bool:
-        """Nothing more will come; False if that was said already."""
+        """Record that no more frames will come; return False if that was recorded before."""
         with self._lock:
             if self._state == "ended":
                 return False
@@ -103,11 +103,11 @@ class CameraStateMachine:
 
 
 TOLERANCE = 0.3
-"""Share by which a rate may differ from the expected one before it is said."""
+"""Share by which a rate may differ from the expected one before it is reported."""
 
 
 class FrameRateMonitor:
-    """Counts pictures over windows of at least 5 s and 10 expected pictures."""
+    """Counts frames over windows of at least 5 s and 10 expected frames."""
 
     def __init__(self, expected: float) -> None:
         self._expected = expected
@@ -116,11 +116,11 @@ class FrameRateMonitor:
         self._count = 0
 
     def reset(self) -> None:
-        """The camera was away: the next picture begins a new window."""
+        """Begin a new window with the next frame, after an outage."""
         self._since = None
 
     def observe(self, monotonic: float) -> tuple[Literal["slow", "fast"] | None, float] | None:
-        """A picture came; at the end of a window: `slow`, `fast` or None for as expected, and the rate."""
+        """Record a frame; return `slow`, `fast` or None, and the rate, at the end of a window."""
         if self._since is None:
             self._since, self._count = monotonic, 0
             return None

@@ -1,4 +1,4 @@
-"""Keeps a capture process running: starts and hears it, replaces it when it hangs or died."""
+"""Keep a capture process running: start it, receive its messages, replace it when it hangs or dies."""
 
 import contextlib
 import json
@@ -38,7 +38,7 @@ _KILL_TIMEOUT = 2.0
 
 
 _POLL_INTERVAL = 0.25
-"""Seconds between looks at a process that says nothing."""
+"""Seconds between two checks of a process that sends nothing."""
 
 
 class WorkerProcess(Protocol):
@@ -56,23 +56,23 @@ class WorkerProcess(Protocol):
 
 
 class WorkerListener(Protocol):
-    """Who hears what the process says. Called from the supervisor's thread."""
+    """Receives the messages of the process, in the supervisor's thread."""
 
     def on_message(self, message: WorkerMessage, ring: SharedBufferReader | None) -> None:
-        """One message; `ring` is the memory that pictures lie in."""
+        """Take one message; frames lie in the memory `ring`."""
 
     def on_silence(self, seconds: float, ring: SharedBufferReader | None) -> Literal["fine", "hangs"]:
-        """Nothing was said for `seconds`: whether that is too long, and the process is to be replaced."""
+        """Return whether no message for `seconds` is too long, so that the process must be replaced."""
 
     def on_exit(self, cause: str, detail: str) -> bool:
-        """The process ended without a word; whether to start another."""
+        """Return whether to start another process after one that ended without a message."""
 
 
 class ProcessSupervisor:
-    """Has a process running until it says that nothing more will come, or `stop` is called.
+    """Keeps a process running until it reports its end, or `stop` is called.
 
     `launch` starts it with the other end of a connection, which it takes over, and is called in a thread that
-    lives as long as the process. `over` is called when all has been heard.
+    lives as long as the process. `on_finished` is called after the last message.
     """
 
     def __init__(
@@ -136,7 +136,7 @@ class ProcessSupervisor:
             try:
                 over = self._one_process()
             except Exception as error:
-                logger.exception("supervising camera %s failed in an unforeseen way", self._name)
+                logger.exception("unexpected failure while supervising camera %s", self._name)
                 over = not self._listener.on_exit("fault", f"its supervision failed: {type(error).__name__}")
             if time.monotonic() - began > LONGEST_DELAY:
                 delays = self._delays()
@@ -145,7 +145,7 @@ class ProcessSupervisor:
         self._over()
 
     def _one_process(self) -> bool:
-        """Starts a process and hears it to its end; whether it was the last."""
+        """Start a process and receive its messages to its end; return whether it was the last."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with ours:
             try:
@@ -192,7 +192,7 @@ class ProcessSupervisor:
                 self._listener.on_exit("stalled", detail)
 
     def _receive_all(self, connection: socket.socket) -> Literal["ended", "hangs", "died"]:
-        """Hears a process until it has said all, hangs or is gone."""
+        """Receive the messages of a process until it has ended, hangs or is gone."""
         silent = 0.0
         ring: SharedBufferReader | None = None
         listening = select.poll()
@@ -202,7 +202,7 @@ class ProcessSupervisor:
             if self._abandoned:
                 return "died"
             if not listening.poll(_POLL_INTERVAL * 1000):
-                # Counted in looks, not by the clock: a machine that slept was not watching either.
+                # Counted in checks, not by the clock: a machine that slept did not observe either.
                 silent += _POLL_INTERVAL
                 if self._listener.on_silence(silent, ring) == "hangs" and not self._stopping.is_set():
                     return "hangs"
@@ -210,7 +210,7 @@ class ProcessSupervisor:
             silent = 0.0
             try:
                 packet, descriptors, _, _ = socket.recv_fds(connection, MAX_MESSAGE_BYTES, 1)
-            except ConnectionResetError:  # it died before it had read all; what it said before still comes
+            except ConnectionResetError:  # it died before it had read all; its earlier messages still come
                 continue
             if not packet:
                 return "died"
@@ -254,7 +254,7 @@ def spawn_worker(name: str, order: CaptureConfig, connection: socket.socket) -> 
         [sys.executable, "-P", "-m", "monitor.capture.worker", name, str(connection.fileno())],
         pass_fds=[connection.fileno()],
         stdin=subprocess.PIPE,
-        # One picture at a time: threads of its libraries would only take the network's cores.
+        # One frame at a time: threads of its libraries would only take cores from the network.
         env={**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
     )
     connection.close()

@@ -76,8 +76,8 @@ def test_a_frozen_picture_is_a_state_of_its_own_until_another_comes():
     condition, gaps, changes = heard()
     condition.start()
     condition.frame_arrived(START, 0.0)
-    condition.frame_frozen(START + timedelta(seconds=1), "the same")
-    condition.frame_frozen(START + timedelta(seconds=2), "the same")
+    condition.frame_refused(START + timedelta(seconds=1), "frozen", "the same")
+    condition.frame_refused(START + timedelta(seconds=2), "frozen", "the same")
     condition.frame_arrived(START + timedelta(seconds=3), 3.0)
     assert [change.state for change in changes] == ["starting", "up", "frozen", "up"]
     assert not gaps, "its frames are counted one by one"

@@ -41,7 +41,7 @@ def refused(done: CompletedProcess[str], code: int, said: str) -> None:
         (CAMERA + "[explain]\nmaxn = 3\n", "unknown key; did you mean 'max_n'?"),
         (CAMERA + "[explain]\nmax_n = 'x'\n", "explain.max_n: input should be a valid integer"),
         (CAMERA + CAMERA, "another camera is named 'one' already"),
-        (CAMERA.replace("simulate:", "http://x"), "kind of source"),
+        (CAMERA.replace("simulate:", "ftp://x"), "kind of source"),
     ],
 )
 @pytest.mark.parametrize("command", [("run", "-c"), ("check-config",)])

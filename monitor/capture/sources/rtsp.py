@@ -11,7 +11,7 @@ Transport = Literal["auto", "tcp", "udp"]
 
 
 _OPTIONS = {
-    # A camera that refuses its sound or talk-back track still has a picture.
+    # A camera that refuses its sound or talk-back track still has video.
     "allowed_media_types": "video",
     "flags": "low_delay",
     # Otherwise opening waits for seven frames or more to guess what nobody needs, and the first frames are

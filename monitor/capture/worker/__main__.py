@@ -1,6 +1,6 @@
 """The capture process of one camera: `python -m monitor.capture.worker NAME DESCRIPTOR`.
 
-The order comes on standard input, not as arguments: a source's address may hold a password.
+Its CaptureConfig comes on standard input, not as an argument: a source may hold a password.
 """
 
 import contextlib
@@ -27,7 +27,7 @@ PR_SET_PDEATHSIG = 1
 
 
 def main() -> None:
-    """Read until the source ends or the daemon says so, is gone, or dies."""
+    """Read until the source ends or the daemon stops this process, exits or dies."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     # Ctrl-C and the service manager's signal reach all processes; the daemon alone decides what then ends.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -36,29 +36,29 @@ def main() -> None:
     logging.getLogger("monitor").setLevel(logging.INFO)
     logging.basicConfig(format=f"%(levelname)s capture {sys.argv[1]}: %(message)s")
     connection = socket.socket(fileno=int(sys.argv[2]))
-    with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # the daemon is gone: nobody to tell
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # the daemon is gone
         run_worker(connection, json.load(sys.stdin.buffer))
     os._exit(0)  # what libraries do on their way out is not worth a crash
 
 
 def run_worker(connection: socket.socket, fields: dict[str, object]) -> None:
-    """Carry out the order that `fields` holds, telling `connection`."""
-    order = CaptureConfig(**fields)  # type: ignore[arg-type]  # as `asdict` made it, lists for tuples
+    """Read the source of the CaptureConfig that `fields` holds; report to `connection`."""
+    config = CaptureConfig(**fields)  # type: ignore[arg-type]  # as `asdict` made it, lists for tuples
     if fields.get("limits") is not None:
-        order = replace(order, limits=QualityLimits(**fields["limits"]))  # type: ignore[arg-type]  # likewise
-    port = DaemonChannel(connection, order.buffer_slots)
+        config = replace(config, limits=QualityLimits(**fields["limits"]))  # type: ignore[arg-type]  # as above
+    channel = DaemonChannel(connection, config.buffer_slots)
     SourceReader(
-        order.open_source,
-        port,
+        config.open_source,
+        channel,
         FrameChecks(
-            views=order.cut_tiles,
-            check=order.unusable_reason,
-            repeat_count=FrozenDetector().repeat_count if order.frozen_after else no_frozen_check,
-            frozen=order.frozen_after,
+            views=config.cut_tiles,
+            unusable_reason=config.unusable_reason,
+            repeat_count=FrozenDetector().repeat_count if config.frozen_after else no_frozen_check,
+            frozen=config.frozen_after,
         ),
-        every=order.every,
-        reopen=order.reopen,
-        find_lost=order.find_lost,
+        every=config.every,
+        reopen=config.reopen,
+        find_lost=config.find_lost,
         clock=lambda: CaptureTimestamper().timestamp,
     ).run()
     connection.send(encode(SourceEnded()))

@@ -102,13 +102,13 @@ def _arrival_time(_: FrameStamp | None, arrival: float) -> CaptureEstimate:
 class FrameChecks:
     """How each frame is checked and prepared before inspection.
 
-    `views` cuts out and resizes the network's inputs, UsageError where that is impossible; `check` returns
-    why a frame shows nothing to classify; `repeat_count` counts the identical frames in a row, of which
-    `frozen` are too many (0: any number is allowed).
+    `views` cuts out and resizes the network's inputs, UsageError where that is impossible;
+    `unusable_reason` returns why a frame shows nothing to classify; `repeat_count` counts the identical
+    frames in a row, of which `frozen` are too many (0: any number is allowed).
     """
 
     views: Callable[[Image], Tiles]
-    check: Callable[[Image], str | None] = _always_usable
+    unusable_reason: Callable[[Image], str | None] = _always_usable
     repeat_count: Callable[[Image], int] = no_frozen_check
     frozen: int = 0
 
@@ -215,7 +215,7 @@ class SourceReader:
     def _check_and_send(self, image: Image, moment: CaptureTime, began: float, origin: FrameOrigin) -> None:
         """Check a frame and send it, or the reason why it is not inspected."""
         rules = self.inspection
-        why = rules.check(image)
+        why = rules.unusable_reason(image)
         same = rules.repeat_count(image)
         if same <= 1:
             self._still_since = moment.at

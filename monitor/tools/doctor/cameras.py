@@ -58,13 +58,13 @@ _REMEDIES: Mapping[str, str] = {
 @dataclass(frozen=True, slots=True)
 class CameraTarget:
     """A camera to check: how to `open` the source, the `views` of a frame (width, height) that are
-    classified, and what is `amiss` with a frame that cannot be."""
+    classified, and `unusable_reason` returns why a frame cannot be."""
 
     name: str
     source: str
     open: Callable[[], Source]
     views: Callable[[int, int], tuple[Box, ...]]
-    amiss: Callable[[Image], str | None] = lambda _: None
+    unusable_reason: Callable[[Image], str | None] = lambda _: None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -83,8 +83,8 @@ def look_at_all(cameras: list[CameraTarget], timeout: float) -> list[CameraCheck
         try:
             looks[camera.name] = check_camera(camera)
         except Exception as error:  # of the program; the other cameras are checked all the same
-            told = f"the check failed unexpectedly: {type(error).__name__}"
-            looks[camera.name] = CameraCheck(failed(_named(camera), told, _REMEDIES["fault"]))
+            message = f"the check failed unexpectedly: {type(error).__name__}"
+            looks[camera.name] = CameraCheck(failed(_named(camera), message, _REMEDIES["fault"]))
 
     threads = [threading.Thread(target=look, args=(camera,), daemon=True) for camera in cameras]
     deadline = time.monotonic() + timeout
@@ -114,7 +114,9 @@ def check_camera(camera: CameraTarget) -> CameraCheck:
     except (SourceError, ImageError) as error:
         return CameraCheck(_failed(camera, error))
     height, width = image.shape[:2]
-    told = f"{width}x{height}" + (f", {rate:.3g} frames/s" if rate else "") + (f", {codec}" if codec else "")
+    message = (
+        f"{width}x{height}" + (f", {rate:.3g} frames/s" if rate else "") + (f", {codec}" if codec else "")
+    )
     figures: dict[str, Figure] = {"width": width, "height": height, "first_picture_s": round(seconds, 3)}
     figures |= {"frames_per_second": round(rate, 2)} if rate else {}
     figures |= {"codec": codec} if codec else {}
@@ -126,21 +128,21 @@ def check_camera(camera: CameraTarget) -> CameraCheck:
         return CameraCheck(
             failed(
                 name,
-                f"{told}, but it is misconfigured: {error}",
+                f"{message}, but it is misconfigured: {error}",
                 "set the camera's resolution, or expected_size, roi and tiles, so that they fit",
                 figures,
             ),
             image,
         )
-    if why := camera.amiss(image):
+    if why := camera.unusable_reason(image):
         return CameraCheck(
-            failed(name, f"{told}, but its frame cannot be classified: {why}", _UNUSABLE, figures), image
+            failed(name, f"{message}, but its frame cannot be classified: {why}", _UNUSABLE, figures), image
         )
-    told += f", {parts} tiles" if parts > 1 else ""
-    told += f"; first frame after {seconds:.2f} s"
-    told += f"; offers {', '.join(offered[:_MAX_FORMATS])}" if offered else ""
-    told += f" and {len(offered) - _MAX_FORMATS} more" if len(offered) > _MAX_FORMATS else ""
-    return CameraCheck(ok(name, told, figures), image)
+    message += f", {parts} tiles" if parts > 1 else ""
+    message += f"; first frame after {seconds:.2f} s"
+    message += f"; offers {', '.join(offered[:_MAX_FORMATS])}" if offered else ""
+    message += f" and {len(offered) - _MAX_FORMATS} more" if len(offered) > _MAX_FORMATS else ""
+    return CameraCheck(ok(name, message, figures), image)
 
 
 def save_pictures(looks: list[CameraCheck], names: list[str], folder: Path) -> CheckResult:
