@@ -5,6 +5,7 @@ head's activation left out without building a model or changing the user's.
 """
 
 import difflib
+import functools
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -12,7 +13,6 @@ from typing import Any, Literal
 import keras
 import numpy as np
 import tensorflow as tf
-from keras.src.models.functional import Functional
 
 from monitor.errors import UsageError
 
@@ -228,7 +228,15 @@ def _is_traversable(operation: Any) -> bool:
     """Whether it is a nested model made of a graph of layers, not one with a `call` of its own."""
     if isinstance(operation, keras.Sequential):
         return operation._functional is not None
-    return isinstance(operation, Functional) and type(operation).call is Functional.call
+    functional = _functional_class()
+    return isinstance(operation, functional) and type(operation).call is functional.call
+
+
+@functools.cache
+def _functional_class() -> Any:
+    """Return the class that `keras.Model(inputs, outputs)` makes, which has no public name."""
+    inputs = keras.Input((1,))
+    return type(keras.Model(inputs, inputs))
 
 
 def check_classifier(model: Any) -> None:

@@ -159,7 +159,10 @@ class RedisConnection:
             return DeliveryError(f"{where} did not answer in time ({action})")
         if isinstance(error, NoConnection | OSError):
             cause = re.sub(r"^Error [-\d]+ (connecting to|while \w+ \w+) [^ ]*\s*", "", text)
-            return DeliveryError(f"{where} cannot be reached: {_scrubbed(cause, self._secrets).rstrip('.')}")
+            return DeliveryError(
+                f"{where} cannot be reached: {_scrubbed(cause, self._secrets).rstrip('.')}",
+                permanent="certificate verify failed" in text,  # the wrong authority stays the wrong one
+            )
         return DeliveryError(
             f"{where} answered with an error ({action}): {_scrubbed(text, self._secrets)}", permanent=True
         )

@@ -63,7 +63,7 @@ def test_check_config_shows_the_settings_without_secrets(tmp_path: Path) -> None
     )
     done = defect_monitor("check-config", path)
     assert done.returncode == 0, done.stderr
-    assert '"max_n": 10' in done.stdout
+    assert '"max_age": 604800' in done.stdout
     assert "hunter2" not in done.stdout
 
 
