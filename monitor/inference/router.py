@@ -15,6 +15,7 @@ class ModelRouter:
     def __init__(self, default: ModelHandle, models: Mapping[str, ModelHandle] | None = None) -> None:
         self._default = default
         self._models = dict(models or {})
+        self._retired: list[ModelHandle] = []
 
     def handle_for(self, camera: str) -> ModelHandle:
         """The model that classifies the frames of `camera` from now on."""
@@ -25,7 +26,11 @@ class ModelRouter:
         self._models[camera] = handle
 
     def adopt(self, other: "ModelRouter") -> None:
-        """Use the models of `other`, which are loaded, from the next batch on."""
+        """Use the models of `other`, which are loaded, from the next batch on.
+
+        The models before stay in memory: OpenVINO crashes when one network is freed while another runs.
+        """
+        self._retired += self.handles
         self._default, self._models = other._default, other._models
 
     @property
