@@ -50,6 +50,14 @@ def build_router(settings: Settings, scheduler: DeviceScheduler) -> ModelRouter:
     return ModelRouter(build_model(settings, bundle, scheduler))
 
 
+def share_networks(fresh: ModelRouter, running: ModelRouter) -> None:
+    """Have the models of `fresh` run the graphs of those `running` that differ in thresholds alone."""
+    for model in fresh.handles:
+        for other in running.handles:
+            if isinstance(model, LocalModel) and isinstance(other, LocalModel):
+                model.share_network(other)
+
+
 def build_scheduler(settings: Settings, forecast: ArrivalForecast) -> DeviceScheduler:
     """Make the scheduler of verdicts and explanations; `forecast` predicts the next frame."""
     return DeviceScheduler(settings.explain.budget, forecast)

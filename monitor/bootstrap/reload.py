@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from monitor.bootstrap.cameras import camera_configs
-from monitor.bootstrap.inference import build_router, explanation_config
+from monitor.bootstrap.inference import build_router, explanation_config, share_networks
 from monitor.daemon.daemon import Reloaded
 from monitor.inference.router import ModelRouter
 from monitor.inference.scheduler import DeviceScheduler
@@ -51,6 +51,7 @@ class SettingsReloader:
         router = build_router(fresh, self._scheduler)
         configs = camera_configs(fresh, router)
         if self._models_differ(fresh):
+            share_networks(router, self._router)
             router.load()
             self._router.adopt(router)
             self._on_models_changed()

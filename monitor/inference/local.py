@@ -45,6 +45,17 @@ class LocalModel:
             self._network = load_network(self._bundle, self.spec, self._options, self._scheduler)
             self.device = self._network.device
 
+    def share_network(self, other: "LocalModel") -> None:
+        """Run the graphs of `other`, which is loaded, if they are the ones that `load` would make."""
+        if other._network is not None and self._graphs_of() == other._graphs_of():
+            self._network = other._network.at_threshold(self.spec.threshold)
+            self.device = other.device
+
+    def _graphs_of(self) -> tuple[object, ...]:
+        """Return all that the graphs depend on."""
+        regions = self.spec.regions
+        return self._bundle.card.model.sha256, self._options, regions.max_n, regions.scoring
+
     def classify(self, inputs: NDArray[np.uint8]) -> Classification:
         """Classify (b, h, w, 3) uint8 inputs of the model's size; any b ≥ 1."""
         scores, features, activations = self._loaded.classify(inputs)

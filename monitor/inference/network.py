@@ -5,6 +5,7 @@ without a forward pass, and then by Faster-Score-CAM in steps of a few maps, bet
 classified.
 """
 
+import copy
 import math
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -80,6 +81,14 @@ class Network:
         self._select_maps, self._combine_maps = load("select_maps"), load("combine_maps")
         self._mask_inputs, self._score_maps = load("mask_inputs"), load("score_maps")
         self.max_n = self._warm_up()
+
+    def at_threshold(self, threshold: float) -> "Network":
+        """Return a network that runs the same graphs, for verdicts at another threshold."""
+        twin = copy.copy(self)
+        twin._threshold = threshold
+        if self._fallback is not None:
+            twin._fallback = PrecisionFallback(*recheck_band(threshold))
+        return twin
 
     def _warm_up(self) -> int:
         """Run each graph once, so that no frame pays for a first run; return the number of maps scored."""

@@ -28,7 +28,8 @@ class ModelRouter:
     def adopt(self, other: "ModelRouter") -> None:
         """Use the models of `other`, which are loaded, from the next batch on.
 
-        The models before stay in memory: OpenVINO crashes when one network is freed while another runs.
+        The models before stay in memory: the process crashed when one was freed while another ran. A change
+        of thresholds alone shares the network, so only another model, `max_n` or scoring costs memory.
         """
         self._retired += self.handles
         self._default, self._models = other._default, other._models

@@ -15,6 +15,7 @@ from monitor.inference import candidates, loader
 from monitor.inference.candidates import InferenceOptions, candidate_backends, detect_device
 from monitor.inference.handle import ModelSpec
 from monitor.inference.loader import load_network
+from monitor.inference.local import LocalModel
 from monitor.inference.network import Network
 from monitor.models.bundle import ModelBundle, ReferenceImage, save_bundle
 from tests.support.tiny_models import NEEDS_BF16, card_of
@@ -288,3 +289,28 @@ def test_making_a_network_ready_without_tensorflow_in_use_leaves_standard_error_
         check=False,
     )
     assert (done.stdout, done.stderr) == ("openvino\n", "")
+
+
+def test_another_threshold_needs_no_second_network(
+    bundle: ModelBundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def model(threshold: float, max_n: int = 3) -> LocalModel:
+        return LocalModel(bundle, PLAIN, ModelSpec.from_card(bundle.card, threshold, max_n=max_n))
+
+    inputs = np.random.default_rng(3).integers(0, 256, (2, 32, 32, 3), np.uint8)
+    running = model(0.0)
+    running.load()
+    assert all(evidence is not None for evidence in running.classify(inputs).evidence)
+
+    monkeypatch.setattr("monitor.inference.local.load_network", None)  # a call would fail
+    fresh = model(1.0)
+    fresh.share_network(running)
+    fresh.load()
+    np.testing.assert_array_equal(fresh.classify(inputs).scores, running.classify(inputs).scores)
+    assert list(fresh.classify(inputs).evidence) == [None, None]
+    assert all(evidence is not None for evidence in running.classify(inputs).evidence)
+
+    other = model(1.0, max_n=2)
+    other.share_network(running)
+    with pytest.raises(TypeError):
+        other.load()
