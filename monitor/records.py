@@ -1,7 +1,7 @@
-"""What travels from stage to stage: frozen records of plain values and arrays.
+"""Define the immutable records that stages exchange: plain values and arrays.
 
-No stage adds to a record; each makes the next one from it. Times are of two kinds: `captured_at`
-is wall time for people and subscribers, every duration is a difference of monotonic times.
+No stage changes a record; each stage creates the next one. There are two kinds of time: `captured_at` is wall
+time for people and subscribers; every duration is a difference of monotonic times.
 """
 
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Image = NDArray[np.uint8]
-"""A picture: (height, width, 3) uint8, channels blue, green, red."""
+"""An image: (height, width, 3) uint8, channels blue, green, red."""
 
 Heatmap = NDArray[np.float32]
 """A heat map: (rows, columns) float32, 0..1, highest where the evidence for the class is strongest."""
@@ -35,21 +35,21 @@ FailureCause = Literal[
     "stalled",
     "fault",
 ]
-"""Why a source cannot be opened or read on; `fault` is one of this program."""
+"""Why a source cannot be opened or read; `fault` is an error of this program."""
 
 Stage = Literal["capture", "queue", "classify", "wait", "explain", "locate", "annotate", "publish"]
-"""What a frame goes through. From `queue`, which begins when the frame is captured, to `publish`, which ends
-when the event is acknowledged, each stage begins when the one before it ends."""
+"""The processing stages of a frame. From `queue`, which begins at capture, to `publish`, which ends when the
+event is acknowledged, each stage begins when the previous one ends."""
 
 CameraState = Literal["starting", "up", "stalled", "frozen", "misconfigured", "down", "ended"]
-"""What a camera is doing: `stalled` is silent, `frozen` repeats one frame, `down` cannot be read, and the
-frames of one that is `misconfigured` do not fit `expected_size`, `roi` or `tiles`."""
+"""The state of a camera: `stalled` delivers nothing, `frozen` repeats one frame, `down` cannot be read,
+`misconfigured` delivers frames that do not fit `expected_size`, `roi` or `tiles`."""
 
 CaptureClock = Literal["camera", "arrival"]
-"""By which clock a time of capture is known: the camera's stamps, or the arrival of the frame."""
+"""The source of a capture time: the camera's time stamps, or the arrival of the frame."""
 
 FrameOutcome = Literal["clean", "defect", "unusable"]
-"""What became of a frame that was taken up. Those that were not are `dropped`."""
+"""The result of a frame that was checked. All others are `dropped`."""
 
 ExplanationOutcome = Literal["full", "reduced", "skipped"]
 """How a flagged frame was explained: all maps scored, fewer or none scored, or without heat."""
@@ -59,15 +59,14 @@ ExplanationOutcome = Literal["full", "reduced", "skipped"]
 class Frame:
     """One frame of one camera.
 
-    `number` counts from 0 the frames that the camera delivered since the daemon started, lost ones
-    included. `captured_at` is UTC, when the frame was captured, as `captured_by` knows it. `monotonic` is the
-    same moment on the monotonic clock, in seconds. `tile_boxes` are the parts that the network is shown,
-    `tile_inputs` (boxes, h, w, 3) uint8 those parts at the network's size. `source_waits`: the source, such
-    as a file, waits until its frames are processed, so that none is ever late. `source_name` is the name of
-    the file that the frame comes from; of a video with the position. `receipt` is only held: when the last
-    copy of the frame is gone, its verdict reached and its event stored, the capture process records the file
-    as inspected. The arrays may lie in memory shared with the capture process, read-only, and stay valid as
-    long as they are referred to.
+    `number` counts the frames of the camera from 0 since the daemon started, lost ones included.
+    `captured_at` is the UTC time of capture, from the clock `captured_by`. `monotonic` is the same moment on
+    the monotonic clock, in seconds. `tile_boxes` are the parts of the frame that the network classifies,
+    `tile_inputs` (boxes, h, w, 3) uint8 those parts at the network's input size. `source_waits`: the source,
+    such as a file, waits until its frames are processed, so that none is late. `source_name` is the name of
+    the file that the frame comes from, with the position for a video. `receipt` is only held: when the last
+    reference to the frame is gone, the capture process records the file as inspected. The arrays may lie in
+    read-only memory shared with the capture process; they stay valid while referenced.
     """
 
     camera: str
@@ -85,7 +84,7 @@ class Frame:
 
 @dataclass(frozen=True, slots=True)
 class Box:
-    """A box in pixels: left and top included, right and bottom not."""
+    """A box in pixels: left and top inclusive, right and bottom exclusive."""
 
     left: int
     top: int
@@ -94,26 +93,26 @@ class Box:
 
     @property
     def width(self) -> int:
-        """Pixels from left to right."""
+        """Width in pixels."""
         return self.right - self.left
 
     @property
     def height(self) -> int:
-        """Pixels from top to bottom."""
+        """Height in pixels."""
         return self.bottom - self.top
 
     @property
     def area(self) -> int:
-        """Pixels inside."""
+        """Area in pixels."""
         return self.width * self.height
 
 
 @dataclass(frozen=True, slots=True)
 class Region:
-    """One connected place of heat, in pixels of the camera's own frame.
+    """One connected area of heat, in pixels of the camera's frame.
 
     `centroid` and `peak_at` are (x, y), pixel centres at whole numbers. `peak` is the highest heat
-    inside, 0..1. `area` counts pixels above the threshold. `contour` runs once around, (x, y) each.
+    inside, 0..1. `area` counts pixels above the threshold. `contour` is the closed outline as (x, y) points.
     """
 
     box: Box
@@ -126,7 +125,7 @@ class Region:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What the network says of a frame: `score` is the probability of a defect, 0..1 (tiles: the highest)."""
+    """The classification of a frame: `score` is the probability of a defect, 0..1 (tiles: the highest)."""
 
     label: str
     score: float
@@ -134,16 +133,16 @@ class Verdict:
 
     @property
     def defective(self) -> bool:
-        """At the threshold counts as a defect: a missed defect costs more than a second look."""
+        """Whether the score reaches the threshold; at equality too, as a miss costs more than an alarm."""
         return self.score >= self.threshold
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TileHeatmap:
-    """Heat of one network input, with the part of the frame that input showed.
+    """Heat of one network input, with the part of the frame that it covers.
 
     `heatmap` is (rows, columns); `box` is the part of the frame, in the frame's pixels. `raw_peak` is the
-    heat's highest value before it was scaled to one, `score` the input's probability of a defect, 0..1.
+    heat's maximum before it was scaled to 1, `score` the input's probability of a defect, 0..1.
     """
 
     heatmap: Heatmap
@@ -154,7 +153,7 @@ class TileHeatmap:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Explanation:
-    """Where the evidence lies. Without patches, `reason` says why the frame is not localised."""
+    """Where the evidence lies. Without `tile_heatmaps`, `reason` states why the frame is not localised."""
 
     method: str
     maps_used: int
@@ -165,7 +164,7 @@ class Explanation:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Finding:
-    """A flagged frame with all that was found out about it; `latency` holds seconds by stage."""
+    """A flagged frame with its verdict, explanation and regions; `latency` maps each stage to seconds."""
 
     frame: Frame
     verdict: Verdict
@@ -175,15 +174,15 @@ class Finding:
 
 
 NumberRanges = tuple[tuple[int, int], ...]
-"""Frame numbers as ranges (first, last), both included, ascending and disjoint."""
+"""Frame numbers as ranges (first, last), both inclusive, ascending and disjoint."""
 
 
 @dataclass(frozen=True, slots=True)
 class Gap:
     """Frames of one camera that were not inspected, and when.
 
-    `numbers` are exactly these frames; by default all from `first` to `last`. Where no frame came, `frames`
-    is 0 and there are no numbers. `cause` is one word, such as `overload` or `unreadable`; `detail` may add a
+    `numbers` are exactly these frames; by default all from `first` to `last`. If no frame arrived, `frames`
+    is 0 and `numbers` is empty. `cause` is one word, such as `overload` or `unreadable`; `detail` may add a
     sentence.
     """
 
@@ -204,7 +203,7 @@ class Gap:
 
 @dataclass(frozen=True, slots=True)
 class CameraStateChange:
-    """A camera's change of state, with the cause where it is one for the worse."""
+    """A camera's change of state, with the cause if the new state is a failure."""
 
     camera: str
     state: CameraState

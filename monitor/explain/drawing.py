@@ -1,4 +1,4 @@
-"""From an image and a model to a drawn explanation: one method, or the sheet of all."""
+"""Draw the explanation of an image: one method, or a comparison sheet of all methods."""
 
 from dataclasses import dataclass
 
@@ -13,7 +13,7 @@ from monitor.records import Heatmap, Image
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RenderedExplanation:
-    """A drawn explanation: `class_name` is the class explained, `summary` a line of class, score and note."""
+    """A drawn explanation: `class_name` is the explained class, `summary` a line of class, score and note."""
 
     picture: Image
     class_name: str
@@ -32,16 +32,16 @@ def render_method(
     choice: MapRanking = "deviation",
     emphasized: bool = False,
 ) -> RenderedExplanation:
-    """Lay the heat of one method over `image` (h, w, 3)."""
+    """Draw the heat of one method over `image` (h, w, 3)."""
     explained = explainer.explain(
         subject.preprocess(image), target, method, max_n=max_n, scoring=scoring, choice=choice
     )
-    heat = _spread(subject, explained, image)
-    kind = subject.class_name(int(explained.target[0]))
+    heat = _resized(subject, explained, image)
+    class_name = subject.class_name(int(explained.target[0]))
     return RenderedExplanation(
         overlay_heatmap(image, heat, emphasized=emphasized),
-        kind,
-        _verdict(kind, explained),
+        class_name,
+        _verdict(class_name, explained),
     )
 
 
@@ -64,30 +64,30 @@ def render_comparison(
         for product in REFINEMENTS:
             found[f"{product}-{cam}"] = explainer.refine(found[cam], product, x)
     one = found[DEFAULT_METHOD]
-    kind = subject.class_name(int(one.target[0]))
+    class_name = subject.class_name(int(one.target[0]))
     facts = [
         name,
-        f"{kind} {one.score[0]:.3f}",
+        f"{class_name} {one.score[0]:.3f}",
         f"layer {one.layer}",
         f"faster-score-cam: {explainer.map_count(max_n)} of {explainer.network.channels} maps",
         f"chosen by {choice}, scoring {scoring}",
     ]
     sheet = comparison_sheet(
         image,
-        {method: _spread(subject, explained, image) for method, explained in found.items()},
+        {method: _resized(subject, explained, image) for method, explained in found.items()},
         sobel_edges(x[0]),
         facts,
         {method: explained.notes[0] for method, explained in found.items() if explained.notes[0]},
     )
-    return RenderedExplanation(sheet, kind, _verdict(kind, one))
+    return RenderedExplanation(sheet, class_name, _verdict(class_name, one))
 
 
-def _spread(subject: ExplainableModel, explained: CamResult, image: Image) -> Heatmap:
-    """Resize heat to the pixels of `image`; guided heat of the input's size is stretched over it."""
-    spread = subject.upsample if explained.method in CAMS else upsample
-    return spread(explained.heat[0], *image.shape[:2])
+def _resized(subject: ExplainableModel, explained: CamResult, image: Image) -> Heatmap:
+    """Resize heat to the size of `image`; heat of the input's size (guided, edges) is stretched to it."""
+    resize = subject.upsample if explained.method in CAMS else upsample
+    return resize(explained.heat[0], *image.shape[:2])
 
 
-def _verdict(kind: str, explained: CamResult) -> str:
+def _verdict(class_name: str, explained: CamResult) -> str:
     note = explained.notes[0]
-    return f"{kind} {explained.score[0]:.3f}" + (f", no heat: {note}" if note else "")
+    return f"{class_name} {explained.score[0]:.3f}" + (f", no heat: {note}" if note else "")

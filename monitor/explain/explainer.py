@@ -1,4 +1,4 @@
-"""Any method on any classifier: model and images in, heat out."""
+"""Compute the heat of any method for any classifier and a batch of images."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -42,7 +42,7 @@ DEFAULT_MAX_N = 10
 
 
 MASKED_PIXELS = 2**20
-"""Pixels of masked inputs that go through the network at once: 20 images of 224x224, 4 of 512x512.
+"""Pixels of masked inputs per batch: 20 images of 224x224, 4 of 512x512.
 
 The first layers of VGG16 then hold about 270 MB each; batches beyond that are no faster on a CPU.
 """
@@ -50,12 +50,12 @@ The first layers of VGG16 then hold about 270 MB each; batches beyond that are n
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CamResult:
-    """Heat of a batch of images, with what it is the heat of.
+    """Heat of a batch of images, with the method, layer, class and score that it explains.
 
-    `heat` is (b, rows, columns) float32, 0..1, the highest value of each image 1: of the layer's size for the
-    CAMs, of the input's for guided backpropagation and refinements. `target` (b,) int32 is the class
-    explained, `score` (b,) its probability, `strength` (b,) the heat's highest value before it was scaled.
-    `notes` tells for each image why its heat is zero, `flat` or `nan`, or is None.
+    `heat` is (b, rows, columns) float32, 0..1, with a maximum of 1 per image. CAMs have the layer's size,
+    guided backpropagation and refinements that of the input. `target` (b,) int32 is the explained class,
+    `score` (b,) its probability 0..1, `strength` (b,) the heat's maximum before scaling. `notes` holds, for
+    each image, why its heat is zero (`flat` or `nan`), else None.
     """
 
     method: str
@@ -68,7 +68,7 @@ class CamResult:
 
 
 class Explainer:
-    """A model made ready: each method is traced once for a shape of batch, and reused."""
+    """Explain images with one model: each method is traced once per batch shape, and reused."""
 
     def __init__(
         self,
@@ -80,9 +80,9 @@ class Explainer:
     ) -> None:
         """Open `model` at `layer` (default: the last with spatial extent); raises `UsageError`.
 
-        `head` is what the model returns, where that is not recognised: softmax, sigmoid or logits.
-        `background`, a preprocessed image (h, w, d) without the class, is what scoring `paper` lays the
-        masked images over; zeros by default.
+        `head` names the model's output where it is not recognised: softmax, sigmoid or logits. Scoring
+        `paper` blends masked images with `background`, a preprocessed image (h, w, d) without the class
+        (default: zeros).
         """
         self.network = InstrumentedModel(model, layer, head)
         self._background = None if background is None else self._checked(background[None])[0]
@@ -100,44 +100,44 @@ class Explainer:
         choice: MapRanking = "deviation",
         chunk: int | None = None,
     ) -> CamResult:
-        """Explain why `images` (b, h, w, d), preprocessed as the model takes them, belong to `target`.
+        """Explain why `images` (b, h, w, d), preprocessed for the model, belong to `target`.
 
-        `target`: one class for all, one an image, or None for the predicted. `method`: one of `METHODS`.
-        For faster-score-cam: `max_n` maps are kept, by default 10, or all where there are fewer, those
-        highest in `choice`: `deviation`, or `gradient`, the deviation times the gradient's mean. For both
-        Score-CAMs: `scoring` (see `monitor.explain.score_cam`) and `chunk`, masked inputs at a time, by
-        default what `MASKED_PIXELS` allows. Raises `UsageError`.
+        `target`: one class for all, one per image, or None for the predicted. `method`: one of `METHODS`.
+        faster-score-cam scores the `max_n` maps (default 10, or all if fewer) that rank highest by `choice`:
+        `deviation`, or `gradient`, the deviation times the mean gradient. Both Score-CAMs use `scoring` (see
+        `monitor.explain.score_cam`) and `chunk`, the number of masked inputs per batch (default: as
+        `MASKED_PIXELS` allows). Raises `UsageError`.
         """
         x = self._checked(images)
-        wanted = self._targets(target, len(x))
+        targets = self._targets(target, len(x))
         base, product = _parts(method)
         if chunk is None:
             chunk = self.chunk_for(x.shape[1:])
         elif chunk < 1:
-            raise UsageError(f"chunk is {chunk}; it takes 1 masked input or more at a time")
-        for what, given, known in (("scoring", scoring, SCORINGS), ("choice", choice, CHOICES)):
+            raise UsageError(f"chunk is {chunk}; it must be at least 1 masked input per batch")
+        for name, given, known in (("scoring", scoring, SCORINGS), ("choice", choice, CHOICES)):
             if given not in known:
-                raise UsageError(f"there is no {what} {given!r}; there are {', '.join(known)}")
+                raise UsageError(f"there is no {name} {given!r}; there are {', '.join(known)}")
         max_n = self.map_count(max_n) if base == "faster-score-cam" else None
         run = self.compiled(base, x.shape, max_n=max_n, scoring=scoring, choice=choice, chunk=chunk)
-        heat, strength, classes, score, finite = (part.numpy() for part in run(x, wanted))
+        heat, strength, classes, score, finite = (part.numpy() for part in run(x, targets))
         notes = _notes(strength, finite)
         explained = CamResult(base, self.network.layer, heat, classes, score, strength, notes)
         return explained if product is None else self.refine(explained, product, images)
 
     def refine(self, explained: CamResult, product: Refinement, images: NDArray[Any]) -> CamResult:
-        """Multiply the heat of a CAM, enlarged, with `guided` backpropagation or `edges` of its `images`.
+        """Multiply the enlarged heat of a CAM with `guided` backpropagation or `edges` of its `images`.
 
-        Gives what the method `<product>-<cam>` gives, without computing the CAM again.
+        The result equals that of the method `<product>-<cam>`, without computing the CAM again.
         """
         x = self._checked(images)
-        large = np.stack([upsample(one, x.shape[1], x.shape[2]) for one in explained.heat])
+        enlarged = np.stack([upsample(one, x.shape[1], x.shape[2]) for one in explained.heat])
         if product == "edges":
             fine = np.stack([sobel_edges(one) for one in np.nan_to_num(x.numpy())])
         else:
             run = self.compiled("guided-backprop", x.shape)
             fine = run(x, tf.constant(explained.target))[0].numpy()
-        heat, strength = (part.numpy() for part in scale_heat(tf.constant(large * fine)))
+        heat, strength = (part.numpy() for part in scale_heat(tf.constant(enlarged * fine)))
         notes = tuple(
             note or after
             for note, after in zip(explained.notes, _notes(strength, strength >= 0), strict=True)
@@ -148,17 +148,17 @@ class Explainer:
 
     @staticmethod
     def chunk_for(shape: Sequence[int]) -> int:
-        """Return how many masked inputs of `shape` (h, w, d) go through the network at once by default."""
+        """Return the default number of masked inputs of `shape` (h, w, d) per batch."""
         return max(1, MASKED_PIXELS // (shape[0] * shape[1]))
 
     def map_count(self, max_n: int | None) -> int:
-        """Number of maps that Faster-Score-CAM keeps when asked for `max_n`; raises `UsageError`."""
+        """Return how many maps Faster-Score-CAM scores for `max_n` (None: default); raises `UsageError`."""
         channels = self.network.channels
         if max_n is None:
             return min(DEFAULT_MAX_N, channels)
         if not 1 <= max_n <= channels:
             raise UsageError(
-                f"max_n is {max_n}; of layer {self.network.layer!r} 1 to {channels} maps can be kept"
+                f"max_n is {max_n}; of layer {self.network.layer!r} 1 to {channels} maps can be scored"
             )
         return max_n
 
@@ -172,7 +172,7 @@ class Explainer:
         choice: MapRanking = "deviation",
         chunk: int | None = None,
     ) -> Callable[[tf.Tensor, tf.Tensor], TracedOutput]:
-        """Give the function (x, wanted classes or -1) of a method for one shape of x, traced once."""
+        """Return the function (x, target classes or -1) of a method for one shape of x, traced once."""
         options = (max_n, scoring, choice, chunk) if "score" in method else ()
         key = (method, tuple(shape), *options)
         if key not in self._traced:
@@ -201,11 +201,11 @@ class Explainer:
         size = "x".join("any" if length is None else str(length) for length in shape)
         given = np.shape(images)
         fits = len(given) == 4 and all(
-            want in (None, have) for want, have in zip(shape, given[1:], strict=True)
+            expected in (None, actual) for expected, actual in zip(shape, given[1:], strict=True)
         )
         if not fits or 0 in given:
             raise UsageError(
-                f"the model takes a batch of images of {size} (rows x columns x channels); given is {given}"
+                f"the model takes a batch of images of {size} (rows x columns x channels); got {given}"
             )
         return tf.constant(np.asarray(images, np.float32))
 
@@ -216,7 +216,7 @@ class Explainer:
             np.broadcast_to(np.asarray(target), (count,)) if np.ndim(target) == 0 else np.asarray(target)
         )
         if targets.shape != (count,):
-            raise UsageError(f"{count} images need one target class each, or one for all; given: {target}")
+            raise UsageError(f"{count} images need one target class each, or one for all; got {target}")
         for one in targets.tolist():
             if not (isinstance(one, int) and 0 <= one < self.network.classes):
                 raise UsageError(f"there is no class {one}: the model has 0 to {self.network.classes - 1}")
@@ -236,7 +236,7 @@ def explain(
     choice: MapRanking = "deviation",
     chunk: int | None = None,
 ) -> CamResult:
-    """Explain a batch of images once; `Explainer` with the same arguments is for more than one call."""
+    """Explain one batch of images; for repeated calls use `Explainer`, which traces only once."""
     return Explainer(model, layer, head).explain(
         images, target, method, max_n=max_n, scoring=scoring, choice=choice, chunk=chunk
     )
@@ -249,7 +249,7 @@ def _notes(strength: NDArray[np.float32], finite: NDArray[np.bool_]) -> tuple[st
 
 
 def _parts(method: str) -> tuple[str, Refinement | None]:
-    """Split a method into what makes the heat and what it is multiplied with, if anything."""
+    """Split a method into its base method and the refinement that multiplies it, if any."""
     if method not in METHODS:
         raise UsageError(f"there is no method {method!r}; there are {', '.join(METHODS)}")
     for product in REFINEMENTS:

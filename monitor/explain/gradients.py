@@ -1,7 +1,7 @@
-"""Grad-CAM and Grad-CAM++: maps weighted by the gradient of the class score. Pure TensorFlow.
+"""Compute Grad-CAM and Grad-CAM++: maps weighted by the gradient of the class score. Pure TensorFlow.
 
 `activations` A and `gradients` g = ∂y/∂A are (b, fh, fw, c) float32, y being the target class's score before
-softmax or sigmoid. Both give the rectified heat (b, fh, fw), not scaled.
+softmax or sigmoid. Both return the rectified heat (b, fh, fw), not scaled.
 """
 
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from monitor.explain.instrumented import InstrumentedModel, operations
 
 
 def grad_cam(activations: tf.Tensor, gradients: tf.Tensor) -> tf.Tensor:
-    """Selvaraju et al. 2017 (arXiv 1610.02391).
+    """Compute Grad-CAM after Selvaraju et al. 2017 (arXiv 1610.02391).
 
     α_k = mean_ij g_ijk;  L = ReLU(Σ_k α_k A_k)
     """
@@ -23,12 +23,12 @@ def grad_cam(activations: tf.Tensor, gradients: tf.Tensor) -> tf.Tensor:
 
 
 def grad_cam_plus_plus(activations: tf.Tensor, gradients: tf.Tensor) -> tf.Tensor:
-    """Chattopadhyay et al. 2018 (arXiv 1710.11063), for the class score Y = exp(y).
+    """Compute Grad-CAM++ after Chattopadhyay et al. 2018 (arXiv 1710.11063), class score Y = exp(y).
 
-    α_ijk = g² / (2 g² + Σ_ab A_abk g³), zero where g is
+    α_ijk = g² / (2 g² + Σ_ab A_abk g³), zero where g is zero
     w_k = Σ_ij α_ijk ReLU(exp(y) g_ijk);  L = ReLU(Σ_k w_k A_k)
-    The factor exp(y) is one positive number for the whole map: it is left out, for it overflows and scaling
-    the map takes it away.
+    The factor exp(y) is one positive number for the whole map. It is omitted: it can overflow, and scaling
+    the map cancels it.
     """
     square = tf.square(gradients)
     total = tf.reduce_sum(activations, axis=[1, 2], keepdims=True)  # (b, 1, 1, c)
@@ -40,7 +40,7 @@ def grad_cam_plus_plus(activations: tf.Tensor, gradients: tf.Tensor) -> tf.Tenso
 def guided_network(network: InstrumentedModel) -> InstrumentedModel:
     """Copy a network with guided ReLUs, weights included.
 
-    The given model is not touched. With no ReLU the copy gives the plain gradient.
+    The given model is not changed. Without a ReLU the copy yields the plain gradient.
     """
 
     def clone(layer: Any) -> Any:
@@ -67,7 +67,7 @@ def guided_network(network: InstrumentedModel) -> InstrumentedModel:
 
 
 def guided_gradients(guided: InstrumentedModel, x: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
-    """Gradient (b, h, w, d) of the target class's score before softmax with respect to x (b, h, w, d)."""
+    """Return the gradient (b, h, w, d) of the target class's score before softmax by x (b, h, w, d)."""
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         tape.watch(x)
         _, logits = guided.forward(x)
@@ -76,7 +76,7 @@ def guided_gradients(guided: InstrumentedModel, x: tf.Tensor, target: tf.Tensor)
 
 
 def saliency(gradients: tf.Tensor) -> tf.Tensor:
-    """Collapse gradients (b, h, w, d) to (b, h, w): the largest magnitude over the channels.
+    """Reduce gradients (b, h, w, d) to (b, h, w): the largest magnitude over the channels.
 
     Simonyan et al. 2013 (arXiv 1312.6034), section 3.1.
     """
@@ -84,7 +84,7 @@ def saliency(gradients: tf.Tensor) -> tf.Tensor:
 
 
 def guided_relu(limit: float | None) -> Callable[[tf.Tensor], tf.Tensor]:
-    """Make a ReLU, cut at `limit` if given, that passes only positive gradients back."""
+    """Return a ReLU, clipped at `limit` if given, that propagates only positive gradients back."""
 
     def relu(x: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
         value = tf.nn.relu(x) if limit is None else tf.clip_by_value(x, 0, limit)

@@ -1,4 +1,4 @@
-"""The article's comparison of all methods on one image, as one labelled sheet of 4 rows and 5 columns."""
+"""Draw the article's comparison of all methods on one image, as a labelled sheet of 4 rows and 5 columns."""
 
 from collections.abc import Mapping, Sequence
 
@@ -32,35 +32,35 @@ def comparison_sheet(
 ) -> Image:
     """Draw the sheet for `image` (h, w, 3).
 
-    `heats` holds heat of any size, 0..1, by method: the four CAMs, `guided-backprop`, `guided-<cam>` and
-    `edges-<cam>`. `edges` (rows, columns) are those of the image. `facts` are lines for the cell below
-    the input, such as its class and score. A method in `notes` has no heat, for the reason given.
+    `heats` maps each method to its heat of any size, 0..1: the four CAMs, `guided-backprop`, `guided-<cam>`
+    and `edges-<cam>`. `sobel_edges` (rows, columns) are the edges of the image. `facts` are text lines for
+    the cell below the input, such as class and score. A method in `notes` has no heat, for the noted reason.
 
-    First row: the input, then each CAM laid over it; below, each emphasized; below, guided
-    backpropagation and its product with each; last, the edges and theirs.
+    Row 1: the input, then each CAM over it. Row 2: each CAM emphasized. Row 3: guided backpropagation and
+    its product with each CAM. Row 4: the edges and their product with each CAM.
     """
     small = _fit(image)
     height, width = small.shape[:2]
 
-    def shown(method: str, *, emphasized: bool = False) -> Image:
+    def cell_of(method: str, *, emphasized: bool = False) -> Image:
         heat = upsample(heats[method], height, width)
         fine = method.startswith(("guided", "edges"))
         cell = colorize(heat) if fine else overlay_heatmap(small, emphasize(heat) if emphasized else heat)
         return _with_note(cell, notes[method]) if method in notes else cell
 
     rows = [
-        [("input", small), *((cam, shown(cam)) for cam in COLUMNS)],
+        [("input", small), *((cam, cell_of(cam)) for cam in COLUMNS)],
         [
             ("", _written(facts, height, width)),
-            *((f"{cam}, emphasized", shown(cam, emphasized=True)) for cam in COLUMNS),
+            *((f"{cam}, emphasized", cell_of(cam, emphasized=True)) for cam in COLUMNS),
         ],
         [
-            ("guided-backprop", shown("guided-backprop")),
-            *((f"guided-{cam}", shown(f"guided-{cam}")) for cam in COLUMNS),
+            ("guided-backprop", cell_of("guided-backprop")),
+            *((f"guided-{cam}", cell_of(f"guided-{cam}")) for cam in COLUMNS),
         ],
         [
             ("edges", colorize(upsample(sobel_edges, height, width))),
-            *((f"edges-{cam}", shown(f"edges-{cam}")) for cam in COLUMNS),
+            *((f"edges-{cam}", cell_of(f"edges-{cam}")) for cam in COLUMNS),
         ],
     ]
     sheet = np.full(
@@ -76,7 +76,7 @@ def comparison_sheet(
 
 
 def _fit(image: Image) -> Image:
-    """Resize so that the longer side is a cell's."""
+    """Resize so that the longer side equals that of a cell."""
     scale = _CELL / max(image.shape[:2])
     size = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
     method = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
@@ -91,7 +91,7 @@ def _written(lines: Sequence[str], height: int, width: int) -> Image:
 
 
 def _with_note(cell: Image, note: str) -> Image:
-    """Mark a cell that has no heat to show."""
+    """Write the reason into a cell without heat."""
     cell = cell.copy()
     cell[:_LABEL] = _BACKGROUND
     _write(cell, f"no heat: {note}", 4, _LABEL - 8, cell.shape[1] - 8, ink=_FAINT)
@@ -101,7 +101,7 @@ def _with_note(cell: Image, note: str) -> Image:
 def _write(
     canvas: Image, text: str, left: int, baseline: int, width: int, *, ink: tuple[int, int, int] = _TEXT
 ) -> None:
-    """Write a line, as much smaller as it takes to fit `width` pixels."""
+    """Write a line, scaled down to fit `width` pixels."""
     (long, _), _ = cv2.getTextSize(text, _FONT, _SIZE, 1)
     size = _SIZE * min(1.0, width / max(long, 1))
     cv2.putText(canvas, text, (left, baseline), _FONT, size, ink, 1, cv2.LINE_AA)

@@ -1,4 +1,4 @@
-"""Heat on an image. Pure functions: arrays in, a new image out."""
+"""Draw heat on an image. Pure functions that return new images."""
 
 import cv2
 import numpy as np
@@ -8,9 +8,9 @@ from monitor.records import Heatmap, Image
 
 
 def emphasize(heat: Heatmap, steepness: float = 50.0, middle: float = 0.5) -> Heatmap:
-    """Draw heat 0..1 apart around `middle`: 1 / (1 + exp(-steepness (heat - middle))), as the article does.
+    """Increase the contrast of heat 0..1 around `middle`: 1 / (1 + exp(-steepness (heat - middle))).
 
-    What is clearly below `middle` goes to 0 and what is clearly above to 1.
+    Values clearly below `middle` become 0, values clearly above it 1, as in the article.
     """
     return np.asarray(1 / (1 + np.exp(-steepness * (heat - np.float32(middle)))), np.float32)
 
@@ -23,7 +23,7 @@ def upsample(heat: Heatmap, height: int, width: int) -> Heatmap:
 
 
 def overlay_heatmap(image: Image, heat: Heatmap, *, emphasized: bool = False, share: float = 0.5) -> Image:
-    """Lay heat over an image (h, w, 3): blue for 0 through green to red for 1, mixed in by `share` 0..1.
+    """Blend heat into an image (h, w, 3): blue for 0 through green to red for 1, with weight `share` 0..1.
 
     Heat of another size is enlarged first.
     """
@@ -35,7 +35,7 @@ def overlay_heatmap(image: Image, heat: Heatmap, *, emphasized: bool = False, sh
 
 
 def colorize(heat: NDArray[np.float32]) -> Image:
-    """Show heat (h, w) 0..1 by itself, black through red to white: fine structure stays visible."""
+    """Colour heat (h, w) 0..1 without an image, black through red to white; fine structure stays visible."""
     return np.asarray(cv2.applyColorMap(_levels(heat), cv2.COLORMAP_INFERNO), np.uint8)
 
 
@@ -47,7 +47,7 @@ def sobel_edges(image: NDArray[np.float32]) -> NDArray[np.float32]:
     """Measure the edges of an image (h, w, d) of any range: (h, w) float32, 0..1, zero without edges.
 
     The magnitude of the 3x3 Sobel gradient of the mean over the channels, dilated 5x5, scaled from its
-    minimum to its maximum. A shift or a positive factor of the image changes nothing.
+    minimum to its maximum. An offset or a positive factor of the image has no effect.
     """
     grey = image.mean(axis=2, dtype=np.float32)
     magnitude = np.hypot(

@@ -1,4 +1,4 @@
-"""What is traced for each family of methods: from a batch to heat, class and score, all in TensorFlow."""
+"""Build the TensorFlow function of each method family: from a batch to heat, class and score."""
 
 from collections.abc import Callable
 from typing import Literal
@@ -18,20 +18,20 @@ CHOICES: tuple[MapRanking, ...] = ("deviation", "gradient")
 HeatmapFunction = Callable[
     [tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]
 ]
-"""(x, wanted) to heat (b, rows, columns), strength (b,), classes (b,), logits and activations."""
+"""(x, targets) to heat (b, rows, columns), strength (b,), classes (b,), logits and activations."""
 
 
 TracedOutput = tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]
-"""Heat (b, rows, columns), strength (b,), classes (b,), score (b,) and whether all was finite (b,)."""
+"""Heat (b, rows, columns), strength (b,), classes (b,), score (b,) and whether all are finite (b,)."""
 
 
 def with_class_score(
     network: InstrumentedModel, heat_of: HeatmapFunction
 ) -> Callable[[tf.Tensor, tf.Tensor], TracedOutput]:
-    """Complete `heat_of` with the class's probability; heat is zero where something is not finite."""
+    """Add the class probability to `heat_of`; heat is zero where a value is not finite."""
 
-    def run(x: tf.Tensor, wanted: tf.Tensor) -> TracedOutput:
-        heat, strength, classes, logits, activations = heat_of(x, wanted)
+    def run(x: tf.Tensor, targets: tf.Tensor) -> TracedOutput:
+        heat, strength, classes, logits, activations = heat_of(x, targets)
         score = tf.gather(network.probabilities(logits), classes, batch_dims=1)
         # A ReLU can turn NaN into 0, so both inputs and outputs are checked.
         finite = tf.math.is_finite(score) & all_finite(x) & all_finite(activations)
@@ -44,10 +44,10 @@ def with_class_score(
 def gradient_cam(
     network: InstrumentedModel, cam: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 ) -> HeatmapFunction:
-    """Heat of `cam`, which maps activations and their gradients to heat."""
+    """Return the function of `cam`, which maps activations and their gradients to heat."""
 
-    def heat_of(x: tf.Tensor, wanted: tf.Tensor) -> TracedOutput:
-        activations, logits, classes, gradients = _with_gradients(network, x, wanted)
+    def heat_of(x: tf.Tensor, targets: tf.Tensor) -> TracedOutput:
+        activations, logits, classes, gradients = _with_gradients(network, x, targets)
         return *scale_heat(cam(activations, gradients)), classes, logits, activations
 
     return heat_of
@@ -62,16 +62,16 @@ def score_based_cam(
     chunk: int | None,
     background: tf.Tensor | None,
 ) -> HeatmapFunction:
-    """Return Score-CAM from the `max_n` maps highest in `choice`, or from all."""
+    """Return the function of Score-CAM with the `max_n` maps that rank highest by `choice`, or all."""
     values = network.probabilities if scoring == "paper" else network.outputs
 
-    def heat_of(x: tf.Tensor, wanted: tf.Tensor) -> TracedOutput:
+    def heat_of(x: tf.Tensor, targets: tf.Tensor) -> TracedOutput:
         if choice == "gradient" and max_n is not None:
-            activations, logits, classes, gradients = _with_gradients(network, x, wanted)
+            activations, logits, classes, gradients = _with_gradients(network, x, targets)
             rank = map_std(activations) * tf.reduce_mean(gradients, axis=[1, 2])
         else:
             activations, logits = network.forward(x)
-            classes, rank = _classes(network, logits, wanted), None
+            classes, rank = _classes(network, logits, targets), None
         heat, strength = score_cam(
             lambda masked: values(network.forward(masked)[1]),
             x,
@@ -89,11 +89,11 @@ def score_based_cam(
 
 
 def guided_backprop(network: InstrumentedModel, guided: InstrumentedModel) -> HeatmapFunction:
-    """Heat of guided backpropagation, of the input's size; `guided` is the copy with guided ReLUs."""
+    """Return guided backpropagation, at the input's size; `guided` is the copy with guided ReLUs."""
 
-    def heat_of(x: tf.Tensor, wanted: tf.Tensor) -> TracedOutput:
+    def heat_of(x: tf.Tensor, targets: tf.Tensor) -> TracedOutput:
         activations, logits = network.forward(x)
-        classes = _classes(network, logits, wanted)
+        classes = _classes(network, logits, targets)
         fine = saliency(guided_gradients(guided, x, classes))
         return *scale_heat(fine), classes, logits, activations
 
@@ -101,18 +101,18 @@ def guided_backprop(network: InstrumentedModel, guided: InstrumentedModel) -> He
 
 
 def _with_gradients(
-    network: InstrumentedModel, x: tf.Tensor, wanted: tf.Tensor
+    network: InstrumentedModel, x: tf.Tensor, targets: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Activations, logits, classes, and the gradient of the classes' scores by the activations, float32."""
+    """Return activations, logits, classes, and the gradient of the class scores by the activations."""
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         activations, logits = network.forward(x, tape.watch)
-        classes = _classes(network, logits, wanted)
+        classes = _classes(network, logits, targets)
         score = tf.gather(network.class_logits(logits), classes, batch_dims=1)
     gradients = tf.cast(tape.gradient(score, activations), tf.float32)
     return tf.cast(activations, tf.float32), logits, classes, gradients
 
 
-def _classes(network: InstrumentedModel, logits: tf.Tensor, wanted: tf.Tensor) -> tf.Tensor:
-    """Class of each image: the one wanted, or the predicted where that is -1."""
+def _classes(network: InstrumentedModel, logits: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
+    """Return the class of each image: its target, or the predicted class where that is -1."""
     predicted = tf.argmax(network.class_logits(logits), axis=-1, output_type=tf.int32)
-    return tf.where(wanted < 0, predicted, wanted)
+    return tf.where(targets < 0, predicted, targets)

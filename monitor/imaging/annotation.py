@@ -1,4 +1,4 @@
-"""The image that goes out with an event: the frame with heat, outlines and boxes, and a caption below."""
+"""Draw the image of an event: the frame with heat, outlines and boxes, and a caption below."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -31,11 +31,11 @@ HeatStyle = Literal["outline", "overlay", "none"]
 """What is drawn besides boxes: contours, contours and tinted heat, or nothing."""
 
 
-_COOL, _HOT = 0.2, 0.8  # heat at which the tint begins to show, and at which it is at its densest
+_COOL, _HOT = 0.2, 0.8  # heat at which the tint starts, and at which it is densest
 
 
 _MAX_TINT = 0.25
-"""Fraction of the tint's colour at its densest: three quarters of the surface's contrast stay visible."""
+"""Highest opacity of the tint: three quarters of the surface's contrast stay visible."""
 
 
 def annotate(
@@ -54,10 +54,9 @@ def annotate(
     """Draw heat, outlines and boxes on a copy of the frame, and a caption below it.
 
     `image` is (height, width, 3) or grey (height, width); `heat` (height, width) in the same pixels, 0..1,
-    or None. Returns (height + caption, width, 3), whose first `height` rows are the frame's own, so that
-    coordinates stay true and the caption hides nothing.
-    Boxes are drawn around their pixels, not on them, except at the frame's borders. `reason` tells why there
-    is no region. Lines and letters grow with the frame.
+    or None. Returns (height + caption, width, 3). Its first `height` rows show the frame, so that coordinates
+    stay valid and the caption hides nothing. Boxes are drawn around their pixels, not on them, except at the
+    frame's borders. `reason` states why there is no region. Lines and text scale with the frame.
     """
     frame = np.repeat(image[..., None], 3, axis=2) if image.ndim == 2 else image.copy()
     height, width = frame.shape[:2]
@@ -87,7 +86,7 @@ def annotate(
 
 
 def _blend_heatmap(frame: Image, heat: Heatmap) -> None:
-    """Tint the frame in place where there is heat; elsewhere it stays as it is."""
+    """Tint the frame in place where there is heat; leave the rest unchanged."""
     left, top, across, down = cv2.boundingRect((heat > _COOL).astype(np.uint8))
     if not across:
         return
@@ -106,7 +105,7 @@ def _outline(frame: Image, region: Region, line: int) -> None:
 
 
 def _box(frame: Image, box: Box, line: int) -> None:
-    """Draw a light frame with dark edges, visible on any surface; moved inwards where the image ends."""
+    """Draw a light rectangle with dark edges, visible on any surface; clip it at the image's border."""
     height, width = frame.shape[:2]
     for colour, outer, inner in ((_EDGE, 3 * line, 0), (_ALARM, 2 * line, line)):
         left, top = max(box.left - outer, 0), max(box.top - outer, 0)
@@ -122,7 +121,7 @@ def _format_time(time: datetime) -> str:
     return time.astimezone(UTC).isoformat(sep=" ", timespec="milliseconds").replace("+00:00", " UTC")
 
 
-_FONT = cv2.FONT_HERSHEY_SIMPLEX  # OpenCV 5 draws it as a TrueType face that knows Unicode
+_FONT = cv2.FONT_HERSHEY_SIMPLEX  # OpenCV 5 draws it with a TrueType font that supports Unicode
 
 
 _STRIP = (32, 28, 26)
@@ -142,7 +141,7 @@ class CaptionLine:
 
 
 def render_caption(lines: Sequence[CaptionLine], width: int, *, text_height: int) -> Image:
-    """Draw the lines on a strip of `width` pixels, as high as the text needs; `text_height` in pixels."""
+    """Draw lines on a strip of `width` pixels, as high as the text requires; `text_height` in pixels."""
     scale = cv2.getFontScaleFromHeight(_FONT, text_height, 1)
     margin = max(2, text_height // 2)
     pitch = round(text_height * 1.7)

@@ -1,4 +1,4 @@
-"""The ellipse that says where a simulated defect lies."""
+"""The ellipse that marks a simulated defect."""
 
 from dataclasses import dataclass
 from math import ceil, cos, floor, hypot, sin
@@ -31,14 +31,14 @@ class Ellipse:
             )
 
     def radius(self, x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Distance from the centre in units of the ellipse: 0 there, 1 on the outline; x, y broadcast."""
+        """Return the distance from the centre in units of the ellipse: 0 at the centre, 1 on the outline."""
         along, across = self.to_local(x, y)
         return np.hypot(along, across)
 
     def to_local(
         self, x: NDArray[np.float64], y: NDArray[np.float64]
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Coordinates along and across the ellipse, each in units of its semi-axis; x, y broadcast."""
+        """Return coordinates along and across the ellipse, each in units of its semi-axis."""
         right, down = x - self.center_x, y - self.center_y
         along = (right * cos(self.angle) + down * sin(self.angle)) / self.semi_major
         across = (down * cos(self.angle) - right * sin(self.angle)) / self.semi_minor
@@ -54,7 +54,7 @@ class Ellipse:
         return inside
 
     def box(self, width: int, height: int) -> Box:
-        """The smallest box around the pixels of the mask, cut by the image's border.
+        """Return the smallest box around the pixels of the mask, clipped at the image's border.
 
         Where no pixel centre lies inside, the box is empty: all zero.
         """

@@ -1,9 +1,9 @@
-"""Coordinates of the frame, of the network's input, and of the cells of a heat map.
+"""Convert coordinates between the frame, the network's input, and the cells of a heat map.
 
-Three grids lie over one part of the frame. The frame's own pixels; the network's input, to which that part
-was resized with pixel *edges* falling on each other (OpenCV's convention, so the left edge of the box is the
-left edge of the input); and the heat's cells, each centred on one point of the input. Pixel centres are at
-whole numbers in all of them.
+Three grids cover a tile, which is one part of the frame. (1) The pixels of the frame. (2) The network's
+input, to which the tile is resized with pixel *edges* aligned (OpenCV's convention: the left edge of the box
+is the left edge of the input). (3) The cells of the heat map, each centred on one point of the input. Pixel
+centres are whole numbers in all grids.
 """
 
 from dataclasses import dataclass
@@ -30,12 +30,12 @@ def tile_boxes(
     tiles: tuple[int, int] = (1, 1),
     overlap: float = 0.0,
 ) -> tuple[Box, ...]:
-    """Divide a `width` x `height` frame into the parts that become inputs of the network, row by row.
+    """Divide a `width` x `height` frame into tiles, one per network input, row by row.
 
     `tiles` is (rows, columns) over the region of interest `roi` (default: the whole frame); `overlap`,
-    0..0.5, is the fraction of a tile that it has in common with the next. The parts cover the region exactly:
-    the first begins and the last ends at its border, without overlap each pixel is in one part, and their
-    sizes differ by a pixel at most.
+    0..0.5, is the fraction of a tile that it shares with the next. The tiles cover the region exactly: the
+    first begins and the last ends at its border. Without overlap each pixel is in one tile. Tile sizes differ
+    by one pixel at most.
 
     Raises UsageError where the region does not lie in the frame or has fewer pixels than tiles.
     """
@@ -59,24 +59,23 @@ def tile_boxes(
 
 
 def _split(start: int, stop: int, parts: int, overlap: float) -> list[tuple[int, int]]:
-    # Fractions, so that the end of one part and the start of the next round alike.
+    # Fractions, so that the end of one tile and the start of the next are rounded equally.
     common = Fraction(overlap)
     size = (stop - start) / (parts - (parts - 1) * common)
     step = size * (1 - common)
-    half = Fraction(
-        1, 2
-    )  # rounded up always: round() would send halves both ways, and sizes two pixels apart
+    # Halves are always rounded up: round() would round them both ways, and sizes would differ by two pixels.
+    half = Fraction(1, 2)
     return [(start + floor(i * step + half), start + floor(i * step + size + half)) for i in range(parts)]
 
 
 @dataclass(frozen=True, slots=True)
 class AxisMapping:
-    """One axis of one part of the frame, in all three grids.
+    """One axis of a tile, in all three grids.
 
     `start`..`stop` (not included) are the frame's pixels, `size` the network input's pixels, `cells` the
     heat's cells, and `offset` is the input pixel of cell 0. Resizing the heat as if it were an
     image would put it at (size / cells - 1) / 2. Padding and strides of ResNet50 put it at 0, but its
-    trained filters lean right and down: labelled defects of DAGM's Class1 lie where plain resizing says.
+    trained filters are shifted right and down: labelled defects of DAGM's Class1 match plain resizing.
     """
 
     start: int
@@ -89,9 +88,9 @@ class AxisMapping:
         """Return the coordinate in the network's input that shows the frame's `pixel`."""
         return (pixel - self.start + 0.5) * self.size / (self.stop - self.start) - 0.5
 
-    def input_to_frame(self, place: Coordinates) -> Coordinates:
-        """Return the frame's pixel that `place` of the input shows: the inverse of `frame_to_input`."""
-        return (place + 0.5) * (self.stop - self.start) / self.size - 0.5 + self.start
+    def input_to_frame(self, position: Coordinates) -> Coordinates:
+        """Return the frame's pixel that `position` of the input shows: the inverse of `frame_to_input`."""
+        return (position + 0.5) * (self.stop - self.start) / self.size - 0.5 + self.start
 
     def frame_to_cell(self, pixel: Coordinates) -> Coordinates:
         """Return the cell, or a fraction between two, that lies at the frame's `pixel`."""
@@ -110,9 +109,9 @@ class AxisMapping:
 
 
 def resize_to_input(image: Image, size: tuple[int, int]) -> Image:
-    """Resize `image` (h, w, 3) uint8 to `size`, (height, width), as the network was trained to see it.
+    """Resize `image` (h, w, 3) uint8 to `size`, (height, width), as in training.
 
-    Where it shrinks, every pixel is the mean of those it covers (`cv2.INTER_AREA`); where it grows, bilinear.
+    Shrinking averages the covered pixels (`cv2.INTER_AREA`); enlarging is bilinear.
     """
     height, width = size
     if image.shape[:2] == size:

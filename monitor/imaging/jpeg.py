@@ -1,4 +1,4 @@
-"""Images as JPEG, with what an event says of them as XMP."""
+"""Encode images as JPEG, with the event's metadata as XMP."""
 
 from collections.abc import Iterable
 from xml.etree import ElementTree
@@ -10,13 +10,13 @@ from monitor.errors import ImageError
 from monitor.records import Image, Region
 
 _XMP_SEGMENT = b"http://ns.adobe.com/xap/1.0/\0"
-"""Must stand before an XMP packet in a JPEG (XMP specification part 3, 1.1.3); OpenCV does not write it."""
+"""Header of an XMP packet in a JPEG (XMP specification part 3, 1.1.3); OpenCV does not write it."""
 
 
 def encode_jpeg(image: Image, quality: int = 85, xmp: bytes | None = None) -> bytes:
-    """Encode an image as JPEG, `quality` 1..100, with an XMP packet (up to 65,502 bytes) if there is one.
+    """Encode an image as JPEG, `quality` 1..100, with an optional XMP packet (up to 65,502 bytes).
 
-    Raises ImageError where JPEG cannot hold it (a side above 65,535).
+    Raises ImageError for an image that JPEG cannot hold (a side above 65,535 pixels).
     """
     parameters = [cv2.IMWRITE_JPEG_QUALITY, quality]
     try:
@@ -46,15 +46,15 @@ _DC = "http://purl.org/dc/elements/1.1/"
 _META = "adobe:ns:meta/"
 
 
-_MAX_BOXES = 500  # boxes, so that the packet fits into one JPEG segment of 64 kB
+_MAX_BOXES = 500  # so that the packet fits into one JPEG segment of 64 kB
 
 
 def xmp_packet(event_id: str, label: str, score: float, regions: Iterable[Region]) -> bytes:
-    """Write a packet of event id, label, score (0..1), and boxes.
+    """Return an XMP packet with event id, label, score (0..1) and boxes.
 
-    A box is `x,y,width,height` in pixels of the frame. At most 500 are written, in their order.
+    A box is `x,y,width,height` in pixels of the frame. The packet holds the first 500 boxes.
     """
-    boxes = [f"{it.box.left},{it.box.top},{it.box.width},{it.box.height}" for it in regions][:_MAX_BOXES]
+    boxes = [f"{one.box.left},{one.box.top},{one.box.width},{one.box.height}" for one in regions][:_MAX_BOXES]
     meta = ElementTree.Element(f"{{{_META}}}xmpmeta")
     rdf = ElementTree.SubElement(meta, f"{{{_RDF}}}RDF")
     about = ElementTree.SubElement(rdf, f"{{{_RDF}}}Description", {f"{{{_RDF}}}about": ""})

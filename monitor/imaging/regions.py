@@ -1,4 +1,4 @@
-"""From heat to regions: enlarged to the frame, cut at a threshold, split into connected areas."""
+"""Convert heat to regions: enlarge it to the frame, apply a threshold, find connected areas."""
 
 from collections.abc import Iterable, Sequence
 from itertools import combinations
@@ -12,7 +12,7 @@ from monitor.imaging.geometry import AxisMapping
 from monitor.records import Box, Heatmap, Region, TileHeatmap
 
 _GAP_CELLS = 2
-"""Cells of heat without evidence that may divide one defect at the border of two tiles."""
+"""Cells below the threshold that may split one defect at the border of two tiles."""
 
 
 def merge_heatmaps(
@@ -23,10 +23,10 @@ def merge_heatmaps(
     input_size: tuple[int, int],
     cell_offset: tuple[float, float],
 ) -> Heatmap:
-    """Merge the heat of all tiles in the frame's own pixels: (height, width).
+    """Merge the heat of all tiles in pixels of the frame: (height, width).
 
-    Linear between cells, the highest where tiles overlap, 0 outside of them. `input_size` is the network's
-    (height, width); `cell_offset` is the input pixel (x, y) of cell (0, 0). A tile without heat, or
+    Heat is linear between cells, the maximum where tiles overlap, and 0 outside of tiles. `input_size` is the
+    network's (height, width); `cell_offset` is the input pixel (x, y) of cell (0, 0). A tile without heat, or
     with a NaN or infinity in it, adds nothing.
     """
     merged = np.zeros((height, width), np.float32)
@@ -56,10 +56,10 @@ def find_regions(
 ) -> tuple[Region, ...]:
     """Find the connected areas of `heat`, (height, width), at or above `threshold` (above 0).
 
-    Areas on both sides of the border of two `tiles` are one if at most two cells lie between them, since heat
-    is weaker where a tile ends. The order is that of the scores of the tiles they lie in, since the heat of
-    each is scaled to 1; then of the peak, then of the area. Areas of less than `minimum_area` pixels are left
-    out, and all after the first `maximum`. Heat that is zero everywhere has no region.
+    Areas on both sides of the border of two `tiles` are joined if at most two cells lie between them, because
+    heat is weaker where a tile ends. Regions are sorted by the score of their tile, because the heat of each
+    tile is scaled to 1, then by peak and area. Areas of less than `minimum_area` pixels are left out, and all
+    after the first `maximum`. Heat that is zero everywhere has no region.
     """
     hot = (heat >= threshold).view(np.uint8)
     for one, other in combinations(tiles, 2):
@@ -93,7 +93,7 @@ def _bridge(hot: NDArray[np.uint8], one: TileHeatmap, other: TileHeatmap) -> Non
     left, right = max(one.box.left, other.box.left), min(one.box.right, other.box.right)
     top, bottom = max(one.box.top, other.box.top), min(one.box.bottom, other.box.bottom)
     if left > right or top > bottom or (left == right and top == bottom):
-        return  # apart, or touching at a corner alone
+        return  # separate, or touching at one corner only
     is_upright = right - left < bottom - top  # the border, or the strip that both tiles show
     reach = ceil(_GAP_CELLS * cells[0 if is_upright else 1])
     if is_upright:

@@ -1,4 +1,4 @@
-"""Settings: one TOML file, read once, every mistake reported with its place."""
+"""Read the settings from one TOML file and report every mistake with its location."""
 
 from monitor.settings.camera import CameraSettings
 from monitor.settings.loader import load_settings, parse_settings

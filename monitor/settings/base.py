@@ -1,4 +1,4 @@
-"""What the tables of the settings share: their base class and the types of common values."""
+"""Define the base class of settings tables and the types of common values."""
 
 from typing import Annotated
 
@@ -25,6 +25,6 @@ def _validate_source(source: str) -> str:
 
 
 class SettingsTable(BaseModel):
-    """A table of the file: unknown keys are refused, values do not change after reading."""
+    """A table of the file: unknown keys are rejected, values are immutable."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True)

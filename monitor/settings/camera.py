@@ -1,6 +1,6 @@
-"""The settings of one camera: every key with its default, its description and its check.
+"""Define the settings of one camera: every key with its default, description and validation.
 
-Only the bootstrap reads these; plain values go inward from there.
+Only the bootstrap reads these settings; other modules receive plain values.
 """
 
 from typing import Annotated, Literal
@@ -15,34 +15,35 @@ PixelCount = Annotated[int, Field(ge=1, le=65_535)]
 
 
 class SanitySettings(SettingsTable):
-    """What a frame must be like to be classified. One that is not is `unusable`, with the reason: neither
-    clean nor defect. The defaults are proved on DAGM's Class1 and on photographs of magnetic tiles."""
+    """Limits within which a frame is classified. A frame beyond them is `unusable`, with the reason: neither
+    clean nor defect. The defaults were tested on DAGM's Class1 and on photographs of magnetic tiles."""
 
     enabled: bool = True
-    """Whether frames are checked. Without it every frame is classified, also a black one."""
+    """Check frames before classification. If false, every frame is classified, even a black one."""
     black: Annotated[float, Field(ge=-1, le=255)] = 20.0
-    """Black: 99 % of the pixels are at this grey level (0..255) or below. -1: not checked."""
+    """Black: 99 % of the pixels are at this grey level (0..255, default 20) or below. -1: not checked."""
     white: Annotated[float, Field(ge=0, le=256)] = 235.0
-    """White: 99 % of the pixels are at this grey level or above. 256: not checked."""
+    """White: 99 % of the pixels are at this grey level (0..255, default 235) or above. 256: not checked."""
     uniform: Annotated[float, Field(ge=0, le=128)] = 2.0
-    """Uniform: the standard deviation of all grey levels is below this. 0: not checked."""
+    """Uniform: the standard deviation of all pixels, in grey levels, is below this (default 2). 0: not
+    checked."""
     saturated: Share = 0.75
-    """Saturated: more than this share of the pixels is clipped (grey level 250 or above). Raise it where the
-    background is lit from behind. 1: not checked."""
+    """Saturated: more than this fraction of the pixels is clipped (grey level 250 or above). Default 0.75.
+    Raise it for a backlit scene. 1: not checked."""
     smeared: Share = 0.06
-    """Smeared, as by a decoder that lost data: on more than this share of the frame each row equals the one
-    above, bit by bit, and is not clipped. 1: not checked."""
+    """Smeared, for example by a decoder that lost data: on more than this fraction of the frame (default
+    0.06), each row equals the row above bit by bit and is not clipped. 1: not checked."""
     blurred: Annotated[float, Field(ge=0, le=1)] = 0.065
-    """Blurred: what changes over 2 pixels (of about 512 across) is less than this share of what changes over
-    16, noise taken off. A ramp without any detail has 0.016. 0: not checked; needed for a surface that is
-    smooth by nature."""
+    """Blurred: the variation over 2 pixels (of about 512 across) is less than this fraction (default 0.065)
+    of that over 16 pixels, after subtracting noise. A ramp without detail has 0.016. 0: not checked; use 0
+    for a surface that is naturally smooth."""
     noise: Annotated[float, Field(ge=0, le=50)] = 8.0
-    """Camera noise, a standard deviation in grey levels, up to which fine structure is taken for noise and
-    not for sharpness."""
+    """Camera noise as a standard deviation in grey levels (default 8). Fine structure up to this level counts
+    as noise, not as sharpness."""
     torn: Annotated[float, Field(ge=0, le=1)] = 0.45
-    """Torn: at one row, over the whole width, the frame goes on from the row above worse than usual by this
-    share of the way to rows that have nothing in common. 0: not checked. Surfaces whose rows never have
-    anything in common, such as fine grain, hide it."""
+    """Torn: at one row, over the whole width, the difference to the row above exceeds the usual difference by
+    this fraction (default 0.45) of the way to the difference of unrelated rows. 0: not checked. On surfaces
+    whose neighbouring rows are unrelated, such as fine grain, it cannot be detected."""
 
 
 class CameraSettings(SettingsTable):
@@ -56,67 +57,74 @@ class CameraSettings(SettingsTable):
     username: str | None = None
     """User of an RTSP or HTTP camera."""
     password: SecretStr | None = None
-    """Password of an RTSP or HTTP camera, in plain text: no character needs encoding. Best as `${NAME}`."""
+    """Password of an RTSP or HTTP camera, without any encoding. Prefer `${NAME}` to plain text."""
     transport: Literal["auto", "tcp", "udp"] = "auto"
-    """How an RTSP camera sends its frames. `auto`: over TCP, over UDP where the camera refuses TCP. UDP loses
-    packets on a busy network; frames with losses are not inspected."""
+    """Transport of an RTSP camera. `auto` (default): TCP, or UDP if the camera refuses TCP. UDP loses packets
+    on a busy network; frames with losses are not inspected."""
     expected_size: tuple[PixelCount, PixelCount] | None = None
-    """[width, height] in pixels that each frame must have, after `rotate`. A camera that delivers another
-    size is `misconfigured`, and its frames are not inspected: `roi` would show another place."""
+    """[width, height] in pixels that each frame must have, after `rotate`. Default: any size. A camera with
+    another size is `misconfigured` and its frames are not inspected, because `roi` would cover another
+    area."""
     rotate: Literal[0, 90, 180, 270] = 0
-    """Degrees by which each frame is turned clockwise, in addition to what the file or stream asks for."""
+    """Degrees by which each frame is rotated clockwise (default 0), in addition to the rotation that the file
+    or stream declares."""
     bit_depth: Annotated[int, Field(ge=8, le=16)] | None = None
-    """Bits that the values of an image file or stream of 16 bits use, such as 12. Default: what the file
-    says, else 16; a file that says nothing and uses at most 14 bits is `unusable`."""
+    """Bits that the values of a 16-bit image file or stream use, such as 12. Default: as the file declares,
+    else 16; a file that declares nothing and uses at most 14 bits is `unusable`."""
     size: tuple[PixelCount, PixelCount] | None = None
-    """[width, height] in pixels that a device is asked for. Default: what it is set to. `doctor` lists what
-    the device offers."""
+    """[width, height] in pixels to request from a device. Default: its current setting. `doctor` lists the
+    sizes that the device offers."""
     format: Annotated[str, Field(pattern=r"^[ -~]{4}$")] | None = None
-    """Pixel format that a device is asked for, four characters such as `MJPG` or `YUYV`."""
+    """Pixel format to request from a device, four characters such as `MJPG` or `YUYV`. Default: its current
+    one."""
     exposure: Annotated[float, Field(ge=0)] | None = None
-    """Exposure of a device, in the units of its driver (often 0.1 ms). Switches automatic exposure off."""
+    """Exposure of a device in the units of its driver (often 0.1 ms); disables automatic exposure. Default:
+    unchanged."""
     gain: Annotated[float, Field(ge=0)] | None = None
-    """Gain of a device, in the units of its driver."""
+    """Gain of a device in the units of its driver. Default: unchanged."""
     roi: tuple[int, int, int, int] | None = None
     """Part of the frame that is inspected: [x, y, width, height] in pixels. Default: the whole frame."""
     tiles: tuple[int, int] = (1, 1)
-    """[rows, columns] of tiles that the inspected part is cut into; each tile is one network input."""
+    """[rows, columns] of tiles into which the inspected part is divided; each tile is one network input.
+    Default: [1, 1]."""
     overlap: Annotated[float, Field(ge=0, le=0.5)] = 0.0
-    """Share of a tile's side by which neighbouring tiles overlap."""
+    """Fraction of a tile's side (0..0.5, default 0) by which neighbouring tiles overlap."""
     frames: Literal["auto", "every", "newest"] = "auto"
-    """`every` inspects each frame and holds the source back; `newest` drops the oldest queued frame, and
-    counts it. `auto`: `newest` for live sources, `every` for files and folders."""
+    """`every` inspects each frame and makes the source wait; `newest` drops the oldest queued frame and
+    counts it. `auto` (default): `newest` for live sources, `every` for files and folders."""
     fps: Annotated[float, Field(gt=0, le=1000)] | None = None
-    """Frames per second of a folder, a file or the simulation, or that a device is asked for. Default: as
-    fast as they are inspected (simulation: 15). Streams keep their own rate."""
+    """Frames per second of a folder, a file or the simulation, or to request from a device. Default: as fast
+    as they are inspected (simulation: 15). Streams determine their own rate."""
     loop: bool = False
-    """Start a file or folder again when it ends."""
+    """Restart a file or folder when it ends (default false)."""
     watch: bool = False
-    """Watch a folder or glob: inspect the files in it and each new one as soon as it is complete. Restarts do
-    not inspect a file again unless it changed; which files were inspected is stored beside the outbox."""
+    """Watch a folder or glob: inspect its files and each new file as soon as it is complete. After a restart,
+    only new and changed files are inspected; the list of inspected files is stored beside the outbox."""
     buffer: Annotated[int, Field(ge=1, le=1000)] = 8
-    """Frames that may be queued for inspection."""
+    """Maximum number of frames queued for inspection (default 8)."""
     max_age: Seconds | None = None
-    """Seconds after which a queued frame is dropped and reported, rather than inspected late."""
+    """Seconds after which a queued frame is dropped and reported instead of inspected late. Default: no
+    limit."""
     silence: Annotated[float, Field(ge=0, le=86400)] = 3.0
-    """Seconds without a frame after which a camera counts as stalled and is opened again; never less than
-    three frame periods, which are learned. 0 for a triggered camera: it may be silent for ever."""
+    """Seconds without a frame after which a camera counts as stalled and is reopened (default 3), but at
+    least three frame periods, which are measured. 0: no limit, for a triggered camera."""
     frozen: Annotated[int, Field(ge=0)] | None = None
-    """This many identical frames in a row mean a frozen camera, whose frames are not inspected until one
-    differs; 0: never. Default: 100 for devices and streams, never for files and the simulation."""
+    """Number of identical frames in a row after which a camera counts as frozen; its frames are not inspected
+    until one differs. 0: never. Default: 100 for devices and streams, never for files and the simulation."""
     expected_fps: Annotated[float, Field(gt=0, le=1000)] | None = None
-    """Frames per second that a live camera should deliver. The camera is reported as `slow` or `fast` when
-    its rate is off by more than 30 %."""
+    """Frames per second that a live camera should deliver. Default: not checked. The camera is reported as
+    `slow` or `fast` when its rate is off by more than 30 %."""
     open_timeout: Seconds = 5.0
-    """Seconds that opening a stream may take, up to its second frame. Raise it for a triggered stream."""
+    """Seconds that opening a stream may take, up to its second frame (default 5). Raise it for a triggered
+    stream."""
     read_timeout: Seconds = 5.0
-    """Seconds that a stream's next frame may take; never less than three frame periods. Without effect with
-    `silence = 0`."""
+    """Seconds that a stream's next frame may take (default 5), but at least three frame periods. No effect
+    with `silence = 0`."""
     decode: Literal["auto", "software", "hardware"] = "software"
-    """Where a stream is decoded. `auto` uses a hardware decoder where there is one, and logs it; `hardware`
-    refuses a stream that none decodes."""
+    """How a stream is decoded (default `software`). `auto` uses a hardware decoder if there is one, and logs
+    it; `hardware` rejects a stream that no hardware decoder supports."""
     sanity: SanitySettings | None = None
-    """Limits of this camera alone, in place of the table `[sanity]`."""
+    """Limits of this camera; replaces the table `[sanity]`."""
 
     @model_validator(mode="after")
     def _check(self) -> "CameraSettings":
@@ -141,7 +149,7 @@ class CameraSettings(SettingsTable):
 
     @property
     def address(self) -> str:
-        """The source with user and password; a secret."""
+        """The source with user and password; treat it as a secret."""
         if self.username is None or self.password is None:
             return self.source
         return with_login(self.source, self.username, self.password.get_secret_value())
@@ -155,7 +163,7 @@ class CameraSettings(SettingsTable):
 
     @property
     def inspects_every_frame(self) -> bool:
-        """Whether the source is held back rather than frames dropped."""
+        """Whether the source waits instead of frames being dropped."""
         return self.frames == "every" or (
             self.frames == "auto" and parse_address(self.source).kind == "files"
         )

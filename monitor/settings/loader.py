@@ -1,4 +1,4 @@
-"""Read a TOML file as settings, or report every mistake in it with its place."""
+"""Read settings from a TOML file, or report every mistake in it with its location."""
 
 import codecs
 import difflib
@@ -18,7 +18,7 @@ from monitor.errors import SettingsError
 from monitor.settings.schema import Settings
 
 KeyPath = tuple[str | int, ...]
-"""The place of a key: names of tables and keys, and indices of arrays."""
+"""The location of a key: names of tables and keys, and indices of arrays."""
 
 
 VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_.-]*)\}")
@@ -46,7 +46,7 @@ def load_settings(path: Path, environment: Mapping[str, str] = os.environ) -> Se
 
 
 def decode_text(data: bytes) -> str:
-    """Return the text of a file that any editor wrote: UTF-8, or UTF-16 with a byte order mark; no mark left.
+    """Return the text of a file in UTF-8, or in UTF-16 with a byte order mark, without the mark.
 
     Raises UnicodeDecodeError for anything else.
     """
@@ -55,7 +55,7 @@ def decode_text(data: bytes) -> str:
 
 
 def parse_settings(text: str, place: str, environment: Mapping[str, str]) -> Settings:
-    """Return the settings of a text, as `load_settings`; `place` names it in mistakes."""
+    """Return the settings of a text, as `load_settings`; `place` names its source in error messages."""
     try:
         content = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -83,7 +83,7 @@ def parse_settings(text: str, place: str, environment: Mapping[str, str]) -> Set
     expanded = expand(content, ())
     settings = None
     try:
-        # Strict, by way of JSON: there "yes" is no truth value and a list is still a tuple.
+        # Strict mode on JSON: "yes" is not accepted as a boolean, but a list is accepted as a tuple.
         settings = Settings.model_validate_json(json.dumps(expanded, default=repr), strict=True)
     except ValidationError as error:
         unresolved = {path for path, _ in mistakes}
@@ -92,17 +92,17 @@ def parse_settings(text: str, place: str, environment: Mapping[str, str]) -> Set
     if settings is None or mistakes:
         lines = key_lines(text)
         placed = [(nearest_line(lines, path) or 0, _dotted(path) + sentence) for path, sentence in mistakes]
-        # No cause: it would carry the values, secrets too.
+        # `from None`: the cause would contain values, including secrets.
         raise SettingsError(*(_placed(place, line, sentence) for line, sentence in sorted(placed))) from None
     return settings
 
 
 class _UnusableVariableError(Exception):
-    """Why `${NAME}` has no value, in one sentence."""
+    """`${NAME}` has no usable value; the text states why in one sentence."""
 
 
 def _variable(name: str, environment: Mapping[str, str]) -> str:
-    """Return what `${NAME}` stands for; the sentence of an error holds no part of the value."""
+    """Return the value of `${NAME}`; an error message contains no part of the value."""
     folder = environment.get("CREDENTIALS_DIRECTORY")
     try:
         if name in environment:
@@ -135,12 +135,12 @@ def _dotted(path: KeyPath) -> str:
 
 def _sentences(details: list[ErrorDetails]) -> list[tuple[KeyPath, str]]:
     found = [_sentence(detail) for detail in details]
-    # One bad camera makes pydantic count too few cameras as well: report the bad one only.
+    # For one invalid camera, pydantic also reports too few cameras: report the invalid camera only.
     return [(path, what) for path, what in found if path != ("camera",) or len(found) == 1]
 
 
 def _sentence(detail: ErrorDetails) -> tuple[KeyPath, str]:
-    """Return the place of a mistake and what it is; never the value, which may be a secret."""
+    """Return the location of a mistake and its description; never the value, which may be a secret."""
     path = detail["loc"]
     match detail["type"]:
         case "extra_forbidden":

@@ -1,6 +1,6 @@
-"""The settings: every key with its default, its description and its check, in one place.
+"""Define the settings: every key with its default, description and validation.
 
-Only the composition root reads these; plain values go inward from there.
+Only the bootstrap reads these settings; other modules receive plain values.
 """
 
 from typing import Annotated, Literal
@@ -20,24 +20,26 @@ class ModelSettings(SettingsTable):
     path: str = "dagm-class1"
     """Folder of a model bundle, or the name of a shipped one."""
     threshold: Share | None = None
-    """Score from which a frame is flagged. Default: the bundle's own, set on its validation data."""
+    """Score (0..1) from which a frame is flagged. Default: the bundle's, chosen on its validation data."""
 
 
 class InferenceSettings(SettingsTable):
     """Where and how the network runs."""
 
     device: Literal["auto", "gpu", "cpu"] = "auto"
-    """`gpu` refuses to start without one; `auto` takes one if there is one and says what it took."""
+    """`gpu` requires a GPU and fails without one; `auto` (default) uses a GPU if there is one and logs the
+    choice."""
     runtime: Literal["auto", "tensorflow", "openvino"] = "auto"
-    """What runs the network on a CPU. `auto`: the fastest one installed; a GPU runs TensorFlow."""
+    """Runtime of the network on a CPU. `auto` (default): the fastest installed one. A GPU always uses
+    TensorFlow."""
     precision: Literal["auto", "fp32", "bf16", "mixed-float16"] = "auto"
-    """Arithmetic of the network. `auto`: `bf16` on a CPU that is faster by it, `mixed-float16` on a GPU, if
-    the model's reference pictures are judged as in `fp32`. In both, a frame whose score is not near 0 or 1 is
-    judged again in `fp32`."""
+    """Arithmetic of the network. `auto` (default): `bf16` on a CPU that runs it faster, `mixed-float16` on a
+    GPU, if the model's reference images are classified as in `fp32`. With both, a frame whose score is not
+    near 0 or 1 is classified again in `fp32`."""
     batch: Annotated[int, Field(ge=1, le=256)] = 8
-    """Most network inputs in one pass."""
+    """Maximum number of network inputs per batch (default 8)."""
     threads: Annotated[int, Field(ge=0, le=1024)] = 0
-    """Threads for the network on the CPU; 0: as many as there are cores."""
+    """Threads for the network on the CPU; 0 (default): one per core."""
 
 
 class ExplainSettings(SettingsTable):
@@ -46,25 +48,26 @@ class ExplainSettings(SettingsTable):
     enabled: bool = True
     """Explain flagged frames. If false, events have no regions and state the reason."""
     max_n: Annotated[int, Field(ge=1, le=4096)] | None = None
-    """Feature maps scored at most: those of highest standard deviation. Default: the bundle's."""
+    """Maximum number of feature maps to score, those of highest standard deviation. Default: the bundle's."""
     budget: Annotated[float, Field(gt=0, le=1)] = 0.3
-    """Fraction of the time that Faster-Score-CAM may take, so that a burst of defects delays no verdicts.
-    When it is used up, fewer maps are scored, then none: regions then come from the activations of the
-    classification, and the event says so. 1: no limit. Where the source waits (`every`) there is none."""
+    """Fraction of the time that Faster-Score-CAM may take (default 0.3), so that a burst of defects delays no
+    verdicts. Beyond it, fewer maps are scored, then none: regions then come from the activations of the
+    classification, and the event reports that. 1: no limit. Sources that wait (`every`) have no limit."""
     deadline: Seconds = 2.0
-    """Seconds after its capture until which Faster-Score-CAM works on a frame."""
+    """Seconds after capture (default 2) until which Faster-Score-CAM refines a frame."""
     scoring: Literal["card", "seed", "article", "paper"] = "card"
     """How maps are scored: `seed` or `article` (the article's published function), `paper` (Wang et al.
-    2020), `card` (as the bundle says)."""
+    2020), `card` (default: as the bundle specifies)."""
     threshold: Share | None = None
-    """Heat from which a pixel belongs to a region, as a share of the frame's peak. Default: the bundle's."""
+    """Heat from which a pixel belongs to a region, as a fraction (0..1) of the frame's peak. Default: the
+    bundle's."""
     minimum_area: Annotated[float, Field(ge=0, le=1)] = 0.0005
-    """Smallest region, as a fraction of the part of the frame that one network input shows."""
+    """Minimum area of a region, as a fraction of a tile's area (default 0.0005)."""
     queue_bytes: Annotated[int, Field(ge=1_000_000)] = 256_000_000
-    """Bytes that queued flagged frames may take. Beyond that, inspection waits for the explanations, and no
-    flagged frame is dropped."""
+    """Maximum size of queued flagged frames in bytes (default 256 MB). Beyond it, inspection waits for the
+    explanations, and no flagged frame is dropped."""
     queue: Annotated[int, Field(ge=1, le=10000)] = 32
-    """Flagged frames that may be queued; while more are, no map is scored."""
+    """Number of queued flagged frames (default 32) above which no map is scored."""
 
 
 class RedisSettings(SettingsTable):
@@ -77,7 +80,7 @@ class RedisSettings(SettingsTable):
     username: str | None = None
     """ACL user, if not in the URL."""
     password: SecretStr | None = None
-    """Password, if not in the URL; best as `${NAME}`."""
+    """Password, if not in the URL; prefer `${NAME}` to plain text."""
     sentinel_password: SecretStr | None = None
     """Password of the Sentinels themselves."""
     tls_ca: str | None = None
@@ -85,26 +88,26 @@ class RedisSettings(SettingsTable):
     tls_certificate: str | None = None
     """PEM file of the client certificate, where the server requires one."""
     tls_key: str | None = None
-    """PEM file of its key."""
+    """PEM file of the client certificate's private key."""
     replicas: Annotated[int, Field(ge=0, le=100)] = 0
-    """Replicas that must have an event before it counts as delivered. With Sentinels or a cluster use 1 or
-    more: a failover loses what no replica had."""
+    """Number of replicas that must have an event before it counts as delivered (default 0). With Sentinels or
+    a cluster use at least 1: a failover loses events that no replica had."""
     durable: bool = False
     """Count an event as delivered only once it is on the disk of Redis (WAITAOF: Redis 7.2 or Valkey, with
     `appendonly yes`)."""
     prefix: Annotated[str, Field(pattern=r"^[!-~]{1,64}$")] = "defects"
     """Prefix of all keys; on a cluster a hash tag, such as `{line1}`."""
     stream_maxlen: Annotated[int, Field(ge=1)] = 10_000
-    """Approximate number of entries in the event stream."""
+    """Approximate maximum number of entries in the event stream (default 10,000)."""
     frame_ttl: Annotated[int, Field(ge=1)] = 86_400
-    """Seconds after which images expire."""
+    """Seconds after which images in Redis expire (default 86,400: one day)."""
     picture_bytes: Annotated[int, Field(ge=1_000_000)] = 100_000_000
-    """Most bytes of all images in Redis below the prefix; the oldest are removed first. Events and Redis' own
-    overhead come on top."""
+    """Maximum size in bytes of all images in Redis under the prefix (default 100 MB); the oldest are removed
+    first. Events and the overhead of Redis are not included."""
     raw_frames: bool = False
-    """Also store the frame without annotation, as JPEG."""
+    """Also store the frame without annotation, as JPEG (default false)."""
     timeout: Seconds = 2.0
-    """Seconds to wait for a connection or an answer."""
+    """Seconds to wait for a connection or a reply (default 2)."""
 
     @field_validator("url")
     @classmethod
@@ -121,26 +124,29 @@ class OutboxSettings(SettingsTable):
 
     path: str = ""
     """SQLite file of the queue, which survives a crash of the daemon; each daemon needs its own. Empty:
-    `outbox.db` in `$STATE_DIRECTORY`, which systemd sets; without that, memory, which survives nothing."""
+    `outbox.db` in `$STATE_DIRECTORY`, which systemd sets; without it, in memory only: a crash loses the
+    queue."""
     sync: Literal["power", "process"] = "power"
-    """What the file survives: `power` also a power cut, by an fsync for each event; `process` a crash of the
-    daemon only, which spares a slow disk."""
+    """What the file survives. `power` (default): also a power cut, with one fsync per event. `process`: only
+    a crash of the daemon, with fewer writes for a slow disk."""
     max_age: Seconds = 7 * 86_400
-    """Seconds that an event may stay in the queue; older ones are dropped, counted and reported."""
+    """Seconds that an event may stay in the queue (default 7 days); older events are dropped, counted and
+    reported."""
     max_events: Annotated[int, Field(ge=1)] = 10_000
-    """Most events in the queue."""
+    """Maximum number of events in the queue (default 10,000)."""
     max_bytes: Annotated[int, Field(ge=1_000_000)] = 256_000_000
-    """Most bytes in the queue. The oldest images are dropped first, then the oldest events; both are counted
-    and reported."""
+    """Maximum size of the queue in bytes (default 256 MB). The oldest images are dropped first, then the
+    oldest events; both are counted and reported."""
 
 
 class IncidentSettings(SettingsTable):
     """Which flagged frames of a camera show the same defect."""
 
     seconds: Seconds = 2.0
-    """Longest time between two frames of one incident; a later frame begins a new one."""
+    """Longest time in seconds between two frames of one incident (default 2); a later frame starts a new
+    one."""
     frames: Annotated[int, Field(ge=1)] | None = None
-    """Largest difference of frame numbers within one incident. Default: time alone decides."""
+    """Largest difference of frame numbers within one incident. Default: only the time counts."""
     shift: dict[str, tuple[float, float]] = Field(default={})
     """Pixels [x, y] by which the surface moves from one frame to the next, by camera. Default: 0, 0."""
 
@@ -149,28 +155,28 @@ class AnnotateSettings(SettingsTable):
     """The annotated image of an event."""
 
     heat: Literal["outline", "overlay", "none"] = "overlay"
-    """What is drawn besides boxes: `outline`, the contours of regions; `overlay`, also the heat as a light
-    tint; `none`, nothing."""
+    """What is drawn besides boxes. `outline`: the contours of regions; `overlay` (default): contours and the
+    heat as a light tint; `none`: nothing."""
     jpeg_quality: Annotated[int, Field(ge=10, le=100)] = 85
-    """JPEG quality."""
+    """JPEG quality, 10..100 (default 85)."""
 
 
 class MetricsSettings(SettingsTable):
     """Prometheus metrics, `/healthz` and `/readyz`."""
 
     host: str = "127.0.0.1"
-    """Address to listen on."""
+    """Address to listen on (default 127.0.0.1)."""
     port: Annotated[int, Field(ge=0, le=65535)] = 9464
-    """Port; 0 selects a free one."""
+    """Port (default 9464); 0 selects a free port."""
 
 
 class LogSettings(SettingsTable):
     """The log, on standard error."""
 
     level: Literal["debug", "info", "warning", "error"] = "info"
-    """Lowest level that is written."""
+    """Lowest level that is written (default `info`)."""
     format: Literal["text", "json"] = "text"
-    """`json`: one object per line."""
+    """`text` (default) for people, `json` for one object per line."""
 
 
 class Settings(SettingsTable):
@@ -183,7 +189,7 @@ class Settings(SettingsTable):
     inference: InferenceSettings = InferenceSettings()
     """Where and how the network runs."""
     sanity: SanitySettings = SanitySettings()
-    """What an image must be like to be classified."""
+    """Limits within which a frame is classified."""
     explain: ExplainSettings = ExplainSettings()
     """How the defect on a flagged frame is located."""
     redis: RedisSettings = RedisSettings()

@@ -1,4 +1,4 @@
-"""Show settings without their secrets, and list the secrets, so that other texts can be cleared of them."""
+"""Show settings without their secrets, and list the secrets, so that other texts can be redacted."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -10,7 +10,7 @@ from monitor.capture.sources.address import redact_url
 from monitor.settings.loader import VARIABLE, decode_text
 from monitor.settings.schema import Settings
 
-_TELLING_NAME = re.compile(r"PASS|SECRET|TOKEN|CREDENTIAL|API_?KEY|PRIVATE", re.IGNORECASE)
+_SECRET_NAME = re.compile(r"PASS|SECRET|TOKEN|CREDENTIAL|API_?KEY|PRIVATE", re.IGNORECASE)
 
 
 _MAX_BYTES = 65_536  # of a credential
@@ -26,11 +26,11 @@ def redacted(settings: Settings) -> dict[str, Any]:
 def find_secrets(settings: Settings | None, text: str, environment: Mapping[str, str]) -> set[str]:
     """Return every secret that these settings, their file's text and the environment hold.
 
-    Those are passwords, what `${NAME}` stands for, variables with a name such as `…PASSWORD`, and all files
-    in `$CREDENTIALS_DIRECTORY`.
+    Secrets are passwords, values of `${NAME}`, variables with names such as `…PASSWORD`, and all files in
+    `$CREDENTIALS_DIRECTORY`.
     """
     found = {environment.get(name, "") for name in VARIABLE.findall(text)}
-    found |= {value for name, value in environment.items() if _TELLING_NAME.search(name)}
+    found |= {value for name, value in environment.items() if _SECRET_NAME.search(name)}
     found |= set(_credentials(environment.get("CREDENTIALS_DIRECTORY")))
     if settings is not None:
         redis = settings.redis
@@ -48,7 +48,7 @@ def _credentials(folder: str | None) -> Iterator[str]:
         try:
             data = path.read_bytes()[:_MAX_BYTES]
         except OSError:
-            continue  # what cannot be read cannot be disclosed
+            continue  # an unreadable file cannot be disclosed
         try:
             text = decode_text(data)
         except UnicodeDecodeError:

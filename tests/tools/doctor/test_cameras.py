@@ -112,7 +112,7 @@ def test_pictures_that_are_none_are_passed_over(tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "2.png"), np.full((32, 32, 3), 90, np.uint8))
     assert check_camera(camera(tmp_path)).answer.result == "ok"
     (tmp_path / "2.png").unlink()
-    assert "1.png: not a picture" in wrong(check_camera(camera(tmp_path)))
+    assert "1.png: not an image" in wrong(check_camera(camera(tmp_path)))
 
 
 def test_one_that_hangs_or_breaks_holds_up_no_other(folder: Path, tmp_path: Path) -> None:
