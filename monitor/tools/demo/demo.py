@@ -1,6 +1,6 @@
-"""The whole daemon on this machine with nothing to configure, and a scorecard of its verdicts.
+"""Run the whole daemon without configuration, and score its verdicts.
 
-What it shows comes from Redis, as any subscriber would get it; the truth comes from the simulation.
+Events come from Redis, as for any subscriber; the true defects come from the simulation.
 """
 
 import threading
@@ -61,7 +61,7 @@ fps = {fps}
 
 
 class Demo:
-    """A running demo: an embedded server, a daemon on two simulated cameras, a subscriber."""
+    """A running demo: an embedded Redis server, a daemon with two simulated cameras, a subscriber."""
 
     def __init__(self, url: str, port: int, out: Path) -> None:
         cameras = "".join(
@@ -81,7 +81,7 @@ class Demo:
         self._reader_thread = threading.Thread(target=self._read, name="subscriber")
 
     def start(self) -> None:
-        """Start; returns when the cameras run or the daemon has failed."""
+        """Start, and return when the cameras run or the daemon has failed."""
         self._out.mkdir(parents=True, exist_ok=True)
         self._daemon_thread.start()
         self._reader_thread.start()
@@ -94,7 +94,7 @@ class Demo:
         return self._daemon_thread.is_alive()
 
     def finish(self) -> Scorecard:
-        """Let the daemon finish what it has, and count. Raises the exception that ended the daemon."""
+        """Let the daemon process its backlog, and score it. Raises the exception that ended the daemon."""
         self.daemon.stop()
         self._daemon_thread.join()
         self._ended.set()
@@ -107,7 +107,7 @@ class Demo:
         try:
             self.daemon.run()
         except Exception as error:
-            self._failure = error  # raised again where the demo is finished
+            self._failure = error  # `finish` raises it
 
     def _read(self) -> None:
         with Subscriber(self._url, interval=0.2) as subscriber:
@@ -120,7 +120,7 @@ class Demo:
                     self.scorecard.pictures.append(path)
 
     def _caught_up(self, subscriber: Subscriber) -> Callable[[], bool]:
-        """Stop once the daemon has ended and every entry of the stream was read."""
+        """Return a function that is true once the daemon has ended and the whole stream was read."""
         client = redis.Redis.from_url(self._url, protocol=2, socket_timeout=5)
         return lambda: (
             self._ended.is_set() and len(self.scorecard.seen) >= int(client.xlen(subscriber.keys.events))
@@ -129,11 +129,11 @@ class Demo:
     def _compare(self, event: Event) -> ScoredEvent:
         truth = self._surfaces[event.camera].defect_at(event.frame_number)
         size = event.image
-        on_it = [
+        covers = [
             truth is not None and covers_defect(region, truth, width=size.width, height=size.height)
             for region in event.regions
         ]
-        return ScoredEvent(event, hit=any(on_it), elsewhere=on_it.count(False))
+        return ScoredEvent(event, hit=any(covers), elsewhere=covers.count(False))
 
     def _count(self) -> Scorecard:
         card = self.scorecard
@@ -151,7 +151,7 @@ class Demo:
             for number in defects:
                 if (name, number) in flagged:
                     continue
-                # A defect on a frame that was not inspected is no miss of the network.
+                # The network did not miss a defect on a frame that was not inspected.
                 if any(camera == name and number in numbers for camera, numbers in gaps):
                     card.defects_not_inspected += 1
                 else:

@@ -1,4 +1,4 @@
-"""How well the demo did: what came through Redis, compared with what was simulated."""
+"""Score the demo: compare the events from Redis with the simulated defects."""
 
 import math
 from collections.abc import Sequence
@@ -42,7 +42,7 @@ def median_and_p99(seconds: Sequence[float]) -> tuple[float, float]:
 
 @dataclass(frozen=True, slots=True)
 class ScoredEvent:
-    """An event that came through Redis: `hit` if a box lies on a defect; `elsewhere` counts the others."""
+    """An event from Redis: `hit` if a box lies on a defect; `elsewhere` counts the other boxes."""
 
     event: Event
     hit: bool
@@ -70,7 +70,7 @@ class Scorecard:
 
     @property
     def without_box(self) -> int:
-        """Flagged frames without a box, as where the demo ended before they were explained."""
+        """Flagged frames without a box, for example if the demo ended before they were explained."""
         return sum(not seen.event.regions for seen in self.seen)
 
     @property
@@ -80,6 +80,6 @@ class Scorecard:
 
 
 def covers_defect(region: EventRegion, truth: Ellipse, *, width: int, height: int) -> bool:
-    """Return whether the middle of a box lies within the ellipse, in an image of `width` x `height`."""
+    """Return whether the centre of a box lies within the ellipse, in an image of `width` x `height`."""
     row, column = region.y + region.height // 2, region.x + region.width // 2
     return bool(truth.mask(height, width)[row, column])
