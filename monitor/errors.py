@@ -1,6 +1,6 @@
-"""Every failure this package raises on purpose. The command line alone catches them.
+"""Define every error that this package raises on purpose. Only the command line catches them.
 
-Each states in one sentence what is wrong and, where it can, how to fix it.
+Each message states in one sentence what is wrong and, where possible, how to fix it.
 """
 
 from typing import Literal
@@ -10,21 +10,27 @@ def printable(text: object) -> str:
     """Return `text` as valid Unicode without control characters, for everything that leaves the process.
 
     A file name that is not UTF-8 holds lone surrogates in Python, which Redis, JSON readers and most
-    terminals refuse. Each undecodable byte becomes an escape such as `\\xfc`, each control character one such
-    as `\\n`.
+    terminals refuse. Each undecodable byte becomes an escape such as `\\xfc`, each control character an
+    escape such as `\\n`.
     """
     shown = str(text)
     try:
         shown = shown.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-    except UnicodeEncodeError:  # a surrogate that stands for no byte
+    except UnicodeEncodeError:  # a surrogate that encodes no byte
         shown = shown.encode("utf-8", "backslashreplace").decode("utf-8")
     return "".join(
         char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in shown
     )
 
 
+def first_line(error: Exception) -> str:
+    """Return the first line of an error's text, cut to 200 characters."""
+    line = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return line if len(line) <= 200 else f"{line[:200]}…"
+
+
 class MonitorError(Exception):
-    """The root: a failure that is reported in one line, exit code 1. Its text is valid Unicode."""
+    """The base class: a failure that is reported in one line, exit code 1. Its text is valid Unicode."""
 
     exit_code = 1
 
@@ -35,7 +41,7 @@ class MonitorError(Exception):
 class SettingsError(MonitorError):
     """The settings or the command's arguments are wrong: exit code 2.
 
-    `mistakes` holds one sentence each, with the place (`file:line: key: what`), in file order.
+    `mistakes` holds one sentence per mistake, with its location (`file:line: key: mistake`), in file order.
     """
 
     exit_code = 2
@@ -49,13 +55,13 @@ class SettingsError(MonitorError):
 
 
 class UsageError(MonitorError):
-    """An argument cannot be served as asked, such as a layer that the model lacks: exit code 2."""
+    """An argument is invalid, such as a layer that the model lacks: exit code 2."""
 
     exit_code = 2
 
 
 class ModelError(MonitorError):
-    """A model bundle is missing, damaged, altered, or of a version that this program does not know."""
+    """A model bundle is missing, damaged, altered, or of an unknown version."""
 
 
 class DeviceError(MonitorError):
@@ -63,7 +69,7 @@ class DeviceError(MonitorError):
 
 
 class InferenceError(MonitorError):
-    """A model that runs elsewhere is out of reach. `cause` is that of the gap that reports its frames."""
+    """A remote model cannot be reached. `cause` is the cause of the gap that reports its frames."""
 
     def __init__(self, cause: str, message: str) -> None:
         super().__init__(message)
@@ -71,23 +77,23 @@ class InferenceError(MonitorError):
 
 
 class DataError(MonitorError):
-    """Training or evaluation data cannot be used as they are."""
+    """Training or evaluation data cannot be used."""
 
 
 class ImageError(MonitorError):
-    """A frame or an image file cannot be inspected. `cause` is that of the gap that reports it."""
+    """A frame or an image file cannot be inspected. `cause` is the cause of the gap that reports it."""
 
     cause: Literal["unreadable", "damaged", "unusable"] = "unreadable"
 
 
 class DamagedError(ImageError):
-    """A frame was decoded from incomplete data, or refers to one that was."""
+    """A frame was decoded from incomplete data, or refers to such a frame."""
 
     cause = "damaged"
 
 
 class UnusableError(ImageError):
-    """A frame can be read, but not be classified until a setting is right."""
+    """A frame can be read, but not classified until a setting is corrected."""
 
     cause = "unusable"
 
@@ -103,7 +109,8 @@ class SourceError(MonitorError):
 class DeliveryError(MonitorError):
     """Redis cannot be reached, refuses access, or answered with an error.
 
-    `permanent`: only a person can fix it, such as a wrong password, a missing right, a key of another type.
+    `permanent`: retrying does not help, such as with a wrong password, a missing permission or a key of the
+    wrong type.
     """
 
     def __init__(self, message: str, *, permanent: bool = False) -> None:

@@ -1,1 +1,1 @@
-"""The composition root: builds every part from the settings and hands it to those that need it."""
+"""The composition root: build every part from the settings and pass it to the parts that need it."""

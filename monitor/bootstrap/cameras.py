@@ -12,23 +12,23 @@ from monitor.records import CameraStateChange, Gap
 from monitor.settings import Settings
 
 _MAX_LISTING_TIME = 30.0
-"""Seconds without a message of a watched folder's capture process after which it is replaced."""
+"""Seconds without a message after which a watched folder's capture process is replaced."""
 
 
-_LEEWAY = 5.0
-"""Seconds that a capture process may need beyond its own time limits, on a busy machine."""
+_STARTUP_MARGIN = 5.0
+"""Seconds that a capture process may need beyond its own timeouts, on a busy machine."""
 
 
 def camera_configs(settings: Settings, router: ModelRouter) -> list[CameraConfig]:
-    """Return the configuration of each camera, for the input size of the model that `router` gives it."""
+    """Return the configuration of each camera, with the input size of the model that `router` selects."""
     return [
         CameraConfig(
             name=camera.name,
             capture=capture_config(settings, camera, router.handle_for(camera.name).spec.input_size),
             buffer=camera.buffer,
-            # A watched folder that is idle reports so after each listing, which may take long.
+            # An idle watched folder reports that after each listing, which may take long.
             stall_timeout=max(camera.silence, _MAX_LISTING_TIME) if camera.watch else camera.silence,
-            startup_timeout=camera.open_timeout + camera.read_timeout + _LEEWAY,
+            startup_timeout=camera.open_timeout + camera.read_timeout + _STARTUP_MARGIN,
             max_age=camera.max_age,
             expected_fps=camera.expected_fps,
         )
@@ -43,7 +43,7 @@ def create_camera(
     on_frame: Callable[[], None],
     on_frame_read: Callable[[float], None],
 ) -> Camera:
-    """Create a camera that is read by a process of its own; not started."""
+    """Create a camera that a separate process reads; do not start it."""
     return Camera(
         config.name,
         partial(spawn_worker, config.name, config.capture),

@@ -1,4 +1,4 @@
-"""Build cameras from their settings."""
+"""Build the configuration of capture processes from the settings."""
 
 import hashlib
 import os
@@ -13,7 +13,7 @@ from monitor.settings import CameraSettings, Settings
 
 
 def capture_config(settings: Settings, camera: CameraSettings, input_size: tuple[int, int]) -> CaptureConfig:
-    """Return what to read of a camera, and how, for a network input of `input_size` (height, width)."""
+    """Return how to read a camera, for a network input of `input_size` (height, width) in pixels."""
     roi = None
     if camera.roi is not None:
         left, top, width, height = camera.roi
@@ -21,15 +21,15 @@ def capture_config(settings: Settings, camera: CameraSettings, input_size: tuple
     return CaptureConfig(
         source=camera.address,
         every=camera.inspects_every_frame,
-        # A camera comes back by itself; a missing folder or file is a mistake that someone must fix.
+        # A camera can recover by itself; a missing folder or file is a mistake that a person must fix.
         reopen=camera.loop or camera.watch or parse_address(camera.source).kind != "files",
         input_size=input_size,
-        # Queued, in a batch, queued for an explanation, and being written.
+        # Frames queued, in a batch, queued for an explanation, and being written.
         buffer_slots=camera.buffer + settings.inference.batch + MAX_PINNED_FRAMES + 2,
         fps=camera.fps,
         loop=camera.loop,
         open_timeout=camera.open_timeout,
-        # What the daemon grants a camera, its capture process must grant, too.
+        # The capture process must wait at least as long as the daemon does.
         read_timeout=max(camera.read_timeout, camera.silence),
         triggered=camera.silence == 0,
         transport=camera.transport,
@@ -46,7 +46,7 @@ def capture_config(settings: Settings, camera: CameraSettings, input_size: tuple
         frozen_after=camera.frozen_after,
         decode=camera.decode,
         limits=quality_limits(settings, camera),
-        # A triggered camera may pause for as long as it likes, and says so by silence = 0.
+        # A triggered camera (silence = 0) may pause for any time without losing frames.
         find_lost=camera.silence > 0,
         watch=camera.watch,
         inspected_files=str(inspected_files_path(settings, camera)) if camera.watch else None,
@@ -54,20 +54,20 @@ def capture_config(settings: Settings, camera: CameraSettings, input_size: tuple
 
 
 def inspected_files_path(settings: Settings, camera: CameraSettings) -> Path:
-    """Return the file that stores what a watched folder's camera has inspected.
+    """Return the file that lists the inspected files of a watched folder.
 
-    Beside the outbox. Without an outbox file, in `$XDG_STATE_HOME/defect-monitor`, by default
+    It lies beside the outbox. Without an outbox file it lies in `$XDG_STATE_HOME/defect-monitor`, by default
     `~/.local/state/defect-monitor`, with a digest of the folder in its name.
     """
     outbox = outbox_path(settings)
     if outbox is not None:
         return outbox.with_name(f"{outbox.name}.inspected-{camera.name}.db")
     folder = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
-    place = hashlib.blake2s(os.fsencode(Path(camera.source).absolute()), digest_size=6).hexdigest()
-    return Path(folder) / "defect-monitor" / f"inspected-{camera.name}-{place}.db"
+    digest = hashlib.blake2s(os.fsencode(Path(camera.source).absolute()), digest_size=6).hexdigest()
+    return Path(folder) / "defect-monitor" / f"inspected-{camera.name}-{digest}.db"
 
 
 def quality_limits(settings: Settings, camera: CameraSettings) -> QualityLimits | None:
-    """Return what this camera's frames must be like to be classified; None where that is not checked."""
+    """Return the limits within which this camera's frames are classified; None if they are not checked."""
     sanity = camera.sanity or settings.sanity
     return QualityLimits(**sanity.model_dump(exclude={"enabled"})) if sanity.enabled else None

@@ -1,4 +1,4 @@
-"""Build the daemon from the settings: every part after those that it needs."""
+"""Build the daemon from the settings: each part after the parts that it needs."""
 
 from collections.abc import Callable
 from functools import partial
@@ -47,9 +47,9 @@ def build_daemon(
 ) -> Daemon:
     """Build a daemon that is not started. Raises MonitorError.
 
-    It reads the model's card, binds the port and opens the outbox file, so that wrong settings are reported
+    It reads the model card, binds the port and opens the outbox file, so that wrong settings are reported
     before anything runs. `reload_settings` reads the settings again; `notifier` notifies the service manager.
-    The other parameters replace a part: the metrics, the models, what makes a camera.
+    The other parameters replace a part: the metrics, the models, the camera factory.
     """
     arrivals = ArrivalPredictor()
     scheduler = build_scheduler(settings, arrivals.forecast)

@@ -14,11 +14,11 @@ from monitor.redis_streams.address import RedisCredentials
 from monitor.redis_streams.lease import CameraLeases
 from monitor.settings import Settings
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 def build_redis_sink(settings: Settings, daemon: str, observer: ImageObserver | None = None) -> RedisSink:
-    """Build the sink that delivers to Redis; touches no network. Raises UsageError for a URL that is none."""
+    """Build the sink that delivers to Redis; does not connect. Raises UsageError for an invalid URL."""
     redis = settings.redis
     return RedisSink(
         redis.url.get_secret_value(),
@@ -58,7 +58,7 @@ def daemon_id(settings: Settings) -> str:
 def build_leases(
     settings: Settings, daemon: str, on_change: Callable[[str, str | None], None]
 ) -> CameraLeases:
-    """Build the leases of this daemon on its cameras' names; touches no network."""
+    """Build the leases of this daemon on its camera names; does not connect."""
     redis = settings.redis
     return CameraLeases(
         redis.url.get_secret_value(),
@@ -66,13 +66,13 @@ def build_leases(
         daemon,
         [camera.name for camera in settings.camera],
         on_conflict=on_change,
-        timeout=min(1.0, redis.timeout),  # a stop waits for it
+        timeout=min(1.0, redis.timeout),  # stopping the daemon waits this long at most
         access=redis_credentials(settings),
     )
 
 
 def outbox_path(settings: Settings) -> Path | None:
-    """Return the file of `outbox.path`, else one in the folder that systemd sets; None: no file."""
+    """Return `outbox.path`, else a file in `$STATE_DIRECTORY`, which systemd sets; None: no file."""
     if settings.outbox.path:
         return Path(settings.outbox.path)
     folder = os.environ.get("STATE_DIRECTORY", "").split(":")[0]
@@ -80,16 +80,16 @@ def outbox_path(settings: Settings) -> Path | None:
 
 
 def heartbeat_path(settings: Settings) -> Path | None:
-    """Return the file whose time stamp says until when the daemon ran, beside the outbox; None: no file."""
+    """Return the heartbeat file beside the outbox; None without an outbox file."""
     path = outbox_path(settings)
     return None if path is None else path.with_name(path.name + ".alive")
 
 
 def build_outbox_queue(settings: Settings, sinks: Sequence[str]) -> OutboxQueue:
-    """Build the queue for these sinks, with what an earlier run left. Raises MonitorError."""
+    """Build the queue for these sinks, with the backlog of an earlier run. Raises MonitorError."""
     options, path = settings.outbox, outbox_path(settings)
     if path is None:
-        log.info("outbox in memory only: set outbox.path to store undelivered events on disk")
+        logger.info("outbox in memory only: set outbox.path to store undelivered events on disk")
     return OutboxQueue(
         sinks,
         max_items=options.max_events,
@@ -100,6 +100,6 @@ def build_outbox_queue(settings: Settings, sinks: Sequence[str]) -> OutboxQueue:
 
 
 def incidents(settings: Settings, state: str | None) -> IncidentTracker:
-    """Build the tracker of incidents, as it was in `state`."""
+    """Build the incident tracker from a stored `state`, None for an empty one."""
     window = settings.incidents
     return IncidentTracker(IncidentWindow(window.seconds, window.frames, window.shift), state)

@@ -1,4 +1,4 @@
-"""From settings to models: which model classifies which camera, where it runs, how it explains."""
+"""Build the models from the settings: which model classifies which camera, on which device."""
 
 from monitor.inference.candidates import InferenceOptions
 from monitor.inference.device import ComputeDevice, configure_tensorflow
@@ -13,7 +13,7 @@ from monitor.settings import Settings
 
 
 def device(settings: Settings) -> ComputeDevice:
-    """Select the processor and set TensorFlow up for it. Raises DeviceError."""
+    """Select the device and configure TensorFlow for it. Raises DeviceError."""
     options = settings.inference
     return configure_tensorflow(options.device, options.precision, options.threads)
 
@@ -21,7 +21,7 @@ def device(settings: Settings) -> ComputeDevice:
 def build_model(
     settings: Settings, bundle: ModelBundle, scheduler: DeviceScheduler | None = None
 ) -> LocalModel:
-    """Make the model of `bundle`, not loaded, with what the settings override of its card."""
+    """Build the model of `bundle`, not loaded; settings override values of its card."""
     options, explain = settings.inference, settings.explain
     spec = ModelSpec.from_card(
         bundle.card,
@@ -45,13 +45,13 @@ def build_model(
 
 
 def build_router(settings: Settings, scheduler: DeviceScheduler) -> ModelRouter:
-    """Make the models of all cameras, not loaded; they share the device of `scheduler`. Raises ModelError."""
+    """Build the models of all cameras, not loaded, with a shared `scheduler`. Raises ModelError."""
     bundle = load_bundle(resolve_model_path(settings.model.path))
     return ModelRouter(build_model(settings, bundle, scheduler))
 
 
 def share_networks(fresh: ModelRouter, running: ModelRouter) -> None:
-    """Have the models of `fresh` run the graphs of those `running` that differ in thresholds alone."""
+    """Let models of `fresh` reuse the graphs of `running` models that differ in thresholds only."""
     for model in fresh.handles:
         for other in running.handles:
             if isinstance(model, LocalModel) and isinstance(other, LocalModel):
@@ -59,12 +59,12 @@ def share_networks(fresh: ModelRouter, running: ModelRouter) -> None:
 
 
 def build_scheduler(settings: Settings, forecast: ArrivalForecast) -> DeviceScheduler:
-    """Make the scheduler of verdicts and explanations; `forecast` predicts the next frame."""
+    """Build the scheduler of verdicts and explanations; `forecast` predicts the next frame."""
     return DeviceScheduler(settings.explain.budget, forecast)
 
 
 def explanation_config(settings: Settings) -> ExplanationConfig:
-    """Collect how flagged frames are explained and located."""
+    """Return how flagged frames are explained and located."""
     explain = settings.explain
     return ExplanationConfig(
         enabled=explain.enabled,

@@ -11,18 +11,18 @@ from monitor.pipeline.explanation_stage import ExplanationStage
 from monitor.settings import Settings
 
 _APPLIED = ("camera", "sanity", "model", "explain", "annotate")
-"""Tables whose changes take effect with a reload."""
+"""Tables whose changes a reload applies."""
 
 
 _BOUNDS = ("queue", "queue_bytes")
-"""Keys of `[explain]` that bound the queue, which is made at the start."""
+"""Keys of `[explain]` that limit the queue, which is created at the start only."""
 
 
 class SettingsReloader:
-    """Reads the settings again and applies them.
+    """Read the settings again and apply them.
 
-    Cameras, limits of frames, models, thresholds and explanations change while the daemon runs; a model is
-    loaded before it replaces another, which classifies meanwhile. Other tables are named as not applied.
+    Cameras, frame limits, models, thresholds and explanations change while the daemon runs. A new model is
+    loaded while the old one still classifies. Other changed tables are reported as not applied.
     """
 
     def __init__(
@@ -44,10 +44,10 @@ class SettingsReloader:
         self._on_models_changed = on_models_changed
 
     def __call__(self) -> Reloaded:
-        """Apply the settings as they are now. Raises MonitorError, and then changes nothing."""
-        wanted = self._read_settings()
-        not_applied = self._not_applied(wanted)
-        fresh = wanted.model_copy(update={"inference": self._started_with.inference})
+        """Apply the current settings. On MonitorError nothing has changed."""
+        changed = self._read_settings()
+        not_applied = self._not_applied(changed)
+        fresh = changed.model_copy(update={"inference": self._started_with.inference})
         router = build_router(fresh, self._scheduler)
         configs = camera_configs(fresh, router)
         if self._models_differ(fresh):
@@ -60,18 +60,18 @@ class SettingsReloader:
         self._settings = fresh
         return Reloaded(configs, not_applied)
 
-    def _not_applied(self, wanted: Settings) -> list[str]:
-        """Return the tables and keys that differ from those at the start and take effect at the next one."""
+    def _not_applied(self, settings: Settings) -> list[str]:
+        """Return the tables and keys that differ from those at the start and need a restart."""
         before = self._started_with
-        tables = [name for name in type(wanted).model_fields if name not in _APPLIED]
-        changed = [name for name in tables if getattr(wanted, name) != getattr(before, name)]
-        keys = [key for key in _BOUNDS if getattr(wanted.explain, key) != getattr(before.explain, key)]
+        tables = [name for name in type(settings).model_fields if name not in _APPLIED]
+        changed = [name for name in tables if getattr(settings, name) != getattr(before, name)]
+        keys = [key for key in _BOUNDS if getattr(settings.explain, key) != getattr(before.explain, key)]
         return changed + [f"explain.{key}" for key in keys]
 
     def _models_differ(self, fresh: Settings) -> bool:
-        """Whether a model, or what it was made with, has changed."""
+        """Return whether a model, or a setting that it was built with, has changed."""
         before = self._settings
-        made_with = ("max_n", "scoring", "threshold")
+        built_with = ("max_n", "scoring", "threshold")
         return fresh.model != before.model or any(
-            getattr(fresh.explain, name) != getattr(before.explain, name) for name in made_with
+            getattr(fresh.explain, name) != getattr(before.explain, name) for name in built_with
         )

@@ -1,4 +1,4 @@
-"""One camera: numbers the frames that its capture process delivers, and accounts for each."""
+"""Read one camera: number the frames that its capture process delivers, and account for each."""
 
 import math
 import socket
@@ -29,26 +29,22 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Camera:
-    """Reads one source, by a process that is replaced when it fails, until it ends or `stop` is called.
+    """Read one source, in a process that is replaced when it fails, until it ends or `stop` is called.
 
-    `launch` starts that process on the other end of a connection, which it takes over (see `capture.worker`).
-    Frames are numbered over all replacements. Each number is either taken by the consumer or in exactly one
-    Gap: `overload` where it was dropped for newer frames, `late` where it was queued for more than `max_age`
-    seconds, `stopping` where no time was left to inspect it, `unreadable`, `damaged`, `unusable` or `frozen`
-    where it could not be inspected, `lost-upstream` where it never arrived (an estimate). Gaps without frames
-    report the time in which none arrived; their cause is that of the failure, `stalled` after more than
-    `stall_timeout` seconds and three frame periods without a frame (0: never), or `crashed` where the process
-    died.
+    `launch` starts that process on the other end of a connection, which it then owns (see `capture.worker`).
+    Frames are numbered across replacements. Each number is either taken by the consumer or in exactly one
+    Gap: `overload` if dropped for newer frames, `late` if queued for more than `max_age` seconds, `stopping`
+    if no time was left to inspect it, `unreadable`, `damaged`, `unusable` or `frozen` if it could not be
+    inspected, `lost-upstream` if it never arrived (an estimate). Gaps without frames report the time in which
+    none arrived. Their cause is the failure, `crashed` for a dead process, or `stalled` after more than
+    `stall_timeout` seconds and three frame periods without a frame (0: never).
 
-    With `keep_every_frame` the source waits until there is room, so that nothing is lost on this side;
-    otherwise the oldest of more than `buffer` queued frames is dropped. A `finite` source is not read again
-    when its process dies: from its start, it would repeat what was inspected. A process may take
-    `startup_timeout` seconds to find out whether its source can be opened. `expected_fps`: frames per second
-    that a camera should keep.
+    With `keep_every_frame` the source waits for free space; otherwise the oldest of more than `buffer` queued
+    frames is dropped. A `finite` source is not read again when its process dies: it would repeat frames.
+    Opening may take `startup_timeout` seconds. `expected_fps` is the expected rate in frames per second.
 
-    The camera calls `report` with Gaps and changes of state, `on_frame` after each frame and at the end, and
-    `on_frame_read` with the seconds that reading took: from its own thread (in `take` and `stop`: from their
-    caller's), without holding its lock. They must not block.
+    `report` receives Gaps and state changes, `on_frame_read` the seconds that reading took; `on_frame` is
+    called after each frame and at the end. They are called without a lock held and must not block.
     """
 
     def __init__(
@@ -73,9 +69,9 @@ class Camera:
         self._report = report
         self._on_frame = on_frame
         self._on_frame_read = on_frame_read
-        self._size = buffer
-        self._silence = stall_timeout
-        self._opening = startup_timeout
+        self._buffer = buffer
+        self._stall_timeout = stall_timeout
+        self._startup_timeout = startup_timeout
         self._max_age = max_age
         self._finite = finite
         self._period = FramePeriod()
@@ -85,13 +81,13 @@ class Camera:
         self._waiting: deque[Frame] = deque()
         self._gaps = GapAggregator(name)
         self._captured = 0
-        self._lock = threading.Lock()  # guards the four above
-        self._condition = CameraStateMachine(name, report, expected_fps)
+        self._lock = threading.Lock()  # guards the four attributes above
+        self._state_machine = CameraStateMachine(name, report, expected_fps)
         self._supervisor = ProcessSupervisor(name, launch, self, self._finish, delays)
 
     @property
     def next_frame_number(self) -> int:
-        """The number that the next frame will have: frames so far, lost ones included."""
+        """The number of the next frame: frames so far, lost ones included."""
         with self._lock:
             return self._captured
 
@@ -103,25 +99,25 @@ class Camera:
     @property
     def ended(self) -> bool:
         """Whether no further frame can be taken."""
-        return self._condition.state == "ended" and not self._waiting
+        return self._state_machine.state == "ended" and not self._waiting
 
     @property
     def pid(self) -> int | None:
-        """The capture process, if there is one."""
+        """The process id of the capture process, None while none runs."""
         return self._supervisor.pid
 
     @property
     def progressed_at(self) -> float:
-        """When the supervision last gave a sign of life, on the monotonic clock."""
+        """Time of the supervision's last heartbeat, on the monotonic clock in seconds."""
         return self._supervisor.progressed_at
 
     def start(self, first_number: int = 0, unobserved_since: tuple[str, datetime] | None = None) -> None:
-        """Begins to read; its first frame gets `first_number`. Once only.
+        """Start reading; the first frame gets `first_number`. Call this once.
 
-        `unobserved_since`: why and since when the camera was not observed, if that is known.
+        `unobserved_since`: why and since when the camera was not observed, if known.
         """
         self._captured = first_number
-        self._condition.start(unobserved_since)
+        self._state_machine.start(unobserved_since)
         self._supervisor.start()
 
     @property
@@ -140,20 +136,20 @@ class Camera:
                     self._gaps.record_lost("late", frame.number, frame.captured_at, now)
                 else:
                     taken.append(frame)
-            late = self._gaps.pop_all() if self._condition.state == "ended" else []
+            late = self._gaps.pop_all() if self._state_machine.state == "ended" else []
         self._report_all(late)
         return taken
 
     def stop(self, timeout: float) -> bool:
-        """Ends the reading within about `timeout` seconds; True if the process ended by itself.
+        """Stop reading within about `timeout` seconds; return whether the process ended by itself.
 
-        One that hangs is killed; frames that it delivers from now on are not counted.
+        A process that hangs is killed. Frames that it delivers from now on are not counted.
         """
         with self._lock:
             self._stopped = True
-        by_itself = self._supervisor.stop(timeout)
+        ended_by_itself = self._supervisor.stop(timeout)
         self._finish()
-        return by_itself
+        return ended_by_itself
 
     def drop_queued(self) -> None:
         """Report the queued frames as lost to `stopping`; after `stop`."""
@@ -177,39 +173,39 @@ class Camera:
                 self._interval, self._finite = message.interval, not message.live
                 self._opened = True
                 self._period.restart()
-                if self._silence == 0:  # it delivers when it is triggered: nothing is missed until then
-                    self._condition.frame_arrived(datetime.now(UTC), time.monotonic())
+                if self._stall_timeout == 0:  # a triggered camera: no frame is missing before a trigger
+                    self._state_machine.frame_arrived(datetime.now(UTC), time.monotonic())
             case SourceIdle():
-                self._condition.source_idle(datetime.now(UTC))
+                self._state_machine.source_idle(datetime.now(UTC))
             case SourceFailed():
                 self._opened = False
                 self._fail(message.cause, message.detail)
                 self._report_all(self._flush_gaps())
 
-    def on_silence(self, seconds: float, ring: SharedBufferReader | None) -> Literal["fine", "hangs"]:
-        """Decide whether a process that sent nothing for `seconds`, although frames are due, hangs."""
+    def on_silence(self, seconds: float, ring: SharedBufferReader | None) -> Literal["healthy", "hung"]:
+        """Return whether a process is hung that sent nothing for `seconds` although frames are due."""
         with self._lock:
             due = self._gaps.pop_due(time.monotonic())
         self._report_all(due)
-        is_delivering = self._condition.state in ("up", "frozen", "misconfigured")
-        held_back = ring is not None and ring.slots_in_use >= ring.slots
-        if held_back or seconds <= (self._max_silence() if is_delivering else self._opening):
-            return "fine"
-        may_open_again = not (self._finite and self._opened)  # it would be inspected from its start again
-        if is_delivering or not may_open_again:
-            self._fail("stalled", f"no frame came for {seconds:g} s", "stalled")
+        is_delivering = self._state_machine.state in ("up", "frozen", "misconfigured")
+        max_silence = self._max_silence() if is_delivering else self._startup_timeout
+        if seconds <= max_silence or (ring is not None and ring.slots_in_use >= ring.slots):
+            return "healthy"
+        may_reopen = not (self._finite and self._opened)  # its frames would be inspected twice
+        if is_delivering or not may_reopen:
+            self._fail("stalled", f"no frame arrived for {seconds:g} s", "stalled")
         else:
             self._fail("timeout", "opening the source took too long")
-        if may_open_again:
+        if may_reopen:
             self._period.silence_ended(seconds)
-        return "hangs" if may_open_again else "fine"
+        return "hung" if may_reopen else "healthy"
 
     def _max_silence(self) -> float:
-        if self._silence == 0:
+        if self._stall_timeout == 0:
             return math.inf
         if self._interval is not None:
-            return max(self._silence, MIN_PERIODS * self._interval)
-        return self._period.max_silence(self._silence, self._opening)
+            return max(self._stall_timeout, MIN_PERIODS * self._interval)
+        return self._period.max_silence(self._stall_timeout, self._startup_timeout)
 
     def on_exit(self, cause: str, detail: str) -> bool:
         """Record that the process ended without a message; return whether to start another."""
@@ -220,7 +216,7 @@ class Camera:
 
     def _enqueue(self, message: FrameReady, ring: SharedBufferReader | None) -> None:
         if ring is None:
-            raise ValueError("a frame came before the memory that it lies in")
+            raise ValueError("a frame arrived before its shared memory")
         at = _EPOCH + timedelta(microseconds=message.captured_us)
         memory = ring.view(message.slot)
         height, width = message.input_size
@@ -247,27 +243,26 @@ class Camera:
             while not self._every and len(self._waiting) > 1 and self._is_full(ring):
                 lost = self._waiting.popleft()
                 self._gaps.record_lost("overload", lost.number, lost.captured_at, message.monotonic)
-                del lost  # with it, its slot
+                del lost  # frees its slot
             gaps = self._gaps.pop_due(message.monotonic)
         self._period.frame_arrived(time.monotonic())
-        self._condition.frame_arrived(at, message.monotonic)
+        self._state_machine.frame_arrived(at, message.monotonic)
         self._report_all(gaps)
         self._on_frame()
 
     def _is_full(self, ring: SharedBufferReader) -> bool:
-        """Whether the oldest frame must be dropped to make room for the next one."""
-        return len(self._waiting) > self._size or ring.slots_in_use >= ring.slots
+        return len(self._waiting) > self._buffer or ring.slots_in_use >= ring.slots
 
     def _record_lost(self, message: FrameLost) -> None:
         at = _EPOCH + timedelta(microseconds=message.captured_us)
-        began = at if message.since_us is None else _EPOCH + timedelta(microseconds=message.since_us)
+        started_at = at if message.since_us is None else _EPOCH + timedelta(microseconds=message.since_us)
         with self._lock:
             if self._stopped:
                 return
             self._gaps.record_lost(
                 message.cause,
                 self._captured,
-                began,
+                started_at,
                 message.monotonic,
                 frames=message.frames,
                 detail=message.why,
@@ -280,20 +275,20 @@ class Camera:
             self._period.frame_arrived(time.monotonic())
         match message.cause:
             case "frozen" | "misconfigured":
-                self._condition.frame_refused(at, message.cause, message.why)
-            case "lost-upstream":  # found missing when another frame came
-                self._condition.frame_accounted(at)
+                self._state_machine.frame_refused(at, message.cause, message.why)
+            case "lost-upstream":  # detected when a later frame arrived
+                self._state_machine.frame_accounted(at)
             case _:  # the camera delivers, whatever its frames show
-                self._condition.frame_arrived(at, message.monotonic)
+                self._state_machine.frame_arrived(at, message.monotonic)
         self._report_all(gaps)
 
     def _fail(self, cause: str, detail: str, state: Literal["down", "stalled"] = "down") -> None:
         if not self._stopped:
-            self._condition.mark_failed(cause, detail, state)
+            self._state_machine.mark_failed(cause, detail, state)
 
     def _finish(self) -> None:
         self._report_all(self._flush_gaps())
-        if self._condition.mark_ended():
+        if self._state_machine.mark_ended():
             self._on_frame()
 
     def _flush_gaps(self) -> list[Gap]:

@@ -1,8 +1,8 @@
-"""Whether a picture shows a surface at all, before it is judged. Pure: a picture and limits in, a reason out.
+"""Check whether a frame shows a surface at all, before it is classified. Pure functions.
 
-A fixed sample of the picture is looked at, so that the cost hardly grows with its size: up to eight upright
-strips of 32 columns, the rows and columns of pictures larger than 1,000 pixels thinned out to about 512. Of
-the three channels only green is looked at, which carries most of the brightness.
+The checks use a fixed sample of the frame, so that their cost hardly grows with its size: up to eight
+vertical strips of 32 columns. Frames larger than about 1,000 pixels are subsampled to about 512 rows. Only
+the green channel is used, which carries most of the brightness.
 """
 
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from monitor.records import Image
 
-_SIDE = 512  # pixels that are left of a larger picture's shorter side
+_SIDE = 512  # pixels to which a larger frame's shorter side is subsampled
 
 
 _STRIPS = 8
@@ -22,16 +22,18 @@ _STRIPS = 8
 _WIDE = 32  # columns of a strip
 
 
-_BLOCK = 8  # rows of a strip that are smeared together
+_BLOCK = 8  # rows of a strip that are tested for smearing together
 
 
-_CLIPPED = 250  # grey level from which a pixel counts as clipped: coding leaves few at 255 itself
+_CLIPPED = (
+    250  # grey level from which a pixel counts as clipped: lossy coding leaves few pixels at exactly 255
+)
 
 
-_NEAR = 8  # rows above and below a seam that say what is usual here
+_NEAR = 8  # rows above and below a seam that define the usual variation
 
 
-_SEAM_SIGMAS = 8.0  # times its usual variation that a seam must stick out
+_SEAM_SIGMAS = 8.0  # a seam must exceed the usual variation by this factor
 
 
 _LAGS = (-2, -1, 0, 1, 2)  # columns by which a texture may lean from one row to the next
@@ -43,7 +45,7 @@ GreyStrips = NDArray[np.uint8]
 
 @dataclass(frozen=True, slots=True)
 class QualityLimits:
-    """From where on a picture is refused: grey levels 0..255, shares 0..1; the settings say how."""
+    """Limits beyond which a frame is unusable: grey levels 0..255, shares 0..1 (see `SanitySettings`)."""
 
     black: float
     white: float
@@ -56,9 +58,9 @@ class QualityLimits:
 
 
 def unusable_reason(image: Image, limits: QualityLimits) -> str | None:
-    """Why nothing can be said of `image`, (height, width, 3) uint8, in a few words; None if it can be judged.
+    """Return why `image`, (height, width, 3) uint8, cannot be classified; None if it can be.
 
-    Never refuses for what lies in a small part of the picture, as a defect does.
+    The reason is a short phrase. A small part of the frame, such as a defect, never makes it unusable.
     """
     grey = _sample(image)
     counts = cv2.calcHist([grey.reshape(-1, grey.shape[2])], [0], None, [256], [0, 256]).ravel()
@@ -80,7 +82,7 @@ def _sample(image: Image) -> GreyStrips:
 
 
 def _levels(share: NDArray[np.float32], limits: QualityLimits) -> str | None:
-    """Judges by how many pixels have which grey level; `share` (256,) sums to one."""
+    """Check the histogram of grey levels; `share` (256,) sums to one."""
     levels = np.arange(256)
     below = np.cumsum(share)
     first, last = int(np.searchsorted(below, 0.01)), int(np.searchsorted(below, 0.99))
@@ -99,24 +101,24 @@ def _levels(share: NDArray[np.float32], limits: QualityLimits) -> str | None:
 
 
 def _smear(grey: GreyStrips, limits: QualityLimits) -> str | None:
-    """A decoder that lost data fills the rest with grey or draws a row down: rows equal, bit by bit."""
+    """Find rows that are equal bit by bit: a decoder that lost data fills with grey or repeats a row."""
     strips, rows, _ = grey.shape
     blocks = (rows - 1) // _BLOCK
     if limits.smeared >= 1 or not blocks:
         return None
     below, above = grey[:, 1 : 1 + blocks * _BLOCK], grey[:, : blocks * _BLOCK]
     same = (below == above).reshape(strips, blocks, -1).all(axis=2)
-    # What is clipped is equal by nature, as a dark background is.
+    # Clipped rows, such as a dark background, are equal by nature.
     clear = ((below < _CLIPPED) & (below > 255 - _CLIPPED)).reshape(strips, blocks, -1).mean(axis=2) > 0.5
     share = float((same & clear).mean())
     return f"smeared: on {share:.0%} of it all rows are equal" if share > limits.smeared else None
 
 
 def _blur(grey: GreyStrips, limits: QualityLimits) -> str | None:
-    """Compares what changes over 2 pixels with what changes over 16, noise taken off both.
+    """Compare the variation over 2 pixels with that over 16, after subtracting noise from both.
 
-    Averages over squares of 1, 2, 4, 8 and 16 pixels: noise between neighbours falls to a quarter each time,
-    while a surface in focus has structure at all sizes. Of a smooth ramp 1/64 is left.
+    The frame is averaged over squares of 1, 2, 4, 8 and 16 pixels. Each step reduces the variance of noise
+    to a quarter, while a surface in focus has structure at all sizes. A smooth ramp has a ratio of 1/64.
     """
     _, rows, wide = grey.shape
     if limits.blurred <= 0 or rows < 32 or wide < 32:
@@ -126,14 +128,14 @@ def _blur(grey: GreyStrips, limits: QualityLimits) -> str | None:
         at = _halved(at)
         changes.append(_change(at))
     noise = min(changes[0], 2 * limits.noise**2)
-    rounding = 1 / 12  # the variance of rounding to whole grey levels, which no averaging takes off a ramp
+    rounding = 1 / 12  # variance of rounding to whole grey levels; averaging does not remove it from a ramp
     fine, coarse = changes[1] - noise / 4 - rounding, changes[4] - noise / 256
     ratio = max(fine, 0.0) / max(coarse, 1e-6)
     return f"blurred: fine structure is {ratio:.3f} of coarse" if ratio < limits.blurred else None
 
 
 def _halved(at: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Means over squares of two by two; an odd last row or column is left out."""
+    """Average squares of two by two pixels; an odd last row or column is left out."""
     strips, rows, wide = at.shape
     even = np.ascontiguousarray(at[:, : rows // 2 * 2, : wide // 2 * 2])
     rows, wide = rows // 2, wide // 2
@@ -142,7 +144,7 @@ def _halved(at: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _change(at: GreyStrips | NDArray[np.float32]) -> float:
-    """Mean square of the difference between neighbours, upright and across."""
+    """Return the mean squared difference between neighbours, vertical and horizontal."""
     strips, rows, wide = at.shape
     flat = at.reshape(strips * rows, wide)
     down = cv2.norm(at[:, 1:], at[:, :-1], cv2.NORM_L2SQR) / (strips * (rows - 1) * wide)
@@ -151,11 +153,11 @@ def _change(at: GreyStrips | NDArray[np.float32]) -> float:
 
 
 def _tear(grey: GreyStrips, limits: QualityLimits) -> str | None:
-    """Looks for one row that goes on from the row above no better than from any row, over the whole width.
+    """Find one row that resembles the row above no more than any other row, over the whole width.
 
-    How well rows go on from each other is measured by their mean absolute difference, for leaning textures at
-    several lags. At a seam it jumps from what is usual around it to what rows far apart show. An edge of the
-    scene or a defect does so in a part of the width, or comes with another surface beyond it.
+    Resemblance is the mean absolute difference of two rows, at several lags for slanted textures. At a seam
+    the difference jumps from its usual value to that of rows far apart. At an edge of the scene or at a
+    defect it jumps in part of the width only, or another surface begins beyond it.
     """
     _, rows, wide = grey.shape
     if limits.torn <= 0 or rows < 8 * _NEAR or wide < 4 * len(_LAGS):
@@ -171,7 +173,9 @@ def _tear(grey: GreyStrips, limits: QualityLimits) -> str | None:
         usual = around / (apart - 3)  # without the row itself and its neighbours
         jump += (chance - usual) * (found - usual)
         span += (chance - usual) ** 2
-    margin = max(2 * _NEAR, rows // 16)  # there, parts often end, and a tear would leave one picture whole
+    margin = max(
+        2 * _NEAR, rows // 16
+    )  # near the border, parts often end, and a tear would leave one frame whole
     inner = slice(margin, rows - 1 - margin)
     weight = span.sum(axis=0)[inner] + 1e-6
     surprise = jump.sum(axis=0)[inner] / np.sqrt(weight)
@@ -180,22 +184,22 @@ def _tear(grey: GreyStrips, limits: QualityLimits) -> str | None:
     if surprise[row] <= max(_SEAM_SIGMAS * spread, limits.torn * weight[row] ** 0.5):
         return None
     row += margin
-    told = span[:, row] > 0.1 * np.median(span[:, row])
-    broken = jump[told, row] > 0.5 * limits.torn * span[told, row]
-    if broken.mean() < 0.6 or not _two_pictures(grey, row + 1, float(chance[:, row].mean())):
+    informative = span[:, row] > 0.1 * np.median(span[:, row])
+    broken = jump[informative, row] > 0.5 * limits.torn * span[informative, row]
+    if broken.mean() < 0.6 or not _are_two_frames(grey, row + 1, float(chance[:, row].mean())):
         return None
-    return f"torn: the picture jumps {(row + 1) / rows:.0%} down from its top"
+    return f"torn: the image jumps {(row + 1) / rows:.0%} down from its top"
 
 
-def _two_pictures(grey: GreyStrips, seam: int, chance: float) -> bool:
-    """Whether what lies above row `seam` stays above, as it does not at a scratch or a stripe of the surface.
+def _are_two_frames(grey: GreyStrips, seam: int, chance: float) -> bool:
+    """Return whether two different frames meet at row `seam`, rather than at a scratch or stripe.
 
-    Rows a few apart must resemble each other on either side more than by `chance`, but not across the seam.
-    Nor must they differ there by more than other places of the same rows do: beyond the edge of a part
+    On either side, rows a few apart must resemble each other more than by `chance`, but not across the seam.
+    They must not differ there by more than other columns of the same rows do: beyond the edge of a part,
     another surface begins.
     """
     before, above, below, after = (
-        grey[:, seam + place * _NEAR : seam + (place + 1) * _NEAR] for place in (-2, -1, 0, 1)
+        grey[:, seam + block * _NEAR : seam + (block + 1) * _NEAR] for block in (-2, -1, 0, 1)
     )
     usual = max(_distance(before, above), _distance(below, after))
     across = _distance(above, below)
@@ -208,12 +212,12 @@ def _distance(one: GreyStrips, other: GreyStrips) -> float:
 
 
 def _difference(columns: NDArray[np.uint8], apart: int, lag: int = 0) -> NDArray[np.float32]:
-    """Mean difference of rows `apart`, the lower one moved by `lag` columns: (strips, rows - apart).
+    """Return the mean difference of rows that lie `apart` rows apart: (strips, rows - apart).
 
-    `columns` are (columns, strips, rows).
+    `columns` is (columns, strips, rows). The lower row is shifted by `lag` columns.
     """
     wide, strips, rows = columns.shape
-    flat = columns.reshape(wide, strips * rows)  # also pairs across strips, which are cut off at the end
+    flat = columns.reshape(wide, strips * rows)  # includes pairs across strips, which are cut off at the end
     lower = flat[max(lag, 0) : wide + min(lag, 0), apart:]
     upper = flat[max(-lag, 0) : wide + min(-lag, 0), :-apart]
     sums = cv2.reduce(cv2.absdiff(lower, upper), 0, cv2.REDUCE_SUM, dtype=cv2.CV_32S)
@@ -230,12 +234,11 @@ _BYTES = 1_000_000
 
 
 class FrozenDetector:
-    """Counts how often one and the same picture came in a row.
+    """Count how many identical frames arrived in a row.
 
-    Compared are whole rows, all of them up to 1 MB (577x577 pixels), of larger pictures as many, evenly
-    spaced, as fit that. They are compared byte by byte, not by a checksum: two pictures taken for one are
-    equal in all those rows, so that a change must lie between them. The noise of a real sensor never does,
-    but a picture drawn or coded without noise may.
+    The detector compares whole rows byte by byte: all rows of frames up to 1 MB (577x577 pixels), and evenly
+    spaced rows, 1 MB in total, of larger ones. It misses only a change that lies entirely between those
+    rows. Sensor noise never does; a change in a rendered or noise-free frame may.
     """
 
     def __init__(self) -> None:
@@ -243,12 +246,12 @@ class FrozenDetector:
         self._repeats = 0
 
     def repeat_count(self, image: Image) -> int:
-        """How many pictures up to this one, (height, width, 3) uint8, are the same: 1 for a new one."""
+        """Return how many consecutive frames, up to `image` (height, width, 3) uint8, are identical."""
         every = -(-image.nbytes // _BYTES) or 1
         rows = image[::every]
         if self._last is not None and np.array_equal(rows, self._last):
             self._repeats += 1
         else:
             self._repeats = 1
-            self._last = rows.copy()  # the picture itself may be overwritten
+            self._last = rows.copy()  # the buffer of the frame may be overwritten
         return self._repeats

@@ -46,33 +46,33 @@ class WorkerProcess(Protocol):
 
     @property
     def pid(self) -> int:
-        """Its number."""
+        """Its process id."""
 
     def kill(self) -> None:
-        """End it at once."""
+        """Kill it immediately."""
 
     def wait(self, timeout: float | None = None) -> int:
-        """How it ended: its exit code, or minus the number of the signal."""
+        """Return its exit code, or minus the number of the signal that ended it."""
 
 
 class WorkerListener(Protocol):
     """Receives the messages of the process, in the supervisor's thread."""
 
     def on_message(self, message: WorkerMessage, ring: SharedBufferReader | None) -> None:
-        """Take one message; frames lie in the memory `ring`."""
+        """Handle one message; frames lie in the shared memory `ring`."""
 
-    def on_silence(self, seconds: float, ring: SharedBufferReader | None) -> Literal["fine", "hangs"]:
-        """Return whether no message for `seconds` is too long, so that the process must be replaced."""
+    def on_silence(self, seconds: float, ring: SharedBufferReader | None) -> Literal["healthy", "hung"]:
+        """Return `hung` if the process must be replaced after `seconds` without a message."""
 
     def on_exit(self, cause: str, detail: str) -> bool:
         """Return whether to start another process after one that ended without a message."""
 
 
 class ProcessSupervisor:
-    """Keeps a process running until it reports its end, or `stop` is called.
+    """Keep a process running until it reports its end, or `stop` is called.
 
-    `launch` starts it with the other end of a connection, which it takes over, and is called in a thread that
-    lives as long as the process. `on_finished` is called after the last message.
+    `launch` starts the process with the other end of a connection, which the process then owns. It is
+    called in a thread that lives as long as the process. `on_finished` is called after the last message.
     """
 
     def __init__(
@@ -87,7 +87,7 @@ class ProcessSupervisor:
         self._name = name
         self._launch = launch
         self._listener = listener
-        self._over = on_finished
+        self._on_finished = on_finished
         self._delays = delays
         self._connection: socket.socket | None = None
         self._process: WorkerProcess | None = None
@@ -98,16 +98,16 @@ class ProcessSupervisor:
 
     @property
     def pid(self) -> int | None:
-        """The process's number, if there is one."""
+        """The process id, None while no process runs."""
         with self._lock:
             return None if self._process is None else self._process.pid
 
     def start(self) -> None:
-        """Begins. Once only."""
+        """Start the supervision; call this once."""
         self._thread.start()
 
     def stop(self, timeout: float) -> bool:
-        """Asks the process to end and kills it after `timeout` seconds; whether it ended by itself."""
+        """Ask the process to end, kill it after `timeout` seconds; return whether it ended by itself."""
         self._stopping.set()
         with self._lock:
             self._ask_to_stop()
@@ -130,22 +130,24 @@ class ProcessSupervisor:
 
     def _run(self) -> None:
         delays = self._delays()
-        over = False
-        while not over and not self._stopping.is_set():
-            began = time.monotonic()
+        is_finished = False
+        while not is_finished and not self._stopping.is_set():
+            started_at = time.monotonic()
             try:
-                over = self._one_process()
+                is_finished = self._run_process()
             except Exception as error:
                 logger.exception("unexpected failure while supervising camera %s", self._name)
-                over = not self._listener.on_exit("fault", f"its supervision failed: {type(error).__name__}")
-            if time.monotonic() - began > LONGEST_DELAY:
+                is_finished = not self._listener.on_exit(
+                    "fault", f"its supervision failed: {type(error).__name__}"
+                )
+            if time.monotonic() - started_at > LONGEST_DELAY:
                 delays = self._delays()
-            if not over:
+            if not is_finished:
                 self._stopping.wait(next(delays))
-        self._over()
+        self._on_finished()
 
-    def _one_process(self) -> bool:
-        """Start a process and receive its messages to its end; return whether it was the last."""
+    def _run_process(self) -> bool:
+        """Run one process and receive its messages; return whether no other process is needed."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with ours:
             try:
@@ -172,8 +174,8 @@ class ProcessSupervisor:
     def _end(self, process: WorkerProcess) -> int | None:
         """Kill the process and return its exit code; None where the daemon stops before it has ended.
 
-        A process that waits in the kernel (state D: a driver or a network disk that hangs) does not end. No
-        other is started meanwhile: it would hang, too. The supervision itself goes on.
+        A process blocked in the kernel (state D: a driver or network disk that hangs) does not end. No other
+        process is started meanwhile, because it would hang too. The supervision itself continues.
         """
         process.kill()
         started_at = time.monotonic()
@@ -191,8 +193,8 @@ class ProcessSupervisor:
                 detail = "the capture process hangs in the kernel and cannot be killed"
                 self._listener.on_exit("stalled", detail)
 
-    def _receive_all(self, connection: socket.socket) -> Literal["ended", "hangs", "died"]:
-        """Receive the messages of a process until it has ended, hangs or is gone."""
+    def _receive_all(self, connection: socket.socket) -> Literal["ended", "hung", "died"]:
+        """Receive the messages of a process until it ends, hangs or dies."""
         silent = 0.0
         ring: SharedBufferReader | None = None
         listening = select.poll()
@@ -202,15 +204,15 @@ class ProcessSupervisor:
             if self._abandoned:
                 return "died"
             if not listening.poll(_POLL_INTERVAL * 1000):
-                # Counted in checks, not by the clock: a machine that slept did not observe either.
+                # Counted in polls, not by the clock: while the machine is suspended, nothing is observed.
                 silent += _POLL_INTERVAL
-                if self._listener.on_silence(silent, ring) == "hangs" and not self._stopping.is_set():
-                    return "hangs"
+                if self._listener.on_silence(silent, ring) == "hung" and not self._stopping.is_set():
+                    return "hung"
                 continue
             silent = 0.0
             try:
                 packet, descriptors, _, _ = socket.recv_fds(connection, MAX_MESSAGE_BYTES, 1)
-            except ConnectionResetError:  # it died before it had read all; its earlier messages still come
+            except ConnectionResetError:  # it died with unread input; its earlier messages still arrive
                 continue
             if not packet:
                 return "died"
@@ -225,7 +227,7 @@ class ProcessSupervisor:
 
 def _map_buffer(message: BufferMapped, descriptor: int, connection: socket.socket) -> SharedBufferReader:
     def release(slot: int) -> None:
-        with contextlib.suppress(OSError):  # a process that is gone needs its slots no more
+        with contextlib.suppress(OSError):  # a dead process no longer needs its slots
             connection.send(encode(SlotReleased(message.ring, slot)))
 
     def confirm(receipt: int) -> None:
@@ -245,20 +247,20 @@ def _describe_exit(code: int) -> str:
 
 
 def spawn_worker(name: str, order: CaptureConfig, connection: socket.socket) -> "subprocess.Popen[bytes]":
-    """Start the capture process of the camera `name` on `connection`, which it takes over.
+    """Start the capture process of the camera `name` on `connection`, which it then owns.
 
-    Must be called by a thread that lives as long as the process is needed: they end together.
+    Call this in a thread that lives as long as the process is needed: the process ends with the thread.
     """
     process = subprocess.Popen(  # noqa: S603 (this interpreter, this module)
-        # -P: a file in the working directory must not stand in for a library.
+        # -P: a file in the working directory must not shadow a library.
         [sys.executable, "-P", "-m", "monitor.capture.worker", name, str(connection.fileno())],
         pass_fds=[connection.fileno()],
         stdin=subprocess.PIPE,
-        # One frame at a time: threads of its libraries would only take cores from the network.
+        # It handles one frame at a time: library threads would only take cores from the network.
         env={**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
     )
     connection.close()
     if process.stdin is not None:
-        with contextlib.suppress(BrokenPipeError), process.stdin as order_goes_to:
-            order_goes_to.write(json.dumps(asdict(order)).encode())
+        with contextlib.suppress(BrokenPipeError), process.stdin as stdin:
+            stdin.write(json.dumps(asdict(order)).encode())
     return process

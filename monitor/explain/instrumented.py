@@ -1,7 +1,7 @@
 """Open a Keras classifier: list its layers through nested models, choose one, recognise its head.
 
-A model is run here operation by operation, so that a layer inside a nested model can be observed and the
-head's activation left out without building a model or changing the user's.
+This module runs a model operation by operation. So it can observe a layer inside a nested model, and skip the
+head's activation, without building another model or changing the user's.
 """
 
 import difflib
@@ -14,13 +14,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from monitor.errors import UsageError
+from monitor.errors import UsageError, first_line
 
 Head = Literal["softmax", "sigmoid", "logits"]
 
-
 HEADS: tuple[Head, ...] = ("softmax", "sigmoid", "logits")
-
 
 _PASSTHROUGH = (keras.layers.Dropout, keras.layers.Flatten, keras.layers.Reshape, keras.layers.Identity)
 
@@ -35,12 +33,12 @@ class LayerInfo:
 
     @property
     def is_spatial(self) -> bool:
-        """Whether it gives (b, fh, fw, c) with more than one position."""
+        """Whether its output is (b, fh, fw, c) with more than one position."""
         return len(self.shape) == 4 and self.shape[1:3] != (1, 1)
 
 
 def iter_layers(model: Any, prefix: str = "") -> Iterator[LayerInfo]:
-    """Every operation of `model` in the order of computation; a nested model follows its own parts."""
+    """Yield every operation of `model` in order of computation; a nested model follows its parts."""
     for operation in _graph(model).operations:
         if isinstance(operation, keras.layers.InputLayer):
             continue
@@ -55,50 +53,48 @@ def iter_layers(model: Any, prefix: str = "") -> Iterator[LayerInfo]:
 def choose_layer(model: Any, name: str | None = None) -> LayerInfo:
     """Find the layer to explain: the last one with spatial extent, or the one named.
 
-    `name` is a path, or a bare name where only one layer bears it. Raises `UsageError`, with the nearest
-    names where there is no such layer.
+    `name` is a path, or a bare name that is unique. Raises `UsageError`, with the nearest names where there
+    is no such layer.
     """
     found = list(iter_layers(model))
     if name is None:
-        maps = [place for place in found if place.is_spatial and not _is_traversable(place.operation)]
+        maps = [info for info in found if info.is_spatial and not _is_traversable(info.operation)]
         if not maps:
             raise UsageError("the model has no layer with spatial extent (rows and columns) to explain")
         return maps[-1]
-    named = [place for place in found if place.path == name]
-    named = named or [place for place in found if place.path.rsplit("/", 1)[-1] == name]
-    usable = [place.path for place in found if place.is_spatial]
+    named = [info for info in found if info.path == name]
+    named = named or [info for info in found if info.path.rsplit("/", 1)[-1] == name]
+    usable = [info.path for info in found if info.is_spatial]
     if not named:
         near = difflib.get_close_matches(name, usable, n=3, cutoff=0.4) or usable[-3:]
         hint = f"; nearest are {', '.join(near)}" if near else ""
         raise UsageError(f"the model has no layer {name!r}{hint}")
     if len(named) > 1:
-        raise UsageError(f"several layers are called {name!r}: {', '.join(place.path for place in named)}")
+        raise UsageError(f"several layers are called {name!r}: {', '.join(info.path for info in named)}")
     if not named[0].is_spatial:
-        hint = f"; the last one that does is {usable[-1]}" if usable else ""
-        raise UsageError(
-            f"layer {name!r} gives {named[0].shape}, which has no rows and columns to explain{hint}"
-        )
+        hint = f"; the last layer with them is {usable[-1]}" if usable else ""
+        raise UsageError(f"layer {name!r} outputs {named[0].shape}, without rows and columns{hint}")
     return named[0]
 
 
 class InstrumentedModel:
-    """A classifier with one layer opened.
+    """A classifier with one observed layer.
 
-    `classes` is the number of classes, `shape` the input's (h, w, d) with None where any size goes, `layer`
-    the path of the layer, `channels` the number of its maps, `head` what the output holds. One output unit
+    `classes` is the number of classes, `shape` the input's (h, w, d) with None where any size fits, `layer`
+    the path of the layer, `channels` the number of its maps, `head` the kind of output. One output unit
     with a sigmoid, or one logit, counts as two classes: 0 where the unit is low, 1 where it is high.
     """
 
     def __init__(self, model: Any, layer: str | None = None, head: Head | None = None) -> None:
-        """Raises `UsageError` for a model that is no single-input, single-output image classifier.
+        """Open `model` at `layer`; raises `UsageError` unless it is a single-input, single-output classifier.
 
-        `head` overrides what is recognised; it is needed where the last layers hide the activation.
+        `head` overrides the recognised head; it is required where the last layers hide the activation.
         """
         check_classifier(model)
         self.model = model
-        self._place = choose_layer(model, layer)
-        self.layer = self._place.path
-        self.channels = int(self._place.shape[-1] or 0)
+        self._layer = choose_layer(model, layer)
+        self.layer = self._layer.path
+        self.channels = int(self._layer.shape[-1] or 0)
         self.shape: tuple[int | None, ...] = tuple(model.inputs[0].shape[1:])
         self._units = int(model.outputs[0].shape[-1])
         operation = None if head is not None else _head_operation(_graph(model).outputs[0])
@@ -115,20 +111,20 @@ class InstrumentedModel:
         self.classes = 2 if self._units == 1 else self._units
 
     def substitute(self, substitutes: Mapping[int, Callable[..., Any]]) -> None:
-        """From now on call `substitutes[id(operation)]` in the place of an operation."""
+        """Call `substitutes[id(operation)]` in place of an operation from now on."""
         self._substitutes.update(substitutes)
 
     def forward(
         self, x: tf.Tensor, on_activation: Callable[[tf.Tensor], None] | None = None
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Pass x (n, h, w, d) through in inference: the layer's output and logits (n, units), float32.
+        """Run inference on x (n, h, w, d); return the layer's output and logits (n, units), float32.
 
-        `on_activation` is called with the layer's output before the pass goes on, for a gradient tape.
+        `on_activation` receives the layer's output before the pass continues, for a gradient tape.
         """
         seen: list[tf.Tensor] = []
 
         def visit(operation: Any, output: tf.Tensor) -> None:
-            if operation is self._place.operation:
+            if operation is self._layer.operation:
                 if on_activation is not None:
                     on_activation(output)
                 seen.append(output)
@@ -137,10 +133,7 @@ class InstrumentedModel:
         return seen[-1], self._to_logits(tf.cast(output, tf.float32))
 
     def verify(self) -> None:
-        """Check on one random image that the model, run operation by operation, gives its own scores.
-
-        Raises `UsageError` where it does not, or cannot be run so.
-        """
+        """Raise `UsageError` unless `forward` reproduces the model's scores on one random image."""
         rows, columns, channels = self.shape
         image = np.random.default_rng(0).uniform(0, 1, (1, rows or 64, columns or 64, channels or 3))
         x = tf.constant(image, tf.float32)
@@ -148,41 +141,40 @@ class InstrumentedModel:
             own = np.asarray(keras.tree.flatten(self.model(x, training=False))[0], np.float32)
             logits = self.forward(x)[1]
         except Exception as error:  # whatever a foreign layer raises
-            raise UsageError(
-                f"the model cannot be run layer by layer, which an explanation needs: {first_line(error)}"
-            ) from error
+            text = f"the model cannot be run layer by layer, which explaining needs: {first_line(error)}"
+            raise UsageError(text) from error
         activation = {"softmax": tf.nn.softmax, "sigmoid": tf.sigmoid, "logits": tf.identity}[self.head]
-        again = np.asarray(activation(logits), np.float32)
-        if not np.allclose(again, own, rtol=1e-3, atol=1e-4, equal_nan=True):
+        repeated = np.asarray(activation(logits), np.float32)
+        if not np.allclose(repeated, own, rtol=1e-3, atol=1e-4, equal_nan=True):
             raise UsageError(
-                f"the model cannot be explained: with its head taken for {self.head}, its scores come out "
-                "different; say what it gives with --head (head= in Python)"
+                f"the model cannot be explained: with the head {self.head}, its scores are not reproduced; "
+                "name the right head with --head (head= in Python)"
             )
 
     def class_logits(self, logits: tf.Tensor) -> tf.Tensor:
-        """Give (n, classes) scores before softmax or sigmoid, the y^c that gradients are taken of."""
+        """Return (n, classes) scores before softmax or sigmoid: the y^c whose gradients are computed."""
         return tf.concat([-logits, logits], axis=-1) if self._units == 1 else logits
 
     def probabilities(self, logits: tf.Tensor) -> tf.Tensor:
-        """Apply the one softmax or sigmoid: (n, classes), 0..1. A head of logits gets a softmax.
+        """Apply softmax or sigmoid once: (n, classes), 0..1. A head of logits gets a softmax.
 
-        One unit gives (1 - p, p), p its sigmoid.
+        One unit yields (1 - p, p), where p is its sigmoid.
         """
         if self._units == 1:
             return tf.concat([tf.sigmoid(-logits), tf.sigmoid(logits)], axis=-1)
         return tf.sigmoid(logits) if self.head == "sigmoid" else tf.nn.softmax(logits)
 
     def outputs(self, logits: tf.Tensor) -> tf.Tensor:
-        """Give the output as the model itself does, (n, classes): what scoring `seed` works on.
+        """Return the model's own output, (n, classes), which scoring `seed` uses.
 
-        A single logit z gives (0, z), whose softmax is its sigmoid.
+        A single logit z yields (0, z), whose softmax is its sigmoid.
         """
         if self.head != "logits":
             return self.probabilities(logits)
         return tf.concat([tf.zeros_like(logits), logits], axis=-1) if self._units == 1 else logits
 
     def _to_logits(self, output: tf.Tensor) -> tf.Tensor:
-        """Logits of an output whose activation could not be left out, because the caller named the head."""
+        """Return logits of an output whose activation is still applied, because the caller named the head."""
         if self.given_head == "softmax":
             return tf.math.log(tf.maximum(output, 1e-30))
         if self.given_head == "sigmoid":
@@ -192,8 +184,8 @@ class InstrumentedModel:
 
 
 def operations(model: Any) -> Iterator[Any]:
-    """Every operation, nested ones included."""
-    return (place.operation for place in iter_layers(model))
+    """Yield every operation, nested ones included."""
+    return (info.operation for info in iter_layers(model))
 
 
 def _run_graph(
@@ -225,7 +217,7 @@ def _graph(model: Any) -> Any:
 
 
 def _is_traversable(operation: Any) -> bool:
-    """Whether it is a nested model made of a graph of layers, not one with a `call` of its own."""
+    """Return whether it is a nested model made of a graph of layers, without a custom `call`."""
     if isinstance(operation, keras.Sequential):
         return operation._functional is not None
     functional = _functional_class()
@@ -246,9 +238,7 @@ def check_classifier(model: Any) -> None:
     if isinstance(model, keras.Sequential) and not model.built:
         raise UsageError("the sequential model is not built yet: give it an Input layer or call it once")
     if not _is_traversable(model):
-        raise UsageError(
-            "only functional and sequential models can be explained: a subclassed model hides its layers"
-        )
+        raise UsageError("a subclassed model hides its layers; use a functional or sequential model")
     for what, tensors in (("inputs", model.inputs), ("outputs", model.outputs)):
         if len(tensors) != 1:
             raise UsageError(f"the model has {len(tensors)} {what}; an explanation needs one")
@@ -256,13 +246,13 @@ def check_classifier(model: Any) -> None:
     if len(taken) != 4:
         raise UsageError(f"the model takes {taken}, not images (batch, rows, columns, channels)")
     if len(given) != 2:
-        raise UsageError(f"the model gives {given}, not one score a class (batch, classes)")
+        raise UsageError(f"the model outputs {given}, not one score per class (batch, classes)")
     if keras.config.image_data_format() != "channels_last":
         raise UsageError("only models with channels last can be explained")
 
 
 def _head_operation(tensor: Any) -> Any:
-    """Find the operation that makes the scores `tensor`, through nested models and layers that pass on."""
+    """Find the operation that computes the scores `tensor`, through nested and pass-through layers."""
     operation, node, index = tensor._keras_history
     if _is_traversable(operation):
         return _head_operation(_graph(operation).outputs[index])
@@ -284,15 +274,15 @@ def _without_activation(operation: Any) -> tuple[Head, Callable[..., Any]]:
         keras.activations.softmax: "softmax",
         keras.activations.sigmoid: "sigmoid",
         keras.activations.linear: "logits",
-        keras.activations.log_softmax: "logits",  # whose softmax are the same probabilities
+        keras.activations.log_softmax: "logits",  # their softmax yields the same probabilities
     }
     kind = kinds.get(activation) if activation is not None else None
     if kind is None:
         given = getattr(activation, "__name__", None)
+        shown = type(operation).__name__ + (f", activation {given}" if given else "")
         raise UsageError(
-            f"the model's last layer {operation.name!r} ({type(operation).__name__}"
-            f"{f', activation {given}' if given else ''}) does not tell whether it gives softmax, sigmoid or "
-            "logits; say so with --head (head= in Python)"
+            f"the model's last layer {operation.name!r} ({shown}) does not show whether its output is "
+            "softmax, sigmoid or logits; name it with --head (head= in Python)"
         )
     if kind == "logits":
         return kind, operation
@@ -307,9 +297,3 @@ def _without_activation(operation: Any) -> tuple[Head, Callable[..., Any]]:
 def _identity(x: Any, **_: Any) -> Any:
     """Stand in for an activation; Keras may call it with a mask."""
     return x
-
-
-def first_line(error: Exception) -> str:
-    """Return the first line of an error's text, cut to 200 characters."""
-    line = (str(error).strip() or type(error).__name__).splitlines()[0]
-    return line if len(line) <= 200 else f"{line[:200]}…"

@@ -14,9 +14,9 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor.errors import ModelError, UsageError
+from monitor.errors import ModelError, UsageError, first_line
 from monitor.explain.heatmap import upsample
-from monitor.explain.instrumented import check_classifier, first_line
+from monitor.explain.instrumented import check_classifier
 from monitor.records import Heatmap, Image
 
 Preprocess = Literal["none", "unit", "tf", "torch", "caffe"]

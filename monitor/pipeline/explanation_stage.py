@@ -1,4 +1,4 @@
-"""From a flagged frame to its event: explain, locate, annotate, hand over for publishing."""
+"""Turn a flagged frame into an event: explain, locate, annotate, publish."""
 
 import logging
 import time
@@ -27,18 +27,16 @@ from monitor.records import Explanation, ExplanationOutcome, Finding, Heatmap, R
 
 logger = logging.getLogger(__name__)
 
-
-QUEUE_FACTOR = 4
-"""`put` blocks at this multiple of the queue limit."""
+QUEUE_FACTOR = 4  # `put` blocks at this multiple of the queue limit
 
 
 @dataclass(frozen=True, slots=True)
 class ExplanationConfig:
     """How flagged frames are explained and located.
 
-    Explanations may take `budget` (0..1) of the time, and none is refined later than `deadline` seconds after
-    the frame's capture, or while more than `queue_limit` frames are queued. `minimum_area` is a fraction of
-    one input's part of the frame. What belongs to the model comes from the frame's own handle.
+    Explanations may take the fraction `budget` (0..1) of the time. None is refined later than `deadline`
+    seconds after capture, or while more than `queue_limit` frames are queued. `minimum_area` is a fraction of
+    a tile's area. The frame's handle supplies the settings of the model.
     """
 
     enabled: bool = True
@@ -52,17 +50,17 @@ class ExplanationConfig:
 
 
 Publish = Callable[[Finding, FlaggedFrame, bytes | None, bytes | None], None]
-"""Takes a finding with its annotated frame and, where asked for, the frame as it came, both as JPEG."""
+"""Receives a finding, the annotated frame and, if configured, the original frame, both as JPEG."""
 
 
 class ExplanationStage:
-    """Makes an event of every flagged frame, one after another, beside the inference loop.
+    """Turn every flagged frame into an event, one after another, in parallel to the inference loop.
 
-    Every flagged frame gets heat from the activations of its classification. Faster-Score-CAM refines it with
-    fewer maps, or none, when time is short or when more than `queue_limit` frames are queued; the event names
-    the method and the number of maps. With four times as many, or more than `queue_bytes`, `put` blocks: a
-    flagged frame is never dropped, and memory stays bounded. Where explaining or drawing fails, the event
-    goes without, and says why. `clock` is the clock of the frames' `monotonic`, in seconds.
+    Every flagged frame gets heat from the activations of its classification. Faster-Score-CAM refines it,
+    with fewer maps or none when time is short or more than `queue_limit` frames are queued. The event names
+    the method and the number of maps. At four times `queue_limit`, or above `queue_bytes`, `put` blocks: no
+    flagged frame is dropped, and memory stays bounded. Where explaining or drawing fails, the event has no
+    result and names the reason. `clock` is the clock of the frames' `monotonic`, in seconds.
     """
 
     def __init__(
@@ -102,18 +100,18 @@ class ExplanationStage:
         return len(self._queue)
 
     def is_backlogged(self) -> bool:
-        """Return whether more flagged frames are queued than have time to be explained."""
+        """Return whether more flagged frames are queued than can be explained in time."""
         return (
             len(self._queue) > self._config.queue_limit
             or QUEUE_FACTOR * self._queue.nbytes > self._queue_bytes
         )
 
     def skip_explanations(self) -> None:
-        """Refine no heat from now on: there is no time left for it."""
+        """Refine no heat from now on, because no time is left for it."""
         self._stopping = True
 
     def close(self) -> None:
-        """Announce that no flagged frame comes any more; `run` returns when the queue is empty."""
+        """Announce that no more flagged frames follow; `run` returns when the queue is empty."""
         self._queue.close()
 
     def drop_queued(self, cause: str) -> None:
@@ -137,9 +135,8 @@ class ExplanationStage:
         timer.mark("explain")
         explanation, heat, regions = self._locate(flagged, explanation)
         timer.mark("locate")
-        jpeg = _attempt(
-            "annotating", flagged, partial(self._draw, flagged, heat, regions, explanation.reason)
-        )
+        draw = partial(self._draw, flagged, heat, regions, explanation.reason)
+        jpeg = _attempt("annotating", flagged, draw)
         raw = None
         if config.raw_frames:
             raw = _attempt("encoding", flagged, partial(encode_jpeg, frame.image, config.jpeg_quality))
@@ -153,7 +150,7 @@ class ExplanationStage:
         )
         if not self._queue.release() or not self._hand_over(finding, flagged, jpeg, raw):
             return
-        # Counted only now: what metrics call a defect is safe with whoever publishes it.
+        # Counted only now: every defect in the metrics has been handed to the publisher.
         for stage, seconds in timer.durations.items():
             self._observer.on_stage(frame.camera, stage, seconds)
         self._observer.on_explanation(frame.camera, explanation.outcome)
@@ -162,7 +159,7 @@ class ExplanationStage:
     def _hand_over(
         self, finding: Finding, flagged: FlaggedFrame, jpeg: bytes | None, raw: bytes | None
     ) -> bool:
-        """Publish a finding, if need be without what was found; a frame that has no event becomes a gap."""
+        """Publish a finding, if necessary without its explanation; report a frame without event as a gap."""
         try:
             self._publish(finding, flagged, jpeg, raw)
         except Exception as error:
@@ -179,8 +176,8 @@ class ExplanationStage:
     def _report_lost(
         self, flagged: FlaggedFrame, cause: str, reason: str = "no event was made of it"
     ) -> None:
-        verdict = flagged.verdict
-        self._on_gap(frame_gap(flagged.frame, cause, f"{verdict.label}, score {verdict.score:.3f}: {reason}"))
+        detail = f"{flagged.verdict.label}, score {flagged.verdict.score:.3f}: {reason}"
+        self._on_gap(frame_gap(flagged.frame, cause, detail))
 
     def _explain(self, flagged: FlaggedFrame) -> Explanation:
         if not self._config.enabled:
@@ -194,7 +191,7 @@ class ExplanationStage:
         except Exception as error:
             _log_failure("explaining", flagged, error)
             return _nothing(_describe("explaining", error))
-        # What the event says of its tiles holds for all: it names the one that was refined least.
+        # The event reports one method and map count for all tiles: those of the least refined tile.
         least = min(
             (heat for _, heat, _ in heats), key=lambda heat: (heat.method == CAM_METHOD, heat.maps_used)
         )
@@ -208,9 +205,9 @@ class ExplanationStage:
         return Explanation(least.method, least.maps_used, outcome, found, reason)
 
     def _heat(self, flagged: FlaggedFrame, tile: FlaggedTile, behind: int) -> tuple[CamHeat, bool]:
-        """Explain one tile while there is time; `behind` more of its frame come after it.
+        """Explain one tile while time permits; `behind` more tiles of the frame follow it.
 
-        Returns the heat, and whether all maps asked for were scored.
+        Returns the heat, and whether all requested maps were scored.
         """
         frame, handle = flagged.frame, flagged.handle
         queued, max_n = len(self._queue), handle.spec.regions.max_n
@@ -279,7 +276,7 @@ class ExplanationStage:
 
 
 def _attempt(step: str, flagged: FlaggedFrame, make: Callable[[], bytes]) -> bytes | None:
-    """Return what `make` returns, or None, with a log entry, where it fails."""
+    """Return the result of `make`; where it fails, log the error and return None."""
     try:
         return make()
     except Exception as error:

@@ -1,4 +1,4 @@
-"""Until when this daemon, or the one before it, was inspecting: the time stamp of a file."""
+"""Record in the time stamp of a file until when this daemon, or an earlier run, was inspecting."""
 
 import contextlib
 import time
@@ -10,10 +10,10 @@ _PERIOD = 0.5
 
 
 class HeartbeatFile:
-    """Updates the time stamp of the file at `path`; without a path it does nothing.
+    """Update the time stamp of the file at `path`; without a path, do nothing.
 
-    A daemon that is killed cannot report it: from the file the next one learns since when nothing was
-    inspected. `last_seen` is the stamp that an earlier run left, None if there is none.
+    A killed daemon cannot report its end. The next run reads from the file since when nothing was inspected.
+    `last_seen` is the time stamp (UTC) of an earlier run, None if there is none.
     """
 
     def __init__(self, path: Path | None) -> None:
@@ -22,12 +22,12 @@ class HeartbeatFile:
         self.last_seen = self._read()
 
     def touch(self) -> None:
-        """Record that the daemon is inspecting; to be called several times a second."""
+        """Record that the daemon is inspecting; call this several times per second."""
         now = time.monotonic()
         if self._path is None or now - self._touched_at < _PERIOD:
             return
         self._touched_at = now
-        with contextlib.suppress(OSError):  # a disk that is full or gone: the outbox reports it
+        with contextlib.suppress(OSError):  # the outbox reports a full or missing disk
             self._path.touch()
 
     def _read(self) -> datetime | None:

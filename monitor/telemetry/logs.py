@@ -1,7 +1,7 @@
-"""The log: one line a record on standard error, as text for people or JSON for machines.
+"""Write the log to standard error, one line per record, as text for people or JSON for machines.
 
-On the journal of systemd a line begins with its level as `<N>`, which the journal takes off and keeps, and
-text has no time of its own, which the journal has too.
+For the systemd journal a line begins with its priority as `<N>`, which the journal removes and stores. Text
+lines then have no time stamp, because the journal adds one.
 """
 
 import json
@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from typing import TextIO
 
 REPEAT_WINDOW, MAX_REPEATS = 30.0, 5
-"""Of warnings and errors that differ in their figures alone, so many lines in so many seconds are written."""
+"""At most `MAX_REPEATS` lines per `REPEAT_WINDOW` seconds are written of warnings and errors of one kind."""
 
 
 _OWN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
@@ -27,11 +27,11 @@ _PRIORITIES = (
     (logging.INFO, 6),
     (logging.NOTSET, 7),
 )
-"""Least level of each of syslog's priorities."""
+"""Lowest logging level of each syslog priority."""
 
 
 class Formatter(logging.Formatter):
-    """A record and its extra fields in one line."""
+    """Format a record and its extra fields as one line."""
 
     def __init__(self, *, as_json: bool, on_journal: bool = False) -> None:
         super().__init__()
@@ -39,7 +39,7 @@ class Formatter(logging.Formatter):
         self._on_journal = on_journal
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line, without its end."""
+        """Return the line, without a line break."""
         fields = {key: value for key, value in vars(record).items() if key not in _OWN}
         at = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
         level, message = record.levelname.lower(), record.getMessage()
@@ -49,10 +49,12 @@ class Formatter(logging.Formatter):
         start = f"<{priority}>" if self._on_journal else ""
         if self._as_json:
             return start + json.dumps({"at": at, "level": level, "message": message, **fields}, default=str)
-        told = "".join(f" {key}={_plain(value)}" for key, value in fields.items() if value is not None)
-        # A message of several lines would lose its level after the first.
+        text_fields = "".join(f" {key}={_plain(value)}" for key, value in fields.items() if value is not None)
+        # The journal would apply the priority to the first of several lines only.
         message = " ".join(message.splitlines())
-        return f"{start}{message}{told}" if self._on_journal else f"{at} {level:7} {message}{told}"
+        return (
+            f"{start}{message}{text_fields}" if self._on_journal else f"{at} {level:7} {message}{text_fields}"
+        )
 
 
 def _plain(value: object) -> str:
@@ -62,28 +64,28 @@ def _plain(value: object) -> str:
 
 @dataclass(slots=True)
 class _RepeatGroup:
-    began: float
+    started_at: float
     written: int = 0
     held_back: int = 0
     last: logging.LogRecord | None = None
 
 
 class RepeatFilter:
-    """Holds back warnings and errors that come again and again, and says later how many there were.
+    """Suppress warnings and errors that repeat, and report later how many were suppressed.
 
-    Two records are of one kind if logger, level, message, `camera` and `cause` are the same.
+    Two records are of one kind if logger, level, message, `camera` and `cause` are equal.
     """
 
     def __init__(self) -> None:
         self._kinds: dict[tuple[object, ...], _RepeatGroup] = {}
 
     def filter(self, record: logging.LogRecord) -> Iterator[logging.LogRecord]:
-        """What is to be written now that `record` came: sums of what was held back, and perhaps itself."""
+        """Yield the records to write now: summaries of suppressed records, and perhaps `record`."""
         now = record.created
         for key, kind in list(self._kinds.items()):
-            if not 0 <= now - kind.began < REPEAT_WINDOW:  # also when the wall clock was set back
+            if not 0 <= now - kind.started_at < REPEAT_WINDOW:  # also when the wall clock was set back
                 del self._kinds[key]
-                yield from _sum(kind)
+                yield from _summary(kind)
         if record.levelno < logging.WARNING:
             yield record
             return
@@ -99,27 +101,27 @@ class RepeatFilter:
             kind.last = record
 
     def flush(self) -> Iterator[logging.LogRecord]:
-        """Sums of all that is held back still."""
+        """Yield summaries of all records that are still suppressed."""
         kinds = list(self._kinds.values())
         self._kinds.clear()
         for kind in kinds:
-            yield from _sum(kind)
+            yield from _summary(kind)
 
 
-def _sum(kind: _RepeatGroup) -> Iterator[logging.LogRecord]:
-    """The last record held back, with the number of those like it."""
+def _summary(kind: _RepeatGroup) -> Iterator[logging.LogRecord]:
+    """Yield the last suppressed record, with the number of records like it in the field `held_back`."""
     if kind.last is not None:
-        told = logging.makeLogRecord(vars(kind.last))
-        told.held_back = kind.held_back
-        yield told
+        summary = logging.makeLogRecord(vars(kind.last))
+        summary.held_back = kind.held_back
+        yield summary
 
 
 class _CurrentStderr(logging.StreamHandler[TextIO]):
-    """Writes to what `sys.stderr` is at the time: a live table on a terminal stands in for it."""
+    """Write to the current `sys.stderr`: a live table on a terminal replaces it."""
 
     def __init__(self) -> None:
         logging.Handler.__init__(self)
-        self._calm = RepeatFilter()
+        self._repeats = RepeatFilter()
 
     @property
     def stream(self) -> TextIO:
@@ -130,21 +132,21 @@ class _CurrentStderr(logging.StreamHandler[TextIO]):
         raise AttributeError("this handler writes to standard error")
 
     def emit(self, record: logging.LogRecord) -> None:
-        for told in self._calm.filter(record):
-            super().emit(told)
+        for allowed in self._repeats.filter(record):
+            super().emit(allowed)
 
     def close(self) -> None:
         self.acquire()
         try:
-            for told in self._calm.flush():
-                super().emit(told)
+            for allowed in self._repeats.flush():
+                super().emit(allowed)
         finally:
             self.release()
         super().close()
 
 
 def is_journal(environment: Mapping[str, str], descriptor: int = 2) -> bool:
-    """Whether `descriptor` is the stream to the journal that `$JOURNAL_STREAM` names as device:inode."""
+    """Return whether `descriptor` is the journal stream that `$JOURNAL_STREAM` names as device:inode."""
     try:
         status = os.fstat(descriptor)
     except OSError:

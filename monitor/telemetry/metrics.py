@@ -1,4 +1,4 @@
-"""The metrics of the daemon."""
+"""Define and record the Prometheus metrics of the daemon."""
 
 import math
 import threading
@@ -22,10 +22,8 @@ from monitor.telemetry.histograms import LATENCY_BUCKETS, NOVELTY_BUCKETS, SCORE
 DROPS = ("overload", "late")
 """Causes of dropped frames whose series exist from the start."""
 
-
 REOPENINGS = get_args(FailureCause)
-"""Causes for which a camera is opened again."""
-
+"""Causes for which a camera is reopened."""
 
 _Metric = TypeVar("_Metric", Counter, Gauge, Histogram)
 
@@ -60,17 +58,12 @@ class Metrics:
         self._stage = histogram(
             "stage_seconds", "Time a frame spent in one stage.", LATENCY_BUCKETS, "camera", "stage"
         )
-        self._verdict = histogram(
-            "verdict_seconds", "From capture to the verdict.", LATENCY_BUCKETS, "camera"
-        )
+        self._verdict = histogram("verdict_seconds", "From capture to verdict.", LATENCY_BUCKETS, "camera")
         self._late_verdicts = counter(
             "late_verdicts_total", "Verdicts that took longer than the camera's frame period.", "camera"
         )
         self._event = histogram(
-            "event_seconds",
-            "From capture to the event's acknowledgement by Redis.",
-            LATENCY_BUCKETS,
-            "camera",
+            "event_seconds", "From capture to Redis' acknowledgement of the event.", LATENCY_BUCKETS, "camera"
         )
         self._frames = counter("frames_total", "Frames captured, by outcome.", "camera", "outcome")
         self._dropped = counter(
@@ -95,17 +88,13 @@ class Metrics:
         self._camera_up = gauge("camera_up", "1 while the camera delivers frames, otherwise 0.", "camera")
         self._camera_state = gauge("camera_state", "1 for the state the camera is in.", "camera", "state")
         self._clash = gauge(
-            "camera_name_clash",
-            "1 while another daemon inspects a camera of this name, otherwise 0.",
-            "camera",
+            "camera_name_clash", "1 while another daemon inspects a camera of this name, else 0.", "camera"
         )
         self._reconnects = counter(
-            "camera_reconnects_total", "Times that a camera was opened again, by cause.", "camera", "cause"
+            "camera_reconnects_total", "Times that a camera was reopened, by cause.", "camera", "cause"
         )
         self._last_frame = gauge(
-            "last_frame_timestamp_seconds",
-            "Unix time at which the camera's latest frame was captured.",
-            "camera",
+            "last_frame_timestamp_seconds", "Unix time of capture of the camera's latest frame.", "camera"
         )
         self._redis_up = gauge("redis_up", "1 while Redis acknowledges, otherwise 0; NaN until it is known.")
         self._redis_up.set(math.nan)  # zero would raise an alert while the model loads
@@ -117,15 +106,15 @@ class Metrics:
         )
         self._outbox_shed = counter("outbox_shed_total", "Entries that the outbox dropped, by kind.", "kind")
         self._outbox_set_aside = counter(
-            "outbox_set_aside_total", "Messages set aside because the sink never takes them.", "sink"
+            "outbox_set_aside_total", "Messages set aside because the sink rejects them permanently.", "sink"
         )
-        self._pictures_withheld = counter(
+        self._images_withheld = counter(
             "pictures_withheld_total", "Events delivered without their images, by cause.", "cause"
         )
-        self._pictures_removed = counter(
+        self._images_removed = counter(
             "pictures_removed_total", "Images removed from Redis to make room for newer ones."
         )
-        self._picture_bytes = gauge("redis_picture_bytes", "Size of the images in Redis.")
+        self._image_bytes = gauge("redis_picture_bytes", "Size of the images in Redis.")
         self._models = gauge("model_info", "The models in use.", "name", "sha256", "device", "precision")
         self._build = Info("build", "The running program.", namespace="defect_monitor", registry=registry)
 
@@ -140,7 +129,7 @@ class Metrics:
             self._outbox_shed.labels(kind)
         self._outbox_set_aside.labels("redis")
         for cause in ("redis-full", "too-large"):
-            self._pictures_withheld.labels(cause)
+            self._images_withheld.labels(cause)
         self._labels = set(labels)
         self._cameras: set[str] = set()
         self._lock = threading.Lock()  # no series is created for a camera that is being removed
@@ -246,7 +235,7 @@ class Metrics:
         self._count(self._explanations, camera, outcome)
 
     def unusable(self, camera: str, frames: int) -> None:
-        """Count frames that came and cannot be classified."""
+        """Count frames that arrived but cannot be classified."""
         self._count(self._frames, camera, "unusable", by=frames)
 
     def camera_state(self, camera: str, state: CameraState) -> None:
@@ -261,7 +250,7 @@ class Metrics:
         self._set(self._clash, camera, clash)
 
     def reconnect(self, camera: str, cause: str) -> None:
-        """Count that `camera` is opened again because of `cause`."""
+        """Count that `camera` is reopened because of `cause`."""
         self._count(self._reconnects, camera, cause)
 
     def redis_up(self, up: bool) -> None:
@@ -283,20 +272,20 @@ class Metrics:
         self._outbox_shed.labels(kind).inc(count)
 
     def outbox_set_aside(self, sink: str, count: int = 1) -> None:
-        """Count messages that were set aside because a sink never takes them."""
+        """Count messages that were set aside because a sink rejects them permanently."""
         self._outbox_set_aside.labels(sink).inc(count)
 
     def picture_bytes(self, stored: int) -> None:
         """Record how many bytes the images in Redis take."""
-        self._picture_bytes.set(stored)
+        self._image_bytes.set(stored)
 
     def pictures_removed(self, count: int) -> None:
         """Count images that were removed from Redis to make room for newer ones."""
-        self._pictures_removed.inc(count)
+        self._images_removed.inc(count)
 
     def images_stripped(self, cause: str, count: int) -> None:
         """Count events that were delivered without their images."""
-        self._pictures_withheld.labels(cause).inc(count)
+        self._images_withheld.labels(cause).inc(count)
 
     def models(self, models: Iterable[tuple[str, str, str, str]]) -> None:
         """Record the models in use: name, SHA-256, device and precision of each."""

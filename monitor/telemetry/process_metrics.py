@@ -1,4 +1,4 @@
-"""Memory and processor time of the capture processes, read from the kernel at each scrape."""
+"""Export memory and processor time of the capture processes, read from the kernel at each scrape."""
 
 import os
 from collections.abc import Callable, Iterable, Mapping
@@ -15,9 +15,9 @@ _PAGE, _TICKS = os.sysconf("SC_PAGE_SIZE"), os.sysconf("SC_CLK_TCK")
 
 
 class WorkerProcessCollector(Collector):
-    """Measures each camera's process; `pids` returns the processes that run.
+    """Measure each camera's capture process; `pids` returns the running processes by camera.
 
-    A process that ends meanwhile is left out. The time starts at zero with each new process.
+    A process that ends meanwhile is left out. The processor time starts at zero with each new process.
     """
 
     def __init__(self, registry: CollectorRegistry, pids: Callable[[], Mapping[str, int]]) -> None:
@@ -33,7 +33,7 @@ class WorkerProcessCollector(Collector):
         memory, time = families = self._families()
         for camera, pid in self._pids().items():
             try:
-                # Behind the program's name, which may hold anything and ends with the last bracket.
+                # Skip the program's name: it may hold any character and ends at the last bracket.
                 fields = (_PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
             except OSError:
                 continue

@@ -9,14 +9,14 @@ logger = logging.getLogger(__name__)
 
 
 _RECOVERED_AFTER = 60.0
-"""Seconds without another failure after which a loop that was started again counts as healthy."""
+"""Seconds without another failure after which a restarted loop counts as healthy."""
 
 
 class Loop(Protocol):
-    """Work that one thread does until it is told to end."""
+    """Work that one thread does until it is stopped."""
 
     def run(self) -> None:
-        """Work until the end; sets `last_heartbeat` at least every few seconds while it makes progress."""
+        """Work until stopped; update `last_heartbeat` at least every few seconds while making progress."""
 
     @property
     def last_heartbeat(self) -> float:
@@ -24,9 +24,9 @@ class Loop(Protocol):
 
 
 class SupervisedThread(threading.Thread):
-    """Runs `loop` in a thread called `name`. An exception is logged and counted as a failure, never silent.
+    """Run `loop` in a thread called `name`; log each exception and record it as a failure.
 
-    With `restart_after` the loop is run again that many seconds after a failure; otherwise the thread ends.
+    With `restart_after`, the loop restarts that many seconds after a failure; otherwise the thread ends.
     """
 
     def __init__(self, name: str, loop: Loop, *, restart_after: float | None = None) -> None:
@@ -37,7 +37,7 @@ class SupervisedThread(threading.Thread):
         self._failed_at = 0.0
 
     def run(self) -> None:
-        """Run the loop until it returns, or fails for good."""
+        """Run the loop until it returns, or fails without a restart."""
         while True:
             try:
                 self._loop.run()
@@ -57,12 +57,12 @@ class SupervisedThread(threading.Thread):
 
     @property
     def has_started(self) -> bool:
-        """Whether the thread was started."""
+        """Return whether the thread was started."""
         return self.ident is not None
 
     @property
     def failure(self) -> Exception | None:
-        """The exception that ended the loop, for good or within the last minute; None while all is well."""
+        """The exception that ended the loop, permanently or within the last minute; else None."""
         ended = self._restart_after is None
         recent = time.monotonic() - self._failed_at < _RECOVERED_AFTER
         return self._failure if ended or recent else None

@@ -1,6 +1,6 @@
 """Notifies the service manager, in systemd's protocol (sd_notify(3)): a datagram of `KEY=value` lines.
 
-The libraries for it lack `MONOTONIC_USEC`, need a compiler, or a newer Python.
+The available libraries lack `MONOTONIC_USEC`, need a compiler, or need a newer Python.
 """
 
 import logging
@@ -13,14 +13,14 @@ logger = logging.getLogger(__name__)
 
 
 _PINGS_PER_TIMEOUT = 4
-"""Keep-alives within the watchdog's time: some may come late on a busy machine."""
+"""Keep-alives per watchdog timeout: some may be late on a busy machine."""
 
 
 class SystemdNotifier:
-    """Reports the daemon's state to the service manager; without a manager it does nothing.
+    """Report the daemon's state to the service manager; without a manager, do nothing.
 
-    `address` is `$NOTIFY_SOCKET`, `watchdog` the seconds without a keep-alive after which the manager ends
-    the daemon, and `monotonic` a clock in seconds that agrees with CLOCK_MONOTONIC.
+    `address` is `$NOTIFY_SOCKET`. `watchdog` is the time in seconds without a keep-alive after which the
+    manager ends the daemon. `monotonic` is a clock in seconds that agrees with CLOCK_MONOTONIC.
     """
 
     def __init__(
@@ -38,14 +38,14 @@ class SystemdNotifier:
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "SystemdNotifier":
-        """Create it from the variables that systemd sets for the process that it starts, and for no child."""
+        """Create it from systemd's variables for this process; ignore those meant for a parent process."""
         pid, micros = environment.get("WATCHDOG_PID"), environment.get("WATCHDOG_USEC", "")
         ours = pid is None or pid == str(os.getpid())
         watchdog = int(micros) / 1e6 if ours and micros.isdigit() and int(micros) else None
         return cls(environment.get("NOTIFY_SOCKET") or None, watchdog)
 
     def ready(self, status: str) -> None:
-        """Report that the model is loaded and each camera was tried, or that a reload is done."""
+        """Report that the model is loaded and each camera was tried, or that a reload has finished."""
         self._status = status
         self._send("READY=1", _line(status))
 
@@ -58,11 +58,11 @@ class SystemdNotifier:
         self._send("STOPPING=1", "STATUS=stopping")
 
     def update(self, heartbeats: Mapping[str, float], status: str) -> None:
-        """Send the keep-alive when it is due, and `status` when it has changed; to be called all the time.
+        """Send the keep-alive when it is due, and `status` when it has changed; call this continually.
 
-        `heartbeats` has the monotonic time of the last progress of each thread. The keep-alive is withheld
-        unless every thread has made progress since the last one, so after a thread is stuck at most one more
-        is sent.
+        `heartbeats` maps each thread to the monotonic time of its last progress, in seconds. The keep-alive
+        is withheld unless every thread has made progress since the previous one. After a thread gets stuck,
+        at most one more is sent.
         """
         now = self._now()
         if status != self._status:
@@ -89,7 +89,7 @@ class SystemdNotifier:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel:
                 channel.settimeout(1)
                 channel.sendto("\n".join(lines).encode(), address)
-        except OSError as error:  # inspection goes on; the manager acts by itself
+        except OSError as error:  # inspection continues; the manager notices the missing keep-alive
             logger.warning("service manager cannot be notified", extra={"why": str(error)})
 
 

@@ -1,6 +1,6 @@
 """Logs the stack of each thread and the length of each queue when a signal asks for it.
 
-A thread of its own takes the signal, so it also answers while the main thread is stuck.
+A dedicated thread receives the signal, so that the dump works even while the main thread is stuck.
 """
 
 import logging
@@ -19,7 +19,7 @@ QueueDepths = Callable[[], Mapping[str, int]]
 
 
 def format_threads(threads: Mapping[str, FrameType], depths: Mapping[str, int]) -> Iterator[str]:
-    """Yield a line for each thread, its calls from the outermost to the innermost, and one for all queues."""
+    """Yield one line per thread, its calls from outermost to innermost, and one line for all queues."""
     for name, frame in threads.items():
         yield f"thread {name}: {' > '.join(reversed(list(_calls(frame))))}"
     yield f"waiting: {', '.join(f'{name} {count}' for name, count in depths.items()) or 'nothing yet'}"
@@ -28,14 +28,14 @@ def format_threads(threads: Mapping[str, FrameType], depths: Mapping[str, int]) 
 def block_signal(number: signal.Signals = signal.SIGUSR1) -> None:
     """Keep the signal `number` pending until `dump_on_signal`.
 
-    To be called by the main thread before there are others: they inherit the block, as do child processes,
-    which a signal to all processes of a service would end otherwise.
+    Call this in the main thread before others start: they inherit the block, as do child processes, which a
+    signal to all processes of a service would otherwise end.
     """
     signal.pthread_sigmask(signal.SIG_BLOCK, {number})
 
 
 def dump_on_signal(depths: QueueDepths, number: signal.Signals = signal.SIGUSR1) -> None:
-    """From now on log every thread's stack, and `depths`, at each signal `number`; see `block_signal`."""
+    """Log every thread's stack, and `depths`, at each signal `number` from now on; see `block_signal`."""
     block_signal(number)
     threading.Thread(target=_dump_at_each, args=(depths, number), name="stacks", daemon=True).start()
 
@@ -44,7 +44,7 @@ def _dump_at_each(depths: QueueDepths, number: signal.Signals) -> None:
     while True:
         signal.sigwait({number})
         try:
-            # The stacks first: what counts the depths may hang at a lock, which is then to be seen.
+            # Stacks first: `depths` may block on a lock, which the stacks then show.
             *stacks, _ = format_threads(_threads(), {})
             for line in stacks:
                 logger.warning(line)
@@ -66,6 +66,6 @@ def _threads() -> dict[str, FrameType]:
 
 def _calls(frame: FrameType | None) -> Iterator[str]:
     while frame is not None:
-        place = "/".join(PurePath(frame.f_code.co_filename).parts[-2:])
-        yield f"{place}:{frame.f_lineno} {frame.f_code.co_name}"
+        location = "/".join(PurePath(frame.f_code.co_filename).parts[-2:])
+        yield f"{location}:{frame.f_lineno} {frame.f_code.co_name}"
         frame = frame.f_back

@@ -113,7 +113,7 @@ def test_every_fault_of_a_simulated_surface_is_found(number: int, seed: int, fau
 def test_a_tear_is_found_wherever_it_is_and_its_place_told(brushed: Image, top: int, shift: int):
     spoiled = brushed.copy()
     spoiled[top:] = np.roll(brushed[top:], shift, axis=1)
-    assert unusable_reason(spoiled, LIMITS) == f"torn: the picture jumps {top / 480:.0%} down from its top"
+    assert unusable_reason(spoiled, LIMITS) == f"torn: the image jumps {top / 480:.0%} down from its top"
 
 
 @REPEATABLE

@@ -51,7 +51,7 @@ def test_a_wrong_name_is_answered_with_the_nearest(classifier):
 
 
 def test_a_layer_without_rows_and_columns_is_refused(classifier):
-    with pytest.raises(UsageError, match=r"'pool' gives \(None, 12\).*the last one that does is last"):
+    with pytest.raises(UsageError, match=r"'pool' outputs \(None, 12\).*the last layer with them is last"):
         choose_layer(classifier(), "pool")
 
 
@@ -106,7 +106,7 @@ def test_a_head_that_hides_its_activation_is_asked_for(classifier, pictures):
     hidden = classifier(3, "linear")
     scores = hidden(inputs)
     model = keras.Model(inputs, keras.ops.exp(scores) / keras.ops.sum(keras.ops.exp(scores), -1, True))
-    with pytest.raises(UsageError, match="say so with --head"):
+    with pytest.raises(UsageError, match="name it with --head"):
         InstrumentedModel(model)
     network = InstrumentedModel(model, head="softmax")
     _, logits = network.forward(pictures)
@@ -184,7 +184,7 @@ def one_unit_softmax():
         (two_inputs, "the model has 2 inputs"),
         (of_vectors, "not images"),
         (without_maps, "no layer with spatial extent"),
-        (segmenter, "not one score a class"),
+        (segmenter, "not one score per class"),
         (one_unit_softmax, "which is always 1"),
         (lambda: keras.Sequential([keras.layers.Dense(2)]), "not built yet"),
         (lambda: "a string", "a Keras model is needed, not str"),

@@ -166,7 +166,7 @@ def test_what_cannot_be_explained_is_refused_in_one_sentence(
 
 def test_a_wrong_head_is_noticed():
     network = InstrumentedModel(functional(layers.Activation("tanh")), head="softmax")
-    with pytest.raises(UsageError, match="its scores come out different"):
+    with pytest.raises(UsageError, match="its scores are not reproduced"):
         network.verify()
 
 

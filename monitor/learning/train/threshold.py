@@ -1,4 +1,4 @@
-"""The threshold: the score from which a frame counts as defective, chosen by what mistakes cost."""
+"""Choose the threshold, the score from which a frame is flagged, by the cost of mistakes."""
 
 from dataclasses import dataclass
 
@@ -8,23 +8,23 @@ from numpy.typing import NDArray
 from monitor.learning.evaluate.costs import Costs, expected_figures
 
 MIN_THRESHOLD, MAX_THRESHOLD = 0.001, 0.999
-"""Bounds of a threshold: at 0 every frame would be flagged, at 1 hardly any."""
+"""Bounds of a threshold (score 0..1): at 0 every frame would be flagged, at 1 hardly any."""
 
 
 SMOOTHING = 0.5
-"""Uncertainty of a score in logits: a new frame scores about this far from a validation frame like it."""
+"""Uncertainty of a score in logits: about the distance between scores of similar frames."""
 
 
 GAP_MARGIN = 0.1
-"""Fraction of the gap between good frames and defects, in logits, that the threshold keeps from both."""
+"""Least distance of the threshold from good frames and defects, as a fraction of their gap in logits."""
 
 
 @dataclass(frozen=True, slots=True)
 class Threshold:
-    """A threshold, why it lies there, and what to expect of it on frames like those of the validation.
+    """A threshold, the reason for it, and the expected results on frames like the validation frames.
 
-    `figures`: expected miss rate and false alarm rate with the upper bounds of Wilson's 95 % interval, and
-    the expected cost of a frame with its 95 % bootstrap interval.
+    `figures` holds the expected miss rate and false alarm rate with the upper bounds of Wilson's 95 %
+    interval, and the expected cost per frame with its 95 % bootstrap interval.
     """
 
     value: float
@@ -39,13 +39,12 @@ def choose_threshold(
     *,
     degraded: NDArray[np.float32] | None = None,
 ) -> Threshold:
-    """Choose the threshold of least expected cost.
+    """Choose the threshold with the least expected cost.
 
-    `scores` (n,), 0..1, are of frames labelled `defective` (n,) that were not trained on. Rates are
-    smoothed: each score counts as a logistic distribution in logits, so that the threshold follows all
-    scores near it and no single one. `degraded` (n,) are the scores of the same frames as a bad camera
-    shows them; they count as much as the others. Where the clean frames can be told apart without a
-    mistake, the threshold lies between them.
+    `scores` (n,), 0..1, belong to frames that were not used for training; `defective` (n,) are their labels.
+    Rates are smoothed: each score counts as a logistic distribution in logits, so that the threshold depends
+    on all scores near it. `degraded` (n,) are the scores of the same frames as a bad camera records them,
+    with the same weight. Where good and defective scores do not overlap, the threshold lies between them.
     """
     clean = _logits(scores)
     pooled = clean if degraded is None else np.concatenate([clean, _logits(degraded)])
@@ -55,7 +54,7 @@ def choose_threshold(
     is_separated = lowest > highest
     if is_separated:
         low, high = max(low, highest), min(high, lowest)
-        if low >= high:  # all on one side of the bounds
+        if low >= high:  # all scores lie on one side of the bounds
             low, high = highest, lowest
         low, high = low + GAP_MARGIN * (high - low), high - GAP_MARGIN * (high - low)
     candidates = np.linspace(low, high, 1001)[1:-1]
@@ -69,10 +68,12 @@ def choose_threshold(
         value = rounded
     figures = expected_figures(scores, defective, value, costs)
     missed, alarmed = int((scores[defective] < value).sum()), int((scores[~defective] >= value).sum())
-    place = "between the highest good frame and the lowest defect" if is_separated else "where kinds overlap"
+    location = (
+        "between the highest good frame and the lowest defect" if is_separated else "where kinds overlap"
+    )
     return Threshold(
         value,
-        f"least expected cost, {place}: a miss costs {costs.miss:g}, a false alarm {costs.alarm:g}, "
+        f"least expected cost, {location}: a miss costs {costs.miss:g}, a false alarm {costs.alarm:g}, "
         f"{costs.prevalence:.2%} of frames are defective; {missed} of {int(defective.sum())} defective and "
         f"{alarmed} of {int((~defective).sum())} good validation frames on the wrong side",
         figures,

