@@ -18,7 +18,7 @@ demo: setup ## run the daemon on two simulated cameras; SECONDS=20 ends it after
 
 test: ## run all tests on real servers
 	@.ci/setup test
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n auto --dist loadfile
 
 faults: ## run the whole fault suite, about an hour; writes build/faults*.md and build/pace.md
 	@.ci/setup required

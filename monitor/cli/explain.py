@@ -60,9 +60,14 @@ def explain(
         Literal["softmax", "sigmoid", "logits"] | None,
         typer.Option(help="What the model gives, where its last layer does not show it."),
     ] = None,
+    bit_depth: Annotated[
+        int | None, typer.Option(min=8, max=16, help="Bits that files of 16 bits use (default: as declared).")
+    ] = None,
 ) -> None:
     """Show where the evidence for a class lies in IMAGES, as heat over each image."""
-    from monitor.errors import UsageError, printable
+    import sys
+
+    from monitor.errors import ImageError, UsageError, printable
     from monitor.imaging.files import read_image
     from monitor.inference.device import import_tensorflow
 
@@ -79,8 +84,16 @@ def explain(
     subject = _subject(model, weights, preprocess)
     explainer = Explainer(subject.model, layer or subject.layer, head)
     explainer.network.verify()
+    unreadable = 0
     for path in paths:
-        image = read_image(path)
+        try:
+            image = read_image(path, bit_depth=bit_depth)
+        except ImageError as error:
+            if len(paths) == 1:
+                raise
+            unreadable += 1
+            print(printable(f"not explained: {error}"), file=sys.stderr)
+            continue
         if grid:
             drawn = render_comparison(
                 explainer,
@@ -107,6 +120,8 @@ def explain(
         place = out if as_file else out / drawn.class_name.replace("/", "_") / f"{names[path]}.png"
         _save(place, drawn.picture)
         print(printable(f"{path}: {drawn.summary} -> {place}"))
+    if unreadable:
+        raise ImageError(f"{unreadable} of {len(paths)} images cannot be read")
 
 
 def _subject(model: str, weights: Path | None, preprocess: "Preprocess | None") -> "ExplainableModel":

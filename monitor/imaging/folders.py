@@ -13,7 +13,10 @@ from monitor.imaging.files import IMAGE_SUFFIXES
 _LEFTOVERS = frozenset(
     {
         "__macosx",
+        "__pycache__",
         "@eadir",
+        "@recently-snapshot",
+        "@recycle",
         "#recycle",
         "$recycle.bin",
         "system volume information",

@@ -94,3 +94,12 @@ def test_the_interval_of_a_loss_is_that_between_its_neighbours():
     (loss,) = observe((stamp, stamp + 1) for stamp in stamps)
     assert (round(loss.since - 1, 3), round(loss.until - 1, 3)) == (round(29 / 15, 3), 3.0)
     assert loss.detail.startswith("about 15 frames: ")
+
+
+@given(late=st.integers(1, 4), behind=st.integers(5, 20))
+def test_frames_that_come_out_of_order_are_no_loss(late: int, behind: int):
+    stamps = [n / 15 for n in range(80)]
+    moved = [stamps.pop(50 - behind) for _ in range(late)]
+    stamps[50:50] = moved
+    found = observe(((stamp, n / 15) for n, stamp in enumerate(stamps)), is_live=False)
+    assert sum(loss.count for loss in found) <= (0 if behind <= 15 else late)

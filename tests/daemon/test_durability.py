@@ -44,7 +44,7 @@ def test_what_waits_at_a_kill_or_a_stop_goes_out_after_the_restart_in_order(tmp_
             assert daemon.process.wait(15) == code
             log = daemon.log.read_text()
             said += logged_events(log)
-    assert re.search(r"stay in the outbox.* path=.*outbox.db", log)
+    assert re.search(r"stay in the outbox file until the next start messages=", log)
     with embedded_server(away) as served, run_daemon(config, port) as daemon:
         daemon.ready()
         wait_for(lambda: {event["id"] for event in events_of(served)} >= set(said), 60, daemon)

@@ -64,6 +64,7 @@ def test_each_file_is_inspected_once_over_restarts(
         shutil.copy(defects[3], folder / "3.part")
         (folder / "3.part").rename(folder / "3.png")
         wait_for(lambda: len(events_of(valkey)) == 4, PATIENCE, daemon)
+        time.sleep(1)  # a file in work at a stop is inspected again
         assert daemon.stop() == 0
         log = daemon.log.read_text()
     assert "1 other entries: notes.txt" in log

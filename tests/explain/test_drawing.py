@@ -185,12 +185,12 @@ def test_files_that_are_not_there_or_not_what_they_say_are_refused(command, save
     for arguments, sentence in (
         ((picture, "--model", broken, "--preprocess", "none", "--out", out), "cannot be loaded"),
         ((picture, "--model", tmp_path / "none.keras", "--out", out), "there is no model file"),
-        ((picture, "--model", saved, "--out", out), "say with --preprocess"),
+        ((picture, "--model", saved, "--out", out), "state with --preprocess"),
         ((picture, "--model", "no-such-model", "--out", out), "there is no model"),
         ((picture, "--model", "keras:VGG61", "--out", out), "nearest are VGG1"),
-        ((tmp_path / "empty", "--out", out), "no pictures"),
+        ((tmp_path / "empty", "--out", out), "no images"),
         ((tmp_path / "no.png", "--model", saved, "--preprocess", "none", "--out", out), "no.png"),
-        ((photographs / "a", photographs / "b", "--out", out), "3 pictures do not go into one file"),
+        ((photographs / "a", photographs / "b", "--out", out), "3 images do not fit into one file"),
         ((picture, "--out", tmp_path / "file"), "is a file"),
     ):
         with pytest.raises(MonitorError, match=sentence) as caught:

@@ -96,8 +96,9 @@ FAULTS: list[Fault[CameraUnderTest]] = [
     Fault(
         "1 % of the bytes corrupted for 10 s",
         corrupted,
-        {"unreadable", "unusable", "codec", *BROKEN},
-        {"refused", "authentication", "not-found", "no-video", *SILENT},  # a spoilt answer may say anything
+        {"damaged", "unreadable", "unusable", "codec", *BROKEN},
+        # A corrupted answer may mean anything.
+        {"refused", "authentication", "not-found", "no-video", "lost-upstream", *SILENT},
         interrupts=False,
         unsaid=3.0,
     ),

@@ -20,6 +20,9 @@ LEFT_BEHIND = [
     "__MACOSX/1.png",
     ".ipynb_checkpoints/1-checkpoint.png",
     "@eaDir/1.png",
+    "@Recycle/1.png",
+    "@Recently-Snapshot/1.png",
+    "__pycache__/1.png",
     ".AppleDouble/1.png",
     "$RECYCLE.BIN/1.png",
 ]

@@ -134,7 +134,7 @@ def test_a_network_with_code_inside_is_refused_before_it_is_built(toy_bundle: Mo
     keras.Model(inputs, keras.layers.Dense(2)(pooled)).save(tmp_path / "code.keras")
     (tmp_path / "ran").rmdir()
     replace_model(toy_bundle, (tmp_path / "code.keras").read_bytes())
-    network_refused("asks to run code of its own", toy_bundle.path)
+    network_refused("would run code of its own", toy_bundle.path)
     assert not (tmp_path / "ran").exists()
 
 
@@ -149,7 +149,7 @@ def test_a_network_of_classes_from_elsewhere_is_refused(toy_bundle: ModelBundle,
                 assert content != whole.read(name)
             part.writestr(name, content)
     replace_model(toy_bundle, other.read_bytes())
-    network_refused(r"asks to run code of its own \(os\.", toy_bundle.path)
+    network_refused(r"would run code of its own \(os\.", toy_bundle.path)
 
 
 def test_a_network_that_does_not_fit_its_card_is_refused(toy_bundle: ModelBundle):

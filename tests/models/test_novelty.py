@@ -86,5 +86,5 @@ def test_arrays_that_do_not_fit_are_refused():
 
 
 def test_too_few_pictures_are_refused():
-    with pytest.raises(ValueError, match="two training pictures"):
+    with pytest.raises(ValueError, match="two training images"):
         fit_novelty_detector(surface(1, 1), surface(2, 3))

@@ -22,11 +22,14 @@ _WHOLE = 0.25
 _SHORT_GAP = 8
 """Periods up to which a gap must be a whole number of them: over longer ones the rate itself drifts."""
 
-_CONFIRM = 2
-"""Regular intervals after a gap that confirm it."""
+_CONFIRM = 16
+"""Regular intervals after a gap that confirm it: a damaged stream returns frames up to 16 frames late."""
 
 _REJECT = 4
 """Irregular intervals after a gap that show that the rate has changed."""
+
+_LATE_FRAMES = 4
+"""Frames that may come out of order in a row, before stamps that went back count as a jump of the clock."""
 
 _CLOCK_AHEAD = 0.25
 """Fraction of a gap by which a source's clock may be ahead of arrival times."""
@@ -71,6 +74,8 @@ class LostFrameEstimator:
     _delays: deque[float] = field(default_factory=lambda: deque(maxlen=64))
     _latest: float | None = None
     _latest_arrival: float = 0.0
+    _highest: float | None = None  # the stamp before stamps went back
+    _late: int = 0
     _pending: list[_Suspicion] = field(default_factory=list)
     _regular: int = 0
     _irregular: int = 0
@@ -82,7 +87,7 @@ class LostFrameEstimator:
         """
         if self._fills_gap(now):
             return []
-        before, before_arrival = self._latest, self._latest_arrival
+        before, before_arrival = self._reference(now), self._latest_arrival
         self._latest, self._latest_arrival = now, arrival
         if before is None or now <= before:
             self._delays.clear()
@@ -105,6 +110,20 @@ class LostFrameEstimator:
         pending, self._pending = self._pending, []
         self._regular = self._irregular = 0
         return [LostFrames(gap.count, gap.since, gap.until, gap.detail) for gap in pending]
+
+    def _reference(self, now: float) -> float | None:
+        """Return the stamp that the one at `now` follows: not that of a frame that came out of order."""
+        highest, latest = self._highest, self._latest
+        if highest is not None and now > highest:  # the stamps are where they left off
+            self._highest = None
+            return highest
+        if highest is None and latest is not None and now <= latest:
+            self._highest, self._late = latest, 0
+        elif highest is not None:
+            self._late += 1
+            if self._late >= _LATE_FRAMES:
+                self._highest = None
+        return latest
 
     def _fills_gap(self, now: float) -> bool:
         """Whether a frame that comes out of order belongs into a suspected gap, which is smaller then."""

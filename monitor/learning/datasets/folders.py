@@ -24,8 +24,8 @@ _MASK_ENDINGS = (
     "-label",
     "_gt",
     ".label",
-    "_gt",
     "_seg",
+    "_segmentation",
     "_groundtruth",
 )
 """How names of masks usually end, before the suffix."""
@@ -134,8 +134,7 @@ def _read_kind(kind: Path, surface: Path, layout: FolderLayout, split: Split | N
     images = [path for path in inside if not layout.is_mask(path)]
     if found.others:
         logger.warning("not used in %s: %s", printable(kind), found.others_summary)
-    if layout.mask_suffix is None:
-        _refuse_unnamed_masks(images, kind)
+    _refuse_unnamed_masks(images, kind)
     defective = kind.name != layout.good
     masks = _MaskFinder(kind, surface, layout, {str(path).lower(): path for path in inside})
     used = set()
@@ -197,7 +196,7 @@ class _MaskFinder:
 
 
 def _refuse_unnamed_masks(images: Sequence[Path], kind: Path) -> None:
-    """Refuse masks that would count as photographs because `--mask-suffix` is missing."""
+    """Refuse masks that would count as photographs because `--mask-suffix` is missing or another."""
     stems = {str(path.with_suffix("")).lower(): path for path in images}
     for ending in _MASK_ENDINGS:
         masks = [

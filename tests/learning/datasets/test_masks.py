@@ -278,3 +278,15 @@ def test_a_single_marked_pixel_is_never_lost(tmp_path: Path, level: int, row: in
     mask = load_mask(sample, 40, 60)
     assert mask is not None
     assert np.argwhere(mask).tolist() == [[row, column]]
+
+
+@pytest.mark.parametrize("ending", ["-mask.png", "_MASK.PNG", "_segmentation.bmp"])
+def test_masks_that_another_mask_suffix_misses_are_never_images(tmp_path: Path, ending: str):
+    for number in range(3):
+        photograph(tmp_path / "good" / f"{number}.jpg")
+        photograph(tmp_path / "scratch" / f"{number}.jpg")
+        write_mask(tmp_path / "scratch" / f"{number}{ending}")
+    with pytest.raises(DataError, match=f"give --mask-suffix {ending[:-4].lower()}"):
+        read_samples([tmp_path], layout=FolderLayout(mask_suffix="_gt.png"))
+    samples = read_samples([tmp_path], layout=FolderLayout(mask_suffix=ending))
+    assert [sample.mask is not None for sample in samples] == [False] * 3 + [True] * 3
