@@ -156,7 +156,7 @@ def test_the_shipped_model_is_taken_by_default(command, shipped_bundle, dagm_roo
     ("arguments", "sentence", "code"),
     [
         (["--layer", "secnd"], "nearest are second", 2),
-        (["--layer", "scores"], "no rows and columns", 2),
+        (["--layer", "scores"], "without rows and columns", 2),
         (["--max-n", "0"], "max_n is 0", 2),
         (["--max-n", "99"], "1 to 12 maps", 2),
         (["--method", "gradcam"], "no method 'gradcam'", 2),
