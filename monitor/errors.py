@@ -23,10 +23,10 @@ def printable(text: object) -> str:
     )
 
 
-def first_line(error: Exception) -> str:
-    """Return the first line of an error's text, cut to 200 characters."""
+def first_line(error: Exception, limit: int | None = None) -> str:
+    """Return the first line of an error's text, cut to `limit` characters; its type's name if it has none."""
     line = (str(error).strip() or type(error).__name__).splitlines()[0]
-    return line if len(line) <= 200 else f"{line[:200]}…"
+    return line if limit is None or len(line) <= limit else f"{line[:limit]}…"
 
 
 class MonitorError(Exception):

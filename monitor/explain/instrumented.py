@@ -141,7 +141,7 @@ class InstrumentedModel:
             own = np.asarray(keras.tree.flatten(self.model(x, training=False))[0], np.float32)
             logits = self.forward(x)[1]
         except Exception as error:  # whatever a foreign layer raises
-            text = f"the model cannot be run layer by layer, which explaining needs: {first_line(error)}"
+            text = f"the model cannot be run layer by layer, which explaining needs: {first_line(error, 200)}"
             raise UsageError(text) from error
         activation = {"softmax": tf.nn.softmax, "sigmoid": tf.sigmoid, "logits": tf.identity}[self.head]
         repeated = np.asarray(activation(logits), np.float32)

@@ -71,7 +71,7 @@ def load_application(name: str, weights: Path | None = None) -> ExplainableModel
             model.load_weights(weights)
         except Exception as error:  # whatever a foreign file makes Keras and h5py raise
             raise ModelError(
-                f"the weights file {weights} does not fit {name}: {first_line(error)}"
+                f"the weights file {weights} does not fit {name}: {first_line(error, 200)}"
             ) from error
     return ExplainableModel(model, _preparer(model, module.preprocess_input))
 
@@ -90,7 +90,7 @@ def load_model_file(path: Path, preprocess: Preprocess | None = None) -> Explain
     except Exception as error:  # whatever a foreign or damaged file makes Keras raise
         old = path.suffix.lower() != ".keras"
         hint = "; if an older Keras reads it, save it again there in the .keras format" if old else ""
-        raise ModelError(f"the model file {path} cannot be loaded: {first_line(error)}{hint}") from error
+        raise ModelError(f"the model file {path} cannot be loaded: {first_line(error, 200)}{hint}") from error
     check_classifier(model)
     return ExplainableModel(model, _preparer(model, lambda x: _preprocessed(x, preprocess)))
 

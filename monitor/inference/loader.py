@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from monitor.errors import DeviceError, ModelError
+from monitor.errors import DeviceError, ModelError, first_line
 from monitor.inference.artifact_cache import cached_artifact, find_cache_dir
 from monitor.inference.backends.base import Backend, BackendName
 from monitor.inference.candidates import InferenceOptions, candidate_backends, detect_device
@@ -132,8 +132,7 @@ def reference_mismatch(
 def _as_model_error(name: str, error: Exception) -> Exception:
     if isinstance(error, ModelError | DeviceError):
         return error
-    first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
-    return ModelError(f"{name} cannot run the network: {first_line}")
+    return ModelError(f"{name} cannot run the network: {first_line(error)}")
 
 
 class _NetworkBuilder:

@@ -14,7 +14,7 @@ from zipfile import BadZipFile, ZipFile
 import cv2
 import numpy as np
 
-from monitor.errors import ModelError
+from monitor.errors import ModelError, first_line
 from monitor.models.card import CARD_NAME, BundleFile, ModelCard, ReferenceFile, read_card, write_card
 from monitor.models.novelty import NoveltyDetector
 from monitor.records import Image
@@ -63,7 +63,7 @@ class ModelBundle:
             try:
                 model = keras.saving.load_model(private.name, compile=False, safe_mode=True)
             except Exception as error:  # whatever a broken file makes Keras raise
-                raise ModelError(f"the model file {path} cannot be loaded: {_first_line(error)}") from error
+                raise ModelError(f"the model file {path} cannot be loaded: {first_line(error)}") from error
         return _verify_architecture(model, self.card, path)
 
 
@@ -211,7 +211,7 @@ def _reject_foreign_code(path: Path, content: bytes) -> None:
         NotImplementedError,
         RecursionError,
     ) as error:
-        raise ModelError(f"{path} is not a Keras model file: {_first_line(error)}") from error
+        raise ModelError(f"{path} is not a Keras model file: {first_line(error)}") from error
     pending = [config]
     while pending:
         part = pending.pop()
@@ -238,7 +238,3 @@ def _verify_architecture(model: Any, card: ModelCard, path: Path) -> Any:
     if card.cam_layer not in {layer.name for layer in model.layers}:
         raise ModelError(f"{path} does not fit its card: it has no layer {card.cam_layer}")
     return model
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

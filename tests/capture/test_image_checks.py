@@ -10,36 +10,15 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from monitor.capture.image_checks import QualityLimits, unusable_reason
-from monitor.imaging.files import read_image
 from monitor.learning.evaluate.corruptions import brightness, h264, noise
 from monitor.records import Image
-from monitor.settings.camera import SanitySettings
 from monitor.simulate.surface import SurfaceGenerator
-from tests.support.corrupted_images import FAULTS
-
-LIMITS = QualityLimits(**SanitySettings().model_dump(exclude={"enabled"}))
-
+from tests.support.corrupted_images import FAULTS, HIDDEN_BY_GRAIN, LIMITS, dagm_pictures, tile_pictures
 
 LINE = SurfaceGenerator(5, 512, 512, defect_rate=1, textures=4)
 
 
 REPEATABLE = settings(derandomize=True)  # a detector may miss one in thousands: not now and then, please
-
-
-HIDDEN_BY_GRAIN = {"torn"}  # rows of fine grain have nothing in common, torn or not
-
-
-def dagm_pictures(root: Path, every: int) -> list[Image]:
-    files = sorted((root / "Class1").glob("T*/*.PNG"))
-    return [read_image(path) for path in files[::every]]
-
-
-def tile_pictures(root: Path, every: int) -> list[Image]:
-    """Photographs of magnetic tiles, which lie beside DAGM; ground by brushes, with and without defects."""
-    files = sorted((root.parent / "magnetic-tile").glob("MT_*/Imgs/*.jpg"))
-    if not files:
-        pytest.skip(f"the magnetic tiles are not on this machine: {root.parent}/magnetic-tile is missing")
-    return [read_image(path) for path in files[::every]]
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import cv2
@@ -15,35 +14,10 @@ import numpy as np
 import pytest
 
 from monitor.capture.camera import Camera
-from monitor.capture.config import CaptureConfig
 from monitor.capture.image_checks import QualityLimits
-from monitor.capture.supervisor import spawn_worker
 from monitor.imaging.geometry import resize_to_input
 from monitor.records import Box
-from tests.support.scripted_camera import RecordingListener, wait_for
-
-LINE = CaptureConfig(
-    source="simulate:?seed=3&size=128x96",
-    every=False,
-    reopen=True,
-    input_size=(32, 48),
-    buffer_slots=16,
-    fps=60,
-)
-
-
-def watch(order: CaptureConfig, **options: object) -> tuple[Camera, RecordingListener]:
-    listener = RecordingListener()
-    camera = Camera(
-        "cam",
-        partial(spawn_worker, "cam", order),
-        keep_every_frame=order.every,
-        report=listener.report,
-        on_frame=listener.woken.set,
-        **options,
-    )
-    camera.start()
-    return camera, listener
+from tests.support.scripted_camera import LINE, RecordingListener, wait_for, watch
 
 
 @pytest.fixture
@@ -227,7 +201,7 @@ def test_the_capture_process_ends_with_the_daemon(tmp_path: Path):
     """A daemon that is killed leaves no process that holds the camera."""
     script = (
         "import os, time\n"
-        "from tests.capture.test_worker import LINE, watch\n"
+        "from tests.support.scripted_camera import LINE, watch\n"
         "camera, listener = watch(LINE)\n"
         "while not listener.woken.wait(0.1): pass\n"
         "print(camera.pid, flush=True)\n"

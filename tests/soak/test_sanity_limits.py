@@ -17,8 +17,7 @@ from monitor.capture.image_checks import unusable_reason
 from monitor.learning.evaluate.corruptions import brightness, h264, jpeg, noise
 from monitor.records import Image
 from monitor.simulate.surface import SurfaceGenerator
-from tests.capture.test_image_checks import HIDDEN_BY_GRAIN, LIMITS, dagm_pictures, tile_pictures
-from tests.support.corrupted_images import FAULTS
+from tests.support.corrupted_images import FAULTS, HIDDEN_BY_GRAIN, LIMITS, dagm_pictures, tile_pictures
 
 pytestmark = pytest.mark.soak
 

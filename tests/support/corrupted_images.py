@@ -1,11 +1,18 @@
 """Pictures spoiled on purpose, as cameras, cables and decoders spoil them; each fault at random strength."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import cv2
 import numpy as np
+import pytest
 
+from monitor.capture.image_checks import QualityLimits
+from monitor.imaging.files import read_image
 from monitor.records import Image
+from monitor.settings.camera import SanitySettings
+
+LIMITS = QualityLimits(**SanitySettings().model_dump(exclude={"enabled"}))
 
 Random = np.random.Generator
 
@@ -78,3 +85,19 @@ FAULTS: dict[str, Callable[[Image, Random], Image]] = {
     "torn": torn,
 }
 """By the reason for which they must be refused, up to the colon."""
+
+
+HIDDEN_BY_GRAIN = {"torn"}  # rows of fine grain have nothing in common, torn or not
+
+
+def dagm_pictures(root: Path, every: int) -> list[Image]:
+    files = sorted((root / "Class1").glob("T*/*.PNG"))
+    return [read_image(path) for path in files[::every]]
+
+
+def tile_pictures(root: Path, every: int) -> list[Image]:
+    """Photographs of magnetic tiles, which lie beside DAGM; ground by brushes, with and without defects."""
+    files = sorted((root.parent / "magnetic-tile").glob("MT_*/Imgs/*.jpg"))
+    if not files:
+        pytest.skip(f"the magnetic tiles are not on this machine: {root.parent}/magnetic-tile is missing")
+    return [read_image(path) for path in files[::every]]

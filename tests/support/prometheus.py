@@ -3,7 +3,6 @@
 import json
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -19,7 +18,7 @@ from typing import Any
 import yaml
 
 from tests.support import ROOT
-from tests.support.daemon_process import ENVIRONMENT
+from tests.support.daemon_process import ENVIRONMENT, free_port
 
 _CHOSEN = {"$__rate_interval": "10s", "$instance": ".+", "$camera": ".+", "$stage": "classify"}
 
@@ -30,13 +29,6 @@ def filled_in(query: str) -> str:
         query = query.replace(variable, value)
     assert "$" not in query, query
     return query
-
-
-def free_port() -> int:
-    """A port that nobody listens on just now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class PrometheusServer:

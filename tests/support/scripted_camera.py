@@ -11,12 +11,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
 from monitor.capture.camera import Camera
-from monitor.capture.config import Tiles
+from monitor.capture.config import CaptureConfig, Tiles
 from monitor.capture.messages import SourceEnded, encode
+from monitor.capture.supervisor import spawn_worker
 from monitor.capture.worker.channel import DaemonChannel
 from monitor.capture.worker.reader import FrameChecks, SourceReader
 from monitor.records import Box, CameraStateChange, Frame, Gap, Image
@@ -172,3 +174,28 @@ def wait_for(condition: Callable[[], bool]) -> None:
     while not condition():
         assert time.monotonic() < deadline, "waited in vain"
         time.sleep(0.005)
+
+
+LINE = CaptureConfig(
+    source="simulate:?seed=3&size=128x96",
+    every=False,
+    reopen=True,
+    input_size=(32, 48),
+    buffer_slots=16,
+    fps=60,
+)
+
+
+def watch(order: CaptureConfig, **options: object) -> tuple[Camera, RecordingListener]:
+    """Start a camera with a real capture process."""
+    listener = RecordingListener()
+    camera = Camera(
+        "cam",
+        partial(spawn_worker, "cam", order),
+        keep_every_frame=order.every,
+        report=listener.report,
+        on_frame=listener.woken.set,
+        **options,
+    )
+    camera.start()
+    return camera, listener

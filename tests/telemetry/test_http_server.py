@@ -16,6 +16,7 @@ from monitor.errors import PortError
 from monitor.telemetry import http_server as http
 from monitor.telemetry.http_server import HealthReport, start_http_server
 from monitor.telemetry.metrics import Metrics
+from tests.support.daemon_process import free_port
 
 PROMETHEUS = shutil.which("prometheus")
 
@@ -226,12 +227,6 @@ def test_a_page_that_takes_its_time_holds_up_nobody(start):
     finally:
         go_on.set()
         waiting.join()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 @pytest.mark.skipif(PROMETHEUS is None, reason="Prometheus is not installed (Debian: prometheus)")
