@@ -14,13 +14,15 @@ BackendChoice = tuple[BackendName, Precision]
 
 
 _CPU_BACKENDS: tuple[BackendChoice, ...] = (
+    ("openvino", "screened"),
     ("openvino", "bf16"),
     ("openvino", "fp32"),
     ("tensorflow", "bf16"),
     ("tensorflow", "fp32"),
 )
-"""Fastest first, as measured (PERFORMANCE.md). The bfloat16 of a backend comes before its fp32: whether it is
-faster depends on the processor, and is measured at start (`loader`). OpenVINO runs without TensorFlow."""
+"""Fastest first, as measured (PERFORMANCE.md). `screened` needs a bundle that can screen. The bfloat16
+of a backend comes before its fp32: whether it is faster depends on the processor, and is measured at start
+(`loader`). OpenVINO runs without TensorFlow."""
 
 
 _GPU_BACKENDS: tuple[BackendChoice, ...] = (
@@ -52,11 +54,12 @@ def detect_device(options: InferenceOptions) -> ComputeDevice:
 
 
 def candidate_backends(
-    options: InferenceOptions, device: ComputeDevice, *, has_references: bool
+    options: InferenceOptions, device: ComputeDevice, *, has_references: bool, has_screening: bool = False
 ) -> Iterator[BackendChoice]:
     """Yield what meets `options`, best first; at least one. Raises DeviceError where nothing does.
 
-    `has_references`: whether the bundle has images on which a backend can be checked.
+    `has_references`: whether the bundle has images on which a backend can be checked. `has_screening`:
+    whether its first layers can answer for inputs that are clearly good.
     """
     if options.runtime != "auto" and not is_installed(options.runtime):
         raise DeviceError(
@@ -80,7 +83,17 @@ def candidate_backends(
             )
         yield "tensorflow", "mixed-float16"
         return
+    if options.precision == "screened":
+        if not has_screening:
+            raise DeviceError(
+                'precision = "screened", but the model was trained without it: set precision = "auto", '
+                "or train it again"
+            )
+        if device.kind == "gpu" or options.runtime == "tensorflow" or not is_installed("openvino"):
+            raise DeviceError('precision = "screened" runs with OpenVINO on a CPU: set precision = "auto"')
     for name, precision in available_backends(device.kind):
+        if precision == "screened" and not has_screening:
+            continue
         # Without references nothing shows that another backend gives the same scores: only what is asked
         # for, or TensorFlow in single precision, is safe.
         precision_is_safe = has_references or precision in (options.precision, "fp32")

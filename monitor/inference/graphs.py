@@ -15,6 +15,7 @@ from monitor.explain.score_cam import Scoring, all_finite, map_std, scale_heat, 
 from monitor.inference.backends.base import GRAPHS
 from monitor.models.card import ModelCard
 from monitor.models.preprocessing import preprocess_tf
+from monitor.models.screening import Screening
 
 Policy = Literal["float32", "mixed_float16", "mixed_bfloat16"]
 """Of Keras: in which type the layers compute. The last one stays in float32."""
@@ -115,6 +116,47 @@ def build_graphs(
         )
         for name, (function, specs) in graphs.items()
     }
+
+
+def build_screening(model: Any, screening: Screening, preprocess: Callable[[Any], Any]) -> Any:
+    """Build the graph by which the first layers answer: images to scores (b,) and features (b, c)."""
+    trunk = screening_trunk(optimize_network(model, screening.layer), screening.layer, preprocess)
+
+    def screen(images: Any) -> Mapping[str, Any]:
+        features, statistics = trunk(images)
+        logits = tf.linalg.matvec(statistics, tf.constant(screening.weights)) + screening.bias
+        return {"scores": tf.sigmoid(logits), "features": features}
+
+    images = tf.TensorSpec((None, *model.input_shape[1:]), tf.uint8, name="images")
+    return tf.function(screen, autograph=False).get_concrete_function(images)
+
+
+def screening_trunk(
+    model: Any, layer: str, preprocess: Callable[[Any], Any]
+) -> Callable[[Any], tuple[Any, Any]]:
+    """Return a function from uint8 images to the means of the maps of `layer` (b, c), and statistics (b, 6c).
+
+    Every second cell is read: layers of stride 2 read no other, so these need not be computed. Defects stand
+    out in the extremes of the maps, and in those of their local means.
+    """
+    forward = without_variables(keras.Model(model.input, model.get_layer(layer).output), layer)
+
+    def read(images: Any) -> tuple[Any, Any]:
+        maps = tf.cast(forward(preprocess(images))[0], tf.float32)[:, ::2, ::2]
+        local = tf.nn.avg_pool2d(maps, 3, 1, "VALID")
+        means = tf.reduce_mean(maps, axis=(1, 2))
+        parts = [
+            means,
+            *(part for each in (maps, local) for part in _extremes(each)),
+            tf.reduce_min(local, axis=(1, 2)),
+        ]
+        return means, tf.math.log1p(tf.concat(parts, axis=1))
+
+    return read
+
+
+def _extremes(maps: Any) -> tuple[Any, Any]:
+    return tf.reduce_max(maps, axis=(1, 2)), tf.math.reduce_std(maps, axis=(1, 2))
 
 
 def without_variables(model: Any, layer: str) -> Callable[[Any], tuple[Any, Any]]:

@@ -8,7 +8,7 @@ from monitor.inference.candidates import InferenceOptions
 from monitor.inference.device import ComputeDevice
 from monitor.inference.handle import CamHeat, Classification, Evidence, ModelSpec, Proceed
 from monitor.inference.loader import load_network
-from monitor.inference.network import Network
+from monitor.inference.network import Network, NetworkOutput
 from monitor.inference.scheduler import DeviceScheduler
 from monitor.models.bundle import ModelBundle
 from monitor.models.novelty import NoveltyScore
@@ -58,14 +58,27 @@ class LocalModel:
 
     def classify(self, inputs: NDArray[np.uint8]) -> Classification:
         """Classify (b, h, w, 3) uint8 inputs of the model's size; any b ≥ 1."""
-        scores, features, activations = self._loaded.classify(inputs)
-        detector = self._bundle.familiarity
-        novelty = (
-            [None] * len(scores)
-            if detector is None
-            else _novelty(detector.distance(features), detector.limit)
-        )
-        return Classification(scores, novelty, activations)
+        output = self._loaded.classify(inputs)
+        return Classification(output.scores, self._novelty(output), output.activations)
+
+    def _novelty(self, output: NetworkOutput) -> list[NoveltyScore | None]:
+        """Compare the features of each input with those of the training images.
+
+        A screened input has other features. Its distance is scaled so that the limits agree.
+        """
+        full, screening = self._bundle.familiarity, self._bundle.screening
+        if full is None:
+            return [None] * len(output.scores)
+        distances = np.empty(len(output.scores), np.float32)
+        for which, detector in (
+            (output.screened, screening.familiarity if screening else full),
+            (~output.screened, full),
+        ):
+            if which.any():
+                features = np.stack([output.features[index] for index in np.flatnonzero(which)])
+                distances[which] = detector.distance(features) * (full.limit / detector.limit)
+        distances[~np.isfinite(distances)] = _FAR
+        return [NoveltyScore(float(each), full.limit) for each in distances]
 
     def explain(
         self, image: Image, evidence: Evidence | None, proceed: Proceed = lambda _maps, _seconds: True
@@ -82,7 +95,3 @@ class LocalModel:
         if self._network is None:
             raise ModelError(f"the model {self.spec.name} is not loaded")
         return self._network
-
-
-def _novelty(distances: NDArray[np.float32], limit: float) -> list[NoveltyScore | None]:
-    return [NoveltyScore(float(each) if np.isfinite(each) else _FAR, limit) for each in distances]

@@ -9,7 +9,7 @@ import copy
 import math
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import accumulate
+from itertools import accumulate, chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 from monitor.inference.backends.base import Backend, GraphFunction, graph_precision
 from monitor.inference.device import ComputeDevice
 from monitor.inference.handle import CAM_METHOD, FLOOR_METHOD, CamHeat, Proceed
-from monitor.inference.precision import PrecisionFallback, recheck_band
+from monitor.inference.precision import PrecisionFallback, recheck_band, shift_score
 from monitor.inference.scheduler import DeviceScheduler
+from monitor.models.screening import Screening
 from monitor.records import Image
 
 Activations = NDArray[np.float32]
@@ -32,14 +33,16 @@ _FLAT = 1e-5
 
 
 class NetworkOutput(NamedTuple):
-    """The answer to b inputs: `scores` (b,) 0..1, and `features` (b, c), the activations averaged over space.
+    """The answer to b inputs: `scores` (b,) 0..1, and `features`, (c,) each: activations averaged in space.
 
     `activations` holds a copy for each input whose score reaches the threshold, None for the others.
+    `screened` (b,) marks the inputs that the first layers answered: their features are of those.
     """
 
     scores: NDArray[np.float32]
-    features: NDArray[np.float32]
+    features: Sequence[NDArray[np.float32]]
     activations: Sequence[Activations | None]
+    screened: NDArray[np.bool_]
 
 
 class Network:
@@ -48,7 +51,8 @@ class Network:
     `size` is the (height, width) of inputs, `batch` the largest number in one pass. An input whose score
     reaches `threshold` keeps its activations. An explanation scores `max_n` maps, as many at a time as the
     graphs were made for. In reduced precision, an input whose score lies near the threshold is classified
-    again in single precision; while nearly all do, in single precision alone.
+    again in single precision; while nearly all do, in single precision alone. The same holds where the first
+    layers answer (`screened`), and `screening` decides which of their answers count.
     """
 
     def __init__(
@@ -61,22 +65,26 @@ class Network:
         batch: int,
         threshold: float,
         scheduler: DeviceScheduler | None = None,
+        screening: Screening | None = None,
     ) -> None:
         self.device = device
         self._size = size
         self._threshold = threshold
         self._scheduler = scheduler or DeviceScheduler()
+        self._screening = screening if device.precision == "screened" else None
 
         def load(name: str, count: int = 1) -> GraphFunction:
             precision = graph_precision(name, device.precision)
             return backend.compile(folder, name, batch=count, precision=precision)
 
+        first = "screen" if device.precision == "screened" else "classify"
         sizes = sorted({*(2**power for power in range(batch.bit_length())), batch})
-        self._classify: Mapping[int, GraphFunction] = {count: load("classify", count) for count in sizes}
+        self._classify: Mapping[int, GraphFunction] = {count: load(first, count) for count in sizes}
         self._costs: Mapping[int, float] = dict.fromkeys(sizes, 1.0)  # until measured: fewest passes
         exact = device.precision == "fp32"
-        self._fallback = None if exact else PrecisionFallback(*recheck_band(threshold))
-        self._fp32 = self._classify[1] if exact else load("classify_fp32")
+        self._fallback = None if exact else self._make_fallback()
+        exact_graph = "classify" if device.precision == "screened" else "classify_fp32"
+        self._fp32 = self._classify[1] if exact else load(exact_graph)
         self._fp32_cost: float | None = None  # until measured
         self._select_maps, self._combine_maps = load("select_maps"), load("combine_maps")
         self._mask_inputs, self._score_maps = load("mask_inputs"), load("score_maps")
@@ -87,8 +95,14 @@ class Network:
         twin = copy.copy(self)
         twin._threshold = threshold
         if self._fallback is not None:
-            twin._fallback = PrecisionFallback(*recheck_band(threshold))
+            twin._fallback = twin._make_fallback()
         return twin
+
+    def _make_fallback(self) -> PrecisionFallback:
+        if self._screening is None:
+            return PrecisionFallback(*recheck_band(self._threshold))
+        lowest = shift_score(self._threshold, -self._screening.margin)
+        return PrecisionFallback(lowest, 1.0, self._screening.familiarity)
 
     def _warm_up(self) -> int:
         """Run each graph once, so that no frame pays for a first run; return the number of maps scored."""
@@ -176,25 +190,27 @@ class Network:
                 output: Sequence[Any] = ()
                 rows: list[tuple[Any, Any, Activations | None]]
                 rows = [self._classify_fp32(image) for image in images]
+                again = np.ones(count, np.bool_)
                 fallback.needs_recheck(np.array([score for score, _, _ in rows]))
             else:
                 padding = np.repeat(images[-1:], size - count, axis=0)
                 output = self._classify[size](np.concatenate([images, padding]) if size > count else images)
                 scores, features = (np.asarray(part)[:count] for part in output[:2])
-                again = fallback.needs_recheck(scores) if fallback else np.zeros(count, np.bool_)
+                again = fallback.needs_recheck(scores, features) if fallback else np.zeros(count, np.bool_)
                 rows = [
-                    self._classify_fp32(image) if doubtful else (score, feature, None)
+                    self._classify_fp32(image) if doubtful else (score, np.array(feature), None)
                     for image, doubtful, score, feature in zip(images, again, scores, features, strict=True)
                 ]
             return NetworkOutput(
                 np.array([score for score, _, _ in rows], np.float32),
-                np.array([feature for _, feature, _ in rows], np.float32),
+                [feature for _, feature, _ in rows],
                 [
                     np.array(output[2][index : index + 1] if own is None else own, np.float32)
                     if score >= self._threshold
                     else None
                     for index, (score, _, own) in enumerate(rows)
                 ],
+                np.full(count, self._screening is not None) & ~again,
             )
 
     def _classify_fp32(self, image: Image) -> tuple[np.float32, NDArray[np.float32], Activations]:
@@ -224,9 +240,9 @@ def _seconds(run: GraphFunction, images: NDArray[np.uint8]) -> float:
 
 
 def _concatenate(outputs: Iterable[NetworkOutput]) -> NetworkOutput:
-    scores, features, activations = zip(*outputs, strict=True)
+    scores, features, activations, screened = zip(*outputs, strict=True)
     return NetworkOutput(
-        np.concatenate(scores), np.concatenate(features), [each for part in activations for each in part]
+        np.concatenate(scores), list(chain(*features)), list(chain(*activations)), np.concatenate(screened)
     )
 
 

@@ -1,12 +1,13 @@
 """A model bundle: a folder with the Keras file, its card, its novelty detector, and reference images."""
 
+import contextlib
 import hashlib
 import io
 import json
 import os
 import tempfile
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile, ZipFile
@@ -17,6 +18,7 @@ import numpy as np
 from monitor.errors import ModelError, first_line
 from monitor.models.card import CARD_NAME, BundleFile, ModelCard, ReferenceFile, read_card, write_card
 from monitor.models.novelty import NoveltyDetector
+from monitor.models.screening import Screening
 from monitor.records import Image
 
 _ALLOWED_MODULES = (
@@ -41,13 +43,14 @@ class ReferenceImage:
 class ModelBundle:
     """A bundle whose files are what its card says they are. The network itself is not loaded yet.
 
-    `references` is empty in bundles written before there were any.
+    `references` is empty, and `screening` None, in bundles written before there were any.
     """
 
     path: Path
     card: ModelCard
     familiarity: NoveltyDetector | None
     references: tuple[ReferenceImage, ...] = ()
+    screening: Screening | None = None
 
     def keras_model(self) -> Any:
         """Load the network (a `keras.Model`); nothing in the file is run. Raises `ModelError`."""
@@ -75,7 +78,10 @@ def load_bundle(path: Path) -> ModelBundle:
     if card.familiarity is not None:
         familiarity = NoveltyDetector.from_bytes(_read_verified(path, card.familiarity))
     references = tuple(_reference(path, card, file) for file in card.references)
-    return ModelBundle(path, card, familiarity, references)
+    screening = None
+    if card.screening is not None:
+        screening = Screening.from_bytes(_read_verified(path, card.screening))
+    return ModelBundle(path, card, familiarity, references, screening)
 
 
 def save_bundle(
@@ -91,43 +97,53 @@ def save_bundle(
     until the new one is: files are named by their content and written first, the card replaces the old
     one last and at once. Raises `ModelError` where the folder cannot be written.
     """
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=path, prefix=".writing-") as scratch:
-            staged = Path(scratch) / "model.keras"
-            model.save(staged)
-            model_file = _write_hashed(path, "model", ".keras", staged.read_bytes())
-            familiarity_file = None
-            if familiarity is not None:
-                familiarity_file = _write_hashed(path, "familiarity", ".npz", familiarity.to_bytes())
-            files = _store_references(path, references)
-            card = card.model_copy(
-                update={"model": model_file, "familiarity": familiarity_file, "references": files}
-            )
-            _replace_card(path, card, Path(scratch))
-        _remove_leftovers(path, card)
-    except OSError as error:
-        raise ModelError(f"the model cannot be written to {path}: {error.strerror or error}") from error
+    with _writing(path) as scratch:
+        model.save(scratch / "model.keras")
+        model_file = _write_hashed(path, "model", ".keras", (scratch / "model.keras").read_bytes())
+        familiarity_file = None
+        if familiarity is not None:
+            familiarity_file = _write_hashed(path, "familiarity", ".npz", familiarity.to_bytes())
+        files = _store_references(path, references)
+        update = {"model": model_file, "familiarity": familiarity_file, "references": files}
+        card = card.model_copy(update=update | {"screening": None})
+        _replace_card(path, card, scratch)
     return ModelBundle(path, card, familiarity, tuple(references))
 
 
 def save_references(bundle: ModelBundle, references: Sequence[ReferenceImage]) -> ModelBundle:
     """Replace the reference images of the bundle; the network's file stays. Raises `ModelError`."""
-    path = bundle.path
+    with _writing(bundle.path) as scratch:
+        files = _store_references(bundle.path, references)
+        card = bundle.card.model_copy(update={"references": files})
+        _replace_card(bundle.path, card, scratch)
+    return replace(bundle, card=card, references=tuple(references))
+
+
+def save_screening(bundle: ModelBundle, screening: Screening) -> ModelBundle:
+    """Give the bundle an early exit; the network's file stays. Raises `ModelError`."""
+    with _writing(bundle.path) as scratch:
+        file = _write_hashed(bundle.path, "screening", ".npz", screening.to_bytes())
+        card = bundle.card.model_copy(update={"screening": file})
+        _replace_card(bundle.path, card, scratch)
+    return replace(bundle, card=card, screening=screening)
+
+
+@contextlib.contextmanager
+def _writing(path: Path) -> Iterator[Path]:
+    """Yield a folder for drafts inside `path`, which is made where missing."""
     try:
+        path.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=path, prefix=".writing-") as scratch:
-            card = bundle.card.model_copy(update={"references": _store_references(path, references)})
-            _replace_card(path, card, Path(scratch))
-        _remove_leftovers(path, card)
+            yield Path(scratch)
     except OSError as error:
         raise ModelError(f"the model cannot be written to {path}: {error.strerror or error}") from error
-    return ModelBundle(path, card, bundle.familiarity, tuple(references))
 
 
 def _replace_card(path: Path, card: ModelCard, scratch: Path) -> None:
     _write(scratch / CARD_NAME, write_card(card).encode())
     (scratch / CARD_NAME).replace(path / CARD_NAME)
     _sync_folder(path)
+    _remove_leftovers(path, card)
 
 
 def _store_references(path: Path, references: Sequence[ReferenceImage]) -> tuple[ReferenceFile, ...]:
@@ -178,7 +194,9 @@ def _remove_leftovers(folder: Path, card: ModelCard) -> None:
     """Delete the files of earlier bundles, and those of a write that was cut short."""
     kept = {card.model.file, card.familiarity.file if card.familiarity else None}
     kept |= {reference.file for reference in card.references}
-    for pattern in ("model-*.keras", "familiarity-*.npz", "reference-*.png"):
+    if card.screening is not None:
+        kept.add(card.screening.file)
+    for pattern in ("model-*.keras", "familiarity-*.npz", "screening-*.npz", "reference-*.png"):
         for path in (*folder.glob(pattern), *folder.glob(f".{pattern}")):
             if path.name not in kept:
                 path.unlink()

@@ -109,6 +109,9 @@ class ModelCard(_CardSection):
     figures: dict[str, float] = Field(description="what was measured, by name")
     model: BundleFile
     familiarity: BundleFile | None = None
+    screening: BundleFile | None = Field(
+        default=None, description="by which the first layers answer for inputs that are clearly good"
+    )
     references: tuple[ReferenceFile, ...] = Field(
         default=(), description="by which a machine's arithmetic is checked before it is trusted"
     )

@@ -16,9 +16,17 @@ from monitor.explain.score_cam import Scoring, score_cam
 from monitor.inference.backends.base import GRAPHS, Backend, cpu_has_bf16
 from monitor.inference.backends.tensorflow import TensorFlowBackend
 from monitor.inference.device import ComputeDevice
-from monitor.inference.graphs import Policy, build_graphs, optimize_network
+from monitor.inference.graphs import (
+    Policy,
+    build_graphs,
+    build_screening,
+    optimize_network,
+    screening_trunk,
+)
 from monitor.inference.network import Network, activation_heat
-from monitor.inference.precision import Precision
+from monitor.inference.precision import Precision, shift_score
+from monitor.models.novelty import NoveltyDetector
+from monitor.models.screening import Screening
 from tests.support.tiny_models import NEEDS_BF16
 
 CPU = ComputeDevice("cpu", "/CPU:0", "CPU", "fp32")
@@ -296,7 +304,9 @@ def test_an_uncertain_input_gets_the_whole_answer_of_single_precision(
     classifier.classify(pictures[:1])  # takes the buffers
     for which, expected in ((uncertain, full), (~uncertain, half)):
         np.testing.assert_allclose(given.scores[which], expected.scores[which], atol=1e-6)
-        np.testing.assert_allclose(given.features[which], expected.features[which], atol=1e-5)
+        np.testing.assert_allclose(
+            np.stack(given.features)[which], np.stack(expected.features)[which], atol=1e-5
+        )
         for index in np.flatnonzero(which).tolist():
             np.testing.assert_allclose(given.activations[index], expected.activations[index], atol=1e-4)
 
@@ -335,6 +345,54 @@ def test_where_nearly_all_is_doubtful_single_precision_alone_is_asked(
     np.testing.assert_allclose(given.activations[7], full.activations[7], atol=1e-4)
 
 
+def screened(model: Any, screening: Screening, threshold: float) -> Network:
+    backend = backend_called("openvino")
+    graphs = dict(
+        build_graphs(model, layer="maps", defect_index=1, preprocess=prepare, max_n=3, step=1, scoring="seed")
+    )
+    graphs["screen"] = build_screening(model, screening, prepare)
+    device = replace(CPU, precision="screened")
+    with TemporaryDirectory() as folder:
+        backend.export(graphs, Path(folder))
+        return Network(
+            backend,
+            Path(folder),
+            device=device,
+            size=SIZE,
+            batch=6,
+            threshold=threshold,
+            screening=screening,
+        )
+
+
+def test_the_first_layers_answer_only_for_familiar_inputs_clearly_below_the_threshold(
+    model: Any, pictures: np.ndarray
+) -> None:
+    means, statistics = (part.numpy() for part in screening_trunk(model, "maps", prepare)(pictures))
+    weights = np.random.default_rng(4).normal(0, 1, statistics.shape[1]).astype(np.float32)
+    bias = -float(np.median(statistics @ weights))
+    scores = 1 / (1 + np.exp(-(statistics @ weights + bias)))
+    detector = NoveltyDetector(np.zeros(8, np.float32), np.eye(8, dtype=np.float32), 1.0)
+    detector = replace(detector, limit=float(np.quantile(detector.distance(means), 0.7)))
+    threshold, margin = float(np.quantile(scores, 0.9)), 0.01
+    is_below = scores < shift_score(threshold, -margin)
+    is_sure = is_below & ~detector.is_novel(means)
+    assert 0 < is_sure.sum() < is_below.sum() < len(pictures)
+
+    network = screened(model, Screening("maps", weights, bias, margin, detector), threshold)
+    given, full = network.classify(pictures), ready(model, "openvino").classify(pictures)
+    assert given.screened.tolist() == is_sure.tolist()
+    for index, is_screened in enumerate(is_sure):
+        expected = (scores, means) if is_screened else (full.scores, full.features)
+        assert given.scores[index] == pytest.approx(expected[0][index], abs=1e-4)
+        np.testing.assert_allclose(given.features[index], expected[1][index], atol=1e-4)
+        assert (given.activations[index] is None) == (given.scores[index] < threshold)
+    # A lower threshold moves the limit too: nothing is clearly below this one.
+    assert not network.at_threshold(0.0).classify(pictures).screened.any()
+    heat, wanted = (each.explain(pictures[0], None) for each in (network, ready(model, "openvino")))
+    np.testing.assert_allclose(heat.heatmap, wanted.heatmap, atol=1e-5)
+
+
 def test_what_reduced_precision_gains_is_measured(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     honest = TensorFlowBackend.compile
 
@@ -363,7 +421,10 @@ def test_graphs_have_the_inputs_and_outputs_that_are_named_and_no_variables(mode
     graphs = build_graphs(
         model, layer="maps", defect_index=1, preprocess=prepare, max_n=3, step=1, scoring="seed"
     )
-    assert set(graphs) == set(GRAPHS) - {"classify_fp32"}  # which is `classify`, run in single precision
+    assert set(graphs) == set(GRAPHS) - {
+        "screen",
+        "classify_fp32",
+    }  # the latter is `classify`, run in single precision
     for name, graph in graphs.items():
         assert tuple(tensor.name.removesuffix(":0") for tensor in graph.inputs) == GRAPHS[name].inputs
         assert tuple(graph.structured_outputs) == GRAPHS[name].outputs

@@ -6,7 +6,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monitor.inference.precision import PrecisionFallback, recheck_band
+from monitor.inference.precision import PrecisionFallback, recheck_band, shift_score
+from monitor.models.novelty import NoveltyDetector
 
 
 def logit(share: float) -> float:
@@ -39,6 +40,21 @@ def test_single_precision_alone_is_asked_where_asking_twice_takes_longer(share: 
     for _ in range(30):
         doubt.needs_recheck(np.full(50, 0.99, np.float32))
     assert doubt.is_worthwhile(1.0, gain, 1), "the surface is plain again"
+
+
+@given(st.floats(1e-4, 1 - 1e-4), st.floats(-4, 4))
+def test_a_score_is_shifted_by_logits_and_back(score: float, shift: float) -> None:
+    assert math.isclose(logit(shift_score(score, shift)), logit(score) + shift, abs_tol=1e-6)
+    assert 0 < shift_score(0, -50) <= shift_score(1, 50) <= 1
+
+
+def test_an_unfamiliar_input_and_a_score_that_is_no_number_are_uncertain() -> None:
+    detector = NoveltyDetector(np.zeros(2, np.float32), np.eye(2, dtype=np.float32), 1.0)
+    fallback = PrecisionFallback(0.5, 1.0, detector)
+    features = np.array([[0.1, 0.1], [50, 50], [0.1, 0.1], [0.1, np.nan]], np.float32)
+    scores = np.array([0.1, 0.1, np.nan, 0.1], np.float32)
+    assert fallback.needs_recheck(scores, features).tolist() == [False, True, True, True]
+    assert fallback.needs_recheck(scores).tolist() == [False, False, True, False]
 
 
 def test_scores_at_the_ends_are_sure_and_the_two_limits_are_doubtful() -> None:

@@ -30,12 +30,13 @@ _CLASSIFY = GraphSignature(("images",), ("scores", "features", "activations"))
 GRAPHS: Mapping[str, GraphSignature] = {
     "classify": _CLASSIFY,
     "classify_fp32": _CLASSIFY,
+    "screen": GraphSignature(("images",), ("scores", "features")),
     "select_maps": GraphSignature(("images", "activations"), ("maps", "inputs")),
     "mask_inputs": GraphSignature(("maps", "inputs", "start"), ("masked",)),
     "score_maps": GraphSignature(("masked",), ("weights",)),
     "combine_maps": GraphSignature(("maps", "weights"), ("heat", "peak")),
 }
-"""The graphs of a network by name; `graphs.build_graphs` describes each."""
+"""The graphs of a network by name; `graphs.build_graphs` describes each, `graphs.build_screening` one."""
 
 
 FP32_GRAPHS = frozenset({"classify_fp32", "select_maps", "mask_inputs", "combine_maps"})
@@ -61,7 +62,7 @@ class Backend(Protocol):
 
 def graph_precision(name: str, precision: Precision) -> Precision:
     """Return in which precision the graph `name` runs where the network computes in `precision`."""
-    return "fp32" if name in FP32_GRAPHS else precision
+    return "fp32" if name in FP32_GRAPHS or precision == "screened" else precision
 
 
 def is_installed(name: BackendName) -> bool:

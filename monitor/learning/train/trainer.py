@@ -36,6 +36,7 @@ from monitor.learning.train.reference_images import select_references
 from monitor.learning.train.results import CardDraft, final_card, initial_card
 from monitor.learning.train.sampling import TrainingTiles
 from monitor.learning.train.scoring import ScoredFrames, fit_frame_novelty, score_frames
+from monitor.learning.train.screening import add_screening
 from monitor.learning.train.tile_proposal import measure_defects, propose_tiles
 from monitor.models.bundle import ModelBundle, load_bundle, save_bundle
 from monitor.models.card import CARD_NAME, ModelCard
@@ -64,12 +65,13 @@ def train(
     tiles = TrainingTiles(truths, config.tiling, recipe.seed)
     first = tiles.draw(0)
     steps = max(len(first) // recipe.batch, 1)
-    weight = recipe.defect_weight or _good_per_defect(first)
     fingerprint = _fingerprint(samples, config)
     state = load_checkpoint(config.out, fingerprint) if resume else _fresh(config, fingerprint)
     model = _initial_model(config)
     card = _initial_card(samples, config, truths, validation)
-    learner = Learner(model, card, recipe, recipe.epochs * steps, weight)
+    learner = Learner(
+        model, card, recipe, recipe.epochs * steps, recipe.defect_weight or _good_per_defect(first)
+    )
     if state.arrays:
         learner.restore(state.arrays)
 
@@ -117,8 +119,16 @@ def train(
         },
         familiarity=familiarity,
     )
-    references = select_references(clean.tiles, clean.tile_scores, final.threshold, config.size)
-    bundle = save_bundle(config.out, model, final, familiarity, references)
+    bundle = save_bundle(
+        config.out,
+        model,
+        final,
+        familiarity,
+        select_references(clean.tiles, clean.tile_scores, final.threshold, config.size),
+    )
+    if recipe.augmented:
+        bundle, report = add_screening(bundle, model, pipeline(first), pipeline(clean.tiles))
+        observer.say(report)
     remove_checkpoint(config.out)
     return bundle
 
