@@ -75,7 +75,7 @@ class LocalModel:
             (~output.screened, full),
         ):
             if which.any():
-                features = np.stack([output.features[index] for index in np.flatnonzero(which)])
+                features = np.stack([output.features[index] for index in np.flatnonzero(which).tolist()])
                 distances[which] = detector.distance(features) * (full.limit / detector.limit)
         distances[~np.isfinite(distances)] = _FAR
         return [NoveltyScore(float(each), full.limit) for each in distances]

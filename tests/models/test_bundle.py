@@ -12,8 +12,16 @@ import numpy as np
 import pytest
 
 from monitor.errors import ModelError
-from monitor.models.bundle import ModelBundle, ReferenceImage, load_bundle, save_bundle, save_references
+from monitor.models.bundle import (
+    ModelBundle,
+    ReferenceImage,
+    load_bundle,
+    save_bundle,
+    save_references,
+    save_screening,
+)
 from monitor.models.card import CARD_NAME, read_card
+from monitor.models.screening import Screening
 
 # Keras hands its variables to NumPy 2 in a way that NumPy has deprecated.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -252,3 +260,29 @@ def test_the_shipped_bundle_loads_and_is_small(shipped_bundle: Path):
     assert bundle.keras_model().output_shape == (None, 2)
     assert bundle.familiarity is not None
     assert sum(path.stat().st_size for path in shipped_bundle.iterdir()) < 8_000_000
+
+
+def test_an_early_exit_is_stored_beside_the_network_and_checked(toy_bundle: ModelBundle, familiarity):
+    weights = np.random.default_rng(0).normal(0, 1, 12).astype(np.float32)
+    screening = Screening("act_last", weights, 0.5, 2.0, familiarity)
+    stored = save_screening(toy_bundle, screening)
+    again = load_bundle(toy_bundle.path)
+    assert again.card == stored.card
+    assert again.screening is not None
+    assert (again.screening.layer, again.screening.bias, again.screening.margin) == ("act_last", 0.5, 2.0)
+    assert np.array_equal(again.screening.weights, weights)
+    assert again.screening.familiarity.limit == familiarity.limit
+    assert again.familiarity is not None
+
+    file = stored.card.screening
+    assert file is not None
+    (toy_bundle.path / file.file).write_bytes(b"another")
+    refused("SHA-256 differs", toy_bundle.path)
+
+
+def test_an_early_exit_of_numbers_that_make_no_sense_is_refused(familiarity):
+    weights = np.array([np.nan], np.float32)
+    with pytest.raises(ModelError, match="make no sense"):
+        Screening.from_bytes(Screening("act_last", weights, 0.0, 1.0, familiarity).to_bytes())
+    with pytest.raises(ModelError, match="cannot be read"):
+        Screening.from_bytes(familiarity.to_bytes())

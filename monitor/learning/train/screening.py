@@ -72,8 +72,8 @@ def add_screening(
     """
     card = bundle.card
     preprocess = partial(preprocess_tf, card)
-    read = tf.function(screening_trunk(model, LAYER, preprocess), reduce_retracing=True)
-    classify = tf.function(lambda images: model(preprocess(images), training=False), reduce_retracing=True)
+    read = tf.function(screening_trunk(model, LAYER, preprocess), autograph=False)
+    classify = tf.function(lambda images: model(preprocess(images), training=False), autograph=False)
     seen, labels = [], []
     for view in range(VIEWS):
         for images, answers, _ in training.training(FIRST_VIEW + view, augmented=True):
