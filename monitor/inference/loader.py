@@ -29,6 +29,7 @@ from monitor.inference.network import Network
 from monitor.inference.scheduler import DeviceScheduler
 from monitor.models.bundle import ModelBundle
 from monitor.models.preprocessing import preprocess_tf
+from monitor.models.screening import Screening
 
 logger = logging.getLogger(__name__)
 
@@ -215,8 +216,8 @@ class _NetworkBuilder:
         policies: Mapping[Any, Any] = {"bf16": "mixed_bfloat16", "mixed-float16": "mixed_float16"}
         policy = "float32" if backend.name == "openvino" else policies.get(device.precision, "float32")
         graphs = dict(self._graphs(policy))
-        if device.precision == "screened":
-            graphs["screen"] = self._screening_graph()
+        if device.precision == "screened" and self._bundle.screening is not None:
+            graphs["screen"] = self._screening_graph(self._bundle.screening)
         elif device.precision != "fp32":
             graphs["classify_fp32"] = self._graphs("float32")["classify"]
         backend.export(graphs, folder)
@@ -248,10 +249,10 @@ class _NetworkBuilder:
         self._backend("tensorflow", self._device)  # TensorFlow is set up before Keras imports it
         return self._bundle.keras_model()
 
-    def _screening_graph(self) -> Any:
+    def _screening_graph(self, screening: Screening) -> Any:
         from monitor.inference.graphs import build_screening  # noqa: PLC0415 (Keras: seconds)
 
-        return build_screening(self._model, self._bundle.screening, partial(preprocess_tf, self._bundle.card))
+        return build_screening(self._model, screening, partial(preprocess_tf, self._bundle.card))
 
     def _graphs(self, policy: Any) -> Mapping[str, Any]:
         model = self._model  # first: TensorFlow must be set up, and kept quiet, before Keras imports it
