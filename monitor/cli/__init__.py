@@ -16,6 +16,7 @@ from monitor.cli import (
     evaluate,
     events,
     explain,
+    page,
     run,
     simulate,
     support_bundle,
@@ -36,6 +37,7 @@ app.command("demo", rich_help_panel=_RUN)(demo.demo)
 app.command("run", rich_help_panel=_RUN)(run.run)
 app.command("archive", rich_help_panel=_RUN)(archive.archive)
 app.command("check-config", rich_help_panel=_RUN)(check_config.check_config)
+app.command("page", rich_help_panel=_LOOK)(page.page)
 app.command("doctor", rich_help_panel=_LOOK)(doctor.doctor)
 app.add_typer(events.app, name="events", rich_help_panel=_LOOK)
 app.command("explain", rich_help_panel=_LOOK)(explain.explain)
