@@ -9,6 +9,7 @@ from monitor.bootstrap.delivery import (
     build_leases,
     build_outbox_queue,
     build_redis_sink,
+    build_stream_monitor,
     daemon_id,
     heartbeat_path,
     incidents,
@@ -31,7 +32,8 @@ from monitor.settings import Settings
 from monitor.telemetry.heartbeat import HeartbeatFile
 from monitor.telemetry.http_server import start_http_server
 from monitor.telemetry.metrics import Metrics, create_registry
-from monitor.telemetry.process_metrics import WorkerProcessCollector
+from monitor.telemetry.process_metrics import WorkerProcessCollector, export_standby
+from monitor.telemetry.stream_metrics import StreamBacklogCollector
 from monitor.telemetry.supervised_thread import SupervisedThread
 from monitor.telemetry.systemd import SystemdNotifier
 
@@ -67,6 +69,8 @@ def build_daemon(
     publisher = EventPublisher(outbox, incidents(settings, outbox.state(INCIDENTS)), identity, metrics)
     leases = build_leases(settings, identity, publisher.on_conflict)
     meter = OutboxMeter(outbox, leases, metrics)
+    stream_monitor = build_stream_monitor(settings)
+    StreamBacklogCollector(metrics.registry, lambda: stream_monitor.latest)
 
     coverage = CoverageRecorder(metrics, publisher.publish_notice)
     explanation = ExplanationStage(
@@ -94,10 +98,11 @@ def build_daemon(
         cameras,
         coverage,
         inspection=[inference_thread, explanation_thread],
-        threads=[leases.thread],
+        threads=[leases.thread, stream_monitor.thread],
         stopped_threads=outbox.stopped_threads,
         problems=[meter.problems, publisher.conflicts],
     )
+    export_standby(metrics.registry, lambda: health.is_standby)
     http = start_http_server(
         settings.metrics.host,
         settings.metrics.port,
@@ -120,6 +125,7 @@ def build_daemon(
             sink_checks=[sink.check],
             publisher=publisher,
             leases=leases,
+            stream_monitor=stream_monitor,
             metrics=metrics,
             health=health,
             http=http,
@@ -131,6 +137,7 @@ def build_daemon(
                 router=router,
                 scheduler=scheduler,
                 explanation=explanation,
+                set_redis_access=[sink.set_access, leases.set_access, stream_monitor.set_access],
                 on_models_changed=partial(report_models, router, metrics),
             ),
         )

@@ -1,4 +1,4 @@
-"""Measures how far consumer groups are behind the event stream, in a thread and on a connection of its own."""
+"""Measures how far consumer groups are behind the event stream, in its own thread and connection."""
 
 import logging
 import threading
@@ -21,7 +21,8 @@ logger = logging.getLogger(__name__)
 class StreamMonitor:
     """Measures the event stream below `prefix` at `url` every `interval` seconds.
 
-    `latest` is the last result; None while Redis does not answer or the user may not ask. Nothing waits for it.
+    `latest` is the last result; None while Redis does not answer or the user may not ask. Nothing waits
+    for it.
     """
 
     def __init__(
@@ -42,6 +43,10 @@ class StreamMonitor:
         self.latest: StreamBacklog | None = None
         self.last_heartbeat = time.monotonic()
         self.thread = SupervisedThread("consumers", self, restart_after=interval)
+
+    def set_access(self, url: str, access: RedisCredentials) -> None:
+        """Use these credentials from the next question on; see `RedisConnection.set_access`."""
+        self._server.set_access(url, access)
 
     def close(self) -> None:
         """End the thread after the question under way."""
