@@ -175,16 +175,17 @@ rollback)
     ;;
 uninstall)
     if [ -d /run/systemd/system ]; then
-        systemctl disable --now --quiet defect-monitor.service 2>/dev/null || true
+        systemctl disable --now --quiet defect-monitor.service defect-monitor-archive.service 2>/dev/null || true
         systemctl stop 'defect-monitor@*.service'
     fi
-    rm -f "$units/defect-monitor.service" "$units/defect-monitor@.service" /usr/local/bin/defect-monitor
+    rm -f "$units"/defect-monitor.service "$units"/defect-monitor@.service "$units"/defect-monitor-archive.service
+    rm -f /usr/local/bin/defect-monitor
     rm -f /etc/systemd/system/*.wants/defect-monitor@*.service
     rm -rf "$root" /var/cache/defect-monitor
     if [ -d /run/systemd/system ]; then
         systemctl daemon-reload
     fi
-    echo "not removed: $settings, /var/lib/defect-monitor and the user $user"
+    echo "not removed: $settings, /var/lib/defect-monitor, /var/lib/defect-monitor-archive and the user $user"
     ;;
 *)
     sed -n '2,10s/^# \{0,1\}//p' "$0" >&2

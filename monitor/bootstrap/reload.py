@@ -22,7 +22,7 @@ _BOUNDS = ("queue", "queue_bytes")
 
 
 _FIXED_REDIS = ("prefix", "stream_maxlen", "frame_ttl", "picture_bytes", "replicas", "durable", "timeout")
-"""Keys of `[redis]` that are applied at the start only. A new `url` is applied if the server stays the same."""
+"""Keys of `[redis]` that a reload does not apply. A new `url` is applied if the server stays the same."""
 
 
 class SettingsReloader:

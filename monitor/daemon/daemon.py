@@ -160,8 +160,8 @@ class Daemon:
         """Run until the cameras end, a stop is asked for, or a thread fails; then stop all in order."""
         parts = self._parts
         since = parts.heartbeat_file.last_seen
-        if parts.health.is_standby:  # the other daemon inspected until its last renewal, or a little longer
-            since = datetime.now(UTC) - timedelta(seconds=parts.leases.ttl)
+        if parts.health.is_standby:  # the other daemon inspected at least until its last renewal
+            since = datetime.now(UTC) - timedelta(seconds=parts.leases.ttl + 1)
             parts.health.set_standby({})
         with self._lock:
             self._is_inspecting = True

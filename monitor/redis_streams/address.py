@@ -116,7 +116,7 @@ def parse_redis_url(url: str) -> RedisAddress:
     """Parse `redis://`, `rediss://` (TLS), `unix://`, `redis+cluster://` and `redis+sentinel://` URLs.
 
     Sentinels: `redis+sentinel://[user:password@]host:port,host:port/service[/db]`, where user and password
-    are those of the server, and the options `sentinel_username` and `sentinel_password` those of the Sentinels.
+    are those of the server, and the options `sentinel_username` and `sentinel_password` of the Sentinels.
     Raises UsageError, whose message shows no part of the URL but the name of an option.
     """
     scheme, _, rest = url.partition("://")

@@ -67,7 +67,7 @@ class CameraLeases:
     ) -> bool:
         """Lease the names, then renew the leases until `close`. Returns False if `stop` was set before.
 
-        While another daemon has a name, stand by: call `on_standby` twice a second with the daemons by camera,
+        While another daemon has a name, stand by: call `on_standby` twice a second with the others by camera,
         until the lease has ended. A Redis that is away hides whether that daemon still runs: it then
         has `ttl` seconds from the return of Redis on to renew its lease. If Redis is away from the beginning,
         the names count as leased.

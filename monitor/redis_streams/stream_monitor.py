@@ -51,6 +51,8 @@ class StreamMonitor:
     def close(self) -> None:
         """End the thread after the question under way."""
         self._end.set()
+        if self.thread.ident is None:
+            self._server.close()
 
     def run(self) -> None:
         """Measure until `close`; runs in `thread`."""

@@ -13,8 +13,8 @@ class GroupBacklog:
     """What a consumer group has not acknowledged.
 
     `lag`: entries that it was not given yet, None where the server cannot tell. `pending`: entries that it
-    was given. `oldest_seconds`: age of the oldest of both, 0 if there is none. `has_missed`: whether entries were
-    trimmed away before the group was done with them.
+    was given. `oldest_seconds`: age of the oldest of both, 0 if there is none. `has_missed`: whether entries
+    were trimmed away before the group was done with them.
     """
 
     group: str

@@ -4,15 +4,13 @@ import json
 import re
 import shutil
 import subprocess
-from inspect import signature
 from pathlib import Path
 
 import pytest
 
-from monitor.redis_streams.lease import CameraLeases
 from tests.support import ROOT
 
-UNITS = ["defect-monitor.service", "defect-monitor@.service"]
+UNITS = ["defect-monitor.service", "defect-monitor@.service", "defect-monitor-archive.service"]
 
 
 FOLDER = ROOT / "deploy" / "systemd"
@@ -63,21 +61,8 @@ def test_exposure_is_low_and_each_exception_is_named_in_the_unit(unit, tmp_path)
         assert exception in settings or any(f"{exception}=" in comment for comment in comments)
 
 
-def test_a_standby_daemon_does_not_reach_the_start_limit():
-    """It waits until the lease of its camera names should have expired, ends, and starts again."""
-    unit = (FOLDER / UNITS[0]).read_text()
-
-    def number(key: str) -> float:
-        return float(re.search(rf"^{key}=(\d+)$", unit, re.MULTILINE)[1])
-
-    starts = number("StartLimitIntervalSec") / (
-        signature(CameraLeases).parameters["ttl"].default + number("RestartSec")
-    )
-    assert number("StartLimitBurst") > starts + 1
-
-
 def test_the_template_is_the_unit_with_the_name_of_the_instance():
-    plain, template = ((FOLDER / unit).read_text() for unit in UNITS)
+    plain, template = ((FOLDER / unit).read_text() for unit in UNITS[:2])
     assert "line.toml" not in template
     assert {"StateDirectory=defect-monitor/%i", "CacheDirectory=defect-monitor/%i"} <= set(
         template.splitlines()

@@ -106,7 +106,7 @@ def test_a_standby_takes_over_once_the_holder_stops(
 def test_a_restart_of_redis_does_not_hand_the_names_of_a_running_daemon_to_its_standby(
     make_claims: Callable[..., tuple[CameraLeases, Conflicts]], make_server: Callable[..., Any]
 ) -> None:
-    """The leases are gone with the server's memory, and the standby asks more often than the holder renews."""
+    """The leases are gone with the server's memory, and the standby asks more often than the other renews."""
     server = make_server()
     one, conflicts = make_claims(server.url, "one", "top")
     one.start(NEVER)

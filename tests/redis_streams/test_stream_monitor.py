@@ -18,7 +18,8 @@ EVENTS = "defects:events"
 
 
 def measure(url: str) -> StreamBacklog:
-    return StreamMonitor(url, "defects", 1000).measure()
+    with closing(StreamMonitor(url, "defects", 1000)) as monitor:
+        return monitor.measure()
 
 
 def only_group(url: str) -> GroupBacklog:

@@ -1,5 +1,7 @@
 """The metrics of an archiver."""
 
+import math
+
 from prometheus_client import Counter, Gauge, ProcessCollector
 
 from monitor.telemetry.metrics import create_registry
@@ -27,6 +29,10 @@ class ArchiveMetrics:
         self.missed = counter(
             "missed_total", "Times that events were trimmed away from Redis before the archiver read them."
         )
+        self.last_missed = gauge(
+            "last_missed_timestamp_seconds", "Unix time of the last of them; NaN: none since the start."
+        )
+        self.last_missed.set(math.nan)
         self.unreadable = counter(
             "unreadable_total", "Entries that were no event, or were trimmed away before they were archived."
         )

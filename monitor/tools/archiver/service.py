@@ -126,6 +126,7 @@ class Archiver:
     def _on_missed(self, missed: MissedEntries) -> None:
         since, until = f"{missed.since:%Y-%m-%dT%H:%M:%SZ}", f"{missed.until:%Y-%m-%dT%H:%M:%SZ}"
         self._metrics.missed.inc()
+        self._metrics.last_missed.set_to_current_time()
         logger.error("events were trimmed away before they were archived", extra={"from": since, "to": until})
         self._archive.note("missed", stream=missed.stream, **{"from": since, "to": until})
 

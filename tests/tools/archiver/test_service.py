@@ -173,6 +173,7 @@ def test_events_that_were_trimmed_before_they_were_read_are_reported(
         with Service(valkey, tmp_path) as service:
             wait_for(lambda: service.value("events_total") == 2, 20)
             assert service.value("missed_total") == 1
+            assert abs(service.value("last_missed_timestamp_seconds") - time.time()) < 60
     (notice,) = notices(tmp_path)
     assert (notice["kind"], notice["stream"]) == ("missed", "defects:events")
     assert notice["from"] <= notice["to"]
