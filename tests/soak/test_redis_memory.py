@@ -1,8 +1,8 @@
 """The memory of Redis beside 8 cameras at 30 frames/s with 1 % defects, by time-lapse.
 
-A week of that line is 1.45 million events. All bounds are counts and bytes, so memory is flat from the event on
-at which the last bound is reached, near the 10,000th. This goes four times as far, with the restarts of a week.
-Prints the figures that the top README quotes. `make soak` runs it.
+A week of that line is 1.45 million events. All bounds are counts and bytes, so memory is flat from the event
+on at which the last bound is reached, near the 10,000th. This goes four times as far, with the restarts of a
+week. Prints the figures that the top README quotes. `make soak` runs it.
 """
 
 import random

@@ -145,6 +145,13 @@ def _steps(server: RedisConnection, keys: RedisKeys, trace: str, replicas: int) 
         ("+zcard", ledger, partial(client.zcard, ledger)),
         ("+zrem", ledger, partial(client.zrem, ledger, trace)),
     ]
+    node = server.node_for(keys.events)
+    probes += [
+        ("+xrange", keys.events, partial(node.xrange, keys.events, count=1)),
+        ("+xinfo|groups", keys.events, partial(_ask, node.xinfo_groups, keys.events)),
+        ("+xpending", keys.events, partial(_ask, node.xpending, keys.events, trace)),
+    ]
+    yield _PermissionProbe("TIME", "+time", node.time)
     for right, key, do in probes:
         pattern = key.removesuffix(trace) + "*" if key.endswith(trace) else key
         yield _PermissionProbe(f"{right[1:].upper()} {key}", f"{right} ~{pattern}", do)
@@ -160,6 +167,17 @@ def _steps(server: RedisConnection, keys: RedisKeys, trace: str, replicas: int) 
 
 def _wait_for_none(server: RedisConnection, keys: RedisKeys) -> None:
     server.node_for(keys.events).execute_command("WAIT", 0, 1)
+
+
+def _ask(question: Callable[..., object], *arguments: str) -> None:
+    """Ask for a stream or a group that need not exist."""
+    try:
+        question(*arguments)
+    except NoPermissionError:
+        raise
+    except ResponseError as error:
+        if "no such key" not in str(error).lower():
+            raise
 
 
 def _try_to_add(client: Any, key: str) -> None:
