@@ -13,7 +13,7 @@ from monitor.events.event import Event
 MINUTES = 60
 """Minutes that the Line view shows."""
 
-UNOBSERVED = frozenset({"stalled", "frozen", "misconfigured", "down", "paused", "ended", "unknown"})
+UNOBSERVED = frozenset({"stalled", "frozen", "misconfigured", "down", "paused", "unknown"})
 """States in which nothing that passes the camera is inspected; `unknown`: the daemon does not answer."""
 
 
@@ -78,6 +78,10 @@ class CameraStatus:
         """Add frames or a time without inspection to the minutes that they lie in."""
         for minute, loss in _spread(gap):
             by_cause = self._losses.setdefault(minute, {})
+            if gap.cause == "not-running":  # the daemon's own account of a time in which it did not answer
+                by_cause.pop("daemon-away", None)
+            elif gap.cause == "daemon-away" and "not-running" in by_cause:
+                continue
             by_cause.setdefault(gap.cause, Loss()).add(loss)
 
     def change_state(self, state: str, at: datetime, cause: str | None, detail: str | None) -> None:
