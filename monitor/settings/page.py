@@ -29,3 +29,7 @@ class PageSettings(SettingsTable):
 
     users: dict[Name, UserSettings] = Field(default={})
     """Users by name, each with `password` and `role`. Without users the page answers on this machine only."""
+    redis_username: str | None = None
+    """ACL user of the page. Default: as in `[redis]`; deploy/redis/page.acl has one that only reads."""
+    redis_password: SecretStr | None = None
+    """Password of that user; prefer `${NAME}` to plain text."""
