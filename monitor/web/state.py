@@ -13,6 +13,9 @@ from monitor.events.event import Event
 MINUTES = 60
 """Minutes that the Line view shows."""
 
+MAX_CAMERAS = 256
+"""Cameras that the page knows at most."""
+
 UNOBSERVED = frozenset({"stalled", "frozen", "misconfigured", "down", "paused", "unknown"})
 """States in which nothing that passes the camera is inspected; `unknown`: the daemon does not answer."""
 
@@ -147,8 +150,15 @@ class LineState:
         self.latest_event_id: str | None = None
 
     def camera(self, name: str) -> CameraStatus:
-        """Return the status of a camera, new if its name was not known."""
-        return self.cameras.setdefault(name, CameraStatus(name))
+        """Return the status of a camera, new if its name was not known.
+
+        Raises ValueError beyond `MAX_CAMERAS`: whoever may write to Redis must not fill the memory.
+        """
+        if name not in self.cameras:
+            if len(self.cameras) >= MAX_CAMERAS:
+                raise ValueError(f"more than {MAX_CAMERAS} cameras")
+            self.cameras[name] = CameraStatus(name)
+        return self.cameras[name]
 
     def add_coverage(self, fields: Mapping[str, str]) -> None:
         """Take an entry of the coverage stream. Raises KeyError or ValueError for one of unknown form."""
