@@ -37,6 +37,9 @@ _STATIC = Path(__file__).with_name("static")
 _TOPICS: dict[str, Topics] = {"line": line_topics, "events": gallery_topics, "health": health_topics}
 """The live fragments of each view that has some, besides the status bar."""
 
+_WATCHING = {"line", "camera"}
+"""The views that show live frames."""
+
 
 class _EntryId(StringConvertor):
     regex = "[0-9]{1,15}-[0-9]{1,10}"
@@ -65,7 +68,7 @@ def build_app(
     of this machine only.
     """
     hub, access = Hub(), Access(users)
-    feed = Feed(history, metrics_address, cameras, viewers=lambda: hub.viewers)
+    feed = Feed(history, metrics_address, cameras, watchers=lambda: hub.watchers)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -106,10 +109,15 @@ def build_app(
 async def stream(request: Request) -> Response:
     """Answer the one live connection of an open page: its view's fragments and the status bar."""
     page, language = context(request), request.state.language
-    topics = _TOPICS.get(request.query_params.get("view", ""))
+    view = request.query_params.get("view", "")
+    topics = _TOPICS.get(view)
     wanted = [status_topic(page, language), *(topics(page, language) if topics else ())]
     return StreamingResponse(
-        page.hub.stream(wanted, clock=lambda: datetime.now(UTC).isoformat(timespec="milliseconds")),
+        page.hub.stream(
+            wanted,
+            clock=lambda: datetime.now(UTC).isoformat(timespec="milliseconds"),
+            shows_live_frames=view in _WATCHING,
+        ),
         media_type="text/event-stream",
         headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
     )
