@@ -117,6 +117,7 @@ async def stream(request: Request) -> Response:
             wanted,
             clock=lambda: datetime.now(UTC).isoformat(timespec="milliseconds"),
             shows_live_frames=view in _WATCHING,
+            known=request.query_params,
         ),
         media_type="text/event-stream",
         headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},

@@ -51,11 +51,19 @@ class Hub:
             await asyncio.sleep(PERIOD)
 
     async def stream(
-        self, topics: Sequence[Topic], clock: Callable[[], str], *, shows_live_frames: bool
+        self,
+        topics: Sequence[Topic],
+        clock: Callable[[], str],
+        *,
+        shows_live_frames: bool,
+        known: Mapping[str, str],
     ) -> AsyncIterator[str]:
-        """Yield server-sent events: each topic at first and after each change, and a `clock` every time."""
+        """Yield server-sent events: each topic at first and after each change, and a `clock` every time.
+
+        `known` are texts, by topic, that the page was sent with.
+        """
         number, self._next = self._next, self._next + 1
-        sent: dict[tuple[str, str], str] = {}
+        sent = {(it.name, it.language): known[it.name] for it in topics if it.name in known}
         self._pages[number] = topics
         if shows_live_frames:
             self._watching.add(number)
