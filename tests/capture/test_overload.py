@@ -129,7 +129,9 @@ def test_a_network_that_is_too_slow_works_all_the_time_and_drops_are_even(
         assert all(outcome != "queued" for _, outcome, _ in camera.outcomes)
         steady = [outcome == "classified" for at, outcome, _ in camera.outcomes if at > WARM_UP]
         runs = [len(list(run)) for classified, run in groupby(steady) if not classified]
-        assert max(runs[:-1], default=0) <= 1.5 * load + 1, "drops come in runs"
+        # Beyond three times the maximum a frame may be late before its turn, and one turn more is missed.
+        most = math.ceil(load) + 1 if load < 2.8 else 2 * load + 1
+        assert max(runs[:-1], default=0) <= most, "drops come in runs"
 
 
 @settings(deadline=None, max_examples=20)

@@ -81,7 +81,7 @@ def test_twenty_cameras_that_hang_are_stopped_side_by_side() -> None:
     cameras = [config(f"c{number}") for number in range(20)]
     line.manager.update(cameras)
     began = time.monotonic()
-    line.manager.update([replace(camera, buffer=9) for camera in cameras], timeout=0.2)
+    line.manager.update([replace(camera, expected_fps=9.0) for camera in cameras], timeout=0.2)
     assert time.monotonic() - began < 2
     assert len(line.made) == 40
 

@@ -29,7 +29,8 @@ def capacity(
 ) -> None:
     """Measure how many cameras like those of CONFIG this machine carries, and what limits it.
 
-    Takes less than a minute for a few cameras. Reads each camera for up to five seconds. Nothing is written to Redis.
+    Takes less than a minute for a few cameras, each of which is read for up to five seconds. Nothing is
+    written to Redis.
     """
     from monitor.cli.process import limit_library_threads
 

@@ -37,7 +37,7 @@ from monitor.pipeline.interfaces import ignore
 from monitor.records import Box, Explanation, Finding, Frame, Image, TileHeatmap, Verdict
 from monitor.settings import parse_settings
 from monitor.telemetry.metrics import Metrics
-from monitor.tools.bench.pipeline import BenchConfig, PipelineResult
+from monitor.tools.bench.line import BenchConfig, PipelineResult
 from monitor.tools.bench.recordings import every_nth, video
 
 _ROUNDS = 5

@@ -1,4 +1,4 @@
-"""What a machine carries: never more than its cores, its threads and its disk allow, and the limit is named."""
+"""What a machine carries: no more than its cores, threads and disk allow, and the limit is named."""
 
 from pathlib import Path
 
