@@ -66,7 +66,8 @@ def test_the_second_start_does_not_build_the_network(
         raise AssertionError("built again")
 
     monkeypatch.setattr(ModelBundle, "keras_model", never)
-    np.testing.assert_array_equal(load(bundle).classify(pictures).scores, first)
+    # Each start measures into which passes a batch is split, so sums may be rounded otherwise.
+    np.testing.assert_allclose(load(bundle).classify(pictures).scores, first, atol=1e-5)
     np.testing.assert_allclose(first, [reference.score for reference in bundle.references], atol=1e-5)
 
 
