@@ -46,9 +46,6 @@ url = "{url}"
 port = {port}
 [log]
 level = "warning"
-[explain]
-budget = 1  # shows where defects are, also on a slow machine
-deadline = 30
 """
 
 
