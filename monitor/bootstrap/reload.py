@@ -65,14 +65,15 @@ class SettingsReloader:
         access = redis_credentials(fresh)
         router = build_router(fresh, self._scheduler)
         configs = camera_configs(fresh, router)
-        if self._models_differ(fresh):
+        models_differ = self._models_differ(fresh)
+        if models_differ:
             share_networks(router, self._router)
             router.load()
-            self._router.adopt(router)
-            self._on_models_changed()
         for set_access in self._set_redis_access:
             set_access(redis.url.get_secret_value(), access)
-        self._scheduler.set_explanation_share(fresh.explain.budget)
+        if models_differ:
+            self._router.adopt(router)
+            self._on_models_changed()
         self._explanation.configure(explanation_config(fresh))
         self._settings = fresh
         return Reloaded(configs, not_applied)
