@@ -57,6 +57,9 @@ def train(
     mask_suffix: Annotated[
         str | None, typer.Option(help="Suffix of masks that lie beside their images, such as .png.")
     ] = None,
+    bit_depth: Annotated[
+        int | None, typer.Option(min=8, max=16, help="Bits that files of 16 bits use (default: as declared).")
+    ] = None,
     roi: Annotated[str | None, typer.Option(help=ROI_HELP)] = None,
     tiles: Annotated[
         str | None,
@@ -85,7 +88,7 @@ def train(
     An interrupted training leaves the best model so far; the same command with --resume continues.
     """
     from monitor.errors import UsageError, printable
-    from monitor.inference.device import import_tensorflow, make_deterministic
+    from monitor.inference.device import make_deterministic, prepare_gpus
     from monitor.learning.datasets import FolderLayout, audit, read_samples
     from monitor.learning.datasets.tiling import Tiling
     from monitor.learning.train.recipe import recipe_named
@@ -101,7 +104,9 @@ def train(
     tiling = read_tiling(roi, tiles, overlap, like, camera)
     layout = FolderLayout(good, masks, mask_suffix)
     names = [word.strip() for word in classes.split(",") if word.strip()]
-    samples = read_samples(data, names, layout=layout, test_share=test_share, group=group)
+    samples = read_samples(
+        data, names, layout=layout, test_share=test_share, group=group, bit_depth=bit_depth
+    )
 
     from rich.console import Console
 
@@ -116,7 +121,7 @@ def train(
         )
     samples = [sample for sample in samples if sample.path not in found.duplicates_to_skip]
 
-    import_tensorflow()
+    prepare_gpus()
     from monitor.cli.training_progress import ConsoleProgress
     from monitor.learning.evaluate.costs import Costs
     from monitor.learning.train.config import TrainingConfig

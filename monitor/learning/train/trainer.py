@@ -189,7 +189,12 @@ def _divided(
 ) -> tuple[list[FrameTruth], list[FrameTruth]]:
     recipe, samples = config.recipe, [truth.sample for truth in truths]
     divide = stratified_split if recipe.split == "stratified" else random_split
-    keys = group_keys(samples, [truth.content for truth in truths], config.group)
+    keys = group_keys(
+        samples,
+        [truth.content for truth in truths],
+        config.group,
+        [truth.thumbnail for truth in truths],
+    )
     kept, _ = divide(samples, recipe.validation_share, f"validation/{recipe.seed}", keys)
     trained_on = set(kept)
     parts = (
