@@ -36,8 +36,12 @@ def train(
         typer.Option(min=1, help="Number of epochs. Default: the recipe's."),
     ] = None,
     recipe: Annotated[
-        str, typer.Option(help="Recipe: `default`, or `article` for the original one.")
-    ] = "default",
+        str,
+        typer.Option(
+            help="`default` trains all layers, `frozen` the last one alone, `article` as the original; "
+            "`auto` chooses between the first two by the number of defects."
+        ),
+    ] = AUTO,
     seed: Annotated[
         int | None,
         typer.Option(min=0, help="Seed of the split and of every random change. Default: the recipe's."),
@@ -65,6 +69,7 @@ def train(
         str | None,
         typer.Option(
             help="Cut each frame into ROWSxCOLUMNS tiles, such as 2x3; `auto` chooses by the size of defects."
+            " Default: tiles where they measure better than the whole frame."
         ),
     ] = None,
     overlap: Annotated[float | None, typer.Option(help=OVERLAP_HELP)] = None,
@@ -77,6 +82,9 @@ def train(
             "every split."
         ),
     ] = None,
+    kinds: Annotated[
+        bool, typer.Option("--kinds", help="Let events name the kind of defect, after its folder.")
+    ] = False,
     miss_cost: Annotated[float, typer.Option(help="Cost of a missed defect, in any unit.")] = 100.0,
     alarm_cost: Annotated[float, typer.Option(help="Cost of a false alarm, in the same unit.")] = 1.0,
     prevalence: Annotated[float, typer.Option(help="Expected fraction of defective frames.")] = 0.02,
@@ -95,7 +103,8 @@ def train(
 
     if size % 8:
         raise UsageError(f"--size must be a multiple of 8, not {size}")
-    recipe_settings = recipe_named(recipe)
+    is_auto = recipe == AUTO and epochs is None and init != "none"
+    recipe_settings = recipe_named("default" if recipe == AUTO else recipe)
     recipe_settings = replace(
         recipe_settings,
         epochs=recipe_settings.epochs if epochs is None else epochs,
@@ -138,6 +147,8 @@ def train(
         overwrite=overwrite,
         tiling=tiling or Tiling(),
         auto_tiles=tiles == AUTO,
+        measured=is_auto and tiling is None,
+        kinds=kinds,
         costs=Costs(miss_cost, alarm_cost, prevalence),
         group=group,
     )

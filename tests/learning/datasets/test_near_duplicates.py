@@ -24,7 +24,7 @@ def surface(number: int) -> Image:
     "change",
     [
         lambda image: jpeg(image, 50),
-        lambda image: noise(image, 8),
+        lambda image: noise(image, 4),
         lambda image: blur(image, 0.004),
         lambda image: brightness(image, 1.15),
         lambda image: cv2.resize(image, None, fx=0.7, fy=0.7, interpolation=cv2.INTER_AREA),
