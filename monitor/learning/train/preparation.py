@@ -9,7 +9,7 @@ from monitor.learning.datasets.fingerprint import group_keys, position
 from monitor.learning.datasets.tiling import FrameTruth, Tiling
 from monitor.learning.evaluate.metrics import area_under_roc
 from monitor.learning.train.config import TrainingConfig, TrainingObserver
-from monitor.learning.train.last_layer import FrameFeatures, frame_scores
+from monitor.learning.train.frozen.last_layer import FrameFeatures, frame_scores
 from monitor.learning.train.recipe import FROZEN
 from monitor.learning.train.scoring import FrameScorer
 from monitor.learning.train.tile_proposal import measure_defects, propose_tiles, tiles_for_scale

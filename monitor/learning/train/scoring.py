@@ -20,6 +20,10 @@ NOVEL_FRACTION = 0.01
 """Fraction of valid frames, clean and degraded, that may count as unfamiliar."""
 
 
+DEGRADED_VIEWS = 3
+"""Bad cameras by which the limit of familiarity is set: 1 % of few frames would be the maximum of them."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class ScoredFrames:
     """Frames and their tiles.
@@ -55,11 +59,13 @@ class FrameScorer:
         """Return the means of the explained layer (n, c) for `samples`."""
         return self.predict(self.pipeline(samples).judging(degraded=False))[1]
 
-    def score(self, truths: Sequence[FrameTruth], tiling: Tiling, *, degraded: bool = False) -> ScoredFrames:
-        """Score all tiles of all frames; with `degraded` each as a bad camera shows it."""
+    def score(
+        self, truths: Sequence[FrameTruth], tiling: Tiling, *, degraded: bool = False, view: int = 0
+    ) -> ScoredFrames:
+        """Score all tiles of all frames; with `degraded` each as a bad camera, number `view`, shows it."""
         cut = tiles_of(truths, tiling)
         tiles = [sample for frame in cut for sample in frame]
-        scores, features = self.predict(self.pipeline(tiles).judging(degraded=degraded))
+        scores, features = self.predict(self.pipeline(tiles).judging(degraded=degraded, view=view))
         starts = np.cumsum([0, *(len(frame) for frame in cut[:-1])])
         highest = [
             int(start + scores[start : start + len(frame)].argmax())
@@ -69,6 +75,10 @@ class FrameScorer:
         return ScoredFrames(
             ScoredImages(scores[highest], features[highest], defective), tiles, scores, features, starts
         )
+
+    def degraded_views(self, truths: Sequence[FrameTruth], tiling: Tiling) -> list[ScoredFrames]:
+        """Score all frames as `DEGRADED_VIEWS` bad cameras show them."""
+        return [self.score(truths, tiling, degraded=True, view=view) for view in range(DEGRADED_VIEWS)]
 
     def score_tests(self, test: Sequence[Sample], tiling: Tiling) -> dict[str, ScoredImages]:
         """Score the frames of `test`, by surface."""
@@ -81,15 +91,15 @@ class FrameScorer:
 
 
 def fit_frame_novelty(
-    training: NDArray[np.float32], clean: ScoredFrames, degraded: ScoredFrames | None
+    training: NDArray[np.float32], clean: ScoredFrames, degraded: Sequence[ScoredFrames]
 ) -> NoveltyDetector:
     """Learn what is familiar from `training` (n, c), with a limit that `NOVEL_FRACTION` of frames cross.
 
     Degraded frames are valid ones, and count.
     """
     detector = fit_novelty_detector(training, clean.tile_features)
-    parts = [part for part in (clean, degraded) if part is not None]
-    return novelty_limit(detector, np.concatenate([frame_distances(detector, part) for part in parts]))
+    distances = [frame_distances(detector, part) for part in (clean, *degraded)]
+    return novelty_limit(detector, np.concatenate(distances))
 
 
 def frame_distances(detector: NoveltyDetector, scored: ScoredFrames) -> NDArray[np.float32]:

@@ -24,7 +24,7 @@ from monitor.learning.train.checkpoint import (
     save_checkpoint,
 )
 from monitor.learning.train.config import NullObserver, TrainingConfig, TrainingObserver
-from monitor.learning.train.frozen_training import train_frozen
+from monitor.learning.train.frozen.training import train_frozen
 from monitor.learning.train.learner import Learner, Predictor
 from monitor.learning.train.preparation import prepare
 from monitor.learning.train.recipe import Recipe
@@ -117,14 +117,14 @@ def _train_all_layers(  # noqa: PLR0917 (what `train` was given and has made)
         drawn = scorer.pipeline(tiles.draw(recipe.epochs))
         learner.recalibrate(drawn.training(recipe.epochs, augmented=recipe.augmented))
     clean = scorer.score(validation, tiling)
-    degraded = scorer.score(validation, tiling, degraded=True) if recipe.augmented else None
+    degraded = scorer.degraded_views(validation, tiling) if recipe.augmented else []
     features = scorer.features(first)
     familiarity = fit_frame_novelty(features, clean, degraded)
     kept_epoch = best_epoch(history) if recipe.keeps == "best" else len(history)
     final = final_card(
         CardDraft(card, history, kept_epoch, config.costs),
         clean.frames,
-        degraded=None if degraded is None else degraded.frames,
+        degraded=degraded[0].frames if degraded else None,
         tests=scorer.score_tests(test, tiling),
         familiarity=familiarity,
     )

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from monitor.errors import DataError
 from monitor.learning.datasets.tiling import Tiling
-from monitor.learning.train.last_layer import (
+from monitor.learning.train.frozen.last_layer import (
     FOLDS,
     FrameFeatures,
     fit_last_layer,

@@ -11,7 +11,7 @@ from monitor.learning.datasets.sample import Sample
 from monitor.learning.datasets.tiling import FrameTruth
 from monitor.learning.train.checkpoint import EpochMetrics
 from monitor.learning.train.config import TrainingConfig
-from monitor.learning.train.last_layer import FOLDS, FrameFeatures, folds_of, frame_scores
+from monitor.learning.train.frozen.last_layer import FOLDS, FrameFeatures, folds_of, frame_scores
 from monitor.learning.train.reference_images import select_references
 from monitor.learning.train.results import CardDraft, ScoredImages, final_card
 from monitor.learning.train.scoring import FrameScorer, ScoredFrames, frame_distances, novelty_limit
@@ -36,7 +36,7 @@ def train_frozen(
     threshold and the limit of familiarity come from frames that the layer was not trained on, in turn.
     """
     clean = scorer.score(truths, config.tiling)
-    degraded = scorer.score(truths, config.tiling, degraded=True)
+    degraded = scorer.degraded_views(truths, config.tiling)
     defective = clean.frames.defective
     features = FrameFeatures.of(truths, config.tiling, clean.tile_features)
     keys = group_keys(
@@ -45,7 +45,7 @@ def train_frozen(
         config.group,
         [truth.thumbnail for truth in truths],
     )
-    scores, bad_scores = features.cross_validated(keys, defective, degraded.tile_features)
+    scores, bad_scores = features.cross_validated(keys, defective, degraded[0].tile_features)
     layer = features.fit(np.ones(len(truths), bool))
     layer.store(model)
 
@@ -55,7 +55,7 @@ def train_frozen(
     final = final_card(
         CardDraft(card, (EpochMetrics(loss, loss, unseen.auc),), 1, config.costs),
         unseen,
-        degraded=_images(degraded, bad_scores),
+        degraded=_images(degraded[0], bad_scores),
         tests=scorer.score_tests(test, config.tiling),
         familiarity=familiarity,
     )
@@ -70,7 +70,9 @@ def _images(scored: ScoredFrames, scores: NDArray[np.float32]) -> ScoredImages:
     return ScoredImages(frame_scores(scores, scored.starts), scored.frames.features, scored.frames.defective)
 
 
-def _familiarity(clean: ScoredFrames, degraded: ScoredFrames, folds: NDArray[np.intp]) -> NoveltyDetector:
+def _familiarity(
+    clean: ScoredFrames, degraded: Sequence[ScoredFrames], folds: NDArray[np.intp]
+) -> NoveltyDetector:
     """Learn what is familiar from all frames; each gives the limit a distance from the others."""
     per_frame = np.diff([*clean.starts, len(clean.tile_scores)])
     tile_folds = np.repeat(folds, per_frame)
@@ -79,6 +81,6 @@ def _familiarity(clean: ScoredFrames, degraded: ScoredFrames, folds: NDArray[np.
         aside = tile_folds == fold
         if aside.any() and (~aside).sum() > 1:
             others = fit_novelty_detector(clean.tile_features[~aside], clean.tile_features[aside])
-            distances += [frame_distances(others, part)[folds == fold] for part in (clean, degraded)]
+            distances += [frame_distances(others, part)[folds == fold] for part in (clean, *degraded)]
     detector = fit_novelty_detector(clean.tile_features, clean.tile_features)
     return novelty_limit(detector, np.concatenate(distances))
