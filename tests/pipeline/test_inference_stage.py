@@ -323,19 +323,6 @@ def test_a_flagged_frame_is_labelled_with_the_kind_of_its_highest_tile() -> None
         kinds = [f"kind {score:.1f}" if score >= 0.5 else None for score in scores]
         return classification(scores)._replace(kinds=kinds)
 
-    done: list[FlaggedFrame] = []
-    stage = InferenceStage(
-        ModelRouter(FakeModel(classify=classify)),
-        lambda flagged, _: done.append(flagged),
-        lambda _: None,
-        IdleFlag(),
-        RecordingObserver(),
-        batch=4,
-        clock=time.monotonic,
-    )
-    stage.add_camera(
-        FakeCamera("c", [frame("c", number, value) for number, value in enumerate((10, 153, 230))])
-    )
-    stage.close()
-    stage.run()
-    assert [flagged.verdict.label for flagged in done] == ["kind 0.6", "kind 0.9"]
+    frames = [frame("c", number, value) for number, value in enumerate((10, 153, 230))]
+    done = run([FakeCamera("c", frames)], router=ModelRouter(FakeModel(classify=classify)))
+    assert [flagged.verdict.label for flagged in done.flagged] == ["kind 0.6", "kind 0.9"]

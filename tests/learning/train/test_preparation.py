@@ -22,6 +22,9 @@ from monitor.learning.train.trainer import train
 from monitor.models.bundle import load_bundle
 from monitor.models.preprocessing import preprocess
 
+# Keras hands its variables to NumPy 2 in a way that NumPy has deprecated.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+
 SIZE = (32, 32)
 
 
