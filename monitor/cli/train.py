@@ -103,7 +103,7 @@ def train(
 
     if size % 8:
         raise UsageError(f"--size must be a multiple of 8, not {size}")
-    is_auto = recipe == AUTO and epochs is None and init != "none"
+    has_features = init != "none" and recipe != "article"
     recipe_settings = recipe_named("default" if recipe == AUTO else recipe)
     recipe_settings = replace(
         recipe_settings,
@@ -147,7 +147,8 @@ def train(
         overwrite=overwrite,
         tiling=tiling or Tiling(),
         auto_tiles=tiles == AUTO,
-        measured=is_auto and tiling is None,
+        measured=has_features and tiling is None,
+        may_freeze=has_features and recipe == AUTO and epochs is None,
         kinds=kinds,
         costs=Costs(miss_cost, alarm_cost, prevalence),
         group=group,

@@ -52,7 +52,8 @@ class TrainingConfig:
     in `out` already may be replaced. `tiling`: how the camera's frames are cut; with `auto_tiles` the defects
     decide how many tiles. `group`: a regular expression; images in whose names it finds the same text stay on
     one side of the split. With `measured`, the start weights are tried first, and decide whether frames are
-    cut and whether all layers are trained. `kinds`: whether the folders of defects name kinds.
+    cut; with `may_freeze` the last layer alone is trained where that suits the data. `kinds`: whether the
+    folders of defects name kinds.
     """
 
     name: str
@@ -65,6 +66,7 @@ class TrainingConfig:
     tiling: Tiling = field(default_factory=Tiling)
     auto_tiles: bool = False
     measured: bool = False
+    may_freeze: bool = False
     kinds: bool = False
     costs: Costs = field(default_factory=Costs)
     group: str | None = None

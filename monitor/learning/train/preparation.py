@@ -30,6 +30,10 @@ MIN_GAIN = 0.01
 """Gain in AUC from which frames are cut: each tile costs a forward pass."""
 
 
+MIN_FROZEN_AUC = 0.98
+"""AUC from which the last layer alone, in tiles, is preferred to all layers on whole frames."""
+
+
 def prepare(
     truths: Sequence[FrameTruth], config: TrainingConfig, scorer: FrameScorer, observer: TrainingObserver
 ) -> TrainingConfig:
@@ -37,14 +41,14 @@ def prepare(
     config = replace(config, tiling=_chosen_tiling(truths, config, scorer, observer))
     defective = [truth for truth in truths if truth.sample.defective]
     unknown = sum(not truth.is_known for truth in defective)
-    if config.measured and len(defective) < FEW_DEFECTS:
+    if config.may_freeze and len(defective) < FEW_DEFECTS:
         observer.say(
             f"{len(defective)} defective images are few: the last layer alone is trained "
             "(--recipe default trains all layers)"
         )
         return replace(config, recipe=replace(FROZEN, seed=config.recipe.seed))
     if unknown and not config.tiling.is_whole_frame and not config.recipe.frozen:
-        if config.measured and unknown > len(defective) / 2:
+        if config.may_freeze and unknown > len(defective) / 2:
             observer.say(
                 f"{unknown} defective images have no mask, so that nobody knows which tile shows the defect: "
                 "the last layer alone is trained, on the tile of highest score"
@@ -70,15 +74,17 @@ def _chosen_tiling(
         observer.say(f"defects: {sizes}")
     defective = sum(truth.sample.defective for truth in truths)
     are_unknown = sizes.defects < defective / 2
-    proposed = tiling
+    proposed, least = tiling, 0.0
     if sizes.is_vanishing:
         proposed = propose_tiles(truths, config.size, tiling)
-    elif are_unknown and sizes.is_shrunk:
+    elif config.may_freeze and are_unknown and sizes.is_shrunk:
         proposed = tiles_for_scale(truths, config.size, tiling)
+        # With tiles and without masks the last layer alone can be trained: it must be worth the others.
+        least = 0.0 if defective < FEW_DEFECTS else MIN_FROZEN_AUC
     if proposed == tiling or config.auto_tiles:
         return tiling
     if config.measured:
-        return _better(truths, config, (tiling, proposed), scorer, observer)
+        return _better(truths, config, (tiling, proposed), scorer, observer, least=least)
     rows, columns = proposed.tiles
     observer.say(
         "warning: small defects vanish when the frame is shrunk to the network's input; "
@@ -93,8 +99,13 @@ def _better(
     candidates: tuple[Tiling, Tiling],
     scorer: FrameScorer,
     observer: TrainingObserver,
+    *,
+    least: float,
 ) -> Tiling:
-    """Return the second of `candidates` if the last layer alone ranks frames better with it."""
+    """Return the second of `candidates` if the last layer alone ranks frames better with it.
+
+    Its AUC must reach `least`, too.
+    """
     rows, columns = candidates[1].tiles
     tried = _sample(truths, max(MEASURED_TILES // (rows * columns), 2 * MIN_MEASURED))
     defective = np.array([truth.sample.defective for truth in tried])
@@ -110,7 +121,7 @@ def _better(
         features = FrameFeatures.of(tried, candidate, tiles.tile_features)
         (scores,) = features.cross_validated(keys, defective)
         found.append(area_under_roc(frame_scores(scores, tiles.starts).astype(float), defective))
-    chosen = candidates[found[1] > found[0] + MIN_GAIN]
+    chosen = candidates[found[1] > max(found[0] + MIN_GAIN, least)]
     observer.say(
         f"AUC of {len(tried)} frames with the start weights: {found[0]:.3f} for {candidates[0]}, "
         f"{found[1]:.3f} for {candidates[1]}; chosen: {chosen} (--tiles decides otherwise)"

@@ -53,7 +53,11 @@ def train(
     """
     if config.kinds:
         check_kinds(samples)
+    if not resume:
+        _refuse_to_replace(config)
     everything = [read_truth(sample) for sample in samples]
+    if not (config.may_freeze or config.recipe.frozen):
+        _divided(everything, config)  # too few images must be known before weights are loaded
     keras.utils.set_random_seed(config.recipe.seed)
     model = initial_model(config.init, config.size)
     scorer = FrameScorer(
@@ -198,12 +202,15 @@ def _divided(
     return parts
 
 
-def _fresh(config: TrainingConfig, fingerprint: str) -> Checkpoint:
+def _refuse_to_replace(config: TrainingConfig) -> None:
     if (config.out / CARD_NAME).exists() and not config.overwrite:
         raise UsageError(
             f"{config.out} already holds a model: name another folder, or add --overwrite "
             "(or --resume to continue an interrupted training)"
         )
+
+
+def _fresh(config: TrainingConfig, fingerprint: str) -> Checkpoint:
     state = Checkpoint(fingerprint, (), {})
     # A folder that cannot be written must be known now, not after the first epoch.
     save_checkpoint(config.out, state)

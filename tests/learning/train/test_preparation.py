@@ -53,7 +53,7 @@ def start_weights(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def frames_with_dots(folder: Path, *, defects: int, masks: bool) -> list[FrameTruth]:
-    """Grey frames of 256x256 pixels; the defect is one bright dot, invisible at a side of 32 pixels."""
+    """Grey frames of 256x256 pixels; the defect is one bright dot, hardly visible at a side of 32 pixels."""
     for kind, count in (("good", 30), ("dot", defects)):
         (folder / "part" / kind).mkdir(parents=True)
         for number in range(count):
@@ -64,7 +64,7 @@ def frames_with_dots(folder: Path, *, defects: int, masks: bool) -> list[FrameTr
                 x, y = random.integers(20, 230, 2).tolist()
                 mask = np.zeros_like(image)
                 for pixels in (image, mask):
-                    cv2.circle(pixels, (x, y), 1, 255, -1)
+                    cv2.circle(pixels, (x, y), 1 if masks else 2, 255, -1)
                 if masks:
                     (folder / "part/masks/dot").mkdir(parents=True, exist_ok=True)
                     assert cv2.imwrite(str(folder / f"part/masks/dot/{number}.png"), mask)
@@ -90,7 +90,7 @@ def config_for(out: Path, **options: Any) -> TrainingConfig:
 def test_tiles_are_chosen_where_they_show_what_the_whole_frame_hides(tmp_path: Path, masks: bool):
     truths = frames_with_dots(tmp_path, defects=24, masks=masks)
     lines = Lines()
-    chosen = prepare(truths, config_for(tmp_path / "out", measured=True), SCORER, lines)
+    chosen = prepare(truths, config_for(tmp_path / "out", measured=True, may_freeze=True), SCORER, lines)
     rows, columns = chosen.tiling.tiles
     assert rows * columns >= 4
     assert any("AUC of" in line and f"chosen: {chosen.tiling}" in line for line in lines.said)
@@ -109,7 +109,7 @@ def test_what_the_user_gives_is_kept(tmp_path: Path):
 def test_few_defects_train_the_last_layer_alone(tmp_path: Path):
     truths = frames_with_dots(tmp_path, defects=FEW_DEFECTS - 1, masks=True)
     lines = Lines()
-    chosen = prepare(truths, config_for(tmp_path / "out", measured=True), SCORER, lines)
+    chosen = prepare(truths, config_for(tmp_path / "out", measured=True, may_freeze=True), SCORER, lines)
     assert chosen.recipe.frozen
     assert any(f"{FEW_DEFECTS - 1} defective images are few" in line for line in lines.said)
 
@@ -128,7 +128,7 @@ def two_kinds(surfaces: Path, tmp_path: Path) -> Path:
 def test_the_last_layer_alone_gives_a_bundle_that_runs_and_names_kinds(
     two_kinds: Path, start_weights: str, tmp_path: Path
 ):
-    config = config_for(tmp_path / "out", init=start_weights, measured=True, kinds=True)
+    config = config_for(tmp_path / "out", init=start_weights, measured=True, may_freeze=True, kinds=True)
     samples = read_samples([two_kinds], test_share=0.3)
     bundle = train(
         [sample for sample in samples if sample.split == "Train"],
