@@ -11,6 +11,7 @@ from typing import Protocol
 
 from monitor.capture.camera import Camera
 from monitor.capture.config import CaptureConfig
+from monitor.capture.viewer import FrameViewer, NoViewer
 from monitor.daemon.coverage import CoverageRecorder
 from monitor.inference.scheduler import ArrivalPredictor
 from monitor.pipeline.inference_stage import InferenceStage
@@ -43,8 +44,9 @@ class CameraFactory(Protocol):
         report: Callable[[Gap | CameraStateChange], None],
         on_frame: Callable[[], None],
         on_frame_read: Callable[[float], None],
+        viewer: FrameViewer,
     ) -> Camera:
-        """Make the camera of `config`; the callbacks are those of `Camera`."""
+        """Make the camera of `config`; the callbacks and `viewer` are those of `Camera`."""
 
 
 class CameraManager:
@@ -57,12 +59,15 @@ class CameraManager:
         coverage: CoverageRecorder,
         arrivals: ArrivalPredictor,
         metrics: Metrics,
+        *,
+        viewer: FrameViewer = NoViewer(),  # noqa: B008 (it has no state)
     ) -> None:
         self._factory = factory
         self._inference = inference
         self._coverage = coverage
         self._arrivals = arrivals
         self._metrics = metrics
+        self._viewer = viewer
         self._cameras: Mapping[str, Camera] = {}  # replaced, never changed: other threads iterate over it
         self._configs: Mapping[str, CameraConfig] = {}
         self._stopped = False
@@ -157,6 +162,7 @@ class CameraManager:
             report=self._coverage.record,
             on_frame=partial(self._on_frame, config.name),
             on_frame_read=partial(self._on_frame_read, config.name),
+            viewer=self._viewer,
         )
 
     def _on_frame(self, name: str) -> None:

@@ -11,6 +11,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import redis
 from typer.testing import CliRunner
@@ -23,6 +24,7 @@ from monitor.records import CameraStateChange
 from monitor.redis_streams.address import RedisCredentials
 from monitor.redis_streams.consumer_group import GroupConsumer
 from monitor.redis_streams.lease import CameraLeases
+from monitor.redis_streams.preview import PreviewPublisher
 from monitor.redis_streams.subscriber import Subscriber
 from tests.support.acl import CONVENIENCE, each_right_removed, rules_of
 from tests.support.events import BEGIN, deliver, make_event, make_parcel
@@ -258,6 +260,17 @@ def write_everything(url: str) -> str:
         notice = NoticeMessage.of(CameraStateChange("top", "down", BEGIN))
         for item in (one, notice, incident, one, make_parcel(1, raw=True)):
             deliver(sink, [item])
+        preview = PreviewPublisher(
+            url, "defects", access=RedisCredentials("defect-monitor", "change-me"), timeout=5.0
+        )
+        with redis.Redis.from_url(url, protocol=2) as watcher:
+            watcher.set("defects:watching", "1")
+            preview._ask()
+            preview.show("top", 1, BEGIN, np.zeros((8, 8, 3), np.uint8))
+            preview._publish_all()
+            preview.close()
+            if watcher.ttl("defects:preview:top") <= 0:
+                return "refused: the preview"
         message = listener.get_message(timeout=0.5)
         heard = [message["data"]] if message else []
     except MonitorError as error:
