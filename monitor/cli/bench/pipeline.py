@@ -21,6 +21,7 @@ class PipelineRow(StrEnum):
     recorded = "recorded"
     naive_loop = "script"
     live = "live"
+    watched = "watched"
     burst = "burst"
     cameras = "cameras"
     memory = "memory"
@@ -82,6 +83,10 @@ def pipeline(
                 from monitor.tools.bench.memory_growth import growth
 
                 rows += growth(setup)
+            elif selected is PipelineRow.watched:
+                from monitor.tools.bench.viewers import watched
+
+                rows += watched(setup)
             elif selected is PipelineRow.stages:
                 import_tensorflow()
                 from monitor.tools.bench.stages import stages
