@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from starlette.applications import Starlette
+from starlette.convertors import StringConvertor, register_url_convertor
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.gzip import GZipMiddleware
@@ -18,7 +19,9 @@ from starlette.staticfiles import StaticFiles
 from monitor.errors import DeliveryError, first_line
 from monitor.redis_streams.history import StreamHistory
 from monitor.web.context import PageContext, Topics, context
+from monitor.web.event import event, event_by_id, event_image, event_json, export
 from monitor.web.feed import Feed
+from monitor.web.gallery import gallery, gallery_topics
 from monitor.web.hub import Hub
 from monitor.web.line import line, line_topics, live_frame, status_topic
 from monitor.web.rendering import Renderer
@@ -27,8 +30,20 @@ from monitor.web.texts import LANGUAGES, translate
 
 _STATIC = Path(__file__).with_name("static")
 
-_TOPICS: dict[str, Topics] = {"line": line_topics}
+_TOPICS: dict[str, Topics] = {"line": line_topics, "events": gallery_topics}
 """The live fragments of each view that has some, besides the status bar."""
+
+
+class _EntryId(StringConvertor):
+    regex = "[0-9]{1,15}-[0-9]{1,10}"
+
+
+class _ImageKind(StringConvertor):
+    regex = "annotated|raw|small"
+
+
+register_url_convertor("entry", _EntryId())
+register_url_convertor("kind", _ImageKind())
 
 
 def build_app(
@@ -58,6 +73,12 @@ def build_app(
         routes=[
             Route("/", line),
             Route("/live.jpg", live_frame),
+            Route("/events", gallery),
+            Route("/events.zip", export),
+            Route("/events/id/{event_id}", event_by_id),
+            Route("/events/{entry:entry}", event),
+            Route("/events/{entry:entry}.json", event_json),
+            Route("/events/{entry:entry}/{kind:kind}.jpg", event_image),
             Route("/stream", stream),
             Route("/language", choose_language),
             Mount("/static", StaticFiles(directory=_STATIC)),

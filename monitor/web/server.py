@@ -60,6 +60,7 @@ def bind(host: str, port: int) -> socket.socket:
         try:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listener.bind((str(address[0]), port))
+            listener.listen()  # before the address is printed: who opens it at once then only waits
         except BaseException:
             listener.close()
             raise

@@ -1,4 +1,4 @@
-// Ages that tick, and the notice that the connection is gone. htmx does everything else.
+// Ages that tick, the notice that the connection is gone, and arrow keys. htmx does everything else.
 "use strict";
 
 (() => {
@@ -29,6 +29,32 @@
       element.closest(".live")?.classList.toggle("old", age > OLD_AFTER);
     }
   };
+
+  // While frames are chosen, or a link of the gallery has the focus, the gallery stays as it is.
+  document.addEventListener("htmx:beforeRequest", (request) => {
+    if (request.target.id === "gallery" && request.target.querySelector("input:checked, .open:focus")) {
+      request.preventDefault();
+    }
+  });
+
+  const follow = (relation) => document.querySelector(`main a[rel=${relation}]`)?.click();
+
+  document.addEventListener("keydown", (key) => {
+    if (key.target.closest("input, select, textarea, .scroll") || key.ctrlKey || key.altKey || key.metaKey) return;
+    const cards = [...document.querySelectorAll(".card .open")];
+    if (cards.length === 0) {
+      const relation = { ArrowLeft: "prev", ArrowRight: "next", Escape: "up" }[key.key];
+      if (relation) follow(relation);
+      return;
+    }
+    if (key.key === "Escape") return document.activeElement.blur();
+    const columns = cards.filter((card) => card.offsetTop === cards[0].offsetTop).length;
+    const step = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -columns, ArrowDown: columns }[key.key];
+    if (!step) return;
+    const from = cards.indexOf(document.activeElement);
+    cards[from < 0 ? 0 : Math.min(cards.length - 1, Math.max(0, from + step))].focus();
+    key.preventDefault();
+  });
 
   setInterval(tick, 500);
   document.addEventListener("htmx:sseMessage", tick); // a new fragment has no age yet
