@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from starlette.applications import Starlette
@@ -18,6 +19,9 @@ from starlette.staticfiles import StaticFiles
 
 from monitor.errors import DeliveryError, first_line
 from monitor.redis_streams.history import StreamHistory
+from monitor.web.camera.verdict_log import VerdictLog
+from monitor.web.camera.video import VideoStreams
+from monitor.web.camera.view import camera, camera_topics, strip, tuning, video
 from monitor.web.context import PageContext, Topics, context
 from monitor.web.event import event, event_by_id, event_image, event_json, export
 from monitor.web.feed import Feed
@@ -73,6 +77,10 @@ def build_app(
         routes=[
             Route("/", line),
             Route("/live.jpg", live_frame),
+            Route("/camera", camera),
+            Route("/camera.mjpeg", video),
+            Route("/camera/strip", strip),
+            Route("/camera/tuning", tuning),
             Route("/events", gallery),
             Route("/events.zip", export),
             Route("/events/id/{event_id}", event_by_id),
@@ -87,14 +95,25 @@ def build_app(
         exception_handlers={DeliveryError: _redis_is_away, HTTPException: _refusal},
         lifespan=lifespan,
     )
-    app.state.page = PageContext(history, feed, hub, Renderer({"version": version}), settings)
+    verdicts = settings.get("verdicts")
+    has_verdicts = isinstance(verdicts, Mapping) and bool(verdicts.get("publish"))
+    app.state.page = PageContext(
+        history,
+        feed,
+        hub,
+        Renderer({"version": version}),
+        settings,
+        VideoStreams(history),
+        VerdictLog(history, has_verdicts=has_verdicts),
+    )
     return app
 
 
 async def stream(request: Request) -> Response:
     """Answer the one live connection of an open page: its view's fragments and the status bar."""
     page, language = context(request), request.state.language
-    topics = _TOPICS.get(request.query_params.get("view", ""))
+    view, _, subject = request.query_params.get("view", "").partition(":")
+    topics = partial(camera_topics, subject) if view == "camera" else _TOPICS.get(view)
     wanted = [status_topic(page, language), *(topics(page, language) if topics else ())]
     return StreamingResponse(
         page.hub.stream(wanted, clock=lambda: datetime.now(UTC).isoformat(timespec="milliseconds")),

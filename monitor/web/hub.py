@@ -35,6 +35,11 @@ class Hub:
         """How many pages are connected."""
         return len(self._pages)
 
+    @property
+    def is_stopping(self) -> bool:
+        """Whether all streams are to end."""
+        return self._stopping
+
     def stop(self) -> None:
         """End all streams at the next rendering."""
         self._stopping = True
