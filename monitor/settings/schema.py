@@ -12,6 +12,7 @@ from monitor.errors import UsageError
 from monitor.redis_streams.address import parse_redis_url
 from monitor.settings.base import Seconds, SettingsTable, Share
 from monitor.settings.camera import CameraSettings, SanitySettings
+from monitor.settings.page import PageSettings
 
 
 class ModelSettings(SettingsTable):
@@ -213,6 +214,8 @@ class Settings(SettingsTable):
     """Prometheus metrics and health."""
     preview: PreviewSettings = PreviewSettings()
     """Live frames for the operator's page."""
+    page: PageSettings = PageSettings()
+    """The operator's page."""
     log: LogSettings = LogSettings()
     """The log."""
 

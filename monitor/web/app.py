@@ -19,6 +19,7 @@ from starlette.staticfiles import StaticFiles
 
 from monitor.errors import DeliveryError, first_line
 from monitor.redis_streams.history import StreamHistory
+from monitor.web.access import Access, User
 from monitor.web.camera.verdict_log import VerdictLog
 from monitor.web.camera.video import VideoStreams
 from monitor.web.camera.view import camera, camera_topics, strip, tuning, video
@@ -26,15 +27,18 @@ from monitor.web.context import PageContext, Topics, context
 from monitor.web.event import event, event_by_id, event_image, event_json, export
 from monitor.web.feed import Feed
 from monitor.web.gallery import gallery, gallery_topics
+from monitor.web.health import health, health_topics
 from monitor.web.hub import Hub
 from monitor.web.line import line, line_topics, live_frame, status_topic
+from monitor.web.login import log_in, log_out, show_login
+from monitor.web.not_inspected import not_inspected
 from monitor.web.rendering import Renderer
-from monitor.web.security import Guard
+from monitor.web.security import Guard, is_local_path
 from monitor.web.texts import LANGUAGES, translate
 
 _STATIC = Path(__file__).with_name("static")
 
-_TOPICS: dict[str, Topics] = {"line": line_topics, "events": gallery_topics}
+_TOPICS: dict[str, Topics] = {"line": line_topics, "events": gallery_topics, "health": health_topics}
 """The live fragments of each view that has some, besides the status bar."""
 
 
@@ -56,13 +60,15 @@ def build_app(
     metrics_address: str,
     cameras: list[str],
     settings: Mapping[str, object],
+    users: Mapping[str, User],
     version: str,
 ) -> Starlette:
     """Build the page of the cameras below `history`; connects when it is started.
 
-    `settings` are the daemon's, as plain values without secrets.
+    `settings` are the daemon's, as plain values without secrets. Without `users` the page answers to requests
+    of this machine only.
     """
-    hub = Hub()
+    hub, access = Hub(), Access(users)
     feed = Feed(history, metrics_address, cameras, viewers=lambda: hub.viewers)
 
     @asynccontextmanager
@@ -88,13 +94,19 @@ def build_app(
             Route("/events/{entry:entry}.json", event_json),
             Route("/events/{entry:entry}/{kind:kind}.jpg", event_image),
             Route("/stream", stream),
+            Route("/not-inspected", not_inspected),
+            Route("/health", health),
+            Route("/login", show_login),
+            Route("/login", log_in, methods=["POST"]),
+            Route("/logout", log_out, methods=["POST"]),
             Route("/language", choose_language),
             Mount("/static", StaticFiles(directory=_STATIC)),
         ],
-        middleware=[Middleware(Guard), Middleware(GZipMiddleware, minimum_size=1000)],
+        middleware=[Middleware(Guard, access=access), Middleware(GZipMiddleware, minimum_size=1000)],
         exception_handlers={DeliveryError: _redis_is_away, HTTPException: _refusal},
         lifespan=lifespan,
     )
+    app.state.access = access
     verdicts = settings.get("verdicts")
     has_verdicts = isinstance(verdicts, Mapping) and bool(verdicts.get("publish"))
     app.state.page = PageContext(
@@ -130,11 +142,6 @@ def choose_language(request: Request) -> Response:
     if wanted in LANGUAGES:
         answer.set_cookie("language", wanted, max_age=365 * 86_400, samesite="lax", httponly=True)
     return answer
-
-
-def is_local_path(address: str) -> bool:
-    """Whether an address to go back to stays on this page: `/events?camera=left`, not `//elsewhere`."""
-    return address.startswith("/") and not address.startswith(("//", "/\\"))
 
 
 def _redis_is_away(request: Request, error: Exception) -> Response:
