@@ -35,6 +35,8 @@ from monitor.web.not_inspected import not_inspected
 from monitor.web.rendering import Renderer
 from monitor.web.security import Guard, is_local_path
 from monitor.web.texts import LANGUAGES, translate
+from monitor.web.why.queue import ExplanationQueue
+from monitor.web.why.view import explanation, explanation_image, order_explanation
 
 _STATIC = Path(__file__).with_name("static")
 
@@ -68,7 +70,7 @@ def build_app(
     `settings` are the daemon's, as plain values without secrets. Without `users` the page answers to requests
     of this machine only.
     """
-    hub, access = Hub(), Access(users)
+    hub, access, why = Hub(), Access(users), ExplanationQueue()
     feed = Feed(history, metrics_address, cameras, viewers=lambda: hub.viewers)
 
     @asynccontextmanager
@@ -78,6 +80,7 @@ def build_app(
         yield
         rendering.cancel()
         feed.stop()
+        why.close()
 
     app = Starlette(
         routes=[
@@ -93,6 +96,9 @@ def build_app(
             Route("/events/{entry:entry}", event),
             Route("/events/{entry:entry}.json", event_json),
             Route("/events/{entry:entry}/{kind:kind}.jpg", event_image),
+            Route("/events/{entry:entry}/why", explanation),
+            Route("/events/{entry:entry}/why", order_explanation, methods=["POST"]),
+            Route("/events/{entry:entry}/why.jpg", explanation_image),
             Route("/stream", stream),
             Route("/not-inspected", not_inspected),
             Route("/health", health),
@@ -117,6 +123,7 @@ def build_app(
         settings,
         VideoStreams(history),
         VerdictLog(history, has_verdicts=has_verdicts),
+        why,
     )
     return app
 

@@ -12,6 +12,7 @@ from monitor.web.camera.video import VideoStreams
 from monitor.web.feed import Feed
 from monitor.web.hub import Hub, Topic
 from monitor.web.rendering import Renderer
+from monitor.web.why.queue import ExplanationQueue
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,7 @@ class PageContext:
     settings: Mapping[str, object]
     video: VideoStreams
     verdict_log: VerdictLog
+    why: ExplanationQueue
 
 
 Topics = Callable[[PageContext, str], list[Topic]]
