@@ -49,8 +49,12 @@
       start = null;
     });
   }
-  document.addEventListener("htmx:oobBeforeSwap", (swap) => {
-    if (start) swap.detail.shouldSwap = false; // the answer to what was drawn before
+  // The answer brings region and tiles, unless the next region is being drawn already.
+  document.addEventListener("htmx:afterSwap", (swap) => {
+    const drawn = document.getElementById("drawn");
+    if (swap.target.id !== "tuned" || !drawn) return;
+    if (!start) overlay.replaceChildren(...drawn.childNodes);
+    drawn.remove();
   });
 
   // Arrows move the region, with Shift they move its right and lower edge.
