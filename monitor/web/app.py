@@ -43,6 +43,9 @@ _STATIC = Path(__file__).with_name("static")
 _TOPICS: dict[str, Topics] = {"line": line_topics, "events": gallery_topics, "health": health_topics}
 """The live fragments of each view that has some, besides the status bar."""
 
+_WATCHING = {"line", "camera"}
+"""The views that show live frames."""
+
 
 class _EntryId(StringConvertor):
     regex = "[0-9]{1,15}-[0-9]{1,10}"
@@ -71,7 +74,7 @@ def build_app(
     of this machine only.
     """
     hub, access, why = Hub(), Access(users), ExplanationQueue()
-    feed = Feed(history, metrics_address, cameras, viewers=lambda: hub.viewers)
+    feed = Feed(history, metrics_address, cameras, watchers=lambda: hub.watchers)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -135,7 +138,12 @@ async def stream(request: Request) -> Response:
     topics = partial(camera_topics, subject) if view == "camera" else _TOPICS.get(view)
     wanted = [status_topic(page, language), *(topics(page, language) if topics else ())]
     return StreamingResponse(
-        page.hub.stream(wanted, clock=lambda: datetime.now(UTC).isoformat(timespec="milliseconds")),
+        page.hub.stream(
+            wanted,
+            clock=lambda: datetime.now(UTC).isoformat(timespec="milliseconds"),
+            shows_live_frames=view in _WATCHING,
+            known=request.query_params,
+        ),
         media_type="text/event-stream",
         headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
     )

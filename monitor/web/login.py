@@ -47,7 +47,7 @@ async def log_in(request: Request) -> Response:
         max_age=SESSION_SECONDS,
         secure=is_secure(request),
         httponly=True,
-        samesite="strict",
+        samesite="lax",  # a link from a dashboard finds the session; forms have a token of their own
     )
     answer.delete_cookie(_FORM_COOKIE)
     return answer

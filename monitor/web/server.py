@@ -27,7 +27,7 @@ class PageServer:
             proxy_headers=trusted_proxy is not None,
             forwarded_allow_ips=trusted_proxy,
             timeout_graceful_shutdown=_GRACE,
-            limit_concurrency=200,
+            limit_concurrency=500,
         )
         self._server = _Server(config, app.state.page.hub)
 
