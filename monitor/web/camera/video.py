@@ -37,11 +37,6 @@ class VideoStreams:
         self._readings: dict[str, _Reading] = {}
 
     @property
-    def viewers(self) -> int:
-        """How many streams are open."""
-        return self._viewers
-
-    @property
     def is_full(self) -> bool:
         """Whether no further viewer is admitted."""
         return self._viewers >= self._limit
