@@ -99,7 +99,7 @@ def test_the_checks_see_the_tried_region_alone():
     black = check_sanity(jpeg, (640, 480), left, LIMIT_VALUES)
     good = check_sanity(jpeg, (640, 480), right, LIMIT_VALUES)
     assert black.unusable.startswith("black")
-    assert [it.name for it in black.measures if it.is_beyond][0] == "black"
+    assert next(it.name for it in black.measures if it.is_beyond) == "black"
     assert good.unusable is None
     assert good.is_reduced
     assert check_sanity(b"no image", (640, 480), left, LIMIT_VALUES) is None

@@ -42,7 +42,7 @@ def test_events_and_gaps_are_placed_at_their_seconds(history, client, now):
     add_gap(client, now - timedelta(seconds=3), now - timedelta(seconds=2), 0, "timeout")
     client.xadd("defects:coverage", {"kind": "gap", "camera": "left"})  # of a form not known here
     log = VerdictLog(history, has_verdicts=False)
-    seconds = {age: it for age, it in log.strip("left", now)}
+    seconds = dict(log.strip("left", now))
     assert sum(it.flagged for it in seconds.values()) == 2
     assert seconds[10].flagged == 2
     assert round(seconds[10].score, 3) == 0.912
@@ -74,7 +74,7 @@ def test_every_frame_is_known_where_verdicts_are_published(history, client, now)
         {"frame_number": 5, "outcome": "unreported"},
     ]
     client.xadd("defects:verdicts", {"camera": "left", "verdicts": json.dumps({"verdicts": verdicts})})
-    seconds = {age: it for age, it in VerdictLog(history, has_verdicts=True).strip("left", now)}
+    seconds = dict(VerdictLog(history, has_verdicts=True).strip("left", now))
     assert (seconds[7].clean, seconds[7].flagged, seconds[7].lost) == (1, 1, 3)
     assert (seconds[7].score, seconds[7].cause) == (0.9, "overload")
     assert sum(it.lost for it in seconds.values()) == 4  # the one without a time counts when it came
