@@ -27,7 +27,7 @@ def add_event(client, at, camera="left", number=0):
     client.xadd("defects:events", {"id": event.id, "camera": camera, "event": event.to_json()})
 
 
-def add_gap(client, begin, end, frames, cause="overload", camera="left"):
+def add_gap(client, begin, end, frames, *, cause="overload", camera="left"):
     fields = {"kind": "gap", "camera": camera, "cause": cause, "frames": frames}
     times = {"from": begin.isoformat(), "to": end.isoformat()}
     client.xadd("defects:coverage", {**fields, **times})
@@ -39,7 +39,7 @@ def test_events_and_gaps_are_placed_at_their_seconds(history, client, now):
     add_event(client, now - timedelta(seconds=4), camera="right")
     add_event(client, now - timedelta(seconds=SECONDS + 20))
     add_gap(client, now - timedelta(seconds=30), now - timedelta(seconds=21), 25)
-    add_gap(client, now - timedelta(seconds=3), now - timedelta(seconds=2), 0, "timeout")
+    add_gap(client, now - timedelta(seconds=3), now - timedelta(seconds=2), 0, cause="timeout")
     client.xadd("defects:coverage", {"kind": "gap", "camera": "left"})  # of a form not known here
     log = VerdictLog(history, has_verdicts=False)
     seconds = dict(log.strip("left", now))
