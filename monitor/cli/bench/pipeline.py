@@ -44,7 +44,11 @@ def pipeline(
     rounds: Annotated[int, typer.Option(min=1, help="Number of turns of daemon and comparison.")] = 3,
     frames: Annotated[int, typer.Option(min=1000, help="Number of frames of the memory row.")] = 1_000_000,
     rate: Annotated[
-        float, typer.Option(min=1, help="Frames per second of all cameras of the cameras row together.")
+        float,
+        typer.Option(
+            min=1,
+            help="Frames per second of all cameras of the cameras row together, of the one of the watched row.",
+        ),
     ] = 32.0,
     more: Annotated[
         Path | None, typer.Option(help="Add the settings of this TOML file to the daemon's.")

@@ -23,9 +23,9 @@ _SETTLE = 2.0  # the daemon asks once a second whether somebody watches
 
 
 def watched(setup: BenchConfig) -> list[PipelineResult]:
-    """Verdict latency at 30 frames/s while five viewers read live frames, to that without, in turn."""
+    """Verdict latency of one camera while five viewers read live frames, to that without, in turn."""
     recording = video(setup.folder / "one-in-100.mp4", 300, every_nth(100))
-    camera = {"name": _CAMERA, "source": recording, "loop": True, "frames": "newest", "fps": 30}
+    camera = {"name": _CAMERA, "source": recording, "loop": True, "frames": "newest", "fps": setup.rate}
     alone: list[MetricsSnapshot] = []
     seen: list[MetricsSnapshot] = []
     numbers: set[bytes] = set()
@@ -48,7 +48,7 @@ def watched(setup: BenchConfig) -> list[PipelineResult]:
         for turn, pair in enumerate(zip(without, with_viewers, strict=True), 1):
             details[f"p{100 * share:g} without viewers, turn {turn}, ms"] = pair[0]
             details[f"p{100 * share:g} with viewers, turn {turn}, ms"] = pair[1]
-        what = f"live 30/s: verdict p{100 * share:g} with 5 viewers, to that without"
+        what = f"live {setup.rate:g}/s: verdict p{100 * share:g} with 5 viewers, to that without"
         rows.append(PipelineResult(0, what, f"{ratio:.2f}", "≤ 1.1", ratio <= 1.1, details))
     return rows
 
