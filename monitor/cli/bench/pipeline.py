@@ -47,7 +47,7 @@ def pipeline(
         float,
         typer.Option(
             min=1,
-            help="Frames per second of all cameras of the cameras row together, of the one of the watched row.",
+            help="Frames per second of the cameras and watched rows, all cameras together.",
         ),
     ] = 32.0,
     more: Annotated[
