@@ -49,7 +49,7 @@ def camera(request: Request) -> Response:
     in_force = None if size is None else _in_force(page, name, size, events)
     tiles, problem = _tiles(in_force, size)
     settings = _camera_settings(page, name)
-    return page.renderer.page(
+    answer = page.renderer.page(
         request,
         "camera.html",
         view=f"camera:{name}",
@@ -66,6 +66,9 @@ def camera(request: Request) -> Response:
         settings={key: value for key, value in settings.items() if value is not None},
         events=len(events),
     )
+    if size is None:
+        answer.headers["Refresh"] = "2"  # seconds
+    return answer
 
 
 def camera_topics(name: str, page: PageContext, language: str) -> list[Topic]:
