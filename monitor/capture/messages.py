@@ -115,6 +115,14 @@ class ImageRequested:
     """To the capture process: send the pixels of the next frame that is not inspected, too."""
 
 
+@dataclass(frozen=True, slots=True)
+class FrameTaken:
+    """To the capture process: the frame in `slot` of memory number `ring` is no longer queued."""
+
+    ring: int
+    slot: int
+
+
 WorkerMessage = (
     SourceOpened
     | SourceIdle
@@ -126,6 +134,7 @@ WorkerMessage = (
     | SlotReleased
     | FrameInspected
     | ImageRequested
+    | FrameTaken
 )
 
 
@@ -142,6 +151,7 @@ _KINDS: dict[str, type[WorkerMessage]] = {
         SlotReleased,
         FrameInspected,
         ImageRequested,
+        FrameTaken,
     )
 }
 

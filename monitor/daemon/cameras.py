@@ -13,7 +13,6 @@ from monitor.capture.camera import Camera
 from monitor.capture.config import CaptureConfig
 from monitor.capture.viewer import FrameViewer, NoViewer
 from monitor.daemon.coverage import CoverageRecorder
-from monitor.inference.scheduler import ArrivalPredictor
 from monitor.pipeline.inference_stage import InferenceStage
 from monitor.records import CameraStateChange, Gap
 from monitor.telemetry.metrics import Metrics
@@ -27,10 +26,8 @@ class CameraConfig:
 
     name: str
     capture: CaptureConfig
-    buffer: int
     stall_timeout: float
     startup_timeout: float
-    max_age: float | None
     expected_fps: float | None
 
 
@@ -57,7 +54,6 @@ class CameraManager:
         factory: CameraFactory,
         inference: InferenceStage,
         coverage: CoverageRecorder,
-        arrivals: ArrivalPredictor,
         metrics: Metrics,
         *,
         viewer: FrameViewer = NoViewer(),  # noqa: B008 (it has no state)
@@ -65,7 +61,6 @@ class CameraManager:
         self._factory = factory
         self._inference = inference
         self._coverage = coverage
-        self._arrivals = arrivals
         self._metrics = metrics
         self._viewer = viewer
         self._cameras: Mapping[str, Camera] = {}  # replaced, never changed: other threads iterate over it
@@ -160,15 +155,10 @@ class CameraManager:
         return self._factory(
             config,
             report=self._coverage.record,
-            on_frame=partial(self._on_frame, config.name),
+            on_frame=self._inference.notify,
             on_frame_read=partial(self._on_frame_read, config.name),
             viewer=self._viewer,
         )
-
-    def _on_frame(self, name: str) -> None:
-        """A frame is queued, or the camera has ended."""
-        self._arrivals.record_arrival(name, time.monotonic())
-        self._inference.notify()
 
     def _on_frame_read(self, name: str, seconds: float) -> None:
         self._metrics.on_stage(name, "capture", seconds)

@@ -344,7 +344,7 @@ def show_everything(url: str) -> str:
     [
         ("defect-monitor.acl", write_everything, CONVENIENCE - {"+xlen"}),
         ("subscriber.acl", read_everything, CONVENIENCE | {"+info"}),
-        ("page.acl", show_everything, CONVENIENCE - {"+xinfo|groups"}),
+        ("page.acl", show_everything, CONVENIENCE - {"+xinfo|groups"} | {"+info"}),
     ],
 )
 def test_the_rights_are_enough_and_each_is_needed(

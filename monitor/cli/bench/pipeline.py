@@ -12,7 +12,7 @@ import typer
 from monitor.cli.bench.output import Out, print_rows
 
 if TYPE_CHECKING:
-    from monitor.tools.bench.pipeline import PipelineResult
+    from monitor.tools.bench.line import PipelineResult
 
 
 class PipelineRow(StrEnum):
@@ -23,6 +23,7 @@ class PipelineRow(StrEnum):
     live = "live"
     watched = "watched"
     burst = "burst"
+    overload = "overload"
     cameras = "cameras"
     memory = "memory"
     idle = "idle"
@@ -66,7 +67,8 @@ def pipeline(
 
     limit_library_threads()  # as in the measured daemon
     from monitor.inference.device import import_tensorflow
-    from monitor.tools.bench.pipeline import ROWS, BenchConfig
+    from monitor.tools.bench.line import BenchConfig
+    from monitor.tools.bench.pipeline import ROWS
     from monitor.tools.demo.embedded_redis import embedded_server
 
     durations = {PipelineRow.live: 600.0, PipelineRow.idle: 60.0}

@@ -10,7 +10,7 @@ import redis
 
 from monitor.redis_streams.keys import RedisKeys
 from monitor.tools.bench.daemon_process import MetricsSnapshot, run_daemon
-from monitor.tools.bench.pipeline import BenchConfig, PipelineResult
+from monitor.tools.bench.line import BenchConfig, PipelineResult
 from monitor.tools.bench.recordings import every_nth, video
 
 _CAMERA = "line"

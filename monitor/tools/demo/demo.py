@@ -48,9 +48,6 @@ raw_frames = true
 port = {port}
 [log]
 level = "warning"
-[explain]
-budget = 1  # shows where defects are, also on a slow machine
-deadline = 30
 """
 
 
