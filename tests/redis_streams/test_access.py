@@ -7,6 +7,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from monitor.redis_streams.history import StreamHistory
 from monitor.redis_streams.lease import CameraLeases
 from monitor.redis_streams.preview import PreviewPublisher
 from monitor.redis_streams.subscriber import Subscriber
+from monitor.web.camera.verdict_log import VerdictLog
 from tests.support.acl import CONVENIENCE, each_right_removed, rules_of
 from tests.support.events import BEGIN, deliver, make_event, make_parcel
 from tests.support.redis_servers import DEBIANS, SentinelProcess, ServerProcess, server_program, wait_until
@@ -332,6 +334,7 @@ def show_everything(url: str) -> str:
         history.live_frame("top")
         history.live_frame_times(["top"])
         history.consumer_groups()
+        VerdictLog(history, has_verdicts=True).strip("top", datetime.now(UTC))
     except (MonitorError, redis.RedisError) as error:
         return f"refused: {error}"
     finally:
