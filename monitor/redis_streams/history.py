@@ -44,13 +44,11 @@ class StreamHistory:
         self.keys = RedisKeys(prefix)
         self._server = RedisConnection(url, self.keys, timeout=timeout, access=access)
 
-    def newest_first(
-        self, stream: str, before: str = NEWEST, *, after: str = OLDEST, count: int
-    ) -> list[HistoryEntry]:
-        """Return up to `count` entries older than the id `before`, the newest first; none before `after`."""
+    def newest_first(self, stream: str, before: str = NEWEST, *, count: int) -> list[HistoryEntry]:
+        """Return up to `count` entries older than the id `before`, the newest first."""
         last = before if before == NEWEST else f"({before}"
         with self._server.translate_errors("reading the stream"):
-            return _entries(self._server.client.xrevrange(stream, max=last, min=after, count=count))
+            return _entries(self._server.client.xrevrange(stream, max=last, count=count))
 
     def oldest_first(
         self, stream: str, start: str = OLDEST, end: str = NEWEST, *, count: int

@@ -16,9 +16,6 @@ SECONDS = 300
 _MIN_INTERVAL = 0.5
 """Seconds between two reads, however many pages ask."""
 
-_MAX_ENTRIES = 20_000
-"""Entries of a stream read at once; of a longer backlog the oldest are left out."""
-
 
 @dataclass(slots=True)
 class SecondOutcomes:
@@ -73,7 +70,7 @@ class VerdictLog:
         begin = int((now - timedelta(seconds=SECONDS)).timestamp() * 1000)
         for stream in self._streams:
             start = self._after.get(stream, f"({begin}-0")
-            for entry in reversed(self._history.newest_first(stream, after=start, count=_MAX_ENTRIES)):
+            for entry in self._history.all_between(stream, start):
                 self._after[stream] = f"({entry.id}"
                 try:
                     self._take(stream, entry)
