@@ -47,7 +47,7 @@ class VerdictLog:
         self._history = history
         self._verdicts = f"{keys.prefix}:verdicts"
         self._streams = [self._verdicts] if has_verdicts else [keys.events, keys.coverage]
-        self._after: dict[str, str] = {}
+        self._last_read: dict[str, str] = {}
         self._read_at = float("-inf")
         self._seconds: dict[str, dict[int, SecondOutcomes]] = {}
         self._lock = threading.Lock()
@@ -69,9 +69,11 @@ class VerdictLog:
     def _read(self, now: datetime) -> None:
         begin = int((now - timedelta(seconds=SECONDS)).timestamp() * 1000)
         for stream in self._streams:
-            start = self._after.get(stream, f"({begin}-0")
-            for entry in self._history.all_between(stream, start):
-                self._after[stream] = f"({entry.id}"
+            last = self._last_read.get(stream, "0-0")
+            if int(last.split("-")[0]) < begin:  # nobody has looked for a while
+                last = f"{begin}-0"
+            for entry in self._history.all_between(stream, f"({last}"):
+                self._last_read[stream] = entry.id
                 try:
                     self._take(stream, entry)
                 except (KeyError, ValueError, TypeError):
