@@ -55,6 +55,7 @@ def camera(request: Request) -> Response:
         view=f"camera:{name}",
         name=name,
         size=size,
+        live_number=None if live is None else live.frame_number,
         in_force=in_force,
         tiles=tiles,
         problem=problem,

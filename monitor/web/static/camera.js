@@ -7,8 +7,13 @@
     video.hidden = true;
     document.getElementById("no-video").hidden = false;
   };
-  video?.addEventListener("error", showProblem);
-  if (video?.complete && video.naturalWidth === 0) showProblem(); // it failed before this script ran
+  // Not before the page is loaded: it would count as loading until the first frame comes.
+  if (video) {
+    window.addEventListener("load", () => {
+      video.addEventListener("error", showProblem);
+      video.src = video.dataset.stream;
+    });
+  }
 
   const overlay = document.getElementById("overlay");
   const form = document.getElementById("tuning");
