@@ -1,12 +1,12 @@
 """Live frames for people: a small JPEG of each camera in Redis, while somebody watches.
 
-Nobody waits for a preview. A camera leaves its frame in a mailbox with room for one; a thread of the lowest
-priority encodes and stores it. Without a watcher, or without Redis, a frame costs one comparison.
+Nobody waits for a preview. A camera leaves its frame in a mailbox with room for one; a thread of its own
+encodes and stores it. Without a watcher, or without Redis, a frame costs one comparison. The thread has the
+daemon's priority: one of a lower priority would hold up verdicts while it is suspended with Python's lock.
 """
 
 import logging
 import math
-import os
 import threading
 import time
 from collections.abc import Mapping
@@ -37,9 +37,6 @@ _MIN_TTL = 5.0
 
 
 _JPEG_QUALITY = 75
-
-
-_LOWEST_PRIORITY = 19
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +128,6 @@ class PreviewPublisher:
 
     def run(self) -> None:
         """Publish until `close`; runs in `thread`."""
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _LOWEST_PRIORITY)
         while not self._end:
             self._ask()
             until = time.monotonic() + _POLL_INTERVAL
