@@ -1,1 +1,0 @@
-"""The Camera view: larger live picture, verdicts of the last minutes, and visual tuning."""
