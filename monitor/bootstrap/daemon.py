@@ -8,6 +8,7 @@ from monitor.bootstrap.cameras import camera_configs, create_camera
 from monitor.bootstrap.delivery import (
     build_leases,
     build_outbox_queue,
+    build_preview,
     build_redis_sink,
     build_stream_monitor,
     daemon_id,
@@ -87,7 +88,8 @@ def build_daemon(
         batch=settings.inference.batch,
         is_backlogged=explanation.is_backlogged,
     )
-    cameras = CameraManager(camera_factory, inference, coverage, metrics)
+    preview = build_preview(settings)
+    cameras = CameraManager(camera_factory, inference, coverage, metrics, viewer=preview)
     WorkerProcessCollector(metrics.registry, cameras.pids)
 
     inference_thread = SupervisedThread("judge", inference)
@@ -96,7 +98,7 @@ def build_daemon(
         cameras,
         coverage,
         inspection=[inference_thread, explanation_thread],
-        threads=[leases.thread, stream_monitor.thread],
+        threads=[leases.thread, stream_monitor.thread, preview.thread],
         stopped_threads=outbox.stopped_threads,
         problems=[meter.problems, publisher.conflicts],
     )
@@ -124,6 +126,7 @@ def build_daemon(
             publisher=publisher,
             leases=leases,
             stream_monitor=stream_monitor,
+            preview=preview,
             metrics=metrics,
             health=health,
             http=http,
@@ -135,7 +138,7 @@ def build_daemon(
                 router=router,
                 scheduler=scheduler,
                 explanation=explanation,
-                set_redis_access=[sink.set_access, leases.set_access, stream_monitor.set_access],
+                set_redis_access=[it.set_access for it in (sink, leases, stream_monitor, preview)],
                 on_models_changed=partial(report_models, router, metrics),
             ),
         )

@@ -13,6 +13,7 @@ from monitor.errors import SettingsError
 from monitor.events.incidents import IncidentTracker, IncidentWindow
 from monitor.redis_streams.address import RedisCredentials
 from monitor.redis_streams.lease import CameraLeases
+from monitor.redis_streams.preview import PreviewPublisher
 from monitor.redis_streams.stream_monitor import StreamMonitor
 from monitor.settings import Settings
 
@@ -96,6 +97,19 @@ def build_stream_monitor(settings: Settings) -> StreamMonitor:
         redis.prefix,
         redis.stream_maxlen,
         timeout=redis.timeout,
+        access=redis_credentials(settings),
+    )
+
+
+def build_preview(settings: Settings) -> PreviewPublisher:
+    """Build the publisher of live frames; does not connect."""
+    redis = settings.redis
+    return PreviewPublisher(
+        redis.url.get_secret_value(),
+        redis.prefix,
+        rate=settings.preview.rate,
+        max_side=settings.preview.side,
+        timeout=min(1.0, redis.timeout),
         access=redis_credentials(settings),
     )
 

@@ -17,6 +17,7 @@ from monitor.inference.router import ModelRouter
 from monitor.pipeline.explanation_stage import ExplanationStage
 from monitor.pipeline.inference_stage import InferenceStage
 from monitor.redis_streams.lease import CameraLeases
+from monitor.redis_streams.preview import PreviewPublisher
 from monitor.redis_streams.stream_monitor import StreamMonitor
 from monitor.telemetry.heartbeat import HeartbeatFile
 from monitor.telemetry.http_server import HttpServer
@@ -63,6 +64,7 @@ class DaemonParts:
     publisher: EventPublisher
     leases: CameraLeases
     stream_monitor: StreamMonitor
+    preview: PreviewPublisher
     metrics: Metrics
     health: Health
     http: HttpServer
@@ -129,6 +131,7 @@ class Daemon:
         finally:
             parts.http.close()
             parts.stream_monitor.close()
+            parts.preview.close()
             parts.leases.close()
             parts.outbox.close(0)
             parts.router.close()
@@ -168,6 +171,7 @@ class Daemon:
             parts.cameras.update(self._configs, not_running_since=since)
         parts.inference_thread.start()
         parts.explanation_thread.start()
+        parts.preview.start()
         try:
             self._watch()
         except Exception as error:
