@@ -133,7 +133,7 @@ class Camera:
             while self._waiting and len(taken) < limit:
                 frame = self._waiting.popleft()
                 if self._max_age is not None and now - frame.monotonic > self._max_age:
-                    self._gaps.record_lost("late", frame.number, frame.captured_at, now)
+                    self._gaps.record_frame("late", frame, now)
                 else:
                     taken.append(frame)
             late = self._gaps.pop_all() if self._state_machine.state == "ended" else []
@@ -157,7 +157,7 @@ class Camera:
         with self._lock:
             while self._waiting:
                 frame = self._waiting.popleft()
-                self._gaps.record_lost("stopping", frame.number, frame.captured_at, now)
+                self._gaps.record_frame("stopping", frame, now)
         self._report_all(self._flush_gaps())
 
     def on_message(self, message: WorkerMessage, ring: SharedBufferReader | None) -> None:
@@ -242,7 +242,7 @@ class Camera:
             self._waiting.append(frame)
             while not self._every and len(self._waiting) > 1 and self._is_full(ring):
                 lost = self._waiting.popleft()
-                self._gaps.record_lost("overload", lost.number, lost.captured_at, message.monotonic)
+                self._gaps.record_frame("overload", lost, message.monotonic)
                 del lost  # frees its slot
             gaps = self._gaps.pop_due(message.monotonic)
         self._period.frame_arrived(time.monotonic())

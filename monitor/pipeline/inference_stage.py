@@ -22,8 +22,10 @@ from monitor.pipeline.interfaces import (
     FrameProvider,
     IdleListener,
     OnGap,
+    OnVerdict,
     PipelineObserver,
     frame_gap,
+    ignore,
 )
 from monitor.records import Frame, Stage, Verdict
 
@@ -38,9 +40,10 @@ class InferenceStage:
     """Takes queued frames of all cameras in turn and classifies at most `batch` inputs together.
 
     `router` gives the model of each camera. Flagged frames go to `on_flagged`, frames that a model has no
-    answer to go to `on_gap`. While `is_backlogged`, explanations are behind: no frame is taken of a source
-    that waits, so that live cameras keep their verdicts and no explanation is cut short. `arrivals` learns
-    whether frames are without a verdict. `clock` is the clock of the frames' `monotonic`, in seconds.
+    answer to go to `on_gap`, each verdict goes to `on_verdict` first. While `is_backlogged`, explanations are
+    behind: no frame is taken of a source that waits, so that live cameras keep their verdicts and no
+    explanation is cut short. `arrivals` learns whether frames are without a verdict. `clock` is the clock of
+    the frames' `monotonic`, in seconds.
     """
 
     def __init__(
@@ -53,6 +56,7 @@ class InferenceStage:
         *,
         batch: int = 8,
         is_backlogged: Callable[[], bool] = lambda: False,
+        on_verdict: OnVerdict = ignore,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._router = router
@@ -62,6 +66,7 @@ class InferenceStage:
         self._observer = observer
         self._batch = batch
         self._is_backlogged = is_backlogged
+        self._on_verdict = on_verdict
         self._clock = clock
         self._cameras: deque[FrameProvider] = deque()
         self._lock = threading.Lock()  # guards the cameras
@@ -188,6 +193,7 @@ class InferenceStage:
                 "classify": finished - started,
             }
             self._observe(frame, verdict, novelty, latency, finished)
+            self._on_verdict(frame, verdict)
             if verdict.defective:
                 tiles = tuple(
                     FlaggedTile(box, inputs[index], float(answer.scores[index]), answer.evidence[index])
