@@ -118,6 +118,8 @@ class VerdictRecorder:
         """Put the outcome of every frame below these numbers into the outbox; nothing follows."""
         with self._lock:
             self._sort()
+            for camera in next_frame_numbers:
+                self._cameras.setdefault(camera, _CameraResults())
             for camera, results in self._cameras.items():
                 upto = next_frame_numbers.get(camera, results.order.next)
                 results.ready += results.order.pop_all(upto, "stopping")

@@ -37,7 +37,7 @@ def make_folder(folder: Path) -> list[str]:
         cv2.imwrite(str(folder / f"{number}.png"), surface.picture(number))
     (folder / "2.png").write_bytes(b"no image")
     (folder / "1.png").rename(folder / os.fsdecode(b"3-gr\xfcn.png"))
-    return ["0.png", "2.png", "3-gr\\udcfcn.png"]
+    return ["0.png", "2.png", "3-gr\\xfcn.png"]
 
 
 def test_it_accounts_for_every_frame_of_every_run(tmp_path: Path, valkey: str, port: int) -> None:
