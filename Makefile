@@ -91,10 +91,10 @@ pictures: ## draw the dashboards for the documentation from six minutes of the d
 
 lock: ## update the lock files after a change of pyproject.toml
 	@$(BIN)/python -m pip install --quiet uv
-	@$(BIN)/uv pip compile --quiet --python-version 3.11 --generate-hashes --extra demo --extra openvino --group dev \
+	@$(BIN)/uv pip compile --quiet --python-version 3.11 --generate-hashes --extra demo --extra openvino --extra page --group dev \
 		--custom-compile-command 'make lock' --output-file requirements.lock pyproject.toml
 	@for kind in "" -gpu; do $(BIN)/uv pip compile --quiet --python-version 3.11 --generate-hashes --constraint requirements.lock \
-		--no-annotate $${kind:+--extra gpu} --extra openvino --custom-compile-command 'make lock' \
+		--no-annotate $${kind:+--extra gpu} --extra openvino --extra page --custom-compile-command 'make lock' \
 		--output-file deploy/runtime$$kind.lock pyproject.toml || exit; done
 
 .PHONY: help setup demo test test-systemd faults check format soak soak-hours bench model install rollback uninstall wheels units dashboards pictures lock

@@ -73,3 +73,12 @@ class RedisKeys:
     def live(self, camera: str) -> str:
         """The channel on which a camera's events are published."""
         return f"{self.prefix}:live:{camera}"
+
+    def preview(self, camera: str) -> str:
+        """The hash of a live frame, while somebody watches: `image`, `frame_number`, `captured_at`."""
+        return f"{self.prefix}:preview:{camera}"
+
+    @property
+    def watching(self) -> str:
+        """The key that exists while somebody watches the cameras."""
+        return f"{self.prefix}:watching"

@@ -1,0 +1,133 @@
+"""The app factory: routes, live streams and the life of the page's threads."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+from starlette.applications import Starlette
+from starlette.convertors import StringConvertor, register_url_convertor
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.gzip import GZipMiddleware
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response, StreamingResponse
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+
+from monitor.errors import DeliveryError, first_line
+from monitor.redis_streams.history import StreamHistory
+from monitor.web.context import PageContext, Topics, context
+from monitor.web.event import event, event_by_id, event_image, event_json, export
+from monitor.web.feed import Feed
+from monitor.web.gallery import gallery, gallery_topics
+from monitor.web.hub import Hub
+from monitor.web.line import line, line_topics, live_frame, status_topic
+from monitor.web.rendering import Renderer
+from monitor.web.security import Guard
+from monitor.web.texts import LANGUAGES, translate
+
+_STATIC = Path(__file__).with_name("static")
+
+_TOPICS: dict[str, Topics] = {"line": line_topics, "events": gallery_topics}
+"""The live fragments of each view that has some, besides the status bar."""
+
+
+class _EntryId(StringConvertor):
+    regex = "[0-9]{1,15}-[0-9]{1,10}"
+
+
+class _ImageKind(StringConvertor):
+    regex = "annotated|raw|small"
+
+
+register_url_convertor("entry", _EntryId())
+register_url_convertor("kind", _ImageKind())
+
+
+def build_app(
+    history: StreamHistory,
+    *,
+    metrics_address: str,
+    cameras: list[str],
+    settings: Mapping[str, object],
+    version: str,
+) -> Starlette:
+    """Build the page of the cameras below `history`; connects when it is started.
+
+    `settings` are the daemon's, as plain values without secrets.
+    """
+    hub = Hub()
+    feed = Feed(history, metrics_address, cameras, viewers=lambda: hub.viewers)
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        feed.start()
+        rendering = asyncio.create_task(hub.run())
+        yield
+        rendering.cancel()
+        feed.stop()
+
+    app = Starlette(
+        routes=[
+            Route("/", line),
+            Route("/live.jpg", live_frame),
+            Route("/events", gallery),
+            Route("/events.zip", export),
+            Route("/events/id/{event_id}", event_by_id),
+            Route("/events/{entry:entry}", event),
+            Route("/events/{entry:entry}.json", event_json),
+            Route("/events/{entry:entry}/{kind:kind}.jpg", event_image),
+            Route("/stream", stream),
+            Route("/language", choose_language),
+            Mount("/static", StaticFiles(directory=_STATIC)),
+        ],
+        middleware=[Middleware(Guard), Middleware(GZipMiddleware, minimum_size=1000)],
+        exception_handlers={DeliveryError: _redis_is_away, HTTPException: _refusal},
+        lifespan=lifespan,
+    )
+    app.state.page = PageContext(history, feed, hub, Renderer({"version": version}), settings)
+    return app
+
+
+async def stream(request: Request) -> Response:
+    """Answer the one live connection of an open page: its view's fragments and the status bar."""
+    page, language = context(request), request.state.language
+    topics = _TOPICS.get(request.query_params.get("view", ""))
+    wanted = [status_topic(page, language), *(topics(page, language) if topics else ())]
+    return StreamingResponse(
+        page.hub.stream(wanted, clock=lambda: datetime.now(UTC).isoformat(timespec="milliseconds")),
+        media_type="text/event-stream",
+        headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
+    )
+
+
+def choose_language(request: Request) -> Response:
+    """Remember the language and go back to the page."""
+    wanted = request.query_params.get("to", "")
+    back = request.query_params.get("back", "/")
+    answer = RedirectResponse(back if is_local_path(back) else "/", 303)
+    if wanted in LANGUAGES:
+        answer.set_cookie("language", wanted, max_age=365 * 86_400, samesite="lax", httponly=True)
+    return answer
+
+
+def is_local_path(address: str) -> bool:
+    """Whether an address to go back to stays on this page: `/events?camera=left`, not `//elsewhere`."""
+    return address.startswith("/") and not address.startswith(("//", "/\\"))
+
+
+def _redis_is_away(request: Request, error: Exception) -> Response:
+    return _problem(request, 503, first_line(error))
+
+
+def _refusal(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    key = f"error.{error.status_code}"
+    return _problem(request, error.status_code, translate(request.state.language, key))
+
+
+def _problem(request: Request, status: int, sentence: str) -> Response:
+    renderer = context(request).renderer
+    return renderer.page(request, "problem.html", status=status, view="", sentence=sentence)

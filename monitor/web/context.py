@@ -1,0 +1,35 @@
+"""What the views share: the parts of the page, and how a request asks for them."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import cast
+
+from starlette.requests import Request
+
+from monitor.redis_streams.history import StreamHistory
+from monitor.web.feed import Feed
+from monitor.web.hub import Hub, Topic
+from monitor.web.rendering import Renderer
+
+
+@dataclass(frozen=True, slots=True)
+class PageContext:
+    """The parts of the page, made once by the app factory.
+
+    `settings` are those of the daemon that this page belongs to, as plain values without secrets.
+    """
+
+    history: StreamHistory
+    feed: Feed
+    hub: Hub
+    renderer: Renderer
+    settings: Mapping[str, object]
+
+
+Topics = Callable[[PageContext, str], list[Topic]]
+"""Returns the live fragments of a view, in a language."""
+
+
+def context(request: Request) -> PageContext:
+    """Return the parts of the page that answers this request."""
+    return cast(PageContext, request.app.state.page)
