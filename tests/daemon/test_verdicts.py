@@ -30,7 +30,7 @@ TEMPLATE = make_finding().frame
 class VerdictMachine(RuleBasedStateMachine):
     """Two cameras, an outbox on disk with little room, and a daemon that is stopped or killed at any time."""
 
-    max_items = 16
+    max_items = 60  # verdicts take a quarter of it
 
     def __init__(self) -> None:
         super().__init__()
@@ -204,7 +204,9 @@ class VerdictMachine(RuleBasedStateMachine):
 
 
 class FloodedMachine(VerdictMachine):
-    """The same with so many events that the outbox drops batches."""
+    """The same with less room, and so many events that the outbox drops batches."""
+
+    max_items = 16
 
     @rule(count=st.integers(1, 20))
     def flag(self, count: int) -> None:
