@@ -13,7 +13,7 @@ from monitor.redis_streams.subscriber import Subscriber
 from monitor.simulate.surface import SurfaceGenerator
 from tests.support.daemon_process import DaemonUnderTest, events_of, run_daemon, wait_for, write_config
 
-LIVE = '[[camera]]\nname = "live"\nsource = "simulate:?seed=5&defect_rate=0.3"\nfps = 10\n'
+LIVE = '[[camera]]\nname = "live"\nsource = "simulate:?seed=5&defect_rate=0.3"\nfps = 4\n'
 
 
 def batches_of(url: str) -> list[VerdictBatch]:
