@@ -5,7 +5,7 @@ from monitor.inference.device import ComputeDevice, configure_tensorflow
 from monitor.inference.handle import ModelSpec
 from monitor.inference.local import LocalModel
 from monitor.inference.router import ModelRouter
-from monitor.inference.scheduler import ArrivalForecast, DeviceScheduler
+from monitor.inference.scheduler import DeviceScheduler
 from monitor.models.bundle import ModelBundle, load_bundle
 from monitor.models.registry import resolve_model_path
 from monitor.pipeline.explanation_stage import ExplanationConfig
@@ -56,11 +56,6 @@ def share_networks(fresh: ModelRouter, running: ModelRouter) -> None:
         for other in running.handles:
             if isinstance(model, LocalModel) and isinstance(other, LocalModel):
                 model.share_network(other)
-
-
-def build_scheduler(settings: Settings, forecast: ArrivalForecast) -> DeviceScheduler:
-    """Build the scheduler of verdicts and explanations; `forecast` predicts the next frame."""
-    return DeviceScheduler(settings.explain.budget, forecast)
 
 
 def explanation_config(settings: Settings) -> ExplanationConfig:
