@@ -8,6 +8,7 @@ from monitor.bootstrap.cameras import camera_configs, create_camera
 from monitor.bootstrap.delivery import (
     build_leases,
     build_outbox_queue,
+    build_preview,
     build_redis_sink,
     daemon_id,
     heartbeat_path,
@@ -87,7 +88,8 @@ def build_daemon(
         is_backlogged=explanation.is_backlogged,
         on_verdict=verdicts.on_verdict if verdicts else ignore,
     )
-    cameras = CameraManager(camera_factory, inference, coverage, metrics)
+    preview = build_preview(settings)
+    cameras = CameraManager(camera_factory, inference, coverage, metrics, viewer=preview)
     WorkerProcessCollector(metrics.registry, cameras.pids)
 
     inference_thread = SupervisedThread("judge", inference)
@@ -96,7 +98,7 @@ def build_daemon(
         cameras,
         coverage,
         inspection=[inference_thread, explanation_thread],
-        threads=[leases.thread],
+        threads=[leases.thread, preview.thread],
         stopped_threads=outbox.stopped_threads,
         problems=[meter.problems, publisher.conflicts],
     )
@@ -123,6 +125,7 @@ def build_daemon(
             publisher=publisher,
             verdicts=verdicts,
             leases=leases,
+            preview=preview,
             metrics=metrics,
             health=health,
             http=http,
