@@ -71,7 +71,9 @@ class LocalModel:
         self, image: Image, evidence: Evidence | None, proceed: Proceed = lambda _maps, _seconds: True
     ) -> CamHeat:
         """Explain the defect on one input `image` (h, w, 3) uint8."""
-        return self._loaded.explain(image, evidence if isinstance(evidence, np.ndarray) else None, proceed)
+        activations = evidence if isinstance(evidence, np.ndarray) else self._loaded.activations(image)
+        heat, head = self._loaded.explain(image, activations, proceed), self._bundle.box_head
+        return heat if head is None else heat._replace(extents=head.extents(activations[0]))
 
     def close(self) -> None:
         """Free the network."""

@@ -130,6 +130,11 @@ class Network:
             return None
         return self._fp32_cost / self._costs[1]
 
+    def activations(self, image: Image) -> Activations:
+        """Compute the activations of the explained layer for one input (h, w, 3) uint8."""
+        with self._scheduler.explanation_slot():
+            return self._classify_fp32(image)[2]
+
     def explain(
         self,
         image: Image,
@@ -143,8 +148,7 @@ class Network:
         activations alone. Without `activations` they are computed again.
         """
         if activations is None:
-            with self._scheduler.explanation_slot():
-                activations = self._classify_fp32(image)[2]
+            activations = self.activations(image)
         weights = np.zeros(self.max_n, np.float32)
         maps = inputs = None
         scored, going = 0, proceed(0, 0.0)

@@ -5,8 +5,8 @@ import io
 import json
 import os
 import tempfile
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile, ZipFile
@@ -15,7 +15,16 @@ import cv2
 import numpy as np
 
 from monitor.errors import ModelError, first_line
-from monitor.models.card import CARD_NAME, BundleFile, ModelCard, ReferenceFile, read_card, write_card
+from monitor.models.box_head import BoxHead
+from monitor.models.card import (
+    CARD_FORMAT,
+    CARD_NAME,
+    BundleFile,
+    ModelCard,
+    ReferenceFile,
+    read_card,
+    write_card,
+)
 from monitor.models.novelty import NoveltyDetector
 from monitor.records import Image
 
@@ -41,13 +50,14 @@ class ReferenceImage:
 class ModelBundle:
     """A bundle whose files are what its card says they are. The network itself is not loaded yet.
 
-    `references` is empty in bundles written before there were any.
+    `references` is empty and `box_head` None in bundles written before there were any.
     """
 
     path: Path
     card: ModelCard
     familiarity: NoveltyDetector | None
     references: tuple[ReferenceImage, ...] = ()
+    box_head: BoxHead | None = None
 
     def keras_model(self) -> Any:
         """Load the network (a `keras.Model`); nothing in the file is run. Raises `ModelError`."""
@@ -74,8 +84,11 @@ def load_bundle(path: Path) -> ModelBundle:
     familiarity = None
     if card.familiarity is not None:
         familiarity = NoveltyDetector.from_bytes(_read_verified(path, card.familiarity))
+    box_head = None
+    if card.box_head is not None:
+        box_head = BoxHead.from_bytes(_read_verified(path, card.box_head))
     references = tuple(_reference(path, card, file) for file in card.references)
-    return ModelBundle(path, card, familiarity, references)
+    return ModelBundle(path, card, familiarity, references, box_head)
 
 
 def save_bundle(
@@ -83,7 +96,9 @@ def save_bundle(
     model: Any,
     card: ModelCard,
     familiarity: NoveltyDetector | None,
+    *,
     references: Sequence[ReferenceImage] = (),
+    box_head: BoxHead | None = None,
 ) -> ModelBundle:
     """Write `model` (a `keras.Model`) as a bundle into folder `path`, made where missing.
 
@@ -101,27 +116,57 @@ def save_bundle(
             if familiarity is not None:
                 familiarity_file = _write_hashed(path, "familiarity", ".npz", familiarity.to_bytes())
             files = _store_references(path, references)
+            head_file = None if box_head is None else _store_box_head(path, box_head)
             card = card.model_copy(
-                update={"model": model_file, "familiarity": familiarity_file, "references": files}
+                update={
+                    "format": 1 if box_head is None else CARD_FORMAT,
+                    "model": model_file,
+                    "familiarity": familiarity_file,
+                    "box_head": head_file,
+                    "references": files,
+                }
             )
             _replace_card(path, card, Path(scratch))
         _remove_leftovers(path, card)
     except OSError as error:
         raise ModelError(f"the model cannot be written to {path}: {error.strerror or error}") from error
-    return ModelBundle(path, card, familiarity, tuple(references))
+    return ModelBundle(path, card, familiarity, tuple(references), box_head)
 
 
-def save_references(bundle: ModelBundle, references: Sequence[ReferenceImage]) -> ModelBundle:
-    """Replace the reference images of the bundle; the network's file stays. Raises `ModelError`."""
-    path = bundle.path
+def replace_parts(
+    bundle: ModelBundle,
+    *,
+    references: Sequence[ReferenceImage] | None = None,
+    box_head: BoxHead | None = None,
+    figures: Mapping[str, float] | None = None,
+) -> ModelBundle:
+    """Replace what is given, add `figures` to those of the card; the network's file stays.
+
+    Raises `ModelError`.
+    """
+    path, card = bundle.path, bundle.card
     try:
         with tempfile.TemporaryDirectory(dir=path, prefix=".writing-") as scratch:
-            card = bundle.card.model_copy(update={"references": _store_references(path, references)})
+            changed: dict[str, object] = {"figures": {**card.figures, **(figures or {})}}
+            if references is not None:
+                changed["references"] = _store_references(path, references)
+            if box_head is not None:
+                changed |= {"box_head": _store_box_head(path, box_head), "format": CARD_FORMAT}
+            card = card.model_copy(update=changed)
             _replace_card(path, card, Path(scratch))
         _remove_leftovers(path, card)
     except OSError as error:
         raise ModelError(f"the model cannot be written to {path}: {error.strerror or error}") from error
-    return ModelBundle(path, card, bundle.familiarity, tuple(references))
+    return replace(
+        bundle,
+        card=card,
+        references=bundle.references if references is None else tuple(references),
+        box_head=box_head or bundle.box_head,
+    )
+
+
+def _store_box_head(path: Path, box_head: BoxHead) -> BundleFile:
+    return _write_hashed(path, "boxes", ".npz", box_head.to_bytes())
 
 
 def _replace_card(path: Path, card: ModelCard, scratch: Path) -> None:
@@ -177,8 +222,9 @@ def _sync_folder(folder: Path) -> None:
 def _remove_leftovers(folder: Path, card: ModelCard) -> None:
     """Delete the files of earlier bundles, and those of a write that was cut short."""
     kept = {card.model.file, card.familiarity.file if card.familiarity else None}
+    kept |= {card.box_head.file if card.box_head else None}
     kept |= {reference.file for reference in card.references}
-    for pattern in ("model-*.keras", "familiarity-*.npz", "reference-*.png"):
+    for pattern in ("model-*.keras", "familiarity-*.npz", "boxes-*.npz", "reference-*.png"):
         for path in (*folder.glob(pattern), *folder.glob(f".{pattern}")):
             if path.name not in kept:
                 path.unlink()
