@@ -144,8 +144,8 @@ class TileHeatmap:
 
     `heatmap` is (rows, columns); `box` is the part of the frame, in the frame's pixels. `raw_peak` is the
     heat's maximum before it was scaled to 1, `score` the input's probability of a defect, 0..1. `extents`
-    (rows, columns, 4) gives, for each cell, how far a defect there reaches to the left, top, right and bottom
-    of the cell's centre, in pixels of the input; None where the model has no box head.
+    (rows, columns, 4) gives, for each hot cell, how far a defect there reaches to the left, top, right and
+    bottom of the cell's centre, in pixels of the input; None where the model has no box head.
     """
 
     heatmap: Heatmap

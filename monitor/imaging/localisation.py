@@ -73,7 +73,7 @@ def _predicted_box(
     """
     rows, columns = tile.heatmap.shape
     box, extents = tile.box, tile.extents
-    if extents is None or not np.isfinite(extents).all():
+    if extents is None:
         return None
     across = AxisMapping(box.left, box.right, input_size[1], columns, cell_offset[0])
     down = AxisMapping(box.top, box.bottom, input_size[0], rows, cell_offset[1])
@@ -84,7 +84,7 @@ def _predicted_box(
     inside_x = (x > region.box.left - 1) & (x < region.box.right)
     inside_y = (y > region.box.top - 1) & (y < region.box.bottom)
     weights = np.where(inside_y[:, None] & inside_x & (tile.heatmap >= threshold), tile.heatmap, 0)
-    if not weights.any():
+    if not weights.any() or not np.isfinite(extents[weights > 0]).all():
         return None
     scale_x, scale_y = box.width / input_size[1], box.height / input_size[0]
     # Pixel centres are whole numbers, edges half a pixel beyond.

@@ -73,7 +73,10 @@ class LocalModel:
         """Explain the defect on one input `image` (h, w, 3) uint8."""
         activations = evidence if isinstance(evidence, np.ndarray) else self._loaded.activations(image)
         heat, head = self._loaded.explain(image, activations, proceed), self._bundle.box_head
-        return heat if head is None else heat._replace(extents=head.extents(activations[0]))
+        if head is None:
+            return heat
+        hot = heat.heatmap >= self.spec.regions.threshold
+        return heat._replace(extents=head.extents(activations[0], hot))
 
     def close(self) -> None:
         """Free the network."""

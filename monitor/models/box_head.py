@@ -38,14 +38,23 @@ class BoxHead:
     output: NDArray[np.float32]
     output_bias: NDArray[np.float32]
 
-    def extents(self, activations: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return, for each cell of `activations` (rows, columns, c), the extents of a defect there.
+    def extents(self, activations: NDArray[np.float32], cells: NDArray[np.bool_]) -> NDArray[np.float32]:
+        """Return how far a defect at each of `cells` (rows, columns) reaches.
 
-        (rows, columns, 4): pixels of the input from the cell's centre to the left, top, right and bottom.
+        `activations` is (rows, columns, c). Returns (rows, columns, 4): pixels of the input from the cell's
+        centre to the left, top, right and bottom; 0 for the other cells.
         """
-        context = window_means(activations @ self.projection + self.offset)
+        found = np.zeros((*cells.shape, 4), np.float32)
+        if not cells.any():
+            return found
+        rows, columns = np.nonzero(cells)
+        # No window of a cell reaches beyond this part, which is small: a defect covers a few cells.
+        top, left = max(rows.min() - _REACH, 0), max(columns.min() - _REACH, 0)
+        part = activations[top : rows.max() + _REACH + 1, left : columns.max() + _REACH + 1]
+        context = window_means(part @ self.projection + self.offset)[rows - top, columns - left]
         inner = np.maximum(context @ self.hidden + self.hidden_bias, 0)
-        return np.asarray(np.exp(np.minimum(inner @ self.output + self.output_bias, _MAX_LOG)), np.float32)
+        found[rows, columns] = np.exp(np.minimum(inner @ self.output + self.output_bias, _MAX_LOG))
+        return found
 
     def to_bytes(self) -> bytes:
         """Return the arrays as the bytes of an .npz file."""

@@ -3,11 +3,14 @@
 from dataclasses import replace
 
 import numpy as np
+import pytest
 
 from monitor.inference.candidates import InferenceOptions
 from monitor.inference.local import LocalModel
 from monitor.models.box_head import WINDOWS, BoxHead
 from monitor.models.bundle import ModelBundle
+
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
 
 def test_a_box_head_adds_extents_and_changes_nothing_else(toy_bundle: ModelBundle) -> None:
@@ -15,9 +18,10 @@ def test_a_box_head_adds_extents_and_changes_nothing_else(toy_bundle: ModelBundl
     shapes = [(512, 8), (8,), (8 * len(WINDOWS), 5), (5,), (5, 4), (4,)]
     head = BoxHead(*(random.normal(0, 0.1, shape).astype(np.float32) for shape in shapes))
     options = InferenceOptions(device="cpu", runtime="tensorflow", precision="fp32", batch=1)
-    plain = LocalModel(toy_bundle, options)
+    bundle = replace(toy_bundle, familiarity=None)
+    plain = LocalModel(bundle, options)
     plain.load()
-    fitted = LocalModel(replace(toy_bundle, box_head=head), options)
+    fitted = LocalModel(replace(bundle, box_head=head), options)
     fitted.share_network(plain)
     images = random.integers(0, 256, (1, 32, 32, 3), np.uint8)
     (score,), _, _ = plain.classify(images)

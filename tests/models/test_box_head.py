@@ -43,7 +43,7 @@ def test_windows_are_means_around_each_cell(rows: int, columns: int, seed: int) 
 
 def test_extents_are_positive_and_finite_for_each_cell() -> None:
     activations = 1000 * RANDOM.random((7, 9, 6)).astype(np.float32)
-    extents = a_head().extents(activations)
+    extents = a_head().extents(activations, np.ones((7, 9), bool))
     assert extents.shape == (7, 9, 4)
     assert extents.dtype == np.float32
     assert (extents >= 0).all()
@@ -54,7 +54,18 @@ def test_what_is_written_is_read_again() -> None:
     head = a_head()
     activations = RANDOM.random((4, 4, 6)).astype(np.float32)
     again = BoxHead.from_bytes(head.to_bytes())
-    np.testing.assert_array_equal(again.extents(activations), head.extents(activations))
+    every = np.ones((4, 4), bool)
+    np.testing.assert_array_equal(again.extents(activations, every), head.extents(activations, every))
+
+
+@given(st.integers(0, 2**16))
+def test_a_cell_has_the_same_extents_whichever_others_are_asked_for(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    head, activations = a_head(), random.random((14, 17, 6)).astype(np.float32)
+    cells = random.random((14, 17)) < 0.02
+    found, every = head.extents(activations, cells), head.extents(activations, np.ones((14, 17), bool))
+    np.testing.assert_allclose(found[cells], every[cells], rtol=1e-4)
+    assert not found[~cells].any()
 
 
 def test_a_file_that_is_none_or_does_not_fit_is_refused() -> None:

@@ -18,7 +18,7 @@ from monitor.learning.train.architecture import CAM_STRIDE
 from monitor.learning.train.augment import Mask, augment
 from monitor.learning.train.input_pipeline import WORKING_SIDES, working_size
 from monitor.learning.train.sampling import place_with_defect
-from monitor.models.box_head import BoxHead, window_means
+from monitor.models.box_head import WINDOWS, BoxHead, window_means
 from monitor.models.card import ModelCard
 from monitor.models.preprocessing import preprocess
 from monitor.records import Image
@@ -40,7 +40,7 @@ MIN_DEFECTS = 10
 PROJECTED, HIDDEN = 64, 64
 """Channels after the projection, and units of the hidden layer."""
 
-STEPS, BATCH = 1500, 256
+STEPS, BATCH = 1000, 128
 
 _BATCH_OF_VIEWS = 16
 
@@ -73,7 +73,10 @@ def fit_box_head(
         return None
     features = FeatureReader(model, card)
     projection = fit_projection(features, known, tiling)
-    return train_head(projection, collect_examples(features, projection, known, tiling, seed), seed)
+    if projection is None:
+        return None
+    examples = collect_examples(features, projection, known, tiling, seed)
+    return train_head(projection, examples, seed) if len(np.unique(examples.frames)) >= MIN_DEFECTS else None
 
 
 class FeatureReader:
@@ -92,8 +95,11 @@ class FeatureReader:
 
 def fit_projection(
     features: FeatureReader, truths: Sequence[FrameTruth], tiling: Tiling
-) -> tuple[Array, Array]:
-    """Return the principal components of the activations near defects: (c, d), and the offset (d,)."""
+) -> tuple[Array, Array] | None:
+    """Return the principal components of the activations near defects: (c, d), and the offset (d,).
+
+    None where no heat lies on any defect.
+    """
     cells: list[Array] = []
     for index, truth in enumerate(truths):
         view = _view(truth, tiling, features.card.input_size, np.random.default_rng((index,)), plain=True)
@@ -103,6 +109,8 @@ def fit_projection(
             cells.append(
                 window_means(activations)[chosen[:, 0], chosen[:, 1]].reshape(-1, activations.shape[-1])
             )
+    if not any(len(part) for part in cells):
+        return None
     values = np.concatenate(cells).astype(np.float64)
     mean, deviation = values.mean(axis=0), values.std(axis=0) + 1e-3
     _, vectors = np.linalg.eigh(np.cov((values - mean).T / deviation[:, None]))
@@ -134,7 +142,12 @@ def collect_examples(
             context.append(means[cells[:, 0], cells[:, 1]])
             extents.append(_extents(cells, box, features.card))
             frames.append(np.full(len(cells), number))
-    return BoxExamples(np.concatenate(context), np.concatenate(extents), np.concatenate(frames))
+    empty = np.empty((0, len(WINDOWS) * projection[0].shape[1]), np.float32)
+    return BoxExamples(
+        np.concatenate([empty, *context]),
+        np.concatenate([np.empty((0, 4), np.float32), *extents]),
+        np.concatenate([np.empty(0, np.intp), *frames]),
+    )
 
 
 def train_head(projection: tuple[Array, Array], examples: BoxExamples, seed: int) -> BoxHead:
@@ -159,6 +172,7 @@ def train_head(projection: tuple[Array, Array], examples: BoxExamples, seed: int
         tf.data.Dataset.from_tensor_slices(rows.reshape(STEPS, BATCH)).map(
             lambda index: (tf.gather(examples.context, index), tf.gather(examples.extents, index))
         ),
+        shuffle=False,  # drawn at random already
         verbose=0,
     )
     return BoxHead(*projection, *(np.asarray(weight, np.float32) for weight in head.get_weights()))

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from monitor.errors import DataError
 from monitor.imaging.geometry import resize_to_input
 from monitor.imaging.localisation import locate
 from monitor.inference.network import activation_heat
@@ -76,6 +77,8 @@ def cross_validate(bundle: ModelBundle, truths: Sequence[FrameTruth], seed: int 
     projection = fit_projection(
         features, [truth for truth, is_in in zip(truths, in_training, strict=True) if is_in], tiling
     )
+    if projection is None:
+        raise DataError(f"no heat of {bundle.path} lies on a defect: a box head has nothing to learn from")
     examples = collect_examples(features, projection, truths, tiling, seed)
     fold_of = np.random.default_rng(seed).permutation(len(truths)) % FOLDS
     fitted = list(plain)
@@ -126,7 +129,8 @@ def _located(
         activations = tile.activations.astype(np.float32)
         heat = activation_heat(activations[None], card.localisation.max_n)
         if heat.peak > 0:
-            extents = None if head is None else head.extents(activations)
+            hot = heat.heatmap >= card.localisation.threshold
+            extents = None if head is None else head.extents(activations, hot)
             heats.append(TileHeatmap(heat.heatmap, tile.box, heat.peak, tile.score, extents))
     mask = load_mask(truth.sample, truth.height, truth.width)
     if not heats or mask is None:
