@@ -91,10 +91,11 @@ units: deploy/systemd/defect-monitor@.service ## generate the template unit from
 dashboards: setup ## generate the Grafana dashboards from deploy/grafana/*.py
 	@$(BIN)/python -m deploy.grafana.build
 
-pictures: ## draw the dashboards for the documentation from six minutes of the demo, on an idle machine
+pictures: ## draw dashboards and page for the documentation from eight minutes of the demo, on an idle machine
 	@.ci/setup test
 	@$(BIN)/python -m pip install --quiet matplotlib
 	@$(BIN)/python -m tests.observe.pictures 180 180
+	@$(BIN)/python -m tests.web.pictures
 
 lock: ## update the lock files after a change of pyproject.toml
 	@$(BIN)/python -m pip install --quiet uv

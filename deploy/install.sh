@@ -175,12 +175,13 @@ rollback)
     ;;
 uninstall)
     if [ -d /run/systemd/system ]; then
-        systemctl disable --now --quiet defect-monitor.service 2>/dev/null || true
+        systemctl disable --now --quiet defect-monitor.service defect-monitor-page.service 2>/dev/null || true
         systemctl stop 'defect-monitor@*.service'
     fi
-    rm -f "$units/defect-monitor.service" "$units/defect-monitor@.service" /usr/local/bin/defect-monitor
+    rm -f "$units/defect-monitor.service" "$units/defect-monitor@.service" "$units/defect-monitor-page.service"
+    rm -f /usr/local/bin/defect-monitor
     rm -f /etc/systemd/system/*.wants/defect-monitor@*.service
-    rm -rf "$root" /var/cache/defect-monitor
+    rm -rf "$root" /var/cache/defect-monitor /var/cache/private/defect-monitor-page /var/cache/defect-monitor-page
     if [ -d /run/systemd/system ]; then
         systemctl daemon-reload
     fi

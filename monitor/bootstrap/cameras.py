@@ -25,11 +25,9 @@ def camera_configs(settings: Settings, router: ModelRouter) -> list[CameraConfig
         CameraConfig(
             name=camera.name,
             capture=capture_config(settings, camera, router.handle_for(camera.name).spec.input_size),
-            buffer=camera.buffer,
             # An idle watched folder reports that after each listing, which may take long.
             stall_timeout=max(camera.silence, _MAX_LISTING_TIME) if camera.watch else camera.silence,
             startup_timeout=camera.open_timeout + camera.read_timeout + _STARTUP_MARGIN,
-            max_age=camera.max_age,
             expected_fps=camera.expected_fps,
         )
         for camera in settings.camera
@@ -48,10 +46,10 @@ def create_camera(
         config.name,
         partial(spawn_worker, config.name, config.capture),
         keep_every_frame=config.capture.every,
-        buffer=config.buffer,
+        buffer=config.capture.buffer,
         stall_timeout=config.stall_timeout,
         startup_timeout=config.startup_timeout,
-        max_age=config.max_age,
+        max_age=config.capture.max_age,
         expected_fps=config.expected_fps,
         finite=not config.capture.reopen,
         report=report,

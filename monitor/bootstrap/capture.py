@@ -26,6 +26,8 @@ def capture_config(settings: Settings, camera: CameraSettings, input_size: tuple
         input_size=input_size,
         # Frames queued, in a batch, queued for an explanation, and being written.
         buffer_slots=camera.buffer + settings.inference.batch + MAX_PINNED_FRAMES + 2,
+        buffer=camera.buffer,
+        max_age=camera.max_age,
         fps=camera.fps,
         loop=camera.loop,
         open_timeout=camera.open_timeout,

@@ -13,7 +13,7 @@ from monitor.bootstrap.delivery import (
     heartbeat_path,
     incidents,
 )
-from monitor.bootstrap.inference import build_router, build_scheduler, explanation_config
+from monitor.bootstrap.inference import build_router, explanation_config
 from monitor.bootstrap.reload import SettingsReloader
 from monitor.daemon.cameras import CameraFactory, CameraManager
 from monitor.daemon.coverage import CoverageRecorder
@@ -24,7 +24,7 @@ from monitor.daemon.publisher import INCIDENTS, EventPublisher
 from monitor.delivery.outbox import Outbox
 from monitor.delivery.sender import SinkSender
 from monitor.inference.router import ModelRouter
-from monitor.inference.scheduler import ArrivalPredictor
+from monitor.inference.scheduler import DeviceScheduler
 from monitor.pipeline.explanation_stage import ExplanationStage
 from monitor.pipeline.inference_stage import InferenceStage
 from monitor.settings import Settings
@@ -51,8 +51,7 @@ def build_daemon(
     before anything runs. `reload_settings` reads the settings again; `notifier` notifies the service manager.
     The other parameters replace a part: the metrics, the models, the camera factory.
     """
-    arrivals = ArrivalPredictor()
-    scheduler = build_scheduler(settings, arrivals.forecast)
+    scheduler = DeviceScheduler()
     router = router or build_router(settings, scheduler)
     metrics = metrics or Metrics(create_registry())
     metrics.build(__version__)
@@ -80,12 +79,11 @@ def build_daemon(
         router,
         explanation.put,
         coverage.record,
-        arrivals,
         metrics,
         batch=settings.inference.batch,
         is_backlogged=explanation.is_backlogged,
     )
-    cameras = CameraManager(camera_factory, inference, coverage, arrivals, metrics)
+    cameras = CameraManager(camera_factory, inference, coverage, metrics)
     WorkerProcessCollector(metrics.registry, cameras.pids)
 
     inference_thread = SupervisedThread("judge", inference)

@@ -7,7 +7,7 @@ from monitor.inference.device import ComputeDevice, configure_tensorflow
 from monitor.inference.handle import ModelSpec
 from monitor.inference.local import LocalModel
 from monitor.inference.router import ModelRouter
-from monitor.inference.scheduler import ArrivalForecast, DeviceScheduler
+from monitor.inference.scheduler import DeviceScheduler
 from monitor.models.bundle import ModelBundle, load_bundle
 from monitor.models.card import ModelCard
 from monitor.models.registry import resolve_model_path
@@ -87,11 +87,6 @@ def share_networks(fresh: ModelRouter, running: ModelRouter) -> None:
         for other in running.handles:
             if isinstance(model, LocalModel) and isinstance(other, LocalModel):
                 model.share_network(other)
-
-
-def build_scheduler(settings: Settings, forecast: ArrivalForecast) -> DeviceScheduler:
-    """Build the scheduler of verdicts and explanations; `forecast` predicts the next frame."""
-    return DeviceScheduler(settings.explain.budget, forecast)
 
 
 def explanation_config(settings: Settings) -> ExplanationConfig:

@@ -55,7 +55,6 @@ class SettingsReloader:
             router.load()
             self._router.adopt(router)
             self._on_models_changed()
-        self._scheduler.set_explanation_share(fresh.explain.budget)
         self._explanation.configure(explanation_config(fresh))
         self._settings = fresh
         return Reloaded(configs, not_applied)

@@ -4,14 +4,15 @@ import math
 import socket
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Literal
 
 from monitor.capture.backoff import reconnect_delays
 from monitor.capture.camera_state import CameraStateMachine
 from monitor.capture.frame_period import MIN_PERIODS, FramePeriod
+from monitor.capture.frame_queue import FrameQueue
 from monitor.capture.gaps import GapAggregator
 from monitor.capture.messages import (
     FrameLost,
@@ -39,9 +40,11 @@ class Camera:
     none arrived. Their cause is the failure, `crashed` for a dead process, or `stalled` after more than
     `stall_timeout` seconds and three frame periods without a frame (0: never).
 
-    With `keep_every_frame` the source waits for free space; otherwise the oldest of more than `buffer` queued
-    frames is dropped. A `finite` source is not read again when its process dies: it would repeat frames.
-    Opening may take `startup_timeout` seconds. `expected_fps` is the expected rate in frames per second.
+    With `keep_every_frame` the source waits for free space; otherwise frames are dropped that cannot be
+    classified in time, most of them by the capture process, and the oldest of more than `buffer` queued ones.
+    `max_age` None: four frame periods, or no limit with `keep_every_frame`. A `finite` source is not read
+    again when its process dies: it would repeat frames. Opening may take `startup_timeout` seconds.
+    `expected_fps` is the expected rate in frames per second.
 
     `report` receives Gaps and state changes, `on_frame_read` the seconds that reading took; `on_frame` is
     called after each frame and at the end. They are called without a lock held and must not block.
@@ -69,16 +72,14 @@ class Camera:
         self._report = report
         self._on_frame = on_frame
         self._on_frame_read = on_frame_read
-        self._buffer = buffer
         self._stall_timeout = stall_timeout
         self._startup_timeout = startup_timeout
-        self._max_age = max_age
         self._finite = finite
         self._period = FramePeriod()
         self._interval: float | None = None
         self._opened = False
         self._stopped = False
-        self._waiting: deque[Frame] = deque()
+        self._queue = FrameQueue(buffer, self._period, max_age, keep_all=keep_every_frame)
         self._gaps = GapAggregator(name)
         self._captured = 0
         self._lock = threading.Lock()  # guards the four attributes above
@@ -94,12 +95,12 @@ class Camera:
     @property
     def queued(self) -> int:
         """Number of frames in the queue."""
-        return len(self._waiting)
+        return len(self._queue)
 
     @property
     def ended(self) -> bool:
         """Whether no further frame can be taken."""
-        return self._state_machine.state == "ended" and not self._waiting
+        return self._state_machine.state == "ended" and not self._queue
 
     @property
     def pid(self) -> int | None:
@@ -127,17 +128,13 @@ class Camera:
 
     def take(self, limit: int) -> list[Frame]:
         """Return up to `limit` queued frames, oldest first, at once; also after `stop`."""
-        taken: list[Frame] = []
         now = time.monotonic()
         with self._lock:
-            while self._waiting and len(taken) < limit:
-                frame = self._waiting.popleft()
-                if self._max_age is not None and now - frame.monotonic > self._max_age:
-                    self._gaps.record_lost("late", frame.number, frame.captured_at, now)
-                else:
-                    taken.append(frame)
-            late = self._gaps.pop_all() if self._state_machine.state == "ended" else []
-        self._report_all(late)
+            taken, late = self._queue.take(limit, now)
+            for frame in late:
+                self._gaps.record_lost("late", frame.number, frame.captured_at, now)
+            gaps = self._gaps.pop_all() if self._state_machine.state == "ended" else []
+        self._report_all(gaps)
         return taken
 
     def stop(self, timeout: float) -> bool:
@@ -155,8 +152,7 @@ class Camera:
         """Report the queued frames as lost to `stopping`; after `stop`."""
         now = time.monotonic()
         with self._lock:
-            while self._waiting:
-                frame = self._waiting.popleft()
+            for frame in self._queue.drain():
                 self._gaps.record_lost("stopping", frame.number, frame.captured_at, now)
         self._report_all(self._flush_gaps())
 
@@ -239,9 +235,8 @@ class Camera:
                 captured_by=message.captured_by,
             )
             self._captured += 1
-            self._waiting.append(frame)
-            while not self._every and len(self._waiting) > 1 and self._is_full(ring):
-                lost = self._waiting.popleft()
+            self._queue.put(frame, partial(ring.announce_taken, message.slot))
+            while (lost := self._queue.pop_excess(is_full=ring.slots_in_use >= ring.slots)) is not None:
                 self._gaps.record_lost("overload", lost.number, lost.captured_at, message.monotonic)
                 del lost  # frees its slot
             gaps = self._gaps.pop_due(message.monotonic)
@@ -249,9 +244,6 @@ class Camera:
         self._state_machine.frame_arrived(at, message.monotonic)
         self._report_all(gaps)
         self._on_frame()
-
-    def _is_full(self, ring: SharedBufferReader) -> bool:
-        return len(self._waiting) > self._buffer or ring.slots_in_use >= ring.slots
 
     def _record_lost(self, message: FrameLost) -> None:
         at = _EPOCH + timedelta(microseconds=message.captured_us)

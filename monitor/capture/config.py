@@ -24,7 +24,8 @@ class CaptureConfig:
     """What a capture process reads, and how.
 
     `roi` is (left, top, right, bottom) in pixels, `input_size` (height, width) of the network's input,
-    `expected_size` (width, height) of a frame. `buffer_slots` frames may be on their way or queued. Without
+    `expected_size` (width, height) of a frame. `buffer_slots` frames may be on their way, `buffer` of them
+    queued, none for more than `max_age` seconds (None: see `AdmissionControl`). Without
     `limits` every frame is inspected; `find_lost` reports gaps in time stamps; `triggered` cameras may be
     silent for ever. The others are as in the settings. `source` may hold a password.
     """
@@ -34,6 +35,8 @@ class CaptureConfig:
     reopen: bool
     input_size: tuple[int, int]
     buffer_slots: int
+    buffer: int = 8
+    max_age: float | None = None
     fps: float | None = None
     loop: bool = False
     open_timeout: float = 5.0

@@ -78,7 +78,8 @@ def _sample(image: Image) -> GreyStrips:
     wide = min(_WIDE, -(-width // step))
     count = max(1, min(_STRIPS, width // (wide * step)))
     starts = np.linspace(0, width - (wide - 1) * step - 1, count).astype(int)
-    return np.stack([image[::step, start : start + wide * step : step, 1] for start in starts])
+    strips = [cv2.extractChannel(image[::step, start : start + wide * step], 1) for start in starts]
+    return np.stack([strip[:, ::step] for strip in strips])
 
 
 def _levels(share: NDArray[np.float32], limits: QualityLimits) -> str | None:
@@ -166,13 +167,11 @@ def _tear(grey: GreyStrips, limits: QualityLimits) -> str | None:
     columns = np.ascontiguousarray(grey.transpose(2, 0, 1))  # long rows in memory are subtracted fastest
     chance = _smooth(_difference(columns, apart), apart)
     chance = chance[:, np.clip(np.arange(rows - 1) - _NEAR, 0, chance.shape[1] - 1)]
-    jump, span = np.zeros_like(chance), np.zeros_like(chance)
-    for lag in _LAGS:
-        found = _difference(columns, 1, lag)
-        around = apart * _smooth(found, apart) - 3 * _smooth(found, 3)
-        usual = around / (apart - 3)  # without the row itself and its neighbours
-        jump += (chance - usual) * (found - usual)
-        span += (chance - usual) ** 2
+    found = np.stack([_difference(columns, 1, lag) for lag in _LAGS])
+    # Without the row itself and its neighbours.
+    usual = (apart * _smooth(found, apart) - 3 * _smooth(found, 3)) / (apart - 3)
+    rise = chance - usual
+    jump, span = (rise * (found - usual)).sum(axis=0), (rise * rise).sum(axis=0)
     margin = max(
         2 * _NEAR, rows // 16
     )  # near the border, parts often end, and a tear would leave one frame whole
@@ -227,7 +226,10 @@ def _difference(columns: NDArray[np.uint8], apart: int, lag: int = 0) -> NDArray
 
 
 def _smooth(rows: NDArray[np.float32], wide: int) -> NDArray[np.float32]:
-    return np.asarray(cv2.blur(rows, (wide, 1), borderType=cv2.BORDER_REFLECT), np.float32)
+    flat = rows.reshape(-1, rows.shape[-1])
+    return np.asarray(cv2.blur(flat, (wide, 1), borderType=cv2.BORDER_REFLECT), np.float32).reshape(
+        rows.shape
+    )
 
 
 _BYTES = 1_000_000

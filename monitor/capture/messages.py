@@ -106,6 +106,14 @@ class SlotReleased:
     slot: int
 
 
+@dataclass(frozen=True, slots=True)
+class FrameTaken:
+    """To the capture process: the frame in `slot` of memory number `ring` is no longer queued."""
+
+    ring: int
+    slot: int
+
+
 WorkerMessage = (
     SourceOpened
     | SourceIdle
@@ -116,6 +124,7 @@ WorkerMessage = (
     | SourceEnded
     | SlotReleased
     | FrameInspected
+    | FrameTaken
 )
 
 
@@ -131,6 +140,7 @@ _KINDS: dict[str, type[WorkerMessage]] = {
         SourceEnded,
         SlotReleased,
         FrameInspected,
+        FrameTaken,
     )
 }
 

@@ -22,6 +22,7 @@ from monitor.capture.messages import (
     MAX_MESSAGE_BYTES,
     BufferMapped,
     FrameInspected,
+    FrameTaken,
     SlotReleased,
     SourceEnded,
     WorkerMessage,
@@ -234,7 +235,13 @@ def _map_buffer(message: BufferMapped, descriptor: int, connection: socket.socke
         with contextlib.suppress(OSError):
             connection.send(encode(FrameInspected(receipt)))
 
-    return SharedBufferReader(descriptor, message.slots, message.size, release, confirm)
+    def announce(slot: int) -> None:
+        with contextlib.suppress(OSError):
+            connection.send(encode(FrameTaken(message.ring, slot)))
+
+    return SharedBufferReader(
+        descriptor, message.slots, message.size, release, inspected=confirm, taken=announce
+    )
 
 
 def _describe_exit(code: int) -> str:

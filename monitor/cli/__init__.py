@@ -35,7 +35,7 @@ _RUN, _LOOK, _TEACH, _MEASURE = "Run", "Look", "Teach", "Measure"
 app.command("demo", rich_help_panel=_RUN)(demo.demo)
 app.command("run", rich_help_panel=_RUN)(run.run)
 app.command("check-config", rich_help_panel=_RUN)(check_config.check_config)
-app.command("page", rich_help_panel=_LOOK)(page.page)
+app.add_typer(page.app, name="page", rich_help_panel=_LOOK)
 app.command("doctor", rich_help_panel=_LOOK)(doctor.doctor)
 app.add_typer(events.app, name="events", rich_help_panel=_LOOK)
 app.command("explain", rich_help_panel=_LOOK)(explain.explain)

@@ -12,7 +12,6 @@ from typing import Protocol
 from monitor.capture.camera import Camera
 from monitor.capture.config import CaptureConfig
 from monitor.daemon.coverage import CoverageRecorder
-from monitor.inference.scheduler import ArrivalPredictor
 from monitor.pipeline.inference_stage import InferenceStage
 from monitor.records import CameraStateChange, Gap
 from monitor.telemetry.metrics import Metrics
@@ -26,10 +25,8 @@ class CameraConfig:
 
     name: str
     capture: CaptureConfig
-    buffer: int
     stall_timeout: float
     startup_timeout: float
-    max_age: float | None
     expected_fps: float | None
 
 
@@ -55,13 +52,11 @@ class CameraManager:
         factory: CameraFactory,
         inference: InferenceStage,
         coverage: CoverageRecorder,
-        arrivals: ArrivalPredictor,
         metrics: Metrics,
     ) -> None:
         self._factory = factory
         self._inference = inference
         self._coverage = coverage
-        self._arrivals = arrivals
         self._metrics = metrics
         self._cameras: Mapping[str, Camera] = {}  # replaced, never changed: other threads iterate over it
         self._configs: Mapping[str, CameraConfig] = {}
@@ -155,14 +150,9 @@ class CameraManager:
         return self._factory(
             config,
             report=self._coverage.record,
-            on_frame=partial(self._on_frame, config.name),
+            on_frame=self._inference.notify,
             on_frame_read=partial(self._on_frame_read, config.name),
         )
-
-    def _on_frame(self, name: str) -> None:
-        """A frame is queued, or the camera has ended."""
-        self._arrivals.record_arrival(name, time.monotonic())
-        self._inference.notify()
 
     def _on_frame_read(self, name: str, seconds: float) -> None:
         self._metrics.on_stage(name, "capture", seconds)

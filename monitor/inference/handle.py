@@ -21,9 +21,8 @@ Evidence = object
 local model's is a copy of the activations, a remote one's may be a ticket that expires."""
 
 
-Proceed = Callable[[int, float], bool]
-"""Called before the first step of an explanation and after each: maps scored, seconds of the step. Returns
-whether to make another step."""
+Proceed = Callable[[], bool]
+"""Called before each step of an explanation; returns whether to make it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,10 +99,17 @@ class CamHeat(NamedTuple):
 
 
 class ModelHandle(Protocol):
-    """One version of one model, on this machine or elsewhere. `device` is known once it is loaded."""
+    """One version of one model, on this machine or elsewhere.
+
+    The other attributes are known once it is loaded: its `device`; `refinement_seconds`, what scoring all
+    maps of one input takes; `efficient_batch`, the inputs of a pass from which on more in one pass save no
+    time.
+    """
 
     spec: ModelSpec
     device: ComputeDevice
+    refinement_seconds: float
+    efficient_batch: int
 
     def load(self) -> None:
         """Make the model ready, which takes seconds. Raises DeviceError or ModelError."""

@@ -210,8 +210,15 @@ class _NetworkBuilder:
             size=self._spec.input_size,
             batch=batch,
             threshold=self._spec.threshold,
+            max_n=self._spec.regions.max_n,
+            step=self._step,
             scheduler=self._scheduler,
         )
+
+    @property
+    def _step(self) -> int:
+        """Maps scored at a time: on a GPU all at once; on a CPU one, so that a verdict waits least for it."""
+        return self._spec.regions.max_n if self._device.kind == "gpu" else 1
 
     def _expected(self) -> ReferenceScores:
         """Score the references with TensorFlow in single precision."""
@@ -234,9 +241,7 @@ class _NetworkBuilder:
         return build_model_graphs(
             self._bundle.card,
             model,
-            max_n=self._spec.regions.max_n,
-            # On a GPU all maps at once; on a CPU one, for which there is room between frames most often.
-            step=self._spec.regions.max_n if self._device.kind == "gpu" else 1,
+            step=self._step,
             scoring=self._spec.regions.scoring,
             policy=policy,
         )

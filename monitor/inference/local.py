@@ -25,6 +25,8 @@ class LocalModel:
     """
 
     device: ComputeDevice
+    refinement_seconds: float
+    efficient_batch: int
 
     def __init__(
         self,
@@ -42,14 +44,16 @@ class LocalModel:
     def load(self) -> None:
         """Make the model ready, if it is not. Raises DeviceError or ModelError."""
         if self._network is None:
-            self._network = load_network(self._bundle, self.spec, self._options, self._scheduler)
-            self.device = self._network.device
+            self._use(load_network(self._bundle, self.spec, self._options, self._scheduler))
 
     def share_network(self, other: "LocalModel") -> None:
         """Run the graphs of `other`, which is loaded, if they are the ones that `load` would make."""
         if other._network is not None and self._graphs_of() == other._graphs_of():
-            self._network = other._network.at_threshold(self.spec.threshold)
-            self.device = other.device
+            self._use(other._network.at_threshold(self.spec.threshold))
+
+    def _use(self, network: Network) -> None:
+        self._network, self.device = network, network.device
+        self.refinement_seconds, self.efficient_batch = network.refinement_seconds, network.efficient_batch
 
     def _graphs_of(self) -> tuple[object, ...]:
         """Return all that the graphs depend on."""
@@ -67,9 +71,7 @@ class LocalModel:
         )
         return Classification(scores, novelty, activations)
 
-    def explain(
-        self, image: Image, evidence: Evidence | None, proceed: Proceed = lambda _maps, _seconds: True
-    ) -> CamHeat:
+    def explain(self, image: Image, evidence: Evidence | None, proceed: Proceed = lambda: True) -> CamHeat:
         """Explain the defect on one input `image` (h, w, 3) uint8."""
         activations = evidence if isinstance(evidence, np.ndarray) else self._loaded.activations(image)
         heat, head = self._loaded.explain(image, activations, proceed), self._bundle.box_head

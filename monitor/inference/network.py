@@ -8,7 +8,7 @@ classified.
 import copy
 import math
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import accumulate
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -31,6 +31,10 @@ _FLAT = 1e-5
 """Heat that varies by less than this fraction of its maximum points nowhere; it is rounding."""
 
 
+_EFFICIENT = 1.1
+"""Factor by which an input in an efficient batch may take longer than in the best one."""
+
+
 class NetworkOutput(NamedTuple):
     """The answer to b inputs: `scores` (b,) 0..1, and `features` (b, c), the activations averaged over space.
 
@@ -46,9 +50,9 @@ class Network:
     """The graphs that `backend` wrote into `folder`, compiled for `device`.
 
     `size` is the (height, width) of inputs, `batch` the largest number in one pass. An input whose score
-    reaches `threshold` keeps its activations. An explanation scores `max_n` maps, as many at a time as the
-    graphs were made for. In reduced precision, an input whose score lies near the threshold is classified
-    again in single precision; while nearly all do, in single precision alone.
+    reaches `threshold` keeps its activations. An explanation scores `max_n` maps, or all if there are fewer,
+    `step` at a time, for which the graphs were made. In reduced precision, an input whose score lies near the
+    threshold is classified again in single precision; while nearly all do, in single precision alone.
     """
 
     def __init__(
@@ -60,9 +64,12 @@ class Network:
         size: tuple[int, int],
         batch: int,
         threshold: float,
+        max_n: int,
+        step: int = 1,
         scheduler: DeviceScheduler | None = None,
     ) -> None:
         self.device = device
+        self._step = step
         self._size = size
         self._threshold = threshold
         self._scheduler = scheduler or DeviceScheduler()
@@ -78,9 +85,10 @@ class Network:
         self._fallback = None if exact else PrecisionFallback(*recheck_band(threshold))
         self._fp32 = self._classify[1] if exact else load("classify_fp32")
         self._fp32_cost: float | None = None  # until measured
-        self._select_maps, self._combine_maps = load("select_maps"), load("combine_maps")
         self._mask_inputs, self._score_maps = load("mask_inputs"), load("score_maps")
-        self.max_n = self._warm_up()
+        self._blank_maps = self._warm_up()[:max_n]
+        self.max_n = len(self._blank_maps)
+        self.refinement_seconds, self.efficient_batch = math.inf, batch  # until measured
 
     def at_threshold(self, threshold: float) -> "Network":
         """Return a network that runs the same graphs, for verdicts at another threshold."""
@@ -90,15 +98,14 @@ class Network:
             twin._fallback = PrecisionFallback(*recheck_band(threshold))
         return twin
 
-    def _warm_up(self) -> int:
-        """Run each graph once, so that no frame pays for a first run; return the number of maps scored."""
+    def _warm_up(self) -> NDArray[np.float32]:
+        """Run each graph once, so that no frame pays for a first run; return all maps (c, fh, fw) of one."""
         for count, run in self._classify.items():
             run(self._blank(count))
-        image = self._blank(1)
-        maps, inputs = self._select_maps(image, self._classify_fp32(image[0])[2])
-        self._score_maps(*self._mask_inputs(maps, inputs, np.zeros(1, np.int32)))
-        self._combine_maps(maps, np.zeros(len(maps), np.float32))
-        return len(maps)
+        image = self._blank(1)[0]
+        maps = _leading_maps(self._classify_fp32(image)[2], None)
+        self._score_step(image, maps, 0)
+        return maps
 
     def classify(self, images: NDArray[np.uint8]) -> NetworkOutput:
         """Classify (b, h, w, 3) uint8 inputs of the network's size; any b ≥ 1."""
@@ -114,12 +121,17 @@ class Network:
 
         That is into which passes a batch is split, and whether reduced precision is tried first.
         """
-        costs, exact = dict.fromkeys(self._classify, math.inf), math.inf
+        costs, exact, step = dict.fromkeys(self._classify, math.inf), math.inf, math.inf
+        image = self._blank(1)
         for _ in range(rounds):
             for size, run in self._classify.items():
                 costs[size] = min(costs[size], _seconds(run, self._blank(size)))
-            exact = min(exact, _seconds(self._fp32, self._blank(1)))
+            exact = min(exact, _seconds(self._fp32, image))
+            step = min(step, _seconds(self._score_step, image[0], self._blank_maps, 0))
         self._costs, self._fp32_cost = costs, exact
+        self.refinement_seconds = step * math.ceil(self.max_n / self._step)
+        least = min(cost / size for size, cost in costs.items())
+        self.efficient_batch = min(size for size, cost in costs.items() if cost <= _EFFICIENT * size * least)
 
     def speedup(self) -> float | None:
         """How many times as fast as single precision one input is classified, as measured last.
@@ -139,7 +151,7 @@ class Network:
         self,
         image: Image,
         activations: Activations | None,
-        proceed: Proceed = lambda _maps, _seconds: True,
+        proceed: Proceed = lambda: True,
     ) -> CamHeat:
         """Explain the defect class on one input (h, w, 3) uint8.
 
@@ -149,25 +161,27 @@ class Network:
         """
         if activations is None:
             activations = self.activations(image)
-        weights = np.zeros(self.max_n, np.float32)
-        maps = inputs = None
-        scored, going = 0, proceed(0, 0.0)
-        while going and scored < self.max_n:
+        if not np.isfinite(activations).all():
+            return CamHeat(np.zeros(activations.shape[1:3], np.float32), 0.0, FLOOR_METHOD, 0)
+        maps = _leading_maps(activations, self.max_n)
+        weights = np.zeros(len(maps), np.float32)
+        scored = 0
+        while scored < len(maps) and proceed():
             with self._scheduler.explanation_slot():
-                started_at = time.monotonic()
-                if maps is None:
-                    maps, inputs = self._select_maps(image[None], activations)
-                (step,) = self._score_maps(*self._mask_inputs(maps, inputs, np.array([scored], np.int32)))
-                step = np.asarray(step)[: self.max_n - scored]
-                seconds = time.monotonic() - started_at
+                step = self._score_step(image, maps, scored)
             weights[scored : scored + len(step)] = step
             scored += len(step)
-            going = proceed(scored, seconds)
         if scored:
-            heat, peak = self._combine_maps(maps, weights)
-            if (highest := float(np.asarray(peak)[0])) > 0:
-                return CamHeat(np.array(heat, np.float32)[0], highest, CAM_METHOD, scored)
+            heat, peak = _scaled_heat(np.tensordot(weights, maps, axes=1))
+            if peak > 0:
+                return CamHeat(heat, peak, CAM_METHOD, scored)
         return activation_heat(activations, self.max_n)
+
+    def _score_step(self, image: Image, maps: NDArray[np.float32], start: int) -> NDArray[np.float32]:
+        """Return the weights of the next maps (n, fh, fw) from `start` on, as many as a step has."""
+        indices = np.minimum(np.arange(start, start + self._step), len(maps) - 1)
+        (weights,) = self._score_maps(*self._mask_inputs(image[None], maps[indices]))
+        return np.array(weights, np.float32)[: len(maps) - start]
 
     def _blank(self, count: int) -> NDArray[np.uint8]:
         return np.zeros((count, *self._size, 3), np.uint8)
@@ -208,22 +222,34 @@ class Network:
 
 
 def activation_heat(activations: Activations, max_n: int) -> CamHeat:
-    """Add up the `max_n` maps of highest standard deviation: heat that costs no forward pass."""
+    """Return the mean of the `max_n` maps of highest standard deviation: heat without a forward pass."""
+    maps = _leading_maps(activations, max_n)
+    return CamHeat(*_scaled_heat(maps.mean(axis=0)), FLOOR_METHOD, len(maps))
+
+
+def _leading_maps(activations: Activations, max_n: int | None) -> NDArray[np.float32]:
+    """Return the `max_n` maps of highest standard deviation, highest first: (n, rows, columns)."""
     maps = activations[0]
-    if not np.isfinite(maps).all():
-        return CamHeat(np.zeros(maps.shape[:2], np.float32), 0.0, FLOOR_METHOD, 0)
     leading = np.argsort(-maps.std(axis=(0, 1)), kind="stable")[:max_n]
-    heat = np.maximum(maps[..., leading].mean(axis=-1), 0)
+    return np.ascontiguousarray(np.moveaxis(maps[..., leading], -1, 0))
+
+
+def _scaled_heat(heat: NDArray[np.float32]) -> tuple[NDArray[np.float32], float]:
+    """Scale the positive part of `heat` (rows, columns) to 0..1; return it and its peak before.
+
+    Heat that is zero, flat or not finite is all zero, and so is its peak.
+    """
+    heat = np.maximum(heat, 0)
     peak = float(heat.max())
-    if not peak - float(heat.min()) > _FLAT * peak:
-        return CamHeat(np.zeros_like(heat), 0.0, FLOOR_METHOD, len(leading))
-    return CamHeat(heat / np.float32(peak), peak, FLOOR_METHOD, len(leading))
+    if not (math.isfinite(peak) and peak - float(heat.min()) > _FLAT * peak):
+        return np.zeros_like(heat), 0.0
+    return heat / np.float32(peak), peak
 
 
-def _seconds(run: GraphFunction, images: NDArray[np.uint8]) -> float:
-    """Time one run until its scores are there."""
+def _seconds(run: Callable[..., Any], *arguments: Any) -> float:
+    """Time one run until its result is there."""
     started_at = time.perf_counter()
-    np.asarray(run(images)[0])
+    np.asarray(run(*arguments)[0])
     return time.perf_counter() - started_at
 
 

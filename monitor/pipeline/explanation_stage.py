@@ -12,7 +12,6 @@ from monitor.imaging.annotation import HeatStyle, annotate
 from monitor.imaging.jpeg import encode_jpeg, xmp_packet
 from monitor.imaging.localisation import locate
 from monitor.inference.handle import CAM_METHOD, CamHeat
-from monitor.pipeline.budget import TimeBudget
 from monitor.pipeline.flagged_queue import FlaggedQueue
 from monitor.pipeline.interfaces import (
     FlaggedFrame,
@@ -34,9 +33,10 @@ QUEUE_FACTOR = 4  # `put` blocks at this multiple of the queue limit
 class ExplanationConfig:
     """How flagged frames are explained and located.
 
-    Explanations may take the fraction `budget` (0..1) of the time. None is refined later than `deadline`
-    seconds after capture, or while more than `queue_limit` frames are queued. `minimum_area` is a fraction of
-    a tile's area. The frame's handle supplies the settings of the model.
+    A frame of a live camera is refined only if that takes at most the fraction `budget` (0..1; 1: always) of
+    the time between two frames, not later than `deadline` seconds after capture, and not while more than
+    `queue_limit` frames are queued. `minimum_area` is a fraction of a tile's area. The frame's handle
+    supplies the settings of the model.
     """
 
     enabled: bool = True
@@ -56,11 +56,11 @@ Publish = Callable[[Finding, FlaggedFrame, bytes | None, bytes | None], None]
 class ExplanationStage:
     """Turn every flagged frame into an event, one after another, in parallel to the inference loop.
 
-    Every flagged frame gets heat from the activations of its classification. Faster-Score-CAM refines it,
-    with fewer maps or none when time is short or more than `queue_limit` frames are queued. The event names
-    the method and the number of maps. At four times `queue_limit`, or above `queue_bytes`, `put` blocks: no
-    flagged frame is dropped, and memory stays bounded. Where explaining or drawing fails, the event has no
-    result and names the reason. `clock` is the clock of the frames' `monotonic`, in seconds.
+    Every flagged frame gets heat from the activations of its classification, which costs no forward pass.
+    Faster-Score-CAM refines it where the source waits, or where no verdict of a live camera is late for it.
+    The event names the method and the number of maps. At four times `queue_limit`, or above `queue_bytes`,
+    `put` blocks: no flagged frame is dropped, and memory stays bounded. Where explaining or drawing fails,
+    the event has no result and names the reason. `clock` is the clock of the frames' `monotonic`, in seconds.
     """
 
     def __init__(
@@ -79,14 +79,12 @@ class ExplanationStage:
         self._observer = observer
         self._queue_bytes = queue_bytes
         self._clock = clock
-        self._budget = TimeBudget(config.budget, config.deadline, now=clock())
         self._queue = FlaggedQueue(QUEUE_FACTOR * config.queue_limit, queue_bytes)
         self._stopping = False
         self.last_heartbeat = time.monotonic()
 
     def configure(self, config: ExplanationConfig) -> None:
         """Explain by `config` from the next frame on; the bounds of the queue stay. For any thread."""
-        self._budget = TimeBudget(config.budget, config.deadline, now=self._clock())
         self._config = config
 
     def put(self, flagged: FlaggedFrame, heartbeat: Callable[[], None] = ignore) -> None:
@@ -184,8 +182,8 @@ class ExplanationStage:
             return Explanation("none", 0, "skipped", reason="explanations are switched off")
         heats = []
         try:
-            for behind, tile in reversed(list(enumerate(reversed(flagged.tiles)))):
-                heats.append((tile, *self._heat(flagged, tile, behind)))
+            for tile in flagged.tiles:
+                heats.append((tile, *self._heat(flagged, tile)))
         except InferenceError as error:
             return _nothing(str(error))
         except Exception as error:
@@ -204,29 +202,25 @@ class ExplanationStage:
         reason = None if found else "the heat is flat, zero or not a number"
         return Explanation(least.method, least.maps_used, outcome, found, reason)
 
-    def _heat(self, flagged: FlaggedFrame, tile: FlaggedTile, behind: int) -> tuple[CamHeat, bool]:
-        """Explain one tile while time permits; `behind` more tiles of the frame follow it.
-
-        Returns the heat, and whether all requested maps were scored.
-        """
-        frame, handle = flagged.frame, flagged.handle
-        queued, max_n = len(self._queue), handle.spec.regions.max_n
-        crowded = self.is_backlogged()
-        budget = self._budget.allocate(frame.monotonic, self._clock(), queued=queued + behind)
+    def _heat(self, flagged: FlaggedFrame, tile: FlaggedTile) -> tuple[CamHeat, bool]:
+        """Explain one tile; return the heat, and whether all requested maps were scored."""
         complete = True
 
-        def proceed(maps: int, seconds: float) -> bool:
+        def proceed() -> bool:
             nonlocal complete
             self.last_heartbeat = time.monotonic()
-            if frame.source_waits:
-                complete = not self._stopping
-                return complete
-            budget.spend(seconds)
-            has_time = not crowded and budget.may_continue(self._clock(), stopping=self._stopping)
-            complete = has_time or maps >= max_n
-            return has_time
+            complete = not self._stopping and (flagged.frame.source_waits or self._has_time(flagged))
+            return complete
 
-        return handle.explain(tile.image, tile.evidence, proceed), complete
+        return flagged.handle.explain(tile.image, tile.evidence, proceed), complete
+
+    def _has_time(self, flagged: FlaggedFrame) -> bool:
+        """Return whether the heat of a live camera's frame may be refined now."""
+        config = self._config
+        seconds = flagged.handle.refinement_seconds * len(flagged.tiles)
+        fits = config.budget >= 1 or seconds <= config.budget * flagged.frame_interval
+        is_late = self._clock() >= flagged.frame.monotonic + config.deadline
+        return fits and not is_late and not self.is_backlogged()
 
     def _locate(
         self, flagged: FlaggedFrame, explanation: Explanation

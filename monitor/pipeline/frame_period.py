@@ -12,18 +12,20 @@ _MIN_PERIODS = 3
 
 
 class FramePeriod:
-    """Learn the frame period of one camera. Times are seconds of one clock."""
+    """Learn the frame period of one camera. Times are seconds of one clock.
+
+    `seconds` is the period, None while it is not known.
+    """
 
     def __init__(self) -> None:
         self._periods: deque[float] = deque(maxlen=_WINDOW)
         self._last: tuple[int, float] | None = None
+        self.seconds: float | None = None
 
-    def observe(self, number: int, captured: float) -> float | None:
-        """Enter a frame; return the period in seconds, None while it is not known.
-
-        Frames that were dropped in between do not count as a longer period.
-        """
+    def observe(self, number: int, captured: float) -> None:
+        """Enter a frame. Frames that were dropped in between do not count as a longer period."""
         if self._last is not None and number > self._last[0]:
             self._periods.append((captured - self._last[1]) / (number - self._last[0]))
         self._last = number, captured
-        return median(self._periods) if len(self._periods) >= _MIN_PERIODS else None
+        if len(self._periods) >= _MIN_PERIODS:
+            self.seconds = median(self._periods)

@@ -20,7 +20,6 @@ from monitor.pipeline.interfaces import (
     FlaggedFrame,
     FlaggedTile,
     FrameProvider,
-    IdleListener,
     OnGap,
     PipelineObserver,
     frame_gap,
@@ -37,10 +36,11 @@ OnFlagged = Callable[[FlaggedFrame, Callable[[], None]], None]
 class InferenceStage:
     """Takes queued frames of all cameras in turn and classifies at most `batch` inputs together.
 
-    `router` gives the model of each camera. Flagged frames go to `on_flagged`, frames that a model has no
-    answer to go to `on_gap`. While `is_backlogged`, explanations are behind: no frame is taken of a source
-    that waits, so that live cameras keep their verdicts and no explanation is cut short. `arrivals` learns
-    whether frames are without a verdict. `clock` is the clock of the frames' `monotonic`, in seconds.
+    A pass takes no more inputs than save time together: on a processor most often one, whose verdict then
+    need not wait for those of others. `router` gives the model of each camera. Flagged frames go to
+    `on_flagged`, frames that a model has no answer to go to `on_gap`. While `is_backlogged`, explanations are
+    behind: no frame is taken of a source that waits, so that live cameras keep their verdicts and no
+    explanation is cut short. `clock` is the clock of the frames' `monotonic`, in seconds.
     """
 
     def __init__(
@@ -48,7 +48,6 @@ class InferenceStage:
         router: ModelRouter,
         on_flagged: OnFlagged,
         on_gap: OnGap,
-        arrivals: IdleListener,
         observer: PipelineObserver,
         *,
         batch: int = 8,
@@ -58,7 +57,6 @@ class InferenceStage:
         self._router = router
         self._on_flagged = on_flagged
         self._on_gap = on_gap
-        self._arrivals = arrivals
         self._observer = observer
         self._batch = batch
         self._is_backlogged = is_backlogged
@@ -67,13 +65,12 @@ class InferenceStage:
         self._lock = threading.Lock()  # guards the cameras
         self._periods: dict[str, FramePeriod] = {}
         self._work = threading.Event()
-        self._closing = self._over = False
+        self._closing = False
         self._in_hand: dict[tuple[str, int], Frame] = {}
         self.last_heartbeat = time.monotonic()
 
     def notify(self) -> None:
         """Announce that a frame is queued, or that a camera has ended. Callable from any thread."""
-        self._arrivals.set_idle(self._over)
         self._work.set()
 
     def add_camera(self, camera: FrameProvider) -> None:
@@ -89,12 +86,8 @@ class InferenceStage:
 
     def run(self) -> None:
         """Classify until `close` was called, every camera has ended and no frame is queued."""
-        try:
-            while self._run_once():
-                self._beat()
-        finally:
-            self._over = True
-            self._arrivals.set_idle(True)  # or explanations would yield to frames that never come
+        while self._run_once():
+            self._beat()
 
     def _run_once(self) -> bool:
         """Classify what is queued, or wait for it; whether to go on."""
@@ -111,34 +104,34 @@ class InferenceStage:
             with self._lock:
                 for camera in ended:
                     self._cameras.remove(camera)
+                    self._periods.pop(camera.name, None)
         else:
-            self._arrivals.set_idle(True)
             self._work.wait(0.25)
-            self._arrivals.set_idle(False)
         return True
 
     def _beat(self) -> None:
         self.last_heartbeat = time.monotonic()
 
     def _collect_batch(self, cameras: Sequence[FrameProvider]) -> list[Frame]:
-        """Take one frame of each camera in turn, until a batch is full or no frame is queued.
+        """Take one frame of each camera in turn, until a pass is full or no frame is queued.
 
         It does not wait for more: while a batch is classified, the frames of all cameras gather for the next.
         """
         frames: list[Frame] = []
-        inputs = 0
+        inputs, limit = 0, self._batch
         last = None
         backlogged = self._is_backlogged()
         providers = [camera for camera in cameras if not (backlogged and camera.source_waits)]
-        while providers and inputs < self._batch:
+        while providers and inputs < limit:
             for camera in list(providers):
-                if inputs >= self._batch:
+                if inputs >= limit:
                     break
                 taken = camera.take(1)
                 if not taken:
                     providers.remove(camera)
                     continue
                 last = camera
+                limit = min(limit, self._router.handle_for(camera.name).efficient_batch)
                 frames += taken
                 inputs += len(taken[0].tile_boxes)
         if last is not None:
@@ -194,8 +187,16 @@ class InferenceStage:
                     for box, index in zip(frame.tile_boxes, range(span.start, span.stop), strict=True)
                     if answer.scores[index] >= spec.threshold
                 )
-                self._on_flagged(FlaggedFrame(frame, handle, verdict, tiles, novelty, latency), self._beat)
+                interval = self._frame_interval()
+                self._on_flagged(
+                    FlaggedFrame(frame, handle, verdict, tiles, novelty, latency, interval), self._beat
+                )
             del self._in_hand[frame.camera, frame.number]
+
+    def _frame_interval(self) -> float:
+        """Return the seconds between two frames of all live cameras together; 0 while that is not known."""
+        periods = [period.seconds for period in self._periods.values()]
+        return 1 / sum(1 / seconds for seconds in periods if seconds) if any(periods) else 0.0
 
     def _reject(self, frame: Frame, cause: str, detail: str) -> None:
         """Report a frame that could not be classified."""
@@ -214,9 +215,11 @@ class InferenceStage:
         for stage, duration in latency.items():
             self._observer.on_stage(camera, stage, duration)
         self._observer.on_verdict(camera, verdict.score, seconds)
-        period = self._periods.setdefault(camera, FramePeriod()).observe(frame.number, frame.monotonic)
-        if period is not None and seconds > period and not frame.source_waits:
-            self._observer.on_late_verdict(camera)
+        if not frame.source_waits:
+            period = self._periods.setdefault(camera, FramePeriod())
+            period.observe(frame.number, frame.monotonic)
+            if period.seconds is not None and seconds > period.seconds:
+                self._observer.on_late_verdict(camera)
         if not verdict.defective:  # a flagged frame is counted once its event is stored
             self._observer.on_outcome(camera, "clean")
         if novelty is not None:

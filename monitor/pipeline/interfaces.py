@@ -51,13 +51,6 @@ class FrameProvider(Protocol):
         """Whether no further frame can be taken."""
 
 
-class IdleListener(Protocol):
-    """Learns whether frames are without a verdict; `monitor.inference.scheduler.ArrivalPredictor` is one."""
-
-    def set_idle(self, is_idle: bool) -> None:
-        """Record whether no frame is queued or being classified."""
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class FlaggedTile:
     """A defective part of a frame: `image` (h, w, 3) uint8 is the input, `evidence` the model's own."""
@@ -73,6 +66,7 @@ class FlaggedFrame:
     """A frame with a defect on its way to its event; `latency` is in seconds.
 
     `handle` is the model that classified it, `tiles` are those of its inputs that are defective.
+    `frame_interval` is the time in seconds between two frames of all live cameras together; 0: not known.
     """
 
     frame: Frame
@@ -81,6 +75,7 @@ class FlaggedFrame:
     tiles: tuple[FlaggedTile, ...]
     novelty: NoveltyScore | None
     latency: Mapping[Stage, float]
+    frame_interval: float = 0.0
 
     @property
     def nbytes(self) -> int:

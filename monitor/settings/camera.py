@@ -90,8 +90,8 @@ class CameraSettings(SettingsTable):
     overlap: Annotated[float, Field(ge=0, le=0.5)] = 0.0
     """Fraction of a tile's side (0..0.5, default 0) by which neighbouring tiles overlap."""
     frames: Literal["auto", "every", "newest"] = "auto"
-    """`every` inspects each frame and makes the source wait; `newest` drops the oldest queued frame and
-    counts it. `auto` (default): `newest` for live sources, `every` for files and folders."""
+    """`every` inspects each frame and makes the source wait; `newest` drops and counts frames that cannot be
+    inspected in time. `auto` (default): `newest` for live sources, `every` for files and folders."""
     fps: Annotated[float, Field(gt=0, le=1000)] | None = None
     """Frames per second of a folder, a file or the simulation, or to request from a device. Default: as fast
     as they are inspected (simulation: 15). Streams determine their own rate."""
@@ -103,8 +103,8 @@ class CameraSettings(SettingsTable):
     buffer: Annotated[int, Field(ge=1, le=1000)] = 8
     """Maximum number of frames queued for inspection (default 8)."""
     max_age: Seconds | None = None
-    """Seconds after which a queued frame is dropped and reported instead of inspected late. Default: no
-    limit."""
+    """Seconds after which a queued frame is dropped and reported instead of inspected late. Default: four
+    frame periods, which are measured, but at least 0.1; no limit for `every`."""
     silence: Annotated[float, Field(ge=0, le=86400)] = 3.0
     """Seconds without a frame after which a camera counts as stalled and is reopened (default 3), but at
     least three frame periods, which are measured. 0: no limit, for a triggered camera."""

@@ -12,6 +12,7 @@ from monitor.errors import UsageError
 from monitor.redis_streams.address import parse_redis_url
 from monitor.settings.base import Seconds, SettingsTable, Share
 from monitor.settings.camera import CameraSettings, SanitySettings
+from monitor.settings.page import PageSettings
 
 
 class ModelSettings(SettingsTable):
@@ -50,9 +51,10 @@ class ExplainSettings(SettingsTable):
     max_n: Annotated[int, Field(ge=1, le=4096)] | None = None
     """Maximum number of feature maps to score, those of highest standard deviation. Default: the bundle's."""
     budget: Annotated[float, Field(gt=0, le=1)] = 0.3
-    """Fraction of the time that Faster-Score-CAM may take (default 0.3), so that a burst of defects delays no
-    verdicts. Beyond it, fewer maps are scored, then none: regions then come from the activations of the
-    classification, and the event reports that. 1: no limit. Sources that wait (`every`) have no limit."""
+    """Fraction of the time that Faster-Score-CAM may take (default 0.3). A frame of a live camera is refined
+    only if scoring all its maps takes at most this fraction of the time between two frames, so that no
+    verdict is late for it. Otherwise regions come from the activations of the classification, and the event
+    reports that. 1: no limit. Sources that wait (`every`) have no limit."""
     deadline: Seconds = 2.0
     """Seconds after capture (default 2) until which Faster-Score-CAM refines a frame."""
     scoring: Literal["card", "seed", "article", "paper"] = "card"
@@ -202,6 +204,8 @@ class Settings(SettingsTable):
     """The annotated image of an event."""
     metrics: MetricsSettings = MetricsSettings()
     """Prometheus metrics and health."""
+    page: PageSettings = PageSettings()
+    """The operator's page."""
     log: LogSettings = LogSettings()
     """The log."""
 

@@ -35,7 +35,15 @@ def find_secrets(settings: Settings | None, text: str, environment: Mapping[str,
     if settings is not None:
         redis = settings.redis
         passwords = (camera.password for camera in settings.camera)
-        given = (redis.url, redis.password, redis.sentinel_password, *passwords)
+        hashes = (user.password for user in settings.page.users.values())
+        given = (
+            redis.url,
+            redis.password,
+            redis.sentinel_password,
+            settings.page.redis_password,
+            *passwords,
+            *hashes,
+        )
         found |= {secret.get_secret_value() for secret in given if secret is not None}
         for url in (redis.url.get_secret_value(), *(camera.address for camera in settings.camera)):
             found |= set(_of_url(url))

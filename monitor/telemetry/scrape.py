@@ -59,4 +59,6 @@ def _get(url: str, timeout: float, *, accept_503: bool = False) -> str:
                 return error.read().decode()
         raise ScrapeError(f"{url} answers {error.code}") from error
     except (OSError, ValueError) as error:
-        raise ScrapeError(f"{url} does not answer: {error}") from error
+        cause = error.reason if isinstance(error, urllib.error.URLError) else error
+        reason = getattr(cause, "strerror", None) or str(cause)
+        raise ScrapeError(f"{url} does not answer: {reason}") from error

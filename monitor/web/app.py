@@ -18,20 +18,27 @@ from starlette.staticfiles import StaticFiles
 
 from monitor.errors import DeliveryError, first_line
 from monitor.redis_streams.history import StreamHistory
+from monitor.web.access import Access, User
 from monitor.web.context import PageContext, Topics, context
 from monitor.web.event import event, event_by_id, event_image, event_json, export
 from monitor.web.feed import Feed
 from monitor.web.gallery import gallery, gallery_topics
+from monitor.web.health import health, health_topics
 from monitor.web.hub import Hub
 from monitor.web.line import line, line_topics, live_frame, status_topic
+from monitor.web.login import log_in, log_out, show_login
+from monitor.web.not_inspected import not_inspected
 from monitor.web.rendering import Renderer
-from monitor.web.security import Guard
+from monitor.web.security import Guard, is_local_path
 from monitor.web.texts import LANGUAGES, translate
 
 _STATIC = Path(__file__).with_name("static")
 
-_TOPICS: dict[str, Topics] = {"line": line_topics, "events": gallery_topics}
+_TOPICS: dict[str, Topics] = {"line": line_topics, "events": gallery_topics, "health": health_topics}
 """The live fragments of each view that has some, besides the status bar."""
+
+_WATCHING = {"line", "camera"}
+"""The views that show live frames."""
 
 
 class _EntryId(StringConvertor):
@@ -52,14 +59,16 @@ def build_app(
     metrics_address: str,
     cameras: list[str],
     settings: Mapping[str, object],
+    users: Mapping[str, User],
     version: str,
 ) -> Starlette:
     """Build the page of the cameras below `history`; connects when it is started.
 
-    `settings` are the daemon's, as plain values without secrets.
+    `settings` are the daemon's, as plain values without secrets. Without `users` the page answers to requests
+    of this machine only.
     """
-    hub = Hub()
-    feed = Feed(history, metrics_address, cameras, viewers=lambda: hub.viewers)
+    hub, access = Hub(), Access(users)
+    feed = Feed(history, metrics_address, cameras, watchers=lambda: hub.watchers)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -80,13 +89,19 @@ def build_app(
             Route("/events/{entry:entry}.json", event_json),
             Route("/events/{entry:entry}/{kind:kind}.jpg", event_image),
             Route("/stream", stream),
+            Route("/not-inspected", not_inspected),
+            Route("/health", health),
+            Route("/login", show_login),
+            Route("/login", log_in, methods=["POST"]),
+            Route("/logout", log_out, methods=["POST"]),
             Route("/language", choose_language),
             Mount("/static", StaticFiles(directory=_STATIC)),
         ],
-        middleware=[Middleware(Guard), Middleware(GZipMiddleware, minimum_size=1000)],
+        middleware=[Middleware(Guard, access=access), Middleware(GZipMiddleware, minimum_size=1000)],
         exception_handlers={DeliveryError: _redis_is_away, HTTPException: _refusal},
         lifespan=lifespan,
     )
+    app.state.access = access
     app.state.page = PageContext(history, feed, hub, Renderer({"version": version}), settings)
     return app
 
@@ -94,10 +109,16 @@ def build_app(
 async def stream(request: Request) -> Response:
     """Answer the one live connection of an open page: its view's fragments and the status bar."""
     page, language = context(request), request.state.language
-    topics = _TOPICS.get(request.query_params.get("view", ""))
+    view = request.query_params.get("view", "")
+    topics = _TOPICS.get(view)
     wanted = [status_topic(page, language), *(topics(page, language) if topics else ())]
     return StreamingResponse(
-        page.hub.stream(wanted, clock=lambda: datetime.now(UTC).isoformat(timespec="milliseconds")),
+        page.hub.stream(
+            wanted,
+            clock=lambda: datetime.now(UTC).isoformat(timespec="milliseconds"),
+            shows_live_frames=view in _WATCHING,
+            known=request.query_params,
+        ),
         media_type="text/event-stream",
         headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
     )
@@ -111,11 +132,6 @@ def choose_language(request: Request) -> Response:
     if wanted in LANGUAGES:
         answer.set_cookie("language", wanted, max_age=365 * 86_400, samesite="lax", httponly=True)
     return answer
-
-
-def is_local_path(address: str) -> bool:
-    """Whether an address to go back to stays on this page: `/events?camera=left`, not `//elsewhere`."""
-    return address.startswith("/") and not address.startswith(("//", "/\\"))
 
 
 def _redis_is_away(request: Request, error: Exception) -> Response:

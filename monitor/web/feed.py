@@ -2,6 +2,7 @@
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -25,7 +26,7 @@ _WATCH_TTL = 5  # seconds that the daemon goes on with live frames after the las
 class Feed:
     """Keeps a LineState up to date from the streams below `history` and the daemon at `metrics_address`.
 
-    `viewers` says how many browsers are connected: live frames are asked for only while there are some.
+    `watchers` says how many open pages show live frames, which are asked for only while there are some.
     """
 
     def __init__(
@@ -34,11 +35,12 @@ class Feed:
         metrics_address: str,
         cameras: list[str],
         *,
-        viewers: Callable[[], int],
+        watchers: Callable[[], int],
     ) -> None:
         self._history = history
         self._metrics_address = metrics_address
-        self._viewers = viewers
+        self._watchers = watchers
+        self._live_frames_at = -_WAIT
         self._state = LineState(cameras)
         self._samples: Samples = {}
         self._lock = threading.Lock()
@@ -89,12 +91,15 @@ class Feed:
     def _load_last_hour(self) -> dict[str, str]:
         """Read what the last hour needs; return the last id of each stream."""
         since = str(int((datetime.now(UTC) - timedelta(minutes=MINUTES)).timestamp() * 1000))
-        after = {}
+        after, found = {}, []
         for stream in (self._history.keys.coverage, self._history.keys.events):
             newest = self._history.newest_first(stream, count=1)
             after[stream] = newest[0].id if newest else "0-0"
-            for entry in self._history.all_between(stream, since, after[stream]):
-                self._take(stream == self._history.keys.events, entry)
+            is_event = stream == self._history.keys.events
+            entries = self._history.all_between(stream, since, after[stream])
+            found += [(is_event, entry) for entry in entries]
+        for is_event, entry in found:  # only once all is read: a failure in between would count twice
+            self._take(is_event, entry)
         return after
 
     def _take(self, is_event: bool, entry: HistoryEntry) -> None:
@@ -110,9 +115,10 @@ class Feed:
             logger.warning("entry of the stream is not readable", extra={"entry": entry.id})
 
     def _update_live_frames(self) -> None:
-        """Ask for live frames while somebody watches, and note which are there."""
-        if not self._viewers():
+        """Ask for live frames while somebody watches, and note which are there; twice a second at most."""
+        if not self._watchers() or time.monotonic() - self._live_frames_at < _WAIT:
             return
+        self._live_frames_at = time.monotonic()
         self._history.watch(_WATCH_TTL)
         with self._lock:
             names = list(self._state.cameras)

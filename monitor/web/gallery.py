@@ -14,6 +14,7 @@ from monitor.events.event import Event
 from monitor.redis_streams.history import NEWEST, HistoryEntry, StreamHistory
 from monitor.web.context import PageContext, context
 from monitor.web.hub import Topic
+from monitor.web.state import LineState
 
 PAGE_SIZE = 48
 """Flagged frames on one page of the gallery."""
@@ -131,9 +132,9 @@ def gallery(request: Request) -> Response:
     """Answer a page of the gallery."""
     page = context(request)
     wanted = read_filter(request.query_params)
+    with page.feed.state() as state:  # before the events are read: what comes meanwhile is announced
+        cameras, latest = sorted(state.cameras), latest_event(state)
     found = find_events(page.history, wanted)
-    with page.feed.state() as state:
-        cameras = sorted(state.cameras)
     return page.renderer.page(
         request,
         "gallery.html",
@@ -142,6 +143,7 @@ def gallery(request: Request) -> Response:
         here=wanted.query(),
         found=found,
         cameras=cameras,
+        latest=latest,
     )
 
 
@@ -150,9 +152,14 @@ def gallery_topics(page: PageContext, language: str) -> list[Topic]:
 
     def latest() -> str:
         with page.feed.state() as state:
-            return state.latest_event_id or "none"
+            return latest_event(state)
 
     return [Topic("latest-event", language, latest)]
+
+
+def latest_event(state: LineState) -> str:
+    """Return the id of the newest entry that this page has seen."""
+    return state.latest_event_id or "none"
 
 
 def incident_frames(history: StreamHistory, shown: FoundEvent) -> list[FoundEvent]:

@@ -25,15 +25,16 @@ class Hub:
 
     def __init__(self) -> None:
         self._pages: dict[int, Sequence[Topic]] = {}
+        self._watching: set[int] = set()
         self._texts: dict[tuple[str, str], str] = {}
         self._rendered = asyncio.Condition()
         self._stopping = False
         self._next = 0
 
     @property
-    def viewers(self) -> int:
-        """How many pages are connected."""
-        return len(self._pages)
+    def watchers(self) -> int:
+        """How many connected pages show live frames."""
+        return len(self._watching)
 
     def stop(self) -> None:
         """End all streams at the next rendering."""
@@ -49,11 +50,23 @@ class Hub:
                 self._rendered.notify_all()
             await asyncio.sleep(PERIOD)
 
-    async def stream(self, topics: Sequence[Topic], clock: Callable[[], str]) -> AsyncIterator[str]:
-        """Yield server-sent events: each topic at first and after each change, and a `clock` every time."""
+    async def stream(
+        self,
+        topics: Sequence[Topic],
+        clock: Callable[[], str],
+        *,
+        shows_live_frames: bool,
+        known: Mapping[str, str],
+    ) -> AsyncIterator[str]:
+        """Yield server-sent events: each topic at first and after each change, and a `clock` every time.
+
+        `known` are texts, by topic, that the page was sent with.
+        """
         number, self._next = self._next, self._next + 1
-        sent: dict[tuple[str, str], str] = {}
+        sent = {(it.name, it.language): known[it.name] for it in topics if it.name in known}
         self._pages[number] = topics
+        if shows_live_frames:
+            self._watching.add(number)
         try:
             while not self._stopping:
                 async with self._rendered:
@@ -67,6 +80,7 @@ class Hub:
                 yield format_event("clock", clock())
         finally:
             del self._pages[number]
+            self._watching.discard(number)
 
 
 def _render(topics: Mapping[tuple[str, str], Topic]) -> dict[tuple[str, str], str]:

@@ -57,7 +57,13 @@ def address(path: str, **query: object) -> str:
 
 def cause_class(cause: str) -> str:
     """Return the class that colours a cause of losses: four kinds are all that the eye keeps apart."""
-    kinds = {"overload": "overload", "late": "overload", "daemon-away": "away", "ended": "away"}
+    kinds = {
+        "not-running": "away",
+        "stopping": "away",
+        "overload": "overload",
+        "late": "overload",
+        "daemon-away": "away",
+    }
     damage = ("damaged", "lost-upstream", "unreadable", "unusable", "frozen", "misconfigured")
     return f"cause-{kinds.get(cause, 'damage' if cause in damage else 'outage')}"
 

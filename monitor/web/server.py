@@ -3,7 +3,6 @@
 import errno
 import logging
 import socket
-from contextlib import suppress
 from types import FrameType
 
 import uvicorn
@@ -17,34 +16,41 @@ _GRACE = 1
 
 
 class PageServer:
-    """The page and what serves it."""
+    """The page and what serves it. `trusted_proxy`: the address whose forwarding headers count."""
 
-    def __init__(self, app: Starlette) -> None:
-        self.app = app
-
-    def serve(self, listener: socket.socket, *, trusted_proxy: str | None = None) -> None:
-        """Serve until SIGINT or SIGTERM. `trusted_proxy`: the address whose forwarding headers count."""
+    def __init__(self, app: Starlette, *, trusted_proxy: str | None = None) -> None:
         config = uvicorn.Config(
-            self.app,
+            app,
             log_config=None,
             access_log=False,
             server_header=False,
             proxy_headers=trusted_proxy is not None,
             forwarded_allow_ips=trusted_proxy,
             timeout_graceful_shutdown=_GRACE,
-            limit_concurrency=200,
+            limit_concurrency=500,
         )
+        self._server = _Server(config, app.state.page.hub)
+
+    def serve(self, listener: socket.socket) -> None:
+        """Serve until SIGINT, SIGTERM or `stop`."""
         logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
-        with suppress(KeyboardInterrupt):  # uvicorn raises the signal again after its clean end
-            _Server(config, self.app.state.page.hub).run(sockets=[listener])
+        self._server.run(sockets=[listener])
+
+    def stop(self) -> None:
+        """End all streams, then the server."""
+        self._server.end()
 
 
 class _Server(uvicorn.Server):
-    """Ends the live streams as soon as a signal comes; uvicorn itself would wait for the browsers."""
+    """Ends the live streams as soon as it is to stop; uvicorn itself would wait for the browsers."""
 
     def __init__(self, config: uvicorn.Config, hub: Hub) -> None:
         super().__init__(config)
         self._hub = hub
+
+    def end(self) -> None:
+        self._hub.stop()
+        self.should_exit = True
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         self._hub.stop()

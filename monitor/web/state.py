@@ -13,7 +13,10 @@ from monitor.events.event import Event
 MINUTES = 60
 """Minutes that the Line view shows."""
 
-UNOBSERVED = frozenset({"stalled", "frozen", "misconfigured", "down", "paused", "ended", "unknown"})
+MAX_CAMERAS = 256
+"""Cameras that the page knows at most."""
+
+UNOBSERVED = frozenset({"stalled", "frozen", "misconfigured", "down", "paused", "unknown"})
 """States in which nothing that passes the camera is inspected; `unknown`: the daemon does not answer."""
 
 
@@ -78,6 +81,10 @@ class CameraStatus:
         """Add frames or a time without inspection to the minutes that they lie in."""
         for minute, loss in _spread(gap):
             by_cause = self._losses.setdefault(minute, {})
+            if gap.cause == "not-running":  # the daemon's own account of a time in which it did not answer
+                by_cause.pop("daemon-away", None)
+            elif gap.cause == "daemon-away" and "not-running" in by_cause:
+                continue
             by_cause.setdefault(gap.cause, Loss()).add(loss)
 
     def change_state(self, state: str, at: datetime, cause: str | None, detail: str | None) -> None:
@@ -143,8 +150,15 @@ class LineState:
         self.latest_event_id: str | None = None
 
     def camera(self, name: str) -> CameraStatus:
-        """Return the status of a camera, new if its name was not known."""
-        return self.cameras.setdefault(name, CameraStatus(name))
+        """Return the status of a camera, new if its name was not known.
+
+        Raises ValueError beyond `MAX_CAMERAS`: whoever may write to Redis must not fill the memory.
+        """
+        if name not in self.cameras:
+            if len(self.cameras) >= MAX_CAMERAS:
+                raise ValueError(f"more than {MAX_CAMERAS} cameras")
+            self.cameras[name] = CameraStatus(name)
+        return self.cameras[name]
 
     def add_coverage(self, fields: Mapping[str, str]) -> None:
         """Take an entry of the coverage stream. Raises KeyError or ValueError for one of unknown form."""

@@ -66,7 +66,8 @@ def test_the_second_start_does_not_build_the_network(
         raise AssertionError("built again")
 
     monkeypatch.setattr(ModelBundle, "keras_model", never)
-    np.testing.assert_array_equal(load(bundle).classify(pictures).scores, first)
+    # Each start measures into which passes a batch is split, so sums may be rounded otherwise.
+    np.testing.assert_allclose(load(bundle).classify(pictures).scores, first, atol=1e-5)
     np.testing.assert_allclose(first, [reference.score for reference in bundle.references], atol=1e-5)
 
 
@@ -145,14 +146,14 @@ def test_on_a_cpu_verdicts_can_go_between_any_two_maps(bundle: ModelBundle, prec
     wanted = InferenceOptions(device="cpu", runtime="tensorflow", precision=precision, batch=2)
     classifier = load(bundle, wanted)
     picture = bundle.references[0].picture
-    told: list[int] = []
+    asked: list[int] = []
 
-    def go_on(maps: int, _: float) -> bool:
-        told.append(maps)
+    def go_on() -> bool:
+        asked.append(1)
         return True
 
-    classifier.explain(picture, classifier.classify(picture[None]).activations[0], go_on)
-    assert told == [0, 1, 2, 3]
+    heat = classifier.explain(picture, classifier.classify(picture[None]).activations[0], go_on)
+    assert len(asked) == heat.maps_used == 3
 
 
 def test_a_precision_that_is_asked_for_is_taken_with_a_warning(

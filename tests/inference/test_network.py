@@ -17,7 +17,7 @@ from monitor.inference.backends.base import GRAPHS, Backend, cpu_has_bf16
 from monitor.inference.backends.tensorflow import TensorFlowBackend
 from monitor.inference.device import ComputeDevice
 from monitor.inference.graphs import Policy, build_graphs, optimize_network
-from monitor.inference.network import Network, activation_heat
+from monitor.inference.network import Network
 from monitor.inference.precision import Precision
 from tests.support.tiny_models import NEEDS_BF16
 
@@ -94,7 +94,6 @@ def ready(
                 layer="maps",
                 defect_index=1,
                 preprocess=prepare,
-                max_n=max_n,
                 step=step,
                 scoring=scoring,
                 policy=policy,
@@ -107,7 +106,16 @@ def ready(
     device = replace(CPU, precision=precision)
     with TemporaryDirectory() as folder:
         backend.export(graphs, Path(folder))
-        return Network(backend, Path(folder), device=device, size=SIZE, batch=6, threshold=threshold)
+        return Network(
+            backend,
+            Path(folder),
+            device=device,
+            size=SIZE,
+            batch=6,
+            threshold=threshold,
+            max_n=max_n,
+            step=step,
+        )
 
 
 @pytest.fixture(scope="module")
@@ -210,7 +218,8 @@ def test_an_explanation_broken_off_equals_one_with_as_many_maps_as_were_scored(
     kept = classifier.classify(pictures).activations[index]
     for requested in (1, 4, 7):
         maps = min(7, -(-requested // step) * step)
-        heat = classifier.explain(pictures[index], kept, lambda done, _, to=requested: done < to)
+        steps = iter([True] * -(-requested // step))
+        heat = classifier.explain(pictures[index], kept, lambda allowed=steps: next(allowed, False))
         expected, peak = expected_heat(speaking, pictures[index], scoring, maps)
         if peak == 0:  # no map speaks for the class: the activations alone are shown
             assert heat.method == "mean-activation"
@@ -225,7 +234,7 @@ def test_an_explanation_without_time_is_the_mean_of_the_leading_maps(
 ) -> None:
     classifier = ready(model)
     kept = classifier.classify(pictures[:1]).activations[0]
-    heat = classifier.explain(pictures[0], kept, lambda *_: False)
+    heat = classifier.explain(pictures[0], kept, lambda: False)
     assert (heat.method, heat.maps_used) == ("mean-activation", 3)
     leading = np.argsort(-kept[0].std(axis=(0, 1)))[:3]
     mean = kept[0][..., leading].mean(axis=-1)
@@ -233,28 +242,16 @@ def test_an_explanation_without_time_is_the_mean_of_the_leading_maps(
     assert heat.peak == pytest.approx(float(mean.max()))
 
 
-def test_flat_activations_have_no_heat() -> None:
-    heat = activation_heat(np.full((1, 12, 10, 8), 0.3, np.float32), 3)
+def test_flat_activations_have_no_heat(model: Any, pictures: np.ndarray) -> None:
+    flat = np.full((1, 12, 10, 8), 0.3, np.float32)
+    heat = ready(model).explain(pictures[0], flat, lambda: False)
     assert (heat.peak, heat.heatmap.max()) == (0, 0)
-
-
-def test_an_explanation_says_what_each_step_took(model: Any, pictures: np.ndarray) -> None:
-    classifier = ready(model, max_n=3)
-    kept = classifier.classify(pictures[:1]).activations[0]
-    told: list[tuple[int, bool]] = []
-
-    def go_on(maps: int, seconds: float) -> bool:
-        told.append((maps, seconds > 0))
-        return True
-
-    classifier.explain(pictures[0], kept, go_on)
-    assert told == [(0, False), (1, True), (2, True), (3, True)]
 
 
 def test_a_picture_of_no_sound_numbers_has_no_evidence(model: Any, pictures: np.ndarray) -> None:
     classifier = ready(model)
     broken = np.full((1, 12, 10, 8), np.nan, np.float32)
-    for proceed in (lambda *_: True, lambda *_: False):
+    for proceed in (lambda: True, lambda: False):
         heat = classifier.explain(pictures[0], broken, proceed)
         assert (heat.peak, heat.heatmap.max()) == (0, 0)
 
@@ -360,9 +357,7 @@ def test_what_reduced_precision_gains_is_measured(model: Any, monkeypatch: pytes
 
 
 def test_graphs_have_the_inputs_and_outputs_that_are_named_and_no_variables(model: Any) -> None:
-    graphs = build_graphs(
-        model, layer="maps", defect_index=1, preprocess=prepare, max_n=3, step=1, scoring="seed"
-    )
+    graphs = build_graphs(model, layer="maps", defect_index=1, preprocess=prepare, step=1, scoring="seed")
     assert set(graphs) == set(GRAPHS) - {"classify_fp32"}  # which is `classify`, run in single precision
     for name, graph in graphs.items():
         assert tuple(tensor.name.removesuffix(":0") for tensor in graph.inputs) == GRAPHS[name].inputs

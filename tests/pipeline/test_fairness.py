@@ -19,7 +19,7 @@ from monitor.pipeline.inference_stage import InferenceStage
 from monitor.pipeline.interfaces import ignore
 from monitor.records import Frame
 from tests.support.fake_model import FakeModel, classification
-from tests.support.recording import IdleFlag, RecordingObserver, frame
+from tests.support.recording import RecordingObserver, frame
 
 BATCH, BUFFER, END = 8, 8, 3.0
 
@@ -79,7 +79,6 @@ class SimulatedJudge(InferenceStage):
             ModelRouter(FakeModel(classify=classify)),
             ignore,
             ignore,
-            IdleFlag(),
             RecordingObserver(),
             batch=BATCH,
             clock=lambda: world.now,

@@ -20,7 +20,7 @@ from monitor.pipeline.inference_stage import InferenceStage
 from monitor.pipeline.interfaces import FlaggedFrame, ignore
 from monitor.records import Box, Frame, Gap
 from tests.support.fake_model import SIZE, FakeModel, classification, spec_of
-from tests.support.recording import IdleFlag, RecordingObserver, frame
+from tests.support.recording import RecordingObserver, frame
 
 
 @dataclass
@@ -72,7 +72,6 @@ def run(
         router or ModelRouter(FakeModel(classify=classify)),
         lambda flagged, _: done.flagged.append(flagged),
         done.gaps.append,
-        IdleFlag(),
         done.notes,
         batch=batch,
         clock=clock,
@@ -169,7 +168,6 @@ def test_while_explanations_are_behind_only_sources_that_wait_are_held_back() ->
         ModelRouter(FakeModel(classify=classify)),
         ignore,
         ignore,
-        IdleFlag(),
         RecordingObserver(),
         batch=4,
         is_backlogged=lambda: bool(live.waiting),
@@ -181,50 +179,45 @@ def test_while_explanations_are_behind_only_sources_that_wait_are_held_back() ->
     assert taken == ["live", "live", "archive", "archive"]
 
 
+def test_where_a_larger_pass_saves_no_time_each_frame_is_classified_at_once() -> None:
+    cameras = [FakeCamera(name, [frame(name, number, 0) for number in range(3)]) for name in ("a", "b")]
+    sizes: list[int] = []
+
+    def classify(inputs: NDArray[np.uint8]) -> Classification:
+        sizes.append(len(inputs))
+        return classification([0.0] * len(inputs))
+
+    model = FakeModel(classify=classify)
+    for efficient, expected in ((1, [1] * 6), (2, [2] * 3)):
+        sizes.clear()
+        model.efficient_batch = efficient
+        done = run([replace(camera) for camera in cameras], batch=4, router=ModelRouter(model))
+        assert sizes == expected
+        assert done.notes.order == ["a", "b"] * 3
+
+
+def test_a_flagged_frame_knows_the_time_between_the_frames_of_all_live_cameras() -> None:
+    live = [
+        FakeCamera(name, [replace(frame(name, number, 255), monotonic=number / fps) for number in range(9)])
+        for name, fps in (("a", 10), ("b", 30))
+    ]
+    archive = [replace(frame("c", number, 0), monotonic=0.0, source_waits=True) for number in range(9)]
+    done = run([*live, FakeCamera("c", archive)], clock=lambda: 1.0)
+    assert done.flagged[0].frame_interval == 0, "not known at first"
+    assert done.flagged[-1].frame_interval == pytest.approx(1 / 40)
+
+
 def test_a_surface_beyond_the_limit_is_marked_unfamiliar() -> None:
     done = run([FakeCamera("c", [frame("c", 0, 190), frame("c", 1, 210)])])
     assert [it.novelty is not None and it.novelty.is_novel for it in done.flagged] == [False, True]
     assert done.notes.unfamiliar == [210]
 
 
-def test_the_judge_is_idle_only_while_no_frame_is_without_its_verdict() -> None:
-    seen: list[bool] = []
-
-    class Live(FakeCamera):
-        ended = False
-
-    camera = Live("one", [])
-
-    flag = IdleFlag()
-
-    def classify(inputs: NDArray[np.uint8]) -> Classification:
-        seen.append(flag.is_idle)
-        return classification([0.0] * len(inputs))
-
-    judge = stage_of(FakeModel(classify=classify), flag)
-    judge.add_camera(camera)
-    thread = threading.Thread(target=judge.run, daemon=True)
-    thread.start()
-    for number in range(20):
-        wait_until(lambda: flag.is_idle)
-        camera.waiting.append(frame("one", number, 0))
-        judge.notify()
-        wait_until(lambda: len(seen) > number)  # noqa: B023 (it is called before the next round)
-    assert seen == [False] * 20
-    Live.ended = True
-    judge.close()
-    thread.join(5)
-    judge.notify()  # a camera reports its end when the stage has seen it already
-    assert flag.is_idle, "no frame will ever be queued again"
-    assert not thread.is_alive()
-
-
-def stage_of(model: FakeModel, flag: IdleFlag | None = None, gaps: list[Gap] | None = None) -> InferenceStage:
+def stage_of(model: FakeModel, gaps: list[Gap] | None = None) -> InferenceStage:
     return InferenceStage(
         ModelRouter(model),
         ignore,
         ignore if gaps is None else gaps.append,
-        flag or IdleFlag(),
         RecordingObserver(),
         batch=4,
     )
@@ -258,7 +251,7 @@ def test_each_frame_in_hand_is_a_gap_or_has_an_outcome_when_classification_fails
             raise RuntimeError("no memory")
         flagged.append(it.frame.number)
 
-    stage = InferenceStage(ModelRouter(FakeModel()), hand_over, gaps.append, IdleFlag(), observed, batch=8)
+    stage = InferenceStage(ModelRouter(FakeModel()), hand_over, gaps.append, observed, batch=8)
     frames = [frame("c", number, 255 if number % 2 else 0) for number in range(8)]
     with pytest.raises(RuntimeError):
         stage.process(frames)
@@ -313,8 +306,8 @@ def test_the_period_is_that_of_the_camera_also_where_frames_were_dropped(
     learnt.observe(0, 0.0)
     for step in steps:
         number += step
-        found = learnt.observe(number, number * period)
-    assert found == pytest.approx(period)
+        learnt.observe(number, number * period)
+    assert learnt.seconds == pytest.approx(period)
 
 
 def wait_until(true: Callable[[], bool]) -> None:

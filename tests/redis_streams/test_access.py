@@ -18,10 +18,12 @@ from typer.testing import CliRunner
 from monitor.cli.events import app
 from monitor.delivery.sinks.redis import RedisSink
 from monitor.errors import DeliveryError, MonitorError, UsageError
+from monitor.events.event import Event
 from monitor.events.messages import NoticeMessage
 from monitor.records import CameraStateChange
 from monitor.redis_streams.address import RedisCredentials
 from monitor.redis_streams.consumer_group import GroupConsumer
+from monitor.redis_streams.history import StreamHistory
 from monitor.redis_streams.lease import CameraLeases
 from monitor.redis_streams.subscriber import Subscriber
 from tests.support.acl import CONVENIENCE, each_right_removed, rules_of
@@ -302,11 +304,34 @@ def read_everything(url: str) -> str:
     return "fine"
 
 
+def show_everything(url: str) -> str:
+    """All that the operator's page does."""
+    history = StreamHistory(url, access=RedisCredentials("defect-page", "change-me"))
+    keys = history.keys
+    try:
+        newest = history.newest_first(keys.events, count=1)
+        assert len(history.oldest_first(keys.incidents, count=1)) == 1
+        assert history.read_new({keys.events: "0", keys.coverage: "0"}, wait=0.01, count=1)
+        event = Event.from_json(newest[0].fields["event"])
+        assert history.image(keys.frame(event.id))
+        assert history.image(keys.raw(event.id))
+        history.watch(5)
+        history.live_frame("top")
+        history.live_frame_times(["top"])
+        history.consumer_groups()
+    except (MonitorError, redis.RedisError) as error:
+        return f"refused: {error}"
+    finally:
+        history.close()
+    return "fine"
+
+
 @pytest.mark.parametrize(
     ("name", "use", "spare"),
     [
         ("defect-monitor.acl", write_everything, CONVENIENCE - {"+xlen"}),
         ("subscriber.acl", read_everything, CONVENIENCE | {"+info"}),
+        ("page.acl", show_everything, CONVENIENCE - {"+xinfo|groups"} | {"+info"}),
     ],
 )
 def test_the_rights_are_enough_and_each_is_needed(
@@ -317,9 +342,11 @@ def test_the_rights_are_enough_and_each_is_needed(
 
         def fresh() -> None:
             client.flushall()
-            if use is read_everything:
+            if use in (read_everything, show_everything):
                 sink = RedisSink(valkey)
-                deliver(sink, [make_parcel(0, raw=True), make_parcel(1)])
+                incident = NoticeMessage("i", "top", (("id", "i"),), BEGIN, BEGIN, "incidents")
+                notice = NoticeMessage.of(CameraStateChange("top", "down", BEGIN))
+                deliver(sink, [incident, notice, make_parcel(0, raw=True), make_parcel(1, raw=True)])
                 sink.close()
             else:
                 # So many runs that their marks are cleared, and a lease of an earlier run.
@@ -338,7 +365,11 @@ def test_the_rights_are_enough_and_each_is_needed(
             client.execute_command("ACL", "DELUSER", rules[0])
 
 
-USERS = (("defect-monitor.acl", "defect-monitor"), ("subscriber.acl", "defect-subscriber"))
+USERS = (
+    ("defect-monitor.acl", "defect-monitor"),
+    ("subscriber.acl", "defect-subscriber"),
+    ("page.acl", "defect-page"),
+)
 
 
 @pytest.mark.parametrize(("name", "user"), USERS)

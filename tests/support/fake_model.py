@@ -33,6 +33,8 @@ class FakeModel:
     """
 
     device = ComputeDevice("cpu", "/CPU:0", "CPU", "fp32")
+    refinement_seconds = 0.1
+    efficient_batch = 256
 
     def __init__(
         self,

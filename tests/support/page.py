@@ -33,7 +33,7 @@ class PageUnderTest:
     ) -> Any:
         """The answer to a request; `text` holds its body."""
         parts = urlsplit(self.address)
-        connection = http.client.HTTPConnection(str(parts.hostname), parts.port, timeout=10)
+        connection = http.client.HTTPConnection(str(parts.hostname), parts.port, timeout=60)
         try:
             connection.request(method, path, body, dict(headers))
             answer: Any = connection.getresponse()

@@ -1,9 +1,12 @@
 """The Line view in a real browser, on a real daemon and server."""
 
+import os
 import signal
 import time
+from pathlib import Path
 
-from tests.support.daemon_process import wait_for
+from tests.support.daemon_process import children_of, wait_for
+from tests.support.page import run_page
 
 ANSWERING = "#status :is(.well, .warning)"  # on a busy machine the daemon reports that it is degraded
 
@@ -81,8 +84,6 @@ def test_another_language_stays_chosen(line, tab):
 
 
 def test_the_page_stops_within_two_seconds_although_browsers_hold_streams(line, tab):
-    from tests.support.page import run_page
-
     with run_page(line.config) as page:
         tab.goto(page.address)
         tab.locator(ANSWERING).wait_for()
@@ -92,3 +93,52 @@ def test_the_page_stops_within_two_seconds_although_browsers_hold_streams(line, 
 def test_a_foreign_host_name_is_refused(line):
     assert line.page.get("/", {"Host": "evil.example"}).status == 421
     assert line.page.get("/", {"Host": "localhost:8460"}).status == 200
+
+
+def test_a_camera_whose_process_is_killed_is_shown_with_its_cause(line, tab):
+    line.daemon.ready()
+    tab.goto(line.page.address)
+    tile = tab.locator(".tile", has_text="left")
+    tile.locator(".state-up").wait_for()
+    deadline = time.monotonic() + 60
+    while tile.locator(".state-up").count() and time.monotonic() < deadline:
+        for worker in workers_of(
+            line, "left"
+        ):  # each time it is replaced, the pause before the next is longer
+            os.kill(worker, signal.SIGKILL)
+        tab.wait_for_timeout(200)
+    assert tile.locator(".state-up").count() == 0
+    tile.locator(".causes", has_text="capture process crashed").wait_for(timeout=60_000)
+    tile.locator(".state-up").wait_for(timeout=60_000)
+
+
+def test_inspection_does_not_notice_that_a_page_is_killed(line, tab):
+    line.daemon.ready()
+    with run_page(line.config) as page:
+        tab.goto(page.address)
+        tab.locator(ANSWERING).wait_for()
+        page.process.kill()
+        page.process.wait()
+    before = line.daemon.metric("defect_monitor_frames_total")
+    wait_for(lambda: line.daemon.metric("defect_monitor_frames_total") > before + 5, 60, line.daemon)
+    assert line.daemon.get("/healthz")[0] == 200
+
+
+def test_two_browsers_see_the_same(line, chromium):
+    line.daemon.ready()
+    tabs = [chromium.new_context(locale=locale).new_page() for locale in ("en-GB", "de-DE")]
+    for tab, state in zip(tabs, ("up", "läuft"), strict=True):
+        tab.goto(line.page.address)
+        tab.locator(".tile .state-up", has_text=state).first.wait_for(timeout=60_000)
+    for tab in tabs:
+        tab.context.close()
+
+
+def workers_of(line, camera: str) -> list[int]:
+    """The capture processes of a camera: they are named on the command line."""
+    found = []
+    for child in children_of(line.daemon.process.pid):
+        command = Path(f"/proc/{child}/cmdline").read_bytes().split(b"\0")
+        if b"monitor.capture.worker" in command and camera.encode() in command:
+            found.append(child)
+    return found

@@ -1,11 +1,12 @@
 """The state of the last hour: losses by minute, outages that go on, what the daemon's absence means."""
 
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monitor.web.state import MINUTES, CameraStatus, Gap, LineState
+from monitor.web.state import MAX_CAMERAS, MINUTES, CameraStatus, Gap, LineState
 
 NOW = datetime(2026, 11, 30, 12, 0, 30, tzinfo=UTC)
 
@@ -61,3 +62,12 @@ def test_memory_does_not_grow_over_a_day():
         status.forget_before(at)
     assert len(status.coverage(at)) <= MINUTES
     assert len(status._losses) <= MINUTES
+
+
+def test_a_flood_of_camera_names_does_not_fill_the_memory():
+    state = LineState(["left"])
+    for number in range(2 * MAX_CAMERAS):
+        entry = {"kind": "camera", "camera": f"c{number}", "state": "up", "at": NOW.isoformat()}
+        with suppress(ValueError):
+            state.add_coverage(entry)
+    assert len(state.cameras) == MAX_CAMERAS

@@ -10,18 +10,17 @@ from tests.support import ROOT
 
 WEB = ROOT / "monitor" / "web"
 VENDOR = WEB / "static" / "vendor"
-VENDORED = tomllib.loads((VENDOR / "vendored.toml").read_text())
 OWN = sorted(path for path in WEB.glob("**/*") if path.suffix in {".html", ".css", ".js", ".svg"})
 OWN = [path for path in OWN if VENDOR not in path.parents]
 
 
-def test_each_vendored_file_is_the_one_of_its_package_and_has_its_licence():
-    files = {path.name for path in VENDOR.iterdir() if path.suffix in {".js", ".css"}}
-    assert files == set(VENDORED)
-    for name, entry in VENDORED.items():
-        assert hashlib.sha256((VENDOR / name).read_bytes()).hexdigest() == entry["sha256"], name
-        licence = name.split(".")[0] + ".LICENSE"
-        assert (VENDOR / licence).stat().st_size > 100, licence
+@pytest.mark.parametrize("folder", [VENDOR, ROOT / "tests" / "web" / "vendor"], ids=["page", "tests"])
+def test_each_vendored_file_is_the_one_of_its_package_and_has_its_licence(folder):
+    vendored = tomllib.loads((folder / "vendored.toml").read_text())
+    assert {path.name for path in folder.iterdir() if path.suffix in {".js", ".css"}} == set(vendored)
+    for name, entry in vendored.items():
+        assert hashlib.sha256((folder / name).read_bytes()).hexdigest() == entry["sha256"], name
+        assert (folder / f"{name.split('.')[0]}.LICENSE").stat().st_size > 100, name
 
 
 @pytest.mark.parametrize("path", OWN, ids=lambda path: str(path.relative_to(WEB)))

@@ -27,10 +27,21 @@ def test_every_text_that_a_template_names_exists():
 
 
 def test_a_cause_without_a_text_is_shown_as_it_is():
-    assert translate("de", "cause.pool-away") == "pool-away"
+    assert translate("de", "cause.aliens") == "aliens"
 
 
 def test_the_cookie_comes_before_the_header():
     assert choose_language(None, "fr-FR,de-DE;q=0.8,en;q=0.5") == "de"
     assert choose_language("en", "de") == "en"
     assert choose_language("xx", "") == "en"
+
+
+def test_every_state_cause_and_stage_of_the_daemon_has_a_text():
+    from typing import get_args
+
+    from monitor.records import CameraState, FailureCause, Stage
+
+    wanted = {f"state.{name}" for name in get_args(CameraState)}
+    wanted |= {f"cause.{name}" for name in get_args(FailureCause)}
+    wanted |= {f"stage.{name}" for name in set(get_args(Stage)) - {"capture"}}  # not part of an event
+    assert wanted <= set(catalogue("en"))

@@ -16,6 +16,7 @@ from monitor.capture.messages import (
     FrameInspected,
     FrameLost,
     FrameReady,
+    FrameTaken,
     LostReason,
     SlotReleased,
     SourceFailed,
@@ -27,6 +28,7 @@ from monitor.capture.messages import (
 )
 from monitor.capture.shared_memory import SharedBufferWriter
 from monitor.capture.sources.base import NO_ORIGIN, FrameOrigin
+from monitor.capture.worker.admission import AdmissionControl
 from monitor.capture.worker.reader import CaptureTime
 from monitor.records import Image
 
@@ -48,12 +50,17 @@ _ALIGNMENT = 64
 class DaemonChannel:
     """A `FrameChannel` over `connection` (Unix, SOCK_SEQPACKET), with frames in up to `slots` memory slots.
 
+    `admission` chooses which frames of a live camera to drop; None drops no frame for which there is a slot.
+
     A closed sending side of the daemon tells it to stop, whether the daemon closed it or ended.
     Raises OSError from any call once the daemon is gone.
     """
 
-    def __init__(self, connection: socket.socket, slots: int) -> None:
+    def __init__(
+        self, connection: socket.socket, slots: int, admission: AdmissionControl | None = None
+    ) -> None:
         self._connection = connection
+        self._admission = admission
         self._slots = slots
         self._ring: SharedBufferWriter | None = None
         self._number = 0
@@ -75,6 +82,13 @@ class DaemonChannel:
         while not self._stopping and self._ring is not None and self._ring.free == 0:
             self._receive(None)
         return not self._stopping
+
+    def admits(self, captured: float) -> bool:
+        """Whether the daemon can classify a frame captured at `captured` (monotonic) in time."""
+        if self._admission is None:
+            return True
+        self._receive(0.0)
+        return self._admission.admit(captured)
 
     def send_opened(self, live: bool, interval: float | None) -> None:
         """The source is open."""
@@ -106,6 +120,8 @@ class DaemonChannel:
             self.send_lost("overload", why, moment, took, origin=origin)
             return
         slot, memory = ring.acquire()
+        if self._admission is not None:
+            self._admission.sent((self._number, slot), moment.monotonic)
         np.copyto(memory[: image.nbytes].reshape(image.shape), image)
         np.copyto(memory[inputs_at : inputs_at + inputs.nbytes].reshape(inputs.shape), inputs)
         self._send(
@@ -179,6 +195,8 @@ class DaemonChannel:
             message = decode(packet)
             if isinstance(message, FrameInspected):
                 self._receipts.pop(message.receipt)()
+            if isinstance(message, SlotReleased | FrameTaken) and self._admission is not None:
+                self._admission.taken((message.ring, message.slot))
             if isinstance(message, SlotReleased) and self._ring is not None and message.ring == self._number:
                 self._ring.release(message.slot)
             seconds = 0.0

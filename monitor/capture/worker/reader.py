@@ -49,6 +49,10 @@ class FrameChannel(Protocol):
     def wait_for_slot(self) -> bool:
         """Wait until there is room for a frame; False when the reader is to stop."""
 
+    def admits(self, captured: float) -> bool:
+        """Whether a frame captured at `captured` (monotonic) can be classified in time; else it is
+        dropped."""
+
     def send_opened(self, live: bool, interval: float | None) -> None:
         """The source is open."""
 
@@ -197,6 +201,8 @@ class SourceReader:
                 self._send_lost_upstream(lost_frames.observe(stamp, arrival, is_live=is_live))
             if fault is not None:
                 self.port.send_lost(fault.cause, str(fault), moment, arrival - began, origin=origin)
+            elif image is not None and not self.port.admits(taken):
+                self.port.send_lost("overload", None, moment, arrival - began, origin=origin)
             elif image is not None:
                 self._check_and_send(image, moment, began, origin)
             last = arrival

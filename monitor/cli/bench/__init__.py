@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from monitor.cli.bench.capacity import capacity
 from monitor.cli.bench.network import classify, start
 from monitor.cli.bench.output import Out, print_rows
 from monitor.cli.bench.pipeline import pipeline
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
 
 
 app = typer.Typer(help="Measure speed, as ratios within one run.", no_args_is_help=True)
+
+
+app.command()(capacity)
 
 
 app.command()(classify)

@@ -12,7 +12,7 @@ import typer
 from monitor.cli.bench.output import Out, print_rows
 
 if TYPE_CHECKING:
-    from monitor.tools.bench.pipeline import PipelineResult
+    from monitor.tools.bench.line import PipelineResult
 
 
 class PipelineRow(StrEnum):
@@ -22,6 +22,7 @@ class PipelineRow(StrEnum):
     naive_loop = "script"
     live = "live"
     burst = "burst"
+    overload = "overload"
     cameras = "cameras"
     memory = "memory"
     idle = "idle"
@@ -61,7 +62,8 @@ def pipeline(
 
     limit_library_threads()  # as in the measured daemon
     from monitor.inference.device import import_tensorflow
-    from monitor.tools.bench.pipeline import ROWS, BenchConfig
+    from monitor.tools.bench.line import BenchConfig
+    from monitor.tools.bench.pipeline import ROWS
     from monitor.tools.demo.embedded_redis import embedded_server
 
     durations = {PipelineRow.live: 600.0, PipelineRow.idle: 60.0}

@@ -20,7 +20,7 @@
   };
 
   const tick = () => {
-    const lost = performance.now() - heardAt > LOST_AFTER;
+    const lost = performance.now() - heardAt > LOST_AFTER && !("unconnected" in document.body.dataset);
     document.body.classList.toggle("offline", lost);
     document.getElementById("offline").hidden = !lost;
     for (const element of document.querySelectorAll("[data-since]")) {

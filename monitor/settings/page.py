@@ -1,0 +1,35 @@
+"""Define the settings of the operator's page."""
+
+from typing import Literal
+
+from pydantic import Field, SecretStr, field_validator
+
+from monitor.settings.base import Name, SettingsTable
+
+
+class UserSettings(SettingsTable):
+    """A user of the page."""
+
+    password: SecretStr
+    """Hash of the password, which `defect-monitor page passwd` prints. `${NAME}` keeps it out of the file."""
+    role: Literal["viewer", "operator", "engineer"] = "viewer"
+    """`viewer` (default) sees the line and its events, `operator` also exports and asks why, `engineer` also
+    sees the settings."""
+
+    @field_validator("password")
+    @classmethod
+    def _is_hash(cls, password: SecretStr) -> SecretStr:
+        if not password.get_secret_value().startswith("scrypt$"):
+            raise ValueError("this is no hash: `defect-monitor page passwd` makes one of a password")
+        return password
+
+
+class PageSettings(SettingsTable):
+    """The operator's page, `defect-monitor page`."""
+
+    users: dict[Name, UserSettings] = Field(default={})
+    """Users by name, each with `password` and `role`. Without users the page answers on this machine only."""
+    redis_username: str | None = None
+    """ACL user of the page. Default: as in `[redis]`; deploy/redis/page.acl has one that only reads."""
+    redis_password: SecretStr | None = None
+    """Password of that user; prefer `${NAME}` to plain text."""
