@@ -41,6 +41,7 @@ PROJECTED, HIDDEN = 64, 64
 """Channels after the projection, and units of the hidden layer."""
 
 STEPS, BATCH = 1000, 128
+"""Steps of training, at least, and cells in each."""
 
 _BATCH_OF_VIEWS = 16
 
@@ -164,17 +165,10 @@ def train_head(projection: tuple[Array, Array], examples: BoxExamples, seed: int
             ),
         ]
     )
+    epochs = -(-STEPS * BATCH // len(examples.extents))
     rate = keras.optimizers.schedules.CosineDecay(3e-3, STEPS)
     head.compile(keras.optimizers.AdamW(rate, weight_decay=1e-2), loss=giou_loss)
-    random = np.random.default_rng(seed)
-    rows = random.integers(len(examples.extents), size=STEPS * BATCH)
-    head.fit(
-        tf.data.Dataset.from_tensor_slices(rows.reshape(STEPS, BATCH)).map(
-            lambda index: (tf.gather(examples.context, index), tf.gather(examples.extents, index))
-        ),
-        shuffle=False,  # drawn at random already
-        verbose=0,
-    )
+    head.fit(examples.context, examples.extents, batch_size=BATCH, epochs=epochs, verbose=0)
     return BoxHead(*projection, *(np.asarray(weight, np.float32) for weight in head.get_weights()))
 
 
