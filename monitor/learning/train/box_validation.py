@@ -11,6 +11,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +26,7 @@ from monitor.learning.evaluate.localisation import MISSED, DefectLocalisation, l
 from monitor.learning.train.box_training import (
     FeatureReader,
     collect_examples,
+    fit_box_head,
     fit_projection,
     train_head,
 )
@@ -88,6 +90,42 @@ def cross_validate(bundle: ModelBundle, truths: Sequence[FrameTruth], seed: int 
             fitted[index] = _located(truths[index], flagged[index], card, head)
     head = train_head(projection, examples.of(in_training[examples.frames]), seed)
     return CrossValidation(plain, fitted, head)
+
+
+def fit_better_head(
+    model: Any,
+    card: ModelCard,
+    training: Sequence[FrameTruth],
+    validation: Sequence[FrameTruth],
+    *,
+    tiling: Tiling,
+    seed: int,
+) -> tuple[BoxHead | None, ModelCard]:
+    """Train a box head for `model` on `training`, and keep it if it improves boxes on `validation`.
+
+    It must raise the median IoU and not lower the fraction found at IoU 0.5. Returns the head, or None, and
+    `card` with the figures of both kinds of boxes.
+    """
+    known = [truth for truth in validation if truth.is_known and truth.sample.defective]
+    head = fit_box_head(model, card, training, tiling, seed) if known else None
+    if head is None:
+        return None, card
+    features = FeatureReader(model, card)
+    flagged = [_flagged_tiles(truth, tiling, features) for truth in known]
+    plain, fitted = (
+        summarise([_located(truth, tiles, card, used) for truth, tiles in zip(known, flagged, strict=True)])
+        for used in (None, head)
+    )
+    is_better = (
+        fitted["median_overlap"] > plain["median_overlap"] and fitted["found_at_05"] >= plain["found_at_05"]
+    )
+    figures = {
+        f"validation_{name}_{kind}": round(values[name], 6)
+        for kind, values in (("heat", plain), ("box_head", fitted))
+        for name in ("median_overlap", "found_at_05")
+    }
+    card = card.model_copy(update={"figures": {**card.figures, **figures}})
+    return head if is_better else None, card
 
 
 def tiling_of(card: ModelCard) -> Tiling:

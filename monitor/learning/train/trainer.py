@@ -20,7 +20,7 @@ from monitor.learning.train.architecture import (
     load_initial_weights,
     truncated_resnet50,
 )
-from monitor.learning.train.box_training import fit_box_head
+from monitor.learning.train.box_validation import fit_better_head
 from monitor.learning.train.checkpoint import (
     Checkpoint,
     EpochMetrics,
@@ -119,7 +119,9 @@ def train(
         familiarity=familiarity,
     )
     references = select_references(clean.tiles, clean.tile_scores, final.threshold, config.size)
-    box_head = fit_box_head(model, final, truths, config.tiling, recipe.seed)
+    box_head, final = fit_better_head(
+        model, final, truths, validation, tiling=config.tiling, seed=recipe.seed
+    )
     bundle = save_bundle(config.out, model, final, familiarity, references=references, box_head=box_head)
     remove_checkpoint(config.out)
     return bundle
