@@ -25,6 +25,7 @@ from monitor.models.card import (
     read_card,
     write_card,
 )
+from monitor.models.kinds import KindClassifier
 from monitor.models.novelty import NoveltyDetector
 from monitor.records import Image
 
@@ -50,13 +51,15 @@ class ReferenceImage:
 class ModelBundle:
     """A bundle whose files are what its card says they are. The network itself is not loaded yet.
 
-    `references` is empty and `box_head` None in bundles written before there were any.
+    `references` is empty in bundles written before there were any, `kinds` None where training knew none,
+    `box_head` None where boxes come from heat alone.
     """
 
     path: Path
     card: ModelCard
     familiarity: NoveltyDetector | None
     references: tuple[ReferenceImage, ...] = ()
+    kinds: KindClassifier | None = None
     box_head: BoxHead | None = None
 
     def keras_model(self) -> Any:
@@ -84,11 +87,10 @@ def load_bundle(path: Path) -> ModelBundle:
     familiarity = None
     if card.familiarity is not None:
         familiarity = NoveltyDetector.from_bytes(_read_verified(path, card.familiarity))
-    box_head = None
-    if card.box_head is not None:
-        box_head = BoxHead.from_bytes(_read_verified(path, card.box_head))
+    kinds = None if card.kinds is None else KindClassifier.from_bytes(_read_verified(path, card.kinds))
+    head = None if card.box_head is None else BoxHead.from_bytes(_read_verified(path, card.box_head))
     references = tuple(_reference(path, card, file) for file in card.references)
-    return ModelBundle(path, card, familiarity, references, box_head)
+    return ModelBundle(path, card, familiarity, references, kinds, head)
 
 
 def save_bundle(
@@ -96,8 +98,9 @@ def save_bundle(
     model: Any,
     card: ModelCard,
     familiarity: NoveltyDetector | None,
-    *,
     references: Sequence[ReferenceImage] = (),
+    *,
+    kinds: KindClassifier | None = None,
     box_head: BoxHead | None = None,
 ) -> ModelBundle:
     """Write `model` (a `keras.Model`) as a bundle into folder `path`, made where missing.
@@ -115,22 +118,22 @@ def save_bundle(
             familiarity_file = None
             if familiarity is not None:
                 familiarity_file = _write_hashed(path, "familiarity", ".npz", familiarity.to_bytes())
-            files = _store_references(path, references)
-            head_file = None if box_head is None else _store_box_head(path, box_head)
+            kinds_file = None if kinds is None else _write_hashed(path, "kinds", ".npz", kinds.to_bytes())
             card = card.model_copy(
                 update={
                     "format": 1 if box_head is None else CARD_FORMAT,
                     "model": model_file,
                     "familiarity": familiarity_file,
-                    "box_head": head_file,
-                    "references": files,
+                    "kinds": kinds_file,
+                    "box_head": None if box_head is None else _store_box_head(path, box_head),
+                    "references": _store_references(path, references),
                 }
             )
             _replace_card(path, card, Path(scratch))
         _remove_leftovers(path, card)
     except OSError as error:
         raise ModelError(f"the model cannot be written to {path}: {error.strerror or error}") from error
-    return ModelBundle(path, card, familiarity, tuple(references), box_head)
+    return ModelBundle(path, card, familiarity, tuple(references), kinds, box_head)
 
 
 def replace_parts(
@@ -221,10 +224,10 @@ def _sync_folder(folder: Path) -> None:
 
 def _remove_leftovers(folder: Path, card: ModelCard) -> None:
     """Delete the files of earlier bundles, and those of a write that was cut short."""
-    kept = {card.model.file, card.familiarity.file if card.familiarity else None}
-    kept |= {card.box_head.file if card.box_head else None}
+    parts = (card.model, card.familiarity, card.kinds, card.box_head)
+    kept = {part.file for part in parts if part is not None}
     kept |= {reference.file for reference in card.references}
-    for pattern in ("model-*.keras", "familiarity-*.npz", "boxes-*.npz", "reference-*.png"):
+    for pattern in ("model-*.keras", "familiarity-*.npz", "kinds-*.npz", "boxes-*.npz", "reference-*.png"):
         for path in (*folder.glob(pattern), *folder.glob(f".{pattern}")):
             if path.name not in kept:
                 path.unlink()

@@ -113,6 +113,7 @@ class ModelCard(_CardSection):
     box_head: BundleFile | None = Field(
         default=None, description="predicts the extents of a defect; without it boxes come from heat alone"
     )
+    kinds: BundleFile | None = Field(default=None, description="by which flagged images get a kind's name")
     references: tuple[ReferenceFile, ...] = Field(
         default=(), description="by which a machine's arithmetic is checked before it is trusted"
     )

@@ -182,3 +182,16 @@ def test_a_class_without_a_test_part_can_be_divided(competition: Path):
     divided = read_samples([competition.parent], test_share=0.4)
     assert {sample.split for sample in divided} == {"Train", "Test"}
     assert len(divided) == 12
+
+
+def test_the_bit_depth_reaches_every_image(folders: Path, tmp_path: Path):
+    deep = np.full((12, 16), 1023, np.uint16)
+    assert cv2.imwrite(str(folders / "good" / "0.png"), deep)
+    read = read_samples([folders])
+    sample = next(sample for sample in read if sample.path == folders / "good" / "0.png")
+    with pytest.raises(DataError, match=r"0\.png.*--bit-depth"):
+        load_image(sample)
+    for sample in read_samples([folders], bit_depth=10):
+        image = load_image(sample)
+        if sample.path == folders / "good" / "0.png":
+            assert (image == 255).all()
