@@ -46,6 +46,7 @@ class Run:
     flagged: list[FlaggedFrame]
     gaps: list[Gap]
     notes: RecordingObserver
+    verdicts: list[tuple[str, int, float]]
 
 
 class OutOfReach(FakeModel):
@@ -61,7 +62,7 @@ def run(
     score: Callable[[float], float] = lambda brightness: brightness / 255,
     clock: Callable[[], float] = time.monotonic,
 ) -> Run:
-    done = Run([], [], [], RecordingObserver())
+    done = Run([], [], [], RecordingObserver(), [])
 
     def classify(inputs: NDArray[np.uint8]) -> Classification:
         done.batches.append(len(inputs))
@@ -74,6 +75,7 @@ def run(
         done.gaps.append,
         done.notes,
         batch=batch,
+        on_verdict=lambda frame, verdict: done.verdicts.append((frame.camera, frame.number, verdict.score)),
         clock=clock,
     )
     for camera in cameras:
@@ -105,6 +107,11 @@ def test_every_frame_is_judged_once_and_exactly_the_bright_ones_are_flagged(
     assert {(it.frame.camera, it.frame.number) for it in done.flagged} == wanted
     clean = sum(len(values) for values in brightness) - len(wanted)
     assert sum(done.notes.frames.values()) == clean  # the reporter counts the flagged
+    assert sorted(done.verdicts) == [
+        (f"c{index}", number, float(np.float32(value / 255)))
+        for index, values in enumerate(brightness)
+        for number, value in enumerate(values)
+    ]
     assert all(size <= batch for size in done.batches)
 
 
@@ -315,3 +322,14 @@ def wait_until(true: Callable[[], bool]) -> None:
     while not true():
         assert time.monotonic() < deadline
         time.sleep(0.0005)
+
+
+def test_a_flagged_frame_is_labelled_with_the_kind_of_its_highest_tile() -> None:
+    def classify(inputs: NDArray[np.uint8]) -> Classification:
+        scores = [float(mean) / 255 for mean in inputs.mean(axis=(1, 2, 3))]
+        kinds = [f"kind {score:.1f}" if score >= 0.5 else None for score in scores]
+        return classification(scores)._replace(kinds=kinds)
+
+    frames = [frame("c", number, value) for number, value in enumerate((10, 153, 230))]
+    done = run([FakeCamera("c", frames)], router=ModelRouter(FakeModel(classify=classify)))
+    assert [flagged.verdict.label for flagged in done.flagged] == ["kind 0.6", "kind 0.9"]
