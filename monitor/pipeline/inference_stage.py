@@ -36,10 +36,10 @@ OnFlagged = Callable[[FlaggedFrame, Callable[[], None]], None]
 class InferenceStage:
     """Takes queued frames of all cameras in turn and classifies at most `batch` inputs together.
 
-    A pass takes no more inputs than save time together: on a processor most often one, whose verdict then
-    need not wait for those of others. `router` gives the model of each camera. Flagged frames go to
-    `on_flagged`, frames that a model has no answer to go to `on_gap`. While `is_backlogged`, explanations are
-    behind: no frame is taken of a source that waits, so that live cameras keep their verdicts and no
+    Of live cameras it takes no more inputs than save time together: on a processor most often one, whose
+    verdict then need not wait for those of others. `router` gives the model of each camera. Flagged frames go
+    to `on_flagged`, frames that a model has no answer to go to `on_gap`. While `is_backlogged`, explanations
+    are behind: no frame is taken of a source that waits, so that live cameras keep their verdicts and no
     explanation is cut short. `clock` is the clock of the frames' `monotonic`, in seconds.
     """
 
@@ -131,7 +131,8 @@ class InferenceStage:
                     providers.remove(camera)
                     continue
                 last = camera
-                limit = min(limit, self._router.handle_for(camera.name).efficient_batch)
+                if not camera.source_waits:
+                    limit = min(limit, self._router.handle_for(camera.name).efficient_batch)
                 frames += taken
                 inputs += len(taken[0].tile_boxes)
         if last is not None:
