@@ -36,7 +36,7 @@ OnFlagged = Callable[[FlaggedFrame, Callable[[], None]], None]
 class InferenceStage:
     """Takes queued frames of all cameras in turn and classifies at most `batch` inputs together.
 
-    Of live cameras it takes no more inputs than save time together: on a processor most often one, whose
+    With a live camera it takes no more inputs than save time together: on a processor most often one, whose
     verdict then need not wait for those of others. `router` gives the model of each camera. Flagged frames go
     to `on_flagged`, frames that a model has no answer to go to `on_gap`. While `is_backlogged`, explanations
     are behind: no frame is taken of a source that waits, so that live cameras keep their verdicts and no
@@ -121,6 +121,7 @@ class InferenceStage:
         inputs, limit = 0, self._batch
         last = None
         backlogged = self._is_backlogged()
+        any_live = not all(camera.source_waits for camera in cameras)
         providers = [camera for camera in cameras if not (backlogged and camera.source_waits)]
         while providers and inputs < limit:
             for camera in list(providers):
@@ -131,7 +132,7 @@ class InferenceStage:
                     providers.remove(camera)
                     continue
                 last = camera
-                if not camera.source_waits:
+                if any_live:
                     limit = min(limit, self._router.handle_for(camera.name).efficient_batch)
                 frames += taken
                 inputs += len(taken[0].tile_boxes)
