@@ -22,7 +22,7 @@ from monitor.web.access import Access, User
 from monitor.web.context import PageContext, Topics, context
 from monitor.web.event import event, event_by_id, event_image, event_json, export
 from monitor.web.feed import Feed
-from monitor.web.gallery import gallery, gallery_topics
+from monitor.web.gallery import ENTRY_ID, gallery, gallery_topics
 from monitor.web.health import health, health_topics
 from monitor.web.hub import Hub
 from monitor.web.line import line, line_topics, live_frame, status_topic
@@ -42,7 +42,7 @@ _WATCHING = {"line", "camera"}
 
 
 class _EntryId(StringConvertor):
-    regex = "[0-9]{1,15}-[0-9]{1,10}"
+    regex = ENTRY_ID
 
 
 class _ImageKind(StringConvertor):

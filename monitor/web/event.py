@@ -1,6 +1,7 @@
 """The Event view: one flagged frame with its images, boxes, stages and the document itself."""
 
 import json
+import re
 import tempfile
 import zipfile
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ from monitor.events.event import Event
 from monitor.imaging.jpeg import encode_jpeg
 from monitor.redis_streams.history import StreamHistory
 from monitor.web.context import PageContext, context
-from monitor.web.gallery import FoundEvent, find_events, incident_frames, read_event, read_filter
+from monitor.web.gallery import ENTRY_ID, FoundEvent, find_events, incident_frames, read_event, read_filter
 
 MAX_EXPORTED = 500
 """Events in one export."""
@@ -86,6 +87,8 @@ def export(request: Request) -> Response:
     if not request.state.visitor.may("operator"):
         raise HTTPException(403)
     chosen = request.query_params.getlist("id")[:MAX_EXPORTED]
+    if not all(re.fullmatch(ENTRY_ID, entry) for entry in chosen):
+        raise HTTPException(400)
     if chosen:
         events = [_find(page.history, entry).event for entry in chosen]
     else:

@@ -4,8 +4,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import groupby
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -23,11 +24,23 @@ MAX_SCANNED = 5_000
 """Entries that one request reads at most, however few of them pass the filter."""
 
 _BATCH = 250
-_STREAM_ID = r"^\d{1,15}-\d{1,10}$"
+ENTRY_ID = r"[0-9]{1,15}-[0-9]{1,10}"
+"""The form of an entry's id in an address."""
+
+
+def _to_utc(at: datetime) -> datetime:
+    try:
+        return at.astimezone(UTC)
+    except (OverflowError, OSError):
+        raise ValueError("no such time") from None
+
+
+Moment = Annotated[datetime, AfterValidator(_to_utc)]
+"""A time of an address, in UTC; without a zone it is a local one."""
 
 
 class EventFilter(BaseModel):
-    """What the gallery shows, as its address says it. Times are local ones without a zone, or aware."""
+    """What the gallery shows, as its address says it."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
@@ -36,10 +49,10 @@ class EventFilter(BaseModel):
     incident: str | None = None
     min_score: float | None = Field(default=None, ge=0, le=1)
     max_score: float | None = Field(default=None, ge=0, le=1)
-    since: datetime | None = None
-    until: datetime | None = None
+    since: Moment | None = None
+    until: Moment | None = None
     unfamiliar: bool = False
-    before: str | None = Field(default=None, pattern=_STREAM_ID)
+    before: str | None = Field(default=None, pattern=f"^{ENTRY_ID}$")
 
     def accepts(self, event: Event) -> bool:
         """Whether the gallery shows the event."""
@@ -49,14 +62,14 @@ class EventFilter(BaseModel):
             and (self.incident is None or (event.incident is not None and event.incident.id == self.incident))
             and (self.min_score is None or event.score >= self.min_score)
             and (self.max_score is None or event.score <= self.max_score)
-            and (self.since is None or event.captured_at >= self.since.astimezone(UTC))
-            and (self.until is None or event.captured_at <= self.until.astimezone(UTC))
+            and (self.since is None or event.captured_at >= self.since)
+            and (self.until is None or event.captured_at <= self.until)
             and (not self.unfamiliar or (event.familiarity is not None and event.familiarity.unfamiliar))
         )
 
     def is_before(self, entry: HistoryEntry) -> bool:
         """Whether the entry, and so each older one, is of a frame before `since`."""
-        return self.since is not None and entry.added_at < self.since.astimezone(UTC)
+        return self.since is not None and entry.added_at < self.since
 
     def query(self, **changes: object) -> dict[str, object]:
         """Return the filter as the query of an address, with some parts changed."""

@@ -11,6 +11,7 @@ from starlette.responses import Response
 
 from monitor.redis_streams.history import HistoryEntry, StreamHistory
 from monitor.web.context import context
+from monitor.web.gallery import Moment
 from monitor.web.state import UNOBSERVED, CameraStatus
 
 DEFAULT_HOURS = 8
@@ -19,23 +20,24 @@ DEFAULT_HOURS = 8
 MAX_ENTRIES = 20_000
 """Entries of the coverage stream that one request reads at most."""
 
+_FIRST = datetime(1970, 1, 2, tzinfo=UTC)
 _JOIN = timedelta(seconds=2)
 _LONGEST = timedelta(minutes=1)
 
 
 class LossFilter(BaseModel):
-    """What the view shows, as its address says it. Times are local ones without a zone, or aware."""
+    """What the view shows, as its address says it."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
     camera: str | None = None
-    since: datetime | None = None
-    until: datetime | None = None
+    since: Moment | None = None
+    until: Moment | None = None
 
     def window(self, now: datetime) -> tuple[datetime, datetime]:
         """Return the first and last moment that is shown, in UTC."""
-        until = self.until.astimezone(UTC) if self.until else now
-        since = self.since.astimezone(UTC) if self.since else until - timedelta(hours=DEFAULT_HOURS)
+        until = self.until or now
+        since = self.since or max(until, _FIRST) - timedelta(hours=DEFAULT_HOURS)
         return min(since, until), until
 
 
@@ -102,7 +104,7 @@ def read_losses(
     An entry is added after the loss that it reports, so reading begins at `since`.
     """
     rows: list[LossRow] = []
-    start = str(int(since.timestamp() * 1000))
+    start = str(max(0, int(since.timestamp() * 1000)))
     for count, entry in enumerate(history.all_between(history.keys.coverage, start), start=1):
         row = _read_row(entry)
         if row is not None and row.started_at <= until and row.ended_at >= since:

@@ -69,11 +69,12 @@ def cause_class(cause: str) -> str:
 
 
 def when(at: datetime | None, form: str = "%H:%M:%S") -> Markup:
-    """Return a `<time>` element in local time, with the exact moment for machines."""
+    """Return a `<time>` element in local time, also exact for machines; `%f` gives milliseconds."""
     if at is None:
         return Markup("–")
     exact = at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    shown = at.astimezone().strftime(form)
+    local = at.astimezone()
+    shown = local.strftime(form.replace("%f", f"{local.microsecond // 1000:03}"))
     return Markup('<time datetime="{}">{}</time>').format(exact, escape(shown))
 
 

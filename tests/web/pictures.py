@@ -49,7 +49,7 @@ def save(tab: Any, name: str) -> None:
     """Wait for the live connection, then take a picture."""
     tab.locator("#status p").first.wait_for()
     tab.wait_for_timeout(1_500)
-    tab.screenshot(path=FOLDER / f"page-{name}.png")
+    tab.screenshot(path=FOLDER / f"page-{name}.jpg", type="jpeg", quality=80)
 
 
 def _flagged(tab: Any) -> int:

@@ -6,8 +6,11 @@ import zipfile
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from monitor.events.event import EventIncident
 from monitor.redis_streams.history import StreamHistory
@@ -152,3 +155,27 @@ def test_an_event_that_is_gone_is_said_to_be(client, quiet_page):
     found = json.loads(quiet_page.get(f"/events/{entry}.json").text)
     assert quiet_page.get(f"/events/id/{found['id']}").getheader("location") == f"/events/{entry}"
     assert quiet_page.get(f"/events/{entry}/small.jpg").status == 200
+
+
+TEXT = st.text(alphabet=st.characters(codec="utf-8"), max_size=20)
+MOMENT = st.one_of(st.datetimes().map(lambda at: at.isoformat()), TEXT, st.just("0001-01-01T00:00+23:59"))
+
+
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.sampled_from(["/events", "/not-inspected", "/events.zip"]),
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "camera": TEXT,
+            "label": TEXT,
+            "before": TEXT | st.just("5-5"),
+            "since": MOMENT,
+            "until": MOMENT,
+            "min_score": TEXT | st.floats(),
+            "id": TEXT,
+        },
+    ),
+)
+def test_no_address_makes_the_page_fail(quiet_page, path, query):
+    assert quiet_page.get(f"{path}?{urlencode(query)}").status in {200, 400, 404}
