@@ -7,6 +7,7 @@ from functools import partial
 from monitor.bootstrap.capture import capture_config
 from monitor.capture.camera import Camera
 from monitor.capture.supervisor import spawn_worker
+from monitor.capture.viewer import FrameViewer
 from monitor.daemon.cameras import CameraConfig
 from monitor.inference.router import ModelRouter
 from monitor.records import CameraStateChange, Gap
@@ -41,6 +42,7 @@ def create_camera(
     report: Callable[[Gap | CameraStateChange], None],
     on_frame: Callable[[], None],
     on_frame_read: Callable[[float], None],
+    viewer: FrameViewer,
 ) -> Camera:
     """Create a camera that a separate process reads; do not start it."""
     return Camera(
@@ -56,4 +58,5 @@ def create_camera(
         report=report,
         on_frame=on_frame,
         on_frame_read=on_frame_read,
+        viewer=viewer,
     )

@@ -11,6 +11,9 @@ from monitor.capture.sources.address import parse_address
 from monitor.pipeline.flagged_queue import MAX_PINNED_FRAMES
 from monitor.settings import CameraSettings, Settings
 
+_SHOWN = 2
+"""Frames that previews may hold: one left for publication, one being encoded."""
+
 
 def capture_config(settings: Settings, camera: CameraSettings, input_size: tuple[int, int]) -> CaptureConfig:
     """Return how to read a camera, for a network input of `input_size` (height, width) in pixels."""
@@ -24,8 +27,8 @@ def capture_config(settings: Settings, camera: CameraSettings, input_size: tuple
         # A camera can recover by itself; a missing folder or file is a mistake that a person must fix.
         reopen=camera.loop or camera.watch or parse_address(camera.source).kind != "files",
         input_size=input_size,
-        # Frames queued, in a batch, queued for an explanation, and being written.
-        buffer_slots=camera.buffer + settings.inference.batch + MAX_PINNED_FRAMES + 2,
+        # Frames queued, in a batch, queued for an explanation, shown, and being written.
+        buffer_slots=camera.buffer + settings.inference.batch + MAX_PINNED_FRAMES + _SHOWN + 2,
         buffer=camera.buffer,
         max_age=camera.max_age,
         fps=camera.fps,

@@ -8,6 +8,7 @@ from monitor.bootstrap.cameras import camera_configs, create_camera
 from monitor.bootstrap.delivery import (
     build_leases,
     build_outbox_queue,
+    build_preview,
     build_redis_sink,
     daemon_id,
     heartbeat_path,
@@ -83,7 +84,8 @@ def build_daemon(
         batch=settings.inference.batch,
         is_backlogged=explanation.is_backlogged,
     )
-    cameras = CameraManager(camera_factory, inference, coverage, metrics)
+    preview = build_preview(settings)
+    cameras = CameraManager(camera_factory, inference, coverage, metrics, viewer=preview)
     WorkerProcessCollector(metrics.registry, cameras.pids)
 
     inference_thread = SupervisedThread("judge", inference)
@@ -92,7 +94,7 @@ def build_daemon(
         cameras,
         coverage,
         inspection=[inference_thread, explanation_thread],
-        threads=[leases.thread],
+        threads=[leases.thread, preview.thread],
         stopped_threads=outbox.stopped_threads,
         problems=[meter.problems, publisher.conflicts],
     )
@@ -118,6 +120,7 @@ def build_daemon(
             sink_checks=[sink.check],
             publisher=publisher,
             leases=leases,
+            preview=preview,
             metrics=metrics,
             health=health,
             http=http,

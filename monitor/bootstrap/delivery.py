@@ -12,6 +12,7 @@ from monitor.delivery.sqlite_storage import SqliteStorage
 from monitor.events.incidents import IncidentTracker, IncidentWindow
 from monitor.redis_streams.address import RedisCredentials
 from monitor.redis_streams.lease import CameraLeases
+from monitor.redis_streams.preview import PreviewPublisher
 from monitor.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -67,6 +68,19 @@ def build_leases(
         [camera.name for camera in settings.camera],
         on_conflict=on_change,
         timeout=min(1.0, redis.timeout),  # stopping the daemon waits this long at most
+        access=redis_credentials(settings),
+    )
+
+
+def build_preview(settings: Settings) -> PreviewPublisher:
+    """Build the publisher of live frames; does not connect."""
+    redis = settings.redis
+    return PreviewPublisher(
+        redis.url.get_secret_value(),
+        redis.prefix,
+        rate=settings.preview.rate,
+        max_side=settings.preview.side,
+        timeout=min(1.0, redis.timeout),
         access=redis_credentials(settings),
     )
 

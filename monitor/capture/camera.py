@@ -5,7 +5,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import partial
 from typing import Literal
 
@@ -23,10 +23,13 @@ from monitor.capture.messages import (
     WorkerMessage,
 )
 from monitor.capture.shared_memory import SharedBufferReader
+from monitor.capture.slot_images import frame_in_slot, image_in_slot, utc_time
 from monitor.capture.supervisor import ProcessSupervisor, WorkerProcess
-from monitor.records import Box, CameraStateChange, Frame, Gap
+from monitor.capture.viewer import FrameViewer, NoViewer
+from monitor.records import CameraStateChange, Frame, Gap, Image
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_WITH_IMAGE = ("unusable", "misconfigured", "frozen")
+"""Causes of frames whose pixels the capture process has, and sends on request."""
 
 
 class Camera:
@@ -47,7 +50,8 @@ class Camera:
     `expected_fps` is the expected rate in frames per second.
 
     `report` receives Gaps and state changes, `on_frame_read` the seconds that reading took; `on_frame` is
-    called after each frame and at the end. They are called without a lock held and must not block.
+    called after each frame and at the end. They are called without a lock held and must not block. `viewer`
+    is shown each frame, also those that are not inspected.
     """
 
     def __init__(
@@ -59,6 +63,7 @@ class Camera:
         report: Callable[[Gap | CameraStateChange], None],
         on_frame: Callable[[], None] = lambda: None,
         on_frame_read: Callable[[float], None] = lambda _: None,
+        viewer: FrameViewer = NoViewer(),  # noqa: B008 (it has no state)
         buffer: int = 8,
         stall_timeout: float = 3.0,
         startup_timeout: float = 15.0,
@@ -72,6 +77,7 @@ class Camera:
         self._report = report
         self._on_frame = on_frame
         self._on_frame_read = on_frame_read
+        self._viewer = viewer
         self._stall_timeout = stall_timeout
         self._startup_timeout = startup_timeout
         self._finite = finite
@@ -164,6 +170,7 @@ class Camera:
                 self._enqueue(message, ring)
             case FrameLost():
                 self._on_frame_read(message.took)
+                self._show_lost(message, image_in_slot(message, ring))
                 self._record_lost(message)
             case SourceOpened():
                 self._interval, self._finite = message.interval, not message.live
@@ -213,27 +220,10 @@ class Camera:
     def _enqueue(self, message: FrameReady, ring: SharedBufferReader | None) -> None:
         if ring is None:
             raise ValueError("a frame arrived before its shared memory")
-        at = _EPOCH + timedelta(microseconds=message.captured_us)
-        memory = ring.view(message.slot)
-        height, width = message.input_size
-        boxes = tuple(Box(*box) for box in message.boxes)
-        inputs = memory[message.inputs_offset :][: len(boxes) * height * width * 3]
         with self._lock:
             if self._stopped:
                 return
-            frame = Frame(
-                self.name,
-                self._captured,
-                at,
-                message.monotonic,
-                memory[: message.height * message.width * 3].reshape(message.height, message.width, 3),
-                boxes,
-                inputs.reshape(len(boxes), height, width, 3),
-                source_name=message.source_name,
-                source_waits=self._every,
-                receipt=ring.receipt(message.receipt),
-                captured_by=message.captured_by,
-            )
+            frame = frame_in_slot(message, ring, self.name, self._captured, source_waits=self._every)
             self._captured += 1
             self._queue.put(frame, partial(ring.announce_taken, message.slot))
             while (lost := self._queue.pop_excess(is_full=ring.slots_in_use >= ring.slots)) is not None:
@@ -241,13 +231,21 @@ class Camera:
                 del lost  # frees its slot
             gaps = self._gaps.pop_due(message.monotonic)
         self._period.frame_arrived(time.monotonic())
-        self._state_machine.frame_arrived(at, message.monotonic)
+        self._state_machine.frame_arrived(frame.captured_at, message.monotonic)
         self._report_all(gaps)
         self._on_frame()
+        self._viewer.show(self.name, frame.number, frame.captured_at, frame.image)
+
+    def _show_lost(self, message: FrameLost, image: Image | None) -> None:
+        """Show a frame that is not inspected, or request the next one if it came without its pixels."""
+        if image is not None:
+            self._viewer.show(self.name, self.next_frame_number, utc_time(message.captured_us), image)
+        elif message.cause in _WITH_IMAGE and self._viewer.wants(self.name):
+            self._supervisor.request_image()
 
     def _record_lost(self, message: FrameLost) -> None:
-        at = _EPOCH + timedelta(microseconds=message.captured_us)
-        started_at = at if message.since_us is None else _EPOCH + timedelta(microseconds=message.since_us)
+        at = utc_time(message.captured_us)
+        started_at = at if message.since_us is None else utc_time(message.since_us)
         with self._lock:
             if self._stopped:
                 return

@@ -23,6 +23,7 @@ from monitor.capture.messages import (
     BufferMapped,
     FrameInspected,
     FrameTaken,
+    ImageRequested,
     SlotReleased,
     SourceEnded,
     WorkerMessage,
@@ -106,6 +107,12 @@ class ProcessSupervisor:
     def start(self) -> None:
         """Start the supervision; call this once."""
         self._thread.start()
+
+    def request_image(self) -> None:
+        """Ask the process for the pixels of the next frame that is not inspected; never waits."""
+        with self._lock, contextlib.suppress(OSError):
+            if self._connection is not None:
+                self._connection.send(encode(ImageRequested()), socket.MSG_DONTWAIT)
 
     def stop(self, timeout: float) -> bool:
         """Ask the process to end, kill it after `timeout` seconds; return whether it ended by itself."""

@@ -11,6 +11,7 @@ from typing import Protocol
 
 from monitor.capture.camera import Camera
 from monitor.capture.config import CaptureConfig
+from monitor.capture.viewer import FrameViewer, NoViewer
 from monitor.daemon.coverage import CoverageRecorder
 from monitor.pipeline.inference_stage import InferenceStage
 from monitor.records import CameraStateChange, Gap
@@ -40,8 +41,9 @@ class CameraFactory(Protocol):
         report: Callable[[Gap | CameraStateChange], None],
         on_frame: Callable[[], None],
         on_frame_read: Callable[[float], None],
+        viewer: FrameViewer,
     ) -> Camera:
-        """Make the camera of `config`; the callbacks are those of `Camera`."""
+        """Make the camera of `config`; the callbacks and `viewer` are those of `Camera`."""
 
 
 class CameraManager:
@@ -53,11 +55,14 @@ class CameraManager:
         inference: InferenceStage,
         coverage: CoverageRecorder,
         metrics: Metrics,
+        *,
+        viewer: FrameViewer = NoViewer(),  # noqa: B008 (it has no state)
     ) -> None:
         self._factory = factory
         self._inference = inference
         self._coverage = coverage
         self._metrics = metrics
+        self._viewer = viewer
         self._cameras: Mapping[str, Camera] = {}  # replaced, never changed: other threads iterate over it
         self._configs: Mapping[str, CameraConfig] = {}
         self._stopped = False
@@ -152,6 +157,7 @@ class CameraManager:
             report=self._coverage.record,
             on_frame=self._inference.notify,
             on_frame_read=partial(self._on_frame_read, config.name),
+            viewer=self._viewer,
         )
 
     def _on_frame_read(self, name: str, seconds: float) -> None:

@@ -16,6 +16,7 @@ from monitor.inference.router import ModelRouter
 from monitor.pipeline.explanation_stage import ExplanationStage
 from monitor.pipeline.inference_stage import InferenceStage
 from monitor.redis_streams.lease import CameraLeases
+from monitor.redis_streams.preview import PreviewPublisher
 from monitor.telemetry.heartbeat import HeartbeatFile
 from monitor.telemetry.http_server import HttpServer
 from monitor.telemetry.metrics import Metrics
@@ -60,6 +61,7 @@ class DaemonParts:
     sink_checks: Sequence[Callable[[], None]]
     publisher: EventPublisher
     leases: CameraLeases
+    preview: PreviewPublisher
     metrics: Metrics
     health: Health
     http: HttpServer
@@ -119,6 +121,7 @@ class Daemon:
             self._supervise()
         finally:
             parts.http.close()
+            parts.preview.close()
             parts.leases.close()
             parts.outbox.close(0)
             parts.router.close()
@@ -140,6 +143,7 @@ class Daemon:
         parts.cameras.update(parts.configs, not_running_since=parts.heartbeat_file.last_seen)
         parts.inference_thread.start()
         parts.explanation_thread.start()
+        parts.preview.start()
         try:
             self._watch()
         except Exception as error:

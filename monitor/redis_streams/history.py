@@ -8,6 +8,7 @@ from typing import Any, cast
 from monitor.redis_streams.address import NO_CREDENTIALS, RedisCredentials
 from monitor.redis_streams.connection import RedisConnection
 from monitor.redis_streams.keys import RedisKeys
+from monitor.redis_streams.preview import Preview
 
 OLDEST, NEWEST = "-", "+"
 
@@ -23,15 +24,6 @@ class HistoryEntry:
     def added_at(self) -> datetime:
         """When the entry was added, by the clock of Redis."""
         return datetime.fromtimestamp(int(self.id.split("-")[0]) / 1000, UTC)
-
-
-@dataclass(frozen=True, slots=True)
-class LiveFrame:
-    """The latest small JPEG of a camera that is being watched."""
-
-    image: bytes
-    frame_number: int
-    captured_at: datetime
 
 
 class StreamHistory:
@@ -82,17 +74,13 @@ class StreamHistory:
         with self._server.translate_errors("fetching an image"):
             return cast(bytes | None, self._server.client.get(key))
 
-    def live_frame(self, camera: str) -> LiveFrame | None:
+    def live_frame(self, camera: str) -> Preview | None:
         """Return the camera's live frame; None while nobody watches or the camera delivers none."""
         with self._server.translate_errors("fetching a live frame"):
             found = self._server.client.hgetall(self.keys.preview(camera))
         try:
-            return LiveFrame(
-                found[b"image"],
-                int(found[b"frame_number"]),
-                datetime.fromisoformat(found[b"captured_at"].decode()),
-            )
-        except (KeyError, ValueError):
+            return Preview.from_fields(found)
+        except ValueError:
             return None
 
     def live_frame_times(self, cameras: list[str]) -> dict[str, tuple[int, datetime]]:

@@ -65,15 +65,15 @@ class RedisKeys:
         """The lease of the daemon that watches a camera of this name."""
         return f"{self.prefix}:holder:{camera}"
 
-    def live(self, camera: str) -> str:
-        """The channel on which a camera's events are published."""
-        return f"{self.prefix}:live:{camera}"
-
     def preview(self, camera: str) -> str:
-        """The hash of a live frame, while somebody watches: `image`, `frame_number`, `captured_at`."""
+        """The hash with the newest frame of a camera as a small JPEG, while somebody watches."""
         return f"{self.prefix}:preview:{camera}"
 
     @property
     def watching(self) -> str:
-        """The key that exists while somebody watches the cameras."""
+        """The expiring key that exists while somebody watches previews."""
         return f"{self.prefix}:watching"
+
+    def live(self, camera: str) -> str:
+        """The channel on which a camera's events are published."""
+        return f"{self.prefix}:live:{camera}"

@@ -172,6 +172,15 @@ class MetricsSettings(SettingsTable):
     """Port (default 9464); 0 selects a free port."""
 
 
+class PreviewSettings(SettingsTable):
+    """Live frames for the operator's page, stored in Redis while somebody watches."""
+
+    rate: Annotated[float, Field(ge=0, le=30)] = 2.0
+    """Maximum number of frames per second of each camera (default 2). 0: no live frames."""
+    side: Annotated[int, Field(ge=64, le=4096)] = 640
+    """Pixels of the longer side of a live frame (default 640); larger frames are reduced to it."""
+
+
 class LogSettings(SettingsTable):
     """The log, on standard error."""
 
@@ -204,6 +213,8 @@ class Settings(SettingsTable):
     """The annotated image of an event."""
     metrics: MetricsSettings = MetricsSettings()
     """Prometheus metrics and health."""
+    preview: PreviewSettings = PreviewSettings()
+    """Live frames for the operator's page."""
     page: PageSettings = PageSettings()
     """The operator's page."""
     log: LogSettings = LogSettings()

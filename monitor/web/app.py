@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from starlette.applications import Starlette
@@ -19,6 +20,9 @@ from starlette.staticfiles import StaticFiles
 from monitor.errors import DeliveryError, first_line
 from monitor.redis_streams.history import StreamHistory
 from monitor.web.access import Access, User
+from monitor.web.camera.verdict_log import VerdictLog
+from monitor.web.camera.video import VideoStreams
+from monitor.web.camera.view import camera, camera_topics, strip, tuning, video
 from monitor.web.context import PageContext, Topics, context
 from monitor.web.event import event, event_by_id, event_image, event_json, export
 from monitor.web.feed import Feed
@@ -31,6 +35,8 @@ from monitor.web.not_inspected import not_inspected
 from monitor.web.rendering import Renderer
 from monitor.web.security import Guard, is_local_path
 from monitor.web.texts import LANGUAGES, translate
+from monitor.web.why.queue import ExplanationQueue
+from monitor.web.why.view import explanation, explanation_image, order_explanation
 
 _STATIC = Path(__file__).with_name("static")
 
@@ -67,7 +73,7 @@ def build_app(
     `settings` are the daemon's, as plain values without secrets. Without `users` the page answers to requests
     of this machine only.
     """
-    hub, access = Hub(), Access(users)
+    hub, access, why = Hub(), Access(users), ExplanationQueue()
     feed = Feed(history, metrics_address, cameras, watchers=lambda: hub.watchers)
 
     @asynccontextmanager
@@ -77,17 +83,25 @@ def build_app(
         yield
         rendering.cancel()
         feed.stop()
+        why.close()
 
     app = Starlette(
         routes=[
             Route("/", line),
             Route("/live.jpg", live_frame),
+            Route("/camera", camera),
+            Route("/camera.mjpeg", video),
+            Route("/camera/strip", strip),
+            Route("/camera/tuning", tuning),
             Route("/events", gallery),
             Route("/events.zip", export),
             Route("/events/id/{event_id}", event_by_id),
             Route("/events/{entry:entry}", event),
             Route("/events/{entry:entry}.json", event_json),
             Route("/events/{entry:entry}/{kind:kind}.jpg", event_image),
+            Route("/events/{entry:entry}/why", explanation),
+            Route("/events/{entry:entry}/why", order_explanation, methods=["POST"]),
+            Route("/events/{entry:entry}/why.jpg", explanation_image),
             Route("/stream", stream),
             Route("/not-inspected", not_inspected),
             Route("/health", health),
@@ -102,15 +116,26 @@ def build_app(
         lifespan=lifespan,
     )
     app.state.access = access
-    app.state.page = PageContext(history, feed, hub, Renderer({"version": version}), settings)
+    verdicts = settings.get("verdicts")
+    has_verdicts = isinstance(verdicts, Mapping) and bool(verdicts.get("publish"))
+    app.state.page = PageContext(
+        history,
+        feed,
+        hub,
+        Renderer({"version": version}),
+        settings,
+        VideoStreams(history),
+        VerdictLog(history, has_verdicts=has_verdicts),
+        why,
+    )
     return app
 
 
 async def stream(request: Request) -> Response:
     """Answer the one live connection of an open page: its view's fragments and the status bar."""
     page, language = context(request), request.state.language
-    view = request.query_params.get("view", "")
-    topics = _TOPICS.get(view)
+    view, _, subject = request.query_params.get("view", "").partition(":")
+    topics = partial(camera_topics, subject) if view == "camera" else _TOPICS.get(view)
     wanted = [status_topic(page, language), *(topics(page, language) if topics else ())]
     return StreamingResponse(
         page.hub.stream(

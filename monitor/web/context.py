@@ -7,9 +7,12 @@ from typing import cast
 from starlette.requests import Request
 
 from monitor.redis_streams.history import StreamHistory
+from monitor.web.camera.verdict_log import VerdictLog
+from monitor.web.camera.video import VideoStreams
 from monitor.web.feed import Feed
 from monitor.web.hub import Hub, Topic
 from monitor.web.rendering import Renderer
+from monitor.web.why.queue import ExplanationQueue
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +27,9 @@ class PageContext:
     hub: Hub
     renderer: Renderer
     settings: Mapping[str, object]
+    video: VideoStreams
+    verdict_log: VerdictLog
+    why: ExplanationQueue
 
 
 Topics = Callable[[PageContext, str], list[Topic]]

@@ -18,6 +18,7 @@ from monitor.imaging.jpeg import encode_jpeg
 from monitor.redis_streams.history import StreamHistory
 from monitor.web.context import PageContext, context
 from monitor.web.gallery import ENTRY_ID, FoundEvent, find_events, incident_frames, read_event, read_filter
+from monitor.web.why.order import METHODS
 
 MAX_EXPORTED = 500
 """Events in one export."""
@@ -37,7 +38,7 @@ class StageBar(NamedTuple):
 def event(request: Request) -> Response:
     """Answer the page of one event."""
     page = context(request)
-    shown = _find(page.history, request.path_params["entry"])
+    shown = find_event(page.history, request.path_params["entry"])
     history = page.history
     newer = history.oldest_first(history.keys.events, f"({shown.entry}", count=1)
     older = history.newest_first(history.keys.events, shown.entry, count=1)
@@ -50,6 +51,7 @@ def event(request: Request) -> Response:
         layers=[kind for kind in ("annotated", "raw") if _image(page, shown.event, kind) is not None],
         stages=waterfall(shown.event),
         frames=incident_frames(history, shown),
+        methods=METHODS,
         newer=newer[0].id if newer else None,
         older=older[0].id if older else None,
         document=json.dumps(json.loads(shown.event.to_json()), indent=2, ensure_ascii=False),
@@ -67,14 +69,14 @@ def event_by_id(request: Request) -> Response:
 
 def event_json(request: Request) -> Response:
     """Answer the event's document."""
-    shown = _find(context(request).history, request.path_params["entry"])
+    shown = find_event(context(request).history, request.path_params["entry"])
     return Response(shown.event.to_json(), media_type="application/json")
 
 
 def event_image(request: Request) -> Response:
     """Answer an image of an event: `annotated`, `raw`, or `small` for the gallery."""
     page, kind = context(request), request.path_params["kind"]
-    shown = _find(page.history, request.path_params["entry"])
+    shown = find_event(page.history, request.path_params["entry"])
     found = _image(page, shown.event, "annotated" if kind == "small" else kind)
     if found is None:
         raise HTTPException(404)
@@ -90,7 +92,7 @@ def export(request: Request) -> Response:
     if not all(re.fullmatch(ENTRY_ID, entry) for entry in chosen):
         raise HTTPException(400)
     if chosen:
-        events = [_find(page.history, entry).event for entry in chosen]
+        events = [find_event(page.history, entry).event for entry in chosen]
     else:
         wanted = read_filter(request.query_params)
         events = [found.event for found in find_events(page.history, wanted, limit=MAX_EXPORTED).events]
@@ -118,7 +120,8 @@ def shrink(jpeg: bytes) -> bytes:
     return encode_jpeg(small.astype(np.uint8), 75)
 
 
-def _find(history: StreamHistory, entry: str) -> FoundEvent:
+def find_event(history: StreamHistory, entry: str) -> FoundEvent:
+    """Return the event of an entry of the stream. Raises HTTPException 404."""
     found = history.oldest_first(history.keys.events, entry, entry, count=1)
     shown = read_event(found[0]) if found else None
     if shown is None:

@@ -36,6 +36,11 @@ class Hub:
         """How many connected pages show live frames."""
         return len(self._watching)
 
+    @property
+    def is_stopping(self) -> bool:
+        """Whether all streams are to end."""
+        return self._stopping
+
     def stop(self) -> None:
         """End all streams at the next rendering."""
         self._stopping = True

@@ -43,7 +43,7 @@ def live_frame(request: Request) -> Response:
     if found is None:
         return Response(status_code=404)
     headers = {"Cache-Control": "private, max-age=60"}
-    return Response(found.image, media_type="image/jpeg", headers=headers)
+    return Response(found.jpeg, media_type="image/jpeg", headers=headers)
 
 
 def _draw_tile(page: PageContext, language: str, name: str) -> str:

@@ -7,10 +7,12 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import redis
 from typer.testing import CliRunner
@@ -25,7 +27,9 @@ from monitor.redis_streams.address import RedisCredentials
 from monitor.redis_streams.consumer_group import GroupConsumer
 from monitor.redis_streams.history import StreamHistory
 from monitor.redis_streams.lease import CameraLeases
+from monitor.redis_streams.preview import PreviewPublisher
 from monitor.redis_streams.subscriber import Subscriber
+from monitor.web.camera.verdict_log import VerdictLog
 from tests.support.acl import CONVENIENCE, each_right_removed, rules_of
 from tests.support.events import BEGIN, deliver, make_event, make_parcel
 from tests.support.redis_servers import DEBIANS, SentinelProcess, ServerProcess, server_program, wait_until
@@ -260,6 +264,17 @@ def write_everything(url: str) -> str:
         notice = NoticeMessage.of(CameraStateChange("top", "down", BEGIN))
         for item in (one, notice, incident, one, make_parcel(1, raw=True)):
             deliver(sink, [item])
+        preview = PreviewPublisher(
+            url, "defects", access=RedisCredentials("defect-monitor", "change-me"), timeout=5.0
+        )
+        with redis.Redis.from_url(url, protocol=2) as watcher:
+            watcher.set("defects:watching", "1")
+            preview._ask()
+            preview.show("top", 1, BEGIN, np.zeros((8, 8, 3), np.uint8))
+            preview._publish_all()
+            preview.close()
+            if watcher.ttl("defects:preview:top") <= 0:
+                return "refused: the preview"
         message = listener.get_message(timeout=0.5)
         heard = [message["data"]] if message else []
     except MonitorError as error:
@@ -319,6 +334,7 @@ def show_everything(url: str) -> str:
         history.live_frame("top")
         history.live_frame_times(["top"])
         history.consumer_groups()
+        VerdictLog(history, has_verdicts=True).strip("top", datetime.now(UTC))
     except (MonitorError, redis.RedisError) as error:
         return f"refused: {error}"
     finally:

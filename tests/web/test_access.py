@@ -13,6 +13,7 @@ from monitor.web.access import MAX_TRIES, TRY_WINDOW, Access, TooManyTriesError,
 from monitor.web.passwords import hash_password, verify_password
 from tests.support.daemon_process import defect_monitor, free_port, write_config
 from tests.support.page import run_page
+from tests.web.test_gallery import store
 
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 LINE = '[[camera]]\nname = "left"\nsource = "simulate:"\n'
@@ -49,7 +50,18 @@ def session_of(page, role: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "/events", "/events/1-1", "/events/1-1/raw.jpg", "/live.jpg", "/not-inspected", "/health"]
+    "path",
+    [
+        "/",
+        "/events",
+        "/events/1-1",
+        "/events/1-1/raw.jpg",
+        "/live.jpg",
+        "/camera",
+        "/camera.mjpeg",
+        "/not-inspected",
+        "/health",
+    ],
 )
 def test_nothing_is_shown_before_login(guarded, path):
     answer = guarded.get(path)
@@ -83,6 +95,32 @@ def test_a_login_form_of_another_site_is_refused(guarded):
 def test_only_an_operator_exports(guarded):
     assert guarded.get("/events.zip", session_of(guarded, "viewer")).status == 403
     assert guarded.get("/events.zip", session_of(guarded, "operator")).status == 200
+
+
+def test_only_an_engineer_sees_settings_and_tries_others(guarded):
+    for role in ("viewer", "operator"):
+        session = session_of(guarded, role)
+        assert guarded.get("/camera/tuning?name=left", session).status == 403
+        assert "Settings in force" not in guarded.get("/camera?name=left", session).text
+    session = session_of(guarded, "engineer")
+    assert guarded.get("/camera/tuning?name=left", session).status == 404  # no frame tells its size
+    assert "Settings in force" in guarded.get("/camera?name=left", session).text
+
+
+def test_only_an_operator_asks_why_and_with_the_token_of_the_form(guarded, quiet_server):
+    with quiet_server.client() as client:
+        entry = store(client, 0, "left")
+    path, script = f"/events/{entry}/why", {**FORM, "HX-Request": "true"}
+    for role, status in (("viewer", 403), ("operator", 200)):
+        session = session_of(guarded, role)
+        [token] = re.findall(r'name="csrf" value="([^"]+)"', guarded.get("/", session).text)
+        body = urlencode({"method": "grad-cam", "csrf": token})
+        answer = guarded.request("POST", path, body, {**script, **session})
+        assert answer.status == status
+        assert guarded.get(f"{path}?method=grad-cam", session).status == status
+    assert 'role="status"' in answer.text
+    assert guarded.request("POST", path, "method=grad-cam&csrf=x", {**script, **session}).status == 403
+    assert guarded.request("POST", path, body, {**FORM, **session}).status == 403
 
 
 def test_cookies_are_out_of_reach_of_scripts_and_secure_behind_tls(guarded):

@@ -36,7 +36,15 @@ def open_view(tab: Any, page: PageUnderTest, path: str, entry: str) -> None:
     tab.locator("#status .problem").wait_for()
 
 
-VIEWS = ["/", "/events", "/events/{entry}", "/not-inspected", "/health", "/events/1-1"]
+VIEWS = [
+    "/",
+    "/camera?name=camera-00",
+    "/events",
+    "/events/{entry}",
+    "/not-inspected",
+    "/health",
+    "/events/1-1",
+]
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -16,7 +16,8 @@ from dataclasses import replace
 import cv2
 
 from monitor.capture.config import CaptureConfig
-from monitor.capture.image_checks import FrozenDetector, QualityLimits
+from monitor.capture.frozen_detector import FrozenDetector
+from monitor.capture.image_checks import QualityLimits
 from monitor.capture.messages import SourceEnded, encode
 from monitor.capture.worker.admission import AdmissionControl
 from monitor.capture.worker.channel import DaemonChannel

@@ -5,6 +5,7 @@ import select
 import socket
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import datetime
 
 import numpy as np
@@ -17,6 +18,7 @@ from monitor.capture.messages import (
     FrameLost,
     FrameReady,
     FrameTaken,
+    ImageRequested,
     LostReason,
     SlotReleased,
     SourceFailed,
@@ -67,6 +69,7 @@ class DaemonChannel:
         self._receipts: dict[int, Callable[[], None]] = {}  # of frames that the daemon has, by a number
         self._receipt = 0
         self._stopping = False
+        self._image_requested = False
 
     def wait_for_stop(self, seconds: float) -> bool:
         """Wait up to `seconds`; True, at once, when the reader is to stop."""
@@ -151,13 +154,32 @@ class DaemonChannel:
         since: datetime | None = None,
         frames: int = 1,
         origin: FrameOrigin = NO_ORIGIN,
+        image: Image | None = None,
     ) -> None:
-        """Report frames that are not inspected, and call the receipt of `origin`."""
+        """Report frames that are not inspected, and call the receipt of `origin`.
+
+        `image` is the last of them; it is sent if the daemon has requested one and a slot is free.
+        """
         since_us = None if since is None else _microseconds(since)
         at_us = _microseconds(moment.at)
-        self._send(FrameLost(cause, why, at_us, moment.monotonic, took, since_us, frames, origin.name))
+        lost = FrameLost(cause, why, at_us, moment.monotonic, took, since_us, frames, origin.name)
+        if image is not None and (slot := self._write_requested(image)) is not None:
+            lost = replace(lost, slot=slot, height=image.shape[0], width=image.shape[1])
+        self._send(lost)
         if origin.receipt is not None:
             origin.receipt()
+
+    def _write_requested(self, image: Image) -> int | None:
+        """Put an image that the daemon has requested into a slot; None without a request or a free slot."""
+        if not self._image_requested:
+            return None
+        ring = self._buffer_for(image.nbytes)
+        if ring.free == 0:
+            return None
+        self._image_requested = False
+        slot, memory = ring.acquire()
+        np.copyto(memory[: image.nbytes].reshape(image.shape), image)
+        return slot
 
     def _number_receipt(self, origin: FrameOrigin) -> int | None:
         if origin.receipt is None:
@@ -197,6 +219,8 @@ class DaemonChannel:
                 self._receipts.pop(message.receipt)()
             if isinstance(message, SlotReleased | FrameTaken) and self._admission is not None:
                 self._admission.taken((message.ring, message.slot))
+            if isinstance(message, ImageRequested):
+                self._image_requested = True
             if isinstance(message, SlotReleased) and self._ring is not None and message.ring == self._number:
                 self._ring.release(message.slot)
             seconds = 0.0

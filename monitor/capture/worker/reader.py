@@ -85,8 +85,9 @@ class FrameChannel(Protocol):
         since: datetime | None = None,
         frames: int = 1,
         origin: FrameOrigin = NO_ORIGIN,
+        image: Image | None = None,
     ) -> None:
-        """`frames` frames that are not inspected; calls the receipt of `origin`."""
+        """`frames` frames that are not inspected, the last one `image`; calls the receipt of `origin`."""
 
 
 def _always_usable(_: Image) -> str | None:
@@ -232,12 +233,13 @@ class SourceReader:
             misfit = str(error)
         took = time.monotonic() - began
         if misfit is not None:
-            self.port.send_lost("misconfigured", misfit, moment, took, origin=origin)
+            self.port.send_lost("misconfigured", misfit, moment, took, origin=origin, image=image)
         elif why is not None:
-            self.port.send_lost("unusable", why, moment, took, origin=origin)
+            self.port.send_lost("unusable", why, moment, took, origin=origin, image=image)
         elif rules.frozen and same >= rules.frozen:
             detail = f"the last {rules.frozen} frames or more are identical"
-            self.port.send_lost("frozen", detail, moment, took, since=self._still_since, origin=origin)
+            since = self._still_since
+            self.port.send_lost("frozen", detail, moment, took, since=since, origin=origin, image=image)
         else:
             self.port.send_frame(image, views, moment, took, origin)
 

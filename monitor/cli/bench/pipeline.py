@@ -21,6 +21,7 @@ class PipelineRow(StrEnum):
     recorded = "recorded"
     naive_loop = "script"
     live = "live"
+    watched = "watched"
     burst = "burst"
     overload = "overload"
     cameras = "cameras"
@@ -44,7 +45,11 @@ def pipeline(
     rounds: Annotated[int, typer.Option(min=1, help="Number of turns of daemon and comparison.")] = 3,
     frames: Annotated[int, typer.Option(min=1000, help="Number of frames of the memory row.")] = 1_000_000,
     rate: Annotated[
-        float, typer.Option(min=1, help="Frames per second of all cameras of the cameras row together.")
+        float,
+        typer.Option(
+            min=1,
+            help="Frames per second of the cameras and watched rows, all cameras together.",
+        ),
     ] = 32.0,
     more: Annotated[
         Path | None, typer.Option(help="Add the settings of this TOML file to the daemon's.")
@@ -84,6 +89,10 @@ def pipeline(
                 from monitor.tools.bench.memory_growth import growth
 
                 rows += growth(setup)
+            elif selected is PipelineRow.watched:
+                from monitor.tools.bench.viewers import watched
+
+                rows += watched(setup)
             elif selected is PipelineRow.stages:
                 import_tensorflow()
                 from monitor.tools.bench.stages import stages

@@ -121,6 +121,7 @@ def _steps(server: RedisConnection, keys: RedisKeys, trace: str, replicas: int) 
     client, mark, ledger = server.client, keys.high_water_mark(trace), keys.image_ledger
     streams = (keys.events, keys.coverage, keys.incidents)
     strings = (keys.frame(trace), keys.raw(trace), keys.lease(trace))
+    preview = keys.preview(trace)
     # Of the ledger and the streams nothing is changed: "only if it is there", and an id that none can have.
     probes: list[tuple[str, str, Callable[[], object]]] = []
     for key in streams:
@@ -140,6 +141,10 @@ def _steps(server: RedisConnection, keys: RedisKeys, trace: str, replicas: int) 
         ("+hlen", mark, partial(client.hlen, mark)),
         ("+hkeys", mark, partial(client.hkeys, mark)),
         ("+hdel", mark, partial(client.hdel, mark, trace)),
+        ("+exists", keys.watching, partial(client.exists, keys.watching)),
+        ("+expire", preview, partial(client.expire, preview, 0)),
+        ("+hset", preview, partial(client.hset, preview, "doctor", 0)),
+        ("+expire", preview, partial(client.expire, preview, 0)),  # removes it
         ("+zadd", ledger, partial(client.zadd, ledger, {trace: 0}, xx=True)),
         ("+zrange", ledger, partial(client.zrange, ledger, 0, 0)),
         ("+zcard", ledger, partial(client.zcard, ledger)),
@@ -148,7 +153,7 @@ def _steps(server: RedisConnection, keys: RedisKeys, trace: str, replicas: int) 
     for right, key, do in probes:
         pattern = key.removesuffix(trace) + "*" if key.endswith(trace) else key
         yield _PermissionProbe(f"{right[1:].upper()} {key}", f"{right} ~{pattern}", do)
-    everything = (*streams, *strings, mark, ledger)
+    everything = (*streams, *strings, mark, preview, keys.watching, ledger)
     script = partial(client.eval, _SCRIPT, len(everything), *everything)
     yield _PermissionProbe("running a script", "+eval", script)
     channel = keys.live(trace)
