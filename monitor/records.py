@@ -125,7 +125,10 @@ class Region:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The classification of a frame: `score` is the probability of a defect, 0..1 (tiles: the highest)."""
+    """The classification of a frame by `score`, 0..1 (tiles: the highest): the higher, the more defective.
+
+    The score is compared with the threshold; it is no calibrated probability.
+    """
 
     label: str
     score: float
@@ -142,7 +145,7 @@ class TileHeatmap:
     """Heat of one network input, with the part of the frame that it covers.
 
     `heatmap` is (rows, columns); `box` is the part of the frame, in the frame's pixels. `raw_peak` is the
-    heat's maximum before it was scaled to 1, `score` the input's probability of a defect, 0..1.
+    heat's maximum before it was scaled to 1, `score` the input's, 0..1.
     """
 
     heatmap: Heatmap

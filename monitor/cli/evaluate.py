@@ -71,6 +71,9 @@ def evaluate(  # noqa: PLR0915 (its late imports count as statements)
     mask_suffix: Annotated[
         str | None, typer.Option(help="Suffix of masks that lie beside their images, such as .png.")
     ] = None,
+    bit_depth: Annotated[
+        int | None, typer.Option(min=8, max=16, help="Bits that files of 16 bits use (default: as declared).")
+    ] = None,
     roi: Annotated[str | None, typer.Option(help=f"{ROI_HELP} Default: as in training.")] = None,
     tiles: Annotated[
         str | None,
@@ -117,10 +120,11 @@ def evaluate(  # noqa: PLR0915 (its late imports count as statements)
         layout=FolderLayout(good, masks, mask_suffix),
         test_share=test_share,
         group=group,
+        bit_depth=bit_depth,
     )
     split = split or ("Test" if _is_divided(read()) else "all")
     samples = read(split=None if split == "all" else split)
-    unknown = _unlabelled(others) if others is not None else []
+    unknown = _unlabelled(others, bit_depth) if others is not None else []
     bundle = load_bundle(resolve_model_path(model))
 
     from rich.console import Console
@@ -234,7 +238,7 @@ def _compared(
     return worth, as_table(worth)
 
 
-def _unlabelled(others: str) -> "list[Sample]":
+def _unlabelled(others: str, bit_depth: int | None) -> "list[Sample]":
     """The images in a folder, at any depth, or of a glob, as samples without a label."""
     from monitor.errors import DataError, printable
     from monitor.imaging.folders import find_images
@@ -245,7 +249,10 @@ def _unlabelled(others: str) -> "list[Sample]":
         raise DataError(f"there are no images at {others}")
     if found.others:
         print(printable(f"not used in {others}: {found.others_summary}"), file=sys.stderr)
-    return [Sample(path, printable(path.parent.name), "other", defective=False) for path in found.images]
+    return [
+        Sample(path, printable(path.parent.name), "other", defective=False, bit_depth=bit_depth)
+        for path in found.images
+    ]
 
 
 def _show(found: "Sequence[Table]") -> None:

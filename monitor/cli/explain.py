@@ -69,14 +69,14 @@ def explain(
 
     from monitor.errors import ImageError, UsageError, printable
     from monitor.imaging.files import read_image
-    from monitor.inference.device import import_tensorflow
+    from monitor.inference.device import prepare_gpus
 
     if grid and emphasize:
         raise UsageError("--emphasize is a row of --grid already")
     paths = _images(images)
     as_file = _is_file(out, len(paths))
     names = _names(paths)
-    import_tensorflow()
+    prepare_gpus()
 
     from monitor.explain import Explainer
     from monitor.explain.drawing import render_comparison, render_method

@@ -36,8 +36,12 @@ def train(
         typer.Option(min=1, help="Number of epochs. Default: the recipe's."),
     ] = None,
     recipe: Annotated[
-        str, typer.Option(help="Recipe: `default`, or `article` for the original one.")
-    ] = "default",
+        str,
+        typer.Option(
+            help="`default` trains all layers, `frozen` the last one alone, `article` as the original; "
+            "`auto` chooses between the first two by the number of defects."
+        ),
+    ] = AUTO,
     seed: Annotated[
         int | None,
         typer.Option(min=0, help="Seed of the split and of every random change. Default: the recipe's."),
@@ -57,11 +61,15 @@ def train(
     mask_suffix: Annotated[
         str | None, typer.Option(help="Suffix of masks that lie beside their images, such as .png.")
     ] = None,
+    bit_depth: Annotated[
+        int | None, typer.Option(min=8, max=16, help="Bits that files of 16 bits use (default: as declared).")
+    ] = None,
     roi: Annotated[str | None, typer.Option(help=ROI_HELP)] = None,
     tiles: Annotated[
         str | None,
         typer.Option(
             help="Cut each frame into ROWSxCOLUMNS tiles, such as 2x3; `auto` chooses by the size of defects."
+            " Default: tiles where they measure better than the whole frame."
         ),
     ] = None,
     overlap: Annotated[float | None, typer.Option(help=OVERLAP_HELP)] = None,
@@ -74,6 +82,9 @@ def train(
             "every split."
         ),
     ] = None,
+    kinds: Annotated[
+        bool, typer.Option("--kinds", help="Let events name the kind of defect, after its folder.")
+    ] = False,
     miss_cost: Annotated[float, typer.Option(help="Cost of a missed defect, in any unit.")] = 100.0,
     alarm_cost: Annotated[float, typer.Option(help="Cost of a false alarm, in the same unit.")] = 1.0,
     prevalence: Annotated[float, typer.Option(help="Expected fraction of defective frames.")] = 0.02,
@@ -85,14 +96,15 @@ def train(
     An interrupted training leaves the best model so far; the same command with --resume continues.
     """
     from monitor.errors import UsageError, printable
-    from monitor.inference.device import import_tensorflow, make_deterministic
+    from monitor.inference.device import make_deterministic, prepare_gpus
     from monitor.learning.datasets import FolderLayout, audit, read_samples
     from monitor.learning.datasets.tiling import Tiling
     from monitor.learning.train.recipe import recipe_named
 
     if size % 8:
         raise UsageError(f"--size must be a multiple of 8, not {size}")
-    recipe_settings = recipe_named(recipe)
+    has_features = init != "none" and recipe != "article"
+    recipe_settings = recipe_named("default" if recipe == AUTO else recipe)
     recipe_settings = replace(
         recipe_settings,
         epochs=recipe_settings.epochs if epochs is None else epochs,
@@ -101,7 +113,9 @@ def train(
     tiling = read_tiling(roi, tiles, overlap, like, camera)
     layout = FolderLayout(good, masks, mask_suffix)
     names = [word.strip() for word in classes.split(",") if word.strip()]
-    samples = read_samples(data, names, layout=layout, test_share=test_share, group=group)
+    samples = read_samples(
+        data, names, layout=layout, test_share=test_share, group=group, bit_depth=bit_depth
+    )
 
     from rich.console import Console
 
@@ -116,7 +130,7 @@ def train(
         )
     samples = [sample for sample in samples if sample.path not in found.duplicates_to_skip]
 
-    import_tensorflow()
+    prepare_gpus()
     from monitor.cli.training_progress import ConsoleProgress
     from monitor.learning.evaluate.costs import Costs
     from monitor.learning.train.config import TrainingConfig
@@ -133,6 +147,9 @@ def train(
         overwrite=overwrite,
         tiling=tiling or Tiling(),
         auto_tiles=tiles == AUTO,
+        measured=has_features and tiling is None,
+        may_freeze=has_features and recipe == AUTO and epochs is None,
+        kinds=kinds,
         costs=Costs(miss_cost, alarm_cost, prevalence),
         group=group,
     )

@@ -135,7 +135,9 @@ class Event(Document):
     frame_number: Count
     captured_at: Timestamp
     label: str
-    score: Annotated[Share, Field(description="probability of a defect")]
+    score: Annotated[
+        Share, Field(description="the higher, the more like a defect; not a calibrated probability")
+    ]
     threshold: Annotated[Share, Field(description="scores from here on are flagged")]
     model: EventModel
     image: EventImage

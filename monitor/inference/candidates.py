@@ -45,6 +45,9 @@ class InferenceOptions:
 
 def detect_device(options: InferenceOptions) -> ComputeDevice:
     """Select the processor; TensorFlow is imported, and set up, only where there may be a GPU."""
+    cpu_alone = options.runtime == "openvino" or options.precision == "bf16"
+    if options.device == "auto" and cpu_alone:
+        return select_device("cpu", options.precision, [])
     if options.device != "cpu" and has_gpu_files():
         return configure_tensorflow(options.device, options.precision, options.threads)
     device = select_device(options.device, options.precision, [])

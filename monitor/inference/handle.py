@@ -66,14 +66,16 @@ class ModelSpec:
 class Classification(NamedTuple):
     """The answer to a batch of b inputs.
 
-    `scores` (b,) float32 are probabilities of a defect, 0..1. `novelty` has None for each input where the
-    model does not know what is familiar, `evidence` None for each input below the threshold. Evidence is
-    valid until the handle is closed, whatever is classified meanwhile.
+    `scores` (b,) float32, 0..1: the higher, the more like a defect. `novelty` has None for each input where
+    the model does not know what is familiar, `evidence` None for each input below the threshold. Evidence is
+    valid until the handle is closed, whatever is classified meanwhile. `kinds` names the kind of defect of
+    each input at or above the threshold; it is empty where the model knows none.
     """
 
     scores: NDArray[np.float32]
     novelty: Sequence[NoveltyScore | None]
     evidence: Sequence[Evidence | None]
+    kinds: Sequence[str | None] = ()
 
 
 CAM_METHOD = "faster-score-cam"

@@ -23,7 +23,7 @@ from monitor.errors import DeviceError, ModelError, first_line
 from monitor.inference.artifact_cache import cached_artifact, find_cache_dir
 from monitor.inference.backends.base import Backend, BackendName
 from monitor.inference.candidates import InferenceOptions, candidate_backends, detect_device
-from monitor.inference.device import ComputeDevice, configure_tensorflow
+from monitor.inference.device import ComputeDevice, configure_tensorflow, import_tensorflow
 from monitor.inference.handle import ModelSpec
 from monitor.inference.network import Network
 from monitor.inference.scheduler import DeviceScheduler
@@ -74,6 +74,9 @@ def load_network(
         try:
             network, mismatch = builder.build(name, replace(device, runtime=name, precision=precision))
         except Exception as error:  # whatever a library raises over a graph it does not support
+            if is_last and device.kind == "gpu" and options.device == options.runtime == "auto":
+                logger.warning("the GPU cannot run the network, the CPU does: %s", first_line(error))
+                return _load_on_cpu(bundle, spec, options, scheduler)
             if is_last or isinstance(error, ModelError | DeviceError):
                 raise _as_model_error(name, error) from error
             logger.warning("%s cannot run the network: %s", name, error)
@@ -93,6 +96,15 @@ def load_network(
         )
         return network
     raise AssertionError("the last candidate is single precision, which is not rejected")
+
+
+def _load_on_cpu(
+    bundle: ModelBundle, spec: ModelSpec, options: InferenceOptions, scheduler: DeviceScheduler | None
+) -> Network:
+    """Load the network with OpenVINO: TensorFlow is set up for the GPU, once a process."""
+    with import_tensorflow().device("/CPU:0"):
+        on_cpu = replace(options, device="cpu", runtime="openvino", precision="auto")
+        return load_network(bundle, spec, on_cpu, scheduler)
 
 
 def score_references(network: Network, bundle: ModelBundle, threshold: float) -> ReferenceScores:
@@ -129,6 +141,14 @@ def reference_mismatch(
     return None
 
 
+def card_mismatch(bundle: ModelBundle, expected: ReferenceScores) -> str | None:
+    """Describe the first reference whose `expected` score is not the one that its training recorded."""
+    for number, ((score, _), reference) in enumerate(zip(expected, bundle.references, strict=True), start=1):
+        if not abs(score - reference.score) <= SCORE_TOLERANCE:
+            return f"reference image {number} scores {score:.3f} instead of {reference.score:.3f}"
+    return None
+
+
 def _as_model_error(name: str, error: Exception) -> Exception:
     if isinstance(error, ModelError | DeviceError):
         return error
@@ -151,6 +171,7 @@ class _NetworkBuilder:
         self._options = options
         self._device = device
         self._scheduler = scheduler
+        self._has_warned = False
         self._folder = find_cache_dir(bundle.path, os.environ)
 
     def build(self, name: BackendName, device: ComputeDevice) -> tuple[Network, str | None]:
@@ -160,6 +181,9 @@ class _NetworkBuilder:
         with cached_artifact(self._folder, self._cache_key(device), export) as (folder, metadata):
             network = self._load(backend, folder, device, self._options.batch)
         expected = [(score, None if peak is None else tuple(peak)) for score, peak in metadata["expected"]]
+        if (difference := card_mismatch(self._bundle, expected)) and not self._has_warned:
+            self._has_warned = True
+            logger.warning("single precision on this machine differs from the model's card: %s", difference)
         return network, reference_mismatch(network, self._bundle, expected, self._spec.threshold)
 
     def _backend(self, name: BackendName, device: ComputeDevice) -> Backend:

@@ -69,7 +69,7 @@ class LocalModel:
             if detector is None
             else _novelty(detector.distance(features), detector.limit)
         )
-        return Classification(scores, novelty, activations)
+        return Classification(scores, novelty, activations, self._kinds(scores, features))
 
     def explain(self, image: Image, evidence: Evidence | None, proceed: Proceed = lambda: True) -> CamHeat:
         """Explain the defect on one input `image` (h, w, 3) uint8."""
@@ -78,6 +78,14 @@ class LocalModel:
     def close(self) -> None:
         """Free the network."""
         self._network = None
+
+    def _kinds(self, scores: NDArray[np.float32], features: NDArray[np.float32]) -> list[str | None]:
+        classifier = self._bundle.kinds
+        if classifier is None:
+            return []
+        flagged = scores >= self.spec.threshold
+        names = iter(classifier.classify(features[flagged]))
+        return [next(names) if each else None for each in flagged]
 
     @property
     def _loaded(self) -> Network:

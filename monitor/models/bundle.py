@@ -6,7 +6,7 @@ import json
 import os
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile, ZipFile
@@ -16,6 +16,7 @@ import numpy as np
 
 from monitor.errors import ModelError, first_line
 from monitor.models.card import CARD_NAME, BundleFile, ModelCard, ReferenceFile, read_card, write_card
+from monitor.models.kinds import KindClassifier
 from monitor.models.novelty import NoveltyDetector
 from monitor.records import Image
 
@@ -41,13 +42,14 @@ class ReferenceImage:
 class ModelBundle:
     """A bundle whose files are what its card says they are. The network itself is not loaded yet.
 
-    `references` is empty in bundles written before there were any.
+    `references` is empty in bundles written before there were any, `kinds` None where training knew none.
     """
 
     path: Path
     card: ModelCard
     familiarity: NoveltyDetector | None
     references: tuple[ReferenceImage, ...] = ()
+    kinds: KindClassifier | None = None
 
     def keras_model(self) -> Any:
         """Load the network (a `keras.Model`); nothing in the file is run. Raises `ModelError`."""
@@ -74,8 +76,9 @@ def load_bundle(path: Path) -> ModelBundle:
     familiarity = None
     if card.familiarity is not None:
         familiarity = NoveltyDetector.from_bytes(_read_verified(path, card.familiarity))
+    kinds = None if card.kinds is None else KindClassifier.from_bytes(_read_verified(path, card.kinds))
     references = tuple(_reference(path, card, file) for file in card.references)
-    return ModelBundle(path, card, familiarity, references)
+    return ModelBundle(path, card, familiarity, references, kinds)
 
 
 def save_bundle(
@@ -84,6 +87,8 @@ def save_bundle(
     card: ModelCard,
     familiarity: NoveltyDetector | None,
     references: Sequence[ReferenceImage] = (),
+    *,
+    kinds: KindClassifier | None = None,
 ) -> ModelBundle:
     """Write `model` (a `keras.Model`) as a bundle into folder `path`, made where missing.
 
@@ -100,15 +105,20 @@ def save_bundle(
             familiarity_file = None
             if familiarity is not None:
                 familiarity_file = _write_hashed(path, "familiarity", ".npz", familiarity.to_bytes())
-            files = _store_references(path, references)
+            kinds_file = None if kinds is None else _write_hashed(path, "kinds", ".npz", kinds.to_bytes())
             card = card.model_copy(
-                update={"model": model_file, "familiarity": familiarity_file, "references": files}
+                update={
+                    "model": model_file,
+                    "familiarity": familiarity_file,
+                    "kinds": kinds_file,
+                    "references": _store_references(path, references),
+                }
             )
             _replace_card(path, card, Path(scratch))
         _remove_leftovers(path, card)
     except OSError as error:
         raise ModelError(f"the model cannot be written to {path}: {error.strerror or error}") from error
-    return ModelBundle(path, card, familiarity, tuple(references))
+    return ModelBundle(path, card, familiarity, tuple(references), kinds)
 
 
 def save_references(bundle: ModelBundle, references: Sequence[ReferenceImage]) -> ModelBundle:
@@ -121,7 +131,7 @@ def save_references(bundle: ModelBundle, references: Sequence[ReferenceImage]) -
         _remove_leftovers(path, card)
     except OSError as error:
         raise ModelError(f"the model cannot be written to {path}: {error.strerror or error}") from error
-    return ModelBundle(path, card, bundle.familiarity, tuple(references))
+    return replace(bundle, card=card, references=tuple(references))
 
 
 def _replace_card(path: Path, card: ModelCard, scratch: Path) -> None:
@@ -176,9 +186,9 @@ def _sync_folder(folder: Path) -> None:
 
 def _remove_leftovers(folder: Path, card: ModelCard) -> None:
     """Delete the files of earlier bundles, and those of a write that was cut short."""
-    kept = {card.model.file, card.familiarity.file if card.familiarity else None}
+    kept = {part.file for part in (card.model, card.familiarity, card.kinds) if part is not None}
     kept |= {reference.file for reference in card.references}
-    for pattern in ("model-*.keras", "familiarity-*.npz", "reference-*.png"):
+    for pattern in ("model-*.keras", "familiarity-*.npz", "kinds-*.npz", "reference-*.png"):
         for path in (*folder.glob(pattern), *folder.glob(f".{pattern}")):
             if path.name not in kept:
                 path.unlink()

@@ -109,6 +109,7 @@ class ModelCard(_CardSection):
     figures: dict[str, float] = Field(description="what was measured, by name")
     model: BundleFile
     familiarity: BundleFile | None = None
+    kinds: BundleFile | None = Field(default=None, description="by which flagged images get a kind's name")
     references: tuple[ReferenceFile, ...] = Field(
         default=(), description="by which a machine's arithmetic is checked before it is trusted"
     )

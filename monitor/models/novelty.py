@@ -71,15 +71,15 @@ def fit_novelty_detector(training: Features, validation: Features, *, share: flo
         raise ValueError("familiarity needs at least two training images and one for validation")
     logs = np.log1p(training.astype(np.float64))
     mean = logs.mean(axis=0)
-    values, vectors = np.linalg.eigh(_shrunk_covariance(logs - mean))
+    values, vectors = np.linalg.eigh(shrunk_covariance(logs - mean))
     whitening = (vectors / np.sqrt(values)) @ vectors.T
     draft = NoveltyDetector(mean.astype(np.float32), whitening.astype(np.float32), np.inf)
     limit = np.quantile(draft.distance(validation), 1 - share, method="higher")
     return NoveltyDetector(draft.mean, draft.whitening, float(limit))
 
 
-def _shrunk_covariance(centred: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Ledoit and Wolf's estimate of the covariance of `centred` (n, c): (c, c)."""
+def shrunk_covariance(centred: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return Ledoit and Wolf's estimate of the covariance of `centred` (n, c): (c, c)."""
     count, width = centred.shape
     sample = centred.T @ centred / count
     target = float(np.trace(sample)) / width

@@ -173,8 +173,9 @@ class InferenceStage:
             if not math.isfinite(score):  # it compares with no threshold: "clean" would be a guess
                 self._reject(frame, "unusable", "the network's score is not a number")
                 continue
+            kind = answer.kinds[span.start + int(answer.scores[span].argmax())] if answer.kinds else None
             verdict = Verdict(
-                label=spec.labels[score >= spec.threshold], score=score, threshold=spec.threshold
+                label=kind or spec.labels[score >= spec.threshold], score=score, threshold=spec.threshold
             )
             known = [novelty for novelty in answer.novelty[span] if novelty is not None]
             novelty = max(known, key=lambda each: each.distance, default=None)

@@ -4,15 +4,17 @@ import logging
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from monitor.errors import DeviceError
+from monitor.errors import DeviceError, ModelError
 from monitor.inference import candidates, loader
 from monitor.inference.candidates import InferenceOptions, candidate_backends, detect_device
+from monitor.inference.device import ComputeDevice
 from monitor.inference.handle import ModelSpec
 from monitor.inference.loader import load_network
 from monitor.inference.local import LocalModel
@@ -315,3 +317,46 @@ def test_another_threshold_needs_no_second_network(
     other.share_network(running)
     with pytest.raises(TypeError):
         other.load()
+
+
+def test_scores_that_the_card_does_not_record_are_reported_at_every_start(
+    bundle: ModelBundle, caplog: pytest.LogCaptureFixture
+) -> None:
+    load(bundle)
+    assert "differs from the model's card" not in caplog.text
+    first, *others = bundle.references
+    altered = replace(bundle, references=(ReferenceImage(first.picture, first.score / 2 + 0.5), *others))
+    for _ in range(2):
+        caplog.clear()
+        load(altered)
+        assert caplog.text.count("differs from the model's card: reference image 1 scores") == 1
+
+
+def test_a_gpu_that_fails_leaves_the_network_to_the_cpu(
+    bundle: ModelBundle, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    pytest.importorskip("openvino", reason="the CPU runs the network with OpenVINO then")
+    gpu = ComputeDevice("gpu", "/GPU:0", "GPU", "fp32")
+    honest = loader.detect_device
+    monkeypatch.setattr(
+        loader, "detect_device", lambda options: gpu if options.device == "auto" else honest(options)
+    )
+    build = loader._NetworkBuilder.build
+
+    def build_without_gpu(self: Any, name: Any, device: ComputeDevice) -> Any:
+        if device.kind == "gpu":
+            raise RuntimeError("out of memory")
+        return build(self, name, device)
+
+    monkeypatch.setattr(loader._NetworkBuilder, "build", build_without_gpu)
+    assert load(bundle, InferenceOptions(batch=2)).device.kind == "cpu"
+    assert "the GPU cannot run the network, the CPU does: out of memory" in caplog.text
+    monkeypatch.setattr(loader, "detect_device", lambda _: gpu)
+    with pytest.raises(ModelError, match="out of memory"):
+        load(bundle, InferenceOptions(device="gpu", batch=2))
+
+
+@pytest.mark.parametrize("options", [{"runtime": "openvino"}, {"precision": "bf16"}])
+def test_what_only_a_cpu_can_do_selects_it(options: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(candidates, "has_gpu_files", lambda: pytest.fail("looked for a GPU"))
+    assert detect_device(InferenceOptions(**options)).kind == "cpu"

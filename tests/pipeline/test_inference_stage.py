@@ -318,3 +318,14 @@ def wait_until(true: Callable[[], bool]) -> None:
     while not true():
         assert time.monotonic() < deadline
         time.sleep(0.0005)
+
+
+def test_a_flagged_frame_is_labelled_with_the_kind_of_its_highest_tile() -> None:
+    def classify(inputs: NDArray[np.uint8]) -> Classification:
+        scores = [float(mean) / 255 for mean in inputs.mean(axis=(1, 2, 3))]
+        kinds = [f"kind {score:.1f}" if score >= 0.5 else None for score in scores]
+        return classification(scores)._replace(kinds=kinds)
+
+    frames = [frame("c", number, value) for number, value in enumerate((10, 153, 230))]
+    done = run([FakeCamera("c", frames)], router=ModelRouter(FakeModel(classify=classify)))
+    assert [flagged.verdict.label for flagged in done.flagged] == ["kind 0.6", "kind 0.9"]

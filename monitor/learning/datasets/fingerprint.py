@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from monitor.errors import UsageError
+from monitor.learning.datasets.near_duplicates import Thumbnail, near_duplicates
 from monitor.learning.datasets.sample import Sample, load_image
 from monitor.records import Image
 
@@ -25,14 +26,26 @@ def image_hashes(samples: Sequence[Sample]) -> list[str]:
     return [image_hash(load_image(sample)) for sample in samples]
 
 
-def group_keys(samples: Sequence[Sample], hashes: Sequence[str], pattern: str | None = None) -> list[str]:
+def group_keys(
+    samples: Sequence[Sample],
+    hashes: Sequence[str],
+    pattern: str | None = None,
+    thumbnails: Sequence[Thumbnail] = (),
+) -> list[str]:
     """Return what each sample is divided by: its hash, or what `pattern` finds in its file name.
 
     `pattern` is a regular expression for a part or a lot: its first group, or all that it matches. Images of
-    one group stay together. A name without a match is a group of its own.
+    one group stay together. A name without a match is a group of its own. Groups that share nearly the same
+    image, by `thumbnails` (n), are one.
     """
-    if pattern is None:
-        return list(hashes)
+    keys = list(hashes) if pattern is None else _matches(samples, hashes, pattern)
+    for alike in near_duplicates(thumbnails):
+        joined = {keys[index] for index in alike}
+        keys = [min(joined) if key in joined else key for key in keys]
+    return keys
+
+
+def _matches(samples: Sequence[Sample], hashes: Sequence[str], pattern: str) -> list[str]:
     try:
         compiled = re.compile(pattern)
     except re.error as error:

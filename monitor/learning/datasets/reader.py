@@ -14,9 +14,10 @@ from monitor.learning.datasets.dagm import (
     read_competition_class,
     read_development_class,
 )
-from monitor.learning.datasets.fingerprint import group_keys, image_hashes
+from monitor.learning.datasets.fingerprint import group_keys, image_hash
 from monitor.learning.datasets.folders import FolderLayout, is_folder_class, read_folder_class
-from monitor.learning.datasets.sample import Sample, Split
+from monitor.learning.datasets.near_duplicates import thumbnail
+from monitor.learning.datasets.sample import Sample, Split, load_image
 from monitor.learning.datasets.split import stratified_split
 
 logger = logging.getLogger(__name__)
@@ -31,6 +32,7 @@ def read_samples(
     test_share: float = 0.0,
     seed: int = 0,
     group: str | None = None,
+    bit_depth: int | None = None,
 ) -> list[Sample]:
     """Find every class of surface under `roots` (those named in `classes`, or all) and read its samples.
 
@@ -38,11 +40,11 @@ def read_samples(
     all `Train`, unless `test_share` (0..1) sets a part aside as `Test`, by `seed` and pixels alone, or by the
     `group` that a regular expression finds in file names. Logs every entry that is not used, but for what
     platforms leave behind. Raises `DataError` for a root or class that does not exist, exists twice, or lacks
-    good or defective images.
+    good or defective images. `bit_depth` as in `Sample`.
     """
     samples: list[Sample] = []
     for folder in _class_folders(roots, classes, layout):
-        found = _read_class(folder, layout)
+        found = [replace(sample, bit_depth=bit_depth) for sample in _read_class(folder, layout)]
         if any(sample.split is None for sample in found):
             found = _divided(found, test_share, seed, group)
         if split is not None:
@@ -118,7 +120,12 @@ def _read_class(folder: Path, layout: FolderLayout) -> list[Sample]:
 def _divided(samples: list[Sample], test_share: float, seed: int, group: str | None) -> list[Sample]:
     if test_share == 0:
         return [replace(sample, split="Train") for sample in samples]
-    keys = group_keys(samples, image_hashes(samples), group)
+    hashes, thumbnails = [], []
+    for sample in samples:
+        image = load_image(sample)
+        hashes.append(image_hash(image))
+        thumbnails.append(thumbnail(image))
+    keys = group_keys(samples, hashes, group, thumbnails)
     train, test = stratified_split(samples, test_share, f"test/{seed}", keys)
     return [replace(sample, split="Train") for sample in train] + [
         replace(sample, split="Test") for sample in test

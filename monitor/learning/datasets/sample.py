@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor.errors import DataError, ImageError
+from monitor.errors import DataError, ImageError, UnusableError
 from monitor.imaging.ellipse import Ellipse
 from monitor.imaging.files import read_image
 from monitor.records import Box, Image
@@ -30,7 +30,8 @@ class Sample:
 
     `surface` is the class of surface, such as `Class1`; `category` is `good`, `defect`, or the name of a
     folder. `split` is None where the data are undivided. `mask` marks the defect, where known. `box`
-    is the part of the image that the network sees; None for all of it.
+    is the part of the image that the network sees; None for all of it. `bit_depth` (8..16) is the number of
+    bits that a 16-bit file uses, where the file does not declare it.
     """
 
     path: Path
@@ -40,6 +41,7 @@ class Sample:
     split: Split | None = None
     mask: Path | Ellipse | None = None
     box: Box | None = None
+    bit_depth: int | None = None
 
 
 def load_image(sample: Sample) -> Image:
@@ -49,8 +51,11 @@ def load_image(sample: Sample) -> Image:
     """
     try:
         if sample.box is None:
-            return read_image(sample.path)
-        return np.ascontiguousarray(_crop(_read_image_cached(sample.path), sample.box))
+            return read_image(sample.path, bit_depth=sample.bit_depth)
+        image = _read_image_cached(sample.path, sample.bit_depth)
+        return np.ascontiguousarray(_crop(image, sample.box))
+    except UnusableError as error:
+        raise DataError(f"{error} (here the option --bit-depth)") from error
     except ImageError as error:
         raise DataError(str(error)) from error
 
@@ -84,9 +89,9 @@ def _crop(pixels: NDArray[Any], box: Box) -> NDArray[Any]:
 
 
 @lru_cache(maxsize=16)
-def _read_image_cached(path: Path) -> Image:
+def _read_image_cached(path: Path, bit_depth: int | None) -> Image:
     """Read an image of which several tiles are used one after another."""
-    return read_image(path)
+    return read_image(path, bit_depth=bit_depth)
 
 
 @lru_cache(maxsize=16)

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from monitor.imaging.geometry import tile_boxes
 from monitor.learning.datasets.fingerprint import image_hash
+from monitor.learning.datasets.near_duplicates import Thumbnail, thumbnail
 from monitor.learning.datasets.sample import Sample, load_image, load_mask
 from monitor.records import Box
 
@@ -56,7 +57,7 @@ class FrameTruth:
 
     `points` (n, 2): x and y of the pixels that the label calls defective. `pieces` (n,): the connected piece
     that each belongs to, from 0. `is_known` is False for a defective frame without a mask. `content`: the
-    hash of the frame's pixels.
+    hash of the frame's pixels; `thumbnail` (1024,) float32: what near-duplicates are found by.
     """
 
     sample: Sample
@@ -66,6 +67,7 @@ class FrameTruth:
     pieces: NDArray[np.int32]
     is_known: bool
     content: str
+    thumbnail: Thumbnail
 
     def label(self, box: Box) -> bool | None:
         """Return whether `box` shows a defect; None where a border cuts the defect off, or nobody knows."""
@@ -102,7 +104,7 @@ def read_truth(sample: Sample) -> FrameTruth:
         y, x = np.nonzero(labels)
         points = np.stack([x, y], axis=1).astype(np.int32)
         pieces = np.asarray(labels[y, x] - 1, np.int32)
-    return FrameTruth(sample, width, height, points, pieces, is_known, image_hash(image))
+    return FrameTruth(sample, width, height, points, pieces, is_known, image_hash(image), thumbnail(image))
 
 
 def tile(truth: FrameTruth, box: Box) -> Sample:

@@ -171,3 +171,16 @@ def test_a_mask_of_another_size_is_refused(competition: Path):
     cv2.imwrite(str(sample.mask), np.zeros((50, 40), np.uint8))
     with pytest.raises(DataError, match=r"has 40x50 pixels, its image .* 96x96"):
         load_mask(sample, 96, 96)
+
+
+def test_the_bit_depth_reaches_every_image(folders: Path, tmp_path: Path):
+    deep = np.full((12, 16), 1023, np.uint16)
+    assert cv2.imwrite(str(folders / "good" / "0.png"), deep)
+    read = read_samples([folders])
+    sample = next(sample for sample in read if sample.path == folders / "good" / "0.png")
+    with pytest.raises(DataError, match=r"0\.png.*--bit-depth"):
+        load_image(sample)
+    for sample in read_samples([folders], bit_depth=10):
+        image = load_image(sample)
+        if sample.path == folders / "good" / "0.png":
+            assert (image == 255).all()
