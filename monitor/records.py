@@ -7,7 +7,7 @@ time for people and subscribers; every duration is a difference of monotonic tim
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -184,13 +184,38 @@ NumberRanges = tuple[tuple[int, int], ...]
 """Frame numbers as ranges (first, last), both inclusive, ascending and disjoint."""
 
 
+def add_numbers(ranges: NumberRanges, first: int, last: int) -> NumberRanges:
+    """Add the numbers from `first` to `last`; ranges that overlap or adjoin become one."""
+    if ranges and first == ranges[-1][1] + 1:  # the usual case
+        return (*ranges[:-1], (ranges[-1][0], last))
+    merged: list[tuple[int, int]] = []
+    for start, end in sorted((*ranges, (first, last))):
+        if merged and start <= merged[-1][1] + 1:
+            merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
+        else:
+            merged.append((start, end))
+    return tuple(merged)
+
+
+class LostFrames(NamedTuple):
+    """One frame that was not inspected, or consecutive ones that never arrived.
+
+    `captured_at` is the capture of the first, or when their loss began; `source_name` is the frame's file.
+    """
+
+    first: int
+    last: int
+    captured_at: datetime
+    source_name: str | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Gap:
     """Frames of one camera that were not inspected, and when.
 
-    `numbers` are exactly these frames; by default all from `first` to `last`. If no frame arrived, `frames`
-    is 0 and `numbers` is empty. `cause` is one word, such as `overload` or `unreadable`; `detail` may add a
-    sentence.
+    `numbers` are exactly these frames; by default all from `first` to `last`. `lost` describes each of them,
+    in any order. If no frame arrived, `frames` is 0 and both are empty. `cause` is one word, such as
+    `overload` or `unreadable`; `detail` may add a sentence.
     """
 
     camera: str
@@ -202,10 +227,14 @@ class Gap:
     cause: str
     detail: str | None = None
     numbers: NumberRanges = ()
+    lost: tuple[LostFrames, ...] = field(default=(), compare=False)
 
     def __post_init__(self) -> None:
         if not self.numbers and self.first is not None and self.last is not None:
             object.__setattr__(self, "numbers", ((self.first, self.last),))
+        if not self.lost:
+            lost = tuple(LostFrames(first, last, self.started_at) for first, last in self.numbers)
+            object.__setattr__(self, "lost", lost)
 
 
 @dataclass(frozen=True, slots=True)

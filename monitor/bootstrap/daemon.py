@@ -22,12 +22,14 @@ from monitor.daemon.daemon import Daemon, DaemonParts, report_models
 from monitor.daemon.delivery_metrics import DeliveryRecorder, OutboxMeter
 from monitor.daemon.health import Health
 from monitor.daemon.publisher import INCIDENTS, EventPublisher
+from monitor.daemon.verdicts import VerdictRecorder
 from monitor.delivery.outbox import Outbox
 from monitor.delivery.sender import SinkSender
 from monitor.inference.router import ModelRouter
 from monitor.inference.scheduler import DeviceScheduler
 from monitor.pipeline.explanation_stage import ExplanationStage
 from monitor.pipeline.inference_stage import InferenceStage
+from monitor.pipeline.interfaces import ignore
 from monitor.settings import Settings
 from monitor.telemetry.heartbeat import HeartbeatFile
 from monitor.telemetry.http_server import start_http_server
@@ -68,7 +70,8 @@ def build_daemon(
     leases = build_leases(settings, identity, publisher.on_conflict)
     meter = OutboxMeter(outbox, leases, metrics)
 
-    coverage = CoverageRecorder(metrics, publisher.publish_notice)
+    verdicts = VerdictRecorder(outbox, identity, metrics) if settings.verdicts.publish else None
+    coverage = CoverageRecorder(metrics, publisher.publish_notice, verdicts.on_gap if verdicts else ignore)
     explanation = ExplanationStage(
         explanation_config(settings),
         publisher.publish,
@@ -83,6 +86,7 @@ def build_daemon(
         metrics,
         batch=settings.inference.batch,
         is_backlogged=explanation.is_backlogged,
+        on_verdict=verdicts.on_verdict if verdicts else ignore,
     )
     preview = build_preview(settings)
     cameras = CameraManager(camera_factory, inference, coverage, metrics, viewer=preview)
@@ -119,6 +123,7 @@ def build_daemon(
             outbox_meter=meter,
             sink_checks=[sink.check],
             publisher=publisher,
+            verdicts=verdicts,
             leases=leases,
             preview=preview,
             metrics=metrics,

@@ -26,6 +26,7 @@ def build_redis_sink(settings: Settings, daemon: str, observer: ImageObserver | 
         redis.prefix,
         daemon=daemon,
         stream_maxlen=redis.stream_maxlen,
+        verdicts_maxlen=settings.verdicts.stream_maxlen if settings.verdicts.publish else None,
         frame_ttl=redis.frame_ttl,
         high_water_ttl=int(settings.outbox.max_age) + 3600,
         picture_bytes=redis.picture_bytes,

@@ -138,7 +138,7 @@ class Camera:
         with self._lock:
             taken, late = self._queue.take(limit, now)
             for frame in late:
-                self._gaps.record_lost("late", frame.number, frame.captured_at, now)
+                self._gaps.record_frame("late", frame, now)
             gaps = self._gaps.pop_all() if self._state_machine.state == "ended" else []
         self._report_all(gaps)
         return taken
@@ -159,7 +159,7 @@ class Camera:
         now = time.monotonic()
         with self._lock:
             for frame in self._queue.drain():
-                self._gaps.record_lost("stopping", frame.number, frame.captured_at, now)
+                self._gaps.record_frame("stopping", frame, now)
         self._report_all(self._flush_gaps())
 
     def on_message(self, message: WorkerMessage, ring: SharedBufferReader | None) -> None:
@@ -227,7 +227,7 @@ class Camera:
             self._captured += 1
             self._queue.put(frame, partial(ring.announce_taken, message.slot))
             while (lost := self._queue.pop_excess(is_full=ring.slots_in_use >= ring.slots)) is not None:
-                self._gaps.record_lost("overload", lost.number, lost.captured_at, message.monotonic)
+                self._gaps.record_frame("overload", lost, message.monotonic)
                 del lost  # frees its slot
             gaps = self._gaps.pop_due(message.monotonic)
         self._period.frame_arrived(time.monotonic())

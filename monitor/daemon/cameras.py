@@ -65,6 +65,7 @@ class CameraManager:
         self._viewer = viewer
         self._cameras: Mapping[str, Camera] = {}  # replaced, never changed: other threads iterate over it
         self._configs: Mapping[str, CameraConfig] = {}
+        self._removed: dict[str, int] = {}  # the next frame number of each camera that was removed
         self._stopped = False
         self._lock = threading.Lock()  # no camera is started after the stop
 
@@ -91,6 +92,7 @@ class CameraManager:
             self._coverage.remove_camera(name)
         for name in removed:
             self._metrics.remove_camera(name)
+            self._removed[name] = stopped[name].next_frame_number
             logger.info("camera removed", extra={"camera": name})
         cameras = {name: camera for name, camera in self._cameras.items() if name not in stopped}
         with self._lock:
@@ -99,7 +101,7 @@ class CameraManager:
             for name, config in wanted.items():
                 if name in cameras:
                     continue
-                number, unobserved_since = 0, None
+                number, unobserved_since = self._removed.pop(name, 0), None
                 if name in stopped:
                     number, unobserved_since = stopped[name].next_frame_number, ("reload", changed_at)
                 elif not_running_since is not None and not config.capture.every:
@@ -131,6 +133,11 @@ class CameraManager:
         """Whether each camera has delivered a frame or reported why not."""
         states = self._coverage.states()
         return all(states.get(name, "starting") != "starting" for name in self._cameras)
+
+    def next_frame_numbers(self) -> Mapping[str, int]:
+        """Return how many frames of each camera were numbered in this run, removed cameras included."""
+        cameras = {name: camera.next_frame_number for name, camera in self._cameras.items()}
+        return {**self._removed, **cameras}
 
     def pids(self) -> Mapping[str, int]:
         """Return the capture process of each camera that has one."""

@@ -10,6 +10,7 @@ from monitor.daemon.coverage import CoverageRecorder
 from monitor.daemon.delivery_metrics import OutboxMeter
 from monitor.daemon.health import Health
 from monitor.daemon.publisher import EventPublisher
+from monitor.daemon.verdicts import VerdictRecorder
 from monitor.delivery.outbox import Outbox
 from monitor.errors import MonitorError
 from monitor.inference.router import ModelRouter
@@ -44,6 +45,7 @@ class DaemonParts:
 
     - `configs`: the cameras to inspect at first
     - `sink_checks`: each raises DeliveryError unless its broker would take messages now
+    - `verdicts`: None where verdicts are not published
     - `inference_thread`, `explanation_thread`: run `inference` and `explanation`
     - `reload`: applies the settings as they are now; raises MonitorError where they are refused
     """
@@ -60,6 +62,7 @@ class DaemonParts:
     outbox_meter: OutboxMeter
     sink_checks: Sequence[Callable[[], None]]
     publisher: EventPublisher
+    verdicts: VerdictRecorder | None
     leases: CameraLeases
     preview: PreviewPublisher
     metrics: Metrics
@@ -140,6 +143,8 @@ class Daemon:
     def _supervise(self) -> None:
         """Run until the cameras end, a stop is asked for, or a thread fails; then stop all in order."""
         parts = self._parts
+        if parts.verdicts is not None:
+            parts.verdicts.start(config.name for config in parts.configs)
         parts.cameras.update(parts.configs, not_running_since=parts.heartbeat_file.last_seen)
         parts.inference_thread.start()
         parts.explanation_thread.start()
@@ -182,6 +187,8 @@ class Daemon:
         self._parts.health.beat()
         self._parts.outbox_meter.measure()
         self._parts.publisher.expire_incidents()
+        if self._parts.verdicts is not None:
+            self._parts.verdicts.flush()
 
     def _shut_down(self) -> None:
         """Stop the cameras, then finish or report every frame, then deliver."""
@@ -206,6 +213,8 @@ class Daemon:
         parts.explanation.drop_queued("stopping")
         if self._failure is None and (inference.is_alive() or explanation.is_alive()):
             self._failure = MonitorError("a thread did not finish in time: its frames are reported as gaps")
+        if parts.verdicts is not None:
+            parts.verdicts.finish(parts.cameras.next_frame_numbers())
         lost = parts.publisher.finish(_DELIVERY_TIMEOUT)
         self._failure = self._failure or lost
 

@@ -21,8 +21,10 @@ from monitor.pipeline.interfaces import (
     FlaggedTile,
     FrameProvider,
     OnGap,
+    OnVerdict,
     PipelineObserver,
     frame_gap,
+    ignore,
 )
 from monitor.records import Frame, Stage, Verdict
 
@@ -36,11 +38,12 @@ OnFlagged = Callable[[FlaggedFrame, Callable[[], None]], None]
 class InferenceStage:
     """Takes queued frames of all cameras in turn and classifies at most `batch` inputs together.
 
-    A pass takes no more inputs than save time together: on a processor most often one, whose verdict then
-    need not wait for those of others. `router` gives the model of each camera. Flagged frames go to
-    `on_flagged`, frames that a model has no answer to go to `on_gap`. While `is_backlogged`, explanations are
-    behind: no frame is taken of a source that waits, so that live cameras keep their verdicts and no
-    explanation is cut short. `clock` is the clock of the frames' `monotonic`, in seconds.
+    With a live camera it takes no more inputs than save time together: on a processor most often one, whose
+    verdict then need not wait for those of others. `router` gives the model of each camera. Flagged frames go
+    to `on_flagged`, frames that a model has no answer to go to `on_gap`, each verdict goes to `on_verdict`
+    first. While `is_backlogged`, explanations are behind: no frame is taken of a source that waits, so that
+    live cameras keep their verdicts and no explanation is cut short. `clock` is the clock of the frames'
+    `monotonic`, in seconds.
     """
 
     def __init__(
@@ -52,6 +55,7 @@ class InferenceStage:
         *,
         batch: int = 8,
         is_backlogged: Callable[[], bool] = lambda: False,
+        on_verdict: OnVerdict = ignore,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._router = router
@@ -60,6 +64,7 @@ class InferenceStage:
         self._observer = observer
         self._batch = batch
         self._is_backlogged = is_backlogged
+        self._on_verdict = on_verdict
         self._clock = clock
         self._cameras: deque[FrameProvider] = deque()
         self._lock = threading.Lock()  # guards the cameras
@@ -121,6 +126,7 @@ class InferenceStage:
         inputs, limit = 0, self._batch
         last = None
         backlogged = self._is_backlogged()
+        any_live = not all(camera.source_waits for camera in cameras)
         providers = [camera for camera in cameras if not (backlogged and camera.source_waits)]
         while providers and inputs < limit:
             for camera in list(providers):
@@ -131,7 +137,8 @@ class InferenceStage:
                     providers.remove(camera)
                     continue
                 last = camera
-                limit = min(limit, self._router.handle_for(camera.name).efficient_batch)
+                if any_live:
+                    limit = min(limit, self._router.handle_for(camera.name).efficient_batch)
                 frames += taken
                 inputs += len(taken[0].tile_boxes)
         if last is not None:
@@ -182,6 +189,7 @@ class InferenceStage:
                 "classify": finished - started,
             }
             self._observe(frame, verdict, novelty, latency, finished)
+            self._on_verdict(frame, verdict)
             if verdict.defective:
                 tiles = tuple(
                     FlaggedTile(box, inputs[index], float(answer.scores[index]), answer.evidence[index])

@@ -6,10 +6,23 @@ from typing import Protocol
 
 from monitor.inference.handle import Evidence, ModelHandle
 from monitor.models.novelty import NoveltyScore
-from monitor.records import Box, ExplanationOutcome, Frame, FrameOutcome, Gap, Image, Stage, Verdict
+from monitor.records import (
+    Box,
+    ExplanationOutcome,
+    Frame,
+    FrameOutcome,
+    Gap,
+    Image,
+    LostFrames,
+    Stage,
+    Verdict,
+)
 
 OnGap = Callable[[Gap], None]
 """Reports frames that were not inspected."""
+
+OnVerdict = Callable[[Frame, Verdict], None]
+"""Receives the verdict on a frame. It must not block."""
 
 
 class PipelineObserver(Protocol):
@@ -95,6 +108,7 @@ def frame_gap(frame: Frame, cause: str, detail: str) -> Gap:
         frames=1,
         cause=cause,
         detail=detail,
+        lost=(LostFrames(frame.number, frame.number, frame.captured_at, frame.source_name),),
     )
 
 

@@ -12,6 +12,7 @@ from monitor.events.coverage import coverage_schema
 from monitor.events.event import Event
 from monitor.events.incidents import IncidentReport
 from monitor.events.schemas import schema_text
+from monitor.events.verdicts import VerdictBatch
 from monitor.redis_streams.keys import RedisKeys
 
 ASYNCAPI_FILE = Path(__file__).with_name("asyncapi.json")
@@ -27,7 +28,7 @@ def asyncapi() -> dict[str, Any]:
     """The document, AsyncAPI 3.0.0, for the default prefix."""
     keys = RedisKeys()
     _, defined = models_json_schema(
-        [(Event, "serialization"), (IncidentReport, "serialization")], ref_template=_REF
+        [(model, "serialization") for model in (Event, IncidentReport, VerdictBatch)], ref_template=_REF
     )
     channels = {
         "events": _channel(keys.events, "event", "Stream: every flagged frame, in the order of its camera."),
@@ -38,6 +39,9 @@ def asyncapi() -> dict[str, Any]:
         "incidents": _channel(keys.incidents, "incident", "Stream: starts and ends of incidents."),
         "coverage": _channel(
             keys.coverage, "coverage", "Stream: what was not inspected or is lost, and why."
+        ),
+        "verdicts": _channel(
+            keys.verdicts, "verdicts", "Stream: the outcome of every frame, where `verdicts.publish` is set."
         ),
     }
     return {
@@ -64,6 +68,7 @@ def asyncapi() -> dict[str, Any]:
             "messages": {
                 "event": _message("Event", "One flagged frame.", "id", "camera"),
                 "incident": _message("IncidentReport", "An incident's start or end.", "id", "camera"),
+                "verdicts": _message("VerdictBatch", "Consecutive frames of one camera.", "camera"),
                 "coverage": _message(
                     "Coverage", "A gap, a camera's change of state, what was dropped, or a conflict of names."
                 ),

@@ -44,6 +44,11 @@ class RedisKeys:
         """The stream of starts and ends of incidents."""
         return f"{self.prefix}:incidents"
 
+    @property
+    def verdicts(self) -> str:
+        """The stream of a verdict for every frame."""
+        return f"{self.prefix}:verdicts"
+
     def frame(self, event_id: str) -> str:
         """The annotated image of an event, JPEG."""
         return f"{self.prefix}:frame:{event_id}"

@@ -9,6 +9,7 @@ from typing import TypeVar, cast
 from monitor.errors import DeliveryError, MonitorError
 from monitor.events.event import Event
 from monitor.events.incidents import IncidentReport
+from monitor.events.verdicts import BatchSequence, VerdictBatch
 from monitor.redis_streams.address import NO_CREDENTIALS, RedisCredentials
 from monitor.redis_streams.connection import RedisConnection
 from monitor.redis_streams.consumer_group import (
@@ -96,6 +97,20 @@ class Subscriber:
         with self._server.translate_errors("reading the stream"):
             last = self._newest(self.keys.coverage) if start == "$" else start
         return self._follow_loop(self.keys.coverage, last, stop, self._read_coverage)
+
+    def verdicts(self, start: str = "$", *, stop: Callable[[], bool] = never) -> Iterator[VerdictBatch]:
+        """Outcomes of all frames after the stream id `start`, as in `follow`, in batches of one camera.
+
+        The daemon writes them where `verdicts.publish` is set. A batch that is missing is replaced by one
+        with the outcome `unreported` and the cause `missing`.
+        """
+        with self._server.translate_errors("reading the stream"):
+            last = self._newest(self.keys.verdicts) if start == "$" else start
+        sequence = BatchSequence()
+        for batch in self._follow_loop(self.keys.verdicts, last, stop, self._read_verdicts):
+            if (missing := sequence.missing_before(batch)) is not None:
+                yield missing
+            yield batch
 
     def work(
         self,
@@ -255,6 +270,9 @@ class Subscriber:
 
     def _read(self, entry: StreamEntry) -> Event | None:
         return parse_entry(entry, b"event", Event.from_json, self._on_unreadable)
+
+    def _read_verdicts(self, entry: StreamEntry) -> VerdictBatch | None:
+        return parse_entry(entry, b"verdicts", VerdictBatch.model_validate_json, self._on_unreadable)
 
     def _read_incident(self, entry: StreamEntry) -> IncidentReport | None:
         return parse_entry(entry, b"incident", IncidentReport.model_validate_json, self._on_unreadable)

@@ -141,6 +141,16 @@ class OutboxSettings(SettingsTable):
     oldest events; both are counted and reported."""
 
 
+class VerdictSettings(SettingsTable):
+    """A verdict for every frame, beside the events of flagged frames."""
+
+    publish: bool = False
+    """Write the outcome of every frame to the stream `defects:verdicts` (default false)."""
+    stream_maxlen: Annotated[int, Field(ge=1)] = 10_000
+    """Approximate maximum number of entries in that stream (default 10,000). An entry is one second of one
+    camera."""
+
+
 class IncidentSettings(SettingsTable):
     """Which flagged frames of a camera show the same defect."""
 
@@ -207,6 +217,8 @@ class Settings(SettingsTable):
     """The server that receives events."""
     outbox: OutboxSettings = OutboxSettings()
     """The queue of events that Redis has not acknowledged."""
+    verdicts: VerdictSettings = VerdictSettings()
+    """A verdict for every frame."""
     incidents: IncidentSettings = IncidentSettings()
     """Which flagged frames show the same defect."""
     annotate: AnnotateSettings = AnnotateSettings()

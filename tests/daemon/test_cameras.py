@@ -101,6 +101,16 @@ def test_only_what_changed_is_opened_again_and_its_numbers_go_on() -> None:
     assert set(line.manager.queued()) == {"stays", "changes", "comes"}
 
 
+def test_a_camera_that_comes_back_gets_no_number_twice() -> None:
+    line = Line()
+    line.manager.update([config("stays"), config("goes")])
+    line.manager.update([config("stays")])
+    assert line.manager.next_frame_numbers() == {"stays": 7, "goes": 7}
+    line.manager.update([config("stays"), config("goes")])
+    assert line.made[2].started_with == (7, None)
+    assert line.manager.next_frame_numbers() == {"stays": 7, "goes": 14}
+
+
 def test_a_camera_is_not_started_after_the_stop() -> None:
     line = Line()
     line.manager.update([config("a")])

@@ -46,6 +46,7 @@ class Run:
     flagged: list[FlaggedFrame]
     gaps: list[Gap]
     notes: RecordingObserver
+    verdicts: list[tuple[str, int, float]]
 
 
 class OutOfReach(FakeModel):
@@ -61,7 +62,7 @@ def run(
     score: Callable[[float], float] = lambda brightness: brightness / 255,
     clock: Callable[[], float] = time.monotonic,
 ) -> Run:
-    done = Run([], [], [], RecordingObserver())
+    done = Run([], [], [], RecordingObserver(), [])
 
     def classify(inputs: NDArray[np.uint8]) -> Classification:
         done.batches.append(len(inputs))
@@ -74,6 +75,7 @@ def run(
         done.gaps.append,
         done.notes,
         batch=batch,
+        on_verdict=lambda frame, verdict: done.verdicts.append((frame.camera, frame.number, verdict.score)),
         clock=clock,
     )
     for camera in cameras:
@@ -105,6 +107,11 @@ def test_every_frame_is_judged_once_and_exactly_the_bright_ones_are_flagged(
     assert {(it.frame.camera, it.frame.number) for it in done.flagged} == wanted
     clean = sum(len(values) for values in brightness) - len(wanted)
     assert sum(done.notes.frames.values()) == clean  # the reporter counts the flagged
+    assert sorted(done.verdicts) == [
+        (f"c{index}", number, float(np.float32(value / 255)))
+        for index, values in enumerate(brightness)
+        for number, value in enumerate(values)
+    ]
     assert all(size <= batch for size in done.batches)
 
 
@@ -194,6 +201,9 @@ def test_where_a_larger_pass_saves_no_time_each_frame_is_classified_at_once() ->
         done = run([replace(camera) for camera in cameras], batch=4, router=ModelRouter(model))
         assert sizes == expected
         assert done.notes.order == ["a", "b"] * 3
+    sizes.clear()
+    run([FakeCamera("c", [frame("c", number, 0) for number in range(6)], True)], router=ModelRouter(model))
+    assert sizes == [4, 2], "nobody waits for the verdicts of an archive"
 
 
 def test_a_flagged_frame_knows_the_time_between_the_frames_of_all_live_cameras() -> None:

@@ -31,7 +31,7 @@ from monitor.redis_streams.preview import PreviewPublisher
 from monitor.redis_streams.subscriber import Subscriber
 from monitor.web.camera.verdict_log import VerdictLog
 from tests.support.acl import CONVENIENCE, each_right_removed, rules_of
-from tests.support.events import BEGIN, deliver, make_event, make_parcel
+from tests.support.events import BEGIN, deliver, make_event, make_parcel, make_verdicts
 from tests.support.redis_servers import DEBIANS, SentinelProcess, ServerProcess, server_program, wait_until
 
 
@@ -241,6 +241,7 @@ def write_everything(url: str) -> str:
         daemon="me",
         access=RedisCredentials("defect-monitor", "change-me"),
         picture_bytes=one.image_bytes,
+        verdicts_maxlen=100,
     )
     listener = redis.Redis.from_url(url, protocol=2).pubsub(ignore_subscribe_messages=True)
     listener.subscribe("defects:live:top")
@@ -262,7 +263,7 @@ def write_everything(url: str) -> str:
             claims._server.client.get(claims.keys.lease("top"))
         incident = NoticeMessage("i", "top", (("id", "i"),), BEGIN, BEGIN, "incidents")
         notice = NoticeMessage.of(CameraStateChange("top", "down", BEGIN))
-        for item in (one, notice, incident, one, make_parcel(1, raw=True)):
+        for item in (one, notice, incident, make_verdicts(), one, make_parcel(1, raw=True)):
             deliver(sink, [item])
         preview = PreviewPublisher(
             url, "defects", access=RedisCredentials("defect-monitor", "change-me"), timeout=5.0
@@ -303,6 +304,7 @@ def read_everything(url: str) -> str:
             assert next(subscriber.follow("0")).id == event.id
             assert list(subscriber.incidents("$", stop=lambda: True)) == []
             list(islice(subscriber.incidents("0", stop=iter([False, True, True]).__next__), 1))
+            list(islice(subscriber.verdicts("0", stop=iter([False, True, True]).__next__), 1))
             for given, acknowledge in subscriber.work("g", "a", start="0", wait=False, takeover=0):
                 assert given.camera == "top"
                 acknowledge()
