@@ -156,6 +156,11 @@ class Network:
             return None
         return self._fp32_cost / self._costs[1]
 
+    def activations(self, image: Image) -> Activations:
+        """Compute the activations of the explained layer for one input (h, w, 3) uint8."""
+        with self._scheduler.explanation_slot():
+            return self._classify_fp32(image)[2]
+
     def explain(
         self,
         image: Image,
@@ -169,8 +174,7 @@ class Network:
         activations alone. Without `activations` they are computed again.
         """
         if activations is None:
-            with self._scheduler.explanation_slot():
-                activations = self._classify_fp32(image)[2]
+            activations = self.activations(image)
         if not np.isfinite(activations).all():
             return CamHeat(np.zeros(activations.shape[1:3], np.float32), 0.0, FLOOR_METHOD, 0)
         maps = _leading_maps(activations, self.max_n)
@@ -185,7 +189,7 @@ class Network:
             heat, peak = _scaled_heat(np.tensordot(weights, maps, axes=1))
             if peak > 0:
                 return CamHeat(heat, peak, CAM_METHOD, scored)
-        return CamHeat(*_scaled_heat(maps.mean(axis=0)), FLOOR_METHOD, len(maps))
+        return activation_heat(activations, self.max_n)
 
     def _score_step(self, image: Image, maps: NDArray[np.float32], start: int) -> NDArray[np.float32]:
         """Return the weights of the next maps (n, fh, fw) from `start` on, as many as a step has."""
@@ -229,6 +233,12 @@ class Network:
         """Classify one image in single precision."""
         score, features, activations = self._fp32(image[None])
         return np.asarray(score)[0].copy(), np.array(features)[0], np.array(activations)
+
+
+def activation_heat(activations: Activations, max_n: int) -> CamHeat:
+    """Return the mean of the `max_n` maps of highest standard deviation: heat without a forward pass."""
+    maps = _leading_maps(activations, max_n)
+    return CamHeat(*_scaled_heat(maps.mean(axis=0)), FLOOR_METHOD, len(maps))
 
 
 def _leading_maps(activations: Activations, max_n: int | None) -> NDArray[np.float32]:
