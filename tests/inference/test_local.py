@@ -24,7 +24,7 @@ def test_a_box_head_adds_extents_and_changes_nothing_else(toy_bundle: ModelBundl
     fitted = LocalModel(replace(bundle, box_head=head), options)
     fitted.share_network(plain)
     images = random.integers(0, 256, (1, 32, 32, 3), np.uint8)
-    (score,), _, _ = plain.classify(images)
+    score = plain.classify(images).scores[0]
     assert fitted.classify(images).scores[0] == score
     without, given = plain.explain(images[0], None), fitted.explain(images[0], None)
     assert without.extents is None
