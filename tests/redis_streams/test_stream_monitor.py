@@ -116,7 +116,7 @@ def test_an_outage_shows_no_figures_and_ends(make_server: Callable[..., Any]) ->
 def test_a_missing_right_is_logged_once_and_measured_again_once_it_is_given(
     valkey: str, client: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
-    client.execute_command("ACL", "SETUSER", "line", "on", ">pw", "~*", "-@all", "+time")
+    client.execute_command("ACL", "SETUSER", "line", "on", ">pw", "~*", "-@all", "+client", "+time")
     with closing(StreamMonitor(valkey.replace("//", "//line:pw@"), "defects", 10, interval=0.02)) as monitor:
         monitor.thread.start()
         try:

@@ -35,6 +35,12 @@ def take_pictures(tab: Any, address: str) -> None:
     tab.locator(".state-up").nth(1).wait_for(timeout=180_000)
     wait_for(lambda: _flagged(tab) >= 10, 180)
     save(tab, "line")
+    tab.locator(".tile h2 a").first.click()
+    tab.locator("#video").wait_for()
+    tab.get_by_label("Rows of tiles").fill("2")
+    tab.get_by_label("Rows of tiles").press("Tab")
+    tab.locator("#toml").wait_for()
+    save(tab, "camera")
     tab.goto(address + "/events")
     save(tab, "events")
     tab.locator(".card .open").nth(1).click()
@@ -48,6 +54,7 @@ def take_pictures(tab: Any, address: str) -> None:
 def save(tab: Any, name: str) -> None:
     """Wait for the live connection, then take a picture."""
     tab.locator("#status p").first.wait_for()
+    tab.evaluate("scrollTo(0, 0)")
     tab.wait_for_timeout(1_500)
     tab.screenshot(path=FOLDER / f"page-{name}.jpg", type="jpeg", quality=80)
 

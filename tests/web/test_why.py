@@ -1,7 +1,9 @@
 """Explanations on demand: a bounded queue, a process of its own, and clear answers where there is none."""
 
+import re
 import threading
 from pathlib import Path
+from urllib.parse import urlencode
 
 import pytest
 
@@ -11,6 +13,9 @@ from monitor.web.why.queue import BusyError, ExplanationQueue
 from tests.support.redis_servers import wait_until
 
 ORDER = ExplanationOrder(method="grad-cam", model="dagm-class1", sha256="0" * 64, threshold=0.5)
+
+
+SCRIPT = {"HX-Request": "true"}
 
 
 class Gate:
@@ -104,12 +109,18 @@ def test_the_page_explains_a_flagged_frame_by_another_method(line, tab):
     assert "tensorflow" not in Path(f"/proc/{line.page.process.pid}/maps").read_text()
 
 
+def ask(line, entry, method, headers=SCRIPT):
+    """The answer to the form of an event's page."""
+    [token, *_] = re.findall(r'name="csrf" value="([^"]*)"', line.page.get(f"/events/{entry}").text)
+    form = {"Content-Type": "application/x-www-form-urlencoded"}
+    body = urlencode({"method": method, "csrf": token})
+    return line.page.request("POST", f"/events/{entry}/why", body, {**form, **headers})
+
+
 def test_without_the_header_of_a_script_or_with_an_unknown_method_nothing_is_explained(line):
     entry = find_raw_event(line)
-    form = {"Content-Type": "application/x-www-form-urlencoded"}
-    assert line.page.request("POST", f"/events/{entry}/why", "method=grad-cam&csrf=", form).status == 403
-    form["HX-Request"] = "true"
-    assert line.page.request("POST", f"/events/{entry}/why", "method=rm&csrf=", form).status == 400
+    assert ask(line, entry, "grad-cam", {}).status == 403
+    assert ask(line, entry, "rm").status == 400
     assert line.page.get(f"/events/{entry}/why.jpg?method=score-cam").status == 404
     assert "not kept" in line.page.get(f"/events/{entry}/why?method=score-cam").text
 
@@ -119,9 +130,7 @@ def test_a_raw_frame_that_is_gone_is_told(line):
     with line.server.client() as client:
         ((_, fields),) = client.xrange("defects:events", entry, entry)
         client.delete(b"defects:raw:" + fields[b"id"])
-    headers = {"Content-Type": "application/x-www-form-urlencoded", "HX-Request": "true"}
-    answer = line.page.request("POST", f"/events/{entry}/why", "method=score-cam&csrf=", headers)
-    assert "has expired" in answer.text
+    assert "has expired" in ask(line, entry, "score-cam").text
 
 
 def test_every_method_of_the_package_is_offered():

@@ -45,7 +45,7 @@ class VerdictLog:
         self.has_verdicts = has_verdicts
         keys = history.keys
         self._history = history
-        self._verdicts = f"{keys.prefix}:verdicts"
+        self._verdicts = keys.verdicts
         self._streams = [self._verdicts] if has_verdicts else [keys.events, keys.coverage]
         self._last_read: dict[str, str] = {}
         self._read_at = float("-inf")

@@ -30,7 +30,7 @@ class BusyError(MonitorError):
 
 
 @dataclass(frozen=True, slots=True)
-class Explanation:
+class ExplanationStatus:
     """An explanation as far as it is: `picture` is a JPEG once it is done, `problem` says why it failed."""
 
     state: Literal["queued", "running", "done", "failed"]
@@ -59,7 +59,7 @@ class ExplanationQueue:
         self._limit = limit
         self._waiting: deque[_Job] = deque()
         self._running: JobKey | None = None
-        self._results: OrderedDict[JobKey, Explanation] = OrderedDict()
+        self._results: OrderedDict[JobKey, ExplanationStatus] = OrderedDict()
         self._changed = threading.Condition()
         self._closed = False
         self._thread: threading.Thread | None = None
@@ -79,14 +79,14 @@ class ExplanationQueue:
                 self._thread = threading.Thread(target=self._run, name="why", daemon=True)
                 self._thread.start()
 
-    def find(self, key: JobKey) -> Explanation | None:
+    def find(self, key: JobKey) -> ExplanationStatus | None:
         """Return how far an explanation is; None if it was never ordered, or is forgotten."""
         with self._changed:
             if key == self._running:
-                return Explanation("running")
+                return ExplanationStatus("running")
             for position, job in enumerate(self._waiting, 1):
                 if job.key == key:
-                    return Explanation("queued", position)
+                    return ExplanationStatus("queued", position)
             return self._results.get(key)
 
     def close(self) -> None:
@@ -100,12 +100,14 @@ class ExplanationQueue:
     def _run(self) -> None:
         while (job := self._next()) is not None:
             try:
-                result = Explanation("done", picture=self._compute(job.order, job.jpeg))
+                result = ExplanationStatus("done", picture=self._compute(job.order, job.jpeg))
             except MonitorError as error:
-                result = Explanation("failed", problem=first_line(error))
+                result = ExplanationStatus("failed", problem=first_line(error))
             except Exception:
                 logger.exception("an explanation failed")
-                result = Explanation("failed", problem="unexpected failure; the page's log has the details")
+                result = ExplanationStatus(
+                    "failed", problem="unexpected failure; the page's log has the details"
+                )
             with self._changed:
                 self._running = None
                 self._results[job.key] = result
