@@ -4,6 +4,7 @@ BIN := .venv/bin
 PYTHON ?= python3
 SECONDS ?=
 HOURS ?= 4
+MODEL ?= dagm-class1 dagm-class8
 DAGM_ROOT ?= ../shared/data/dagm
 START_WEIGHTS ?= ../shared/data/imagenet/resnet50_conv1_to_conv3.npz
 
@@ -49,12 +50,18 @@ bench: setup ## measure the speed tables into build/bench; about an hour on an o
 	@$(BIN)/defect-monitor bench cam --out build/bench
 	@$(BIN)/defect-monitor bench pipeline --out build/bench
 
-model: setup ## train the shipped model again into build/dagm-class1, from DAGM_ROOT and START_WEIGHTS
+model: $(addprefix model-,$(MODEL)) ## train the models again into build/, from DAGM_ROOT and START_WEIGHTS; MODEL=dagm-class8 for one
+
+model-dagm-class1: setup
 	$(BIN)/defect-monitor simulate --out build/simulated --frames 250 --seed 7 --defect-rate 0.35 --textures 250 --force
 	$(BIN)/defect-monitor train --data $(DAGM_ROOT) --data build/simulated --classes Class1,Simulated \
 		--init $(START_WEIGHTS) --out build/dagm-class1 --overwrite
 	$(BIN)/defect-monitor simulate --out build/references --frames 60 --seed 11 --defect-rate 0.4 --textures 60 --force
 	$(BIN)/python -m monitor.learning.train.reference_images build/dagm-class1 build/references  # contains no DAGM image
+
+model-dagm-class8: setup
+	$(BIN)/defect-monitor train --data $(DAGM_ROOT) --classes Class8 --test-share 0.2 --tiles auto --epochs 8 \
+		--init $(START_WEIGHTS) --out build/dagm-class8 --overwrite
 
 test-systemd: ## as root: test the service on a real systemd in a container, ten minutes; log in build/systemd.log
 	@.ci/setup systemd
@@ -98,4 +105,4 @@ lock: ## update the lock files after a change of pyproject.toml
 		--no-annotate $${kind:+--extra gpu} --extra openvino --extra page --custom-compile-command 'make lock' \
 		--output-file deploy/runtime$$kind.lock pyproject.toml || exit; done
 
-.PHONY: help setup demo test test-systemd faults check format soak soak-hours bench model install rollback uninstall wheels units dashboards pictures lock
+.PHONY: help setup demo test test-systemd faults check format soak soak-hours bench model model-dagm-class1 model-dagm-class8 install rollback uninstall wheels units dashboards pictures lock

@@ -111,6 +111,7 @@ class Box:
 class Region:
     """One connected area of heat, in pixels of the camera's frame.
 
+    `box` is the smallest one around the area or, where the model has a box head, the one that it predicts.
     `centroid` and `peak_at` are (x, y), pixel centres at whole numbers. `peak` is the highest heat
     inside, 0..1. `area` counts pixels above the threshold. `contour` is the closed outline as (x, y) points.
     """
@@ -145,13 +146,16 @@ class TileHeatmap:
     """Heat of one network input, with the part of the frame that it covers.
 
     `heatmap` is (rows, columns); `box` is the part of the frame, in the frame's pixels. `raw_peak` is the
-    heat's maximum before it was scaled to 1, `score` the input's, 0..1.
+    heat's maximum before it was scaled to 1, `score` the input's, 0..1. `extents` (rows, columns, 4) gives,
+    for each hot cell, how far a defect there reaches to the left, top, right and bottom of the cell's centre,
+    in pixels of the input; None where the model has no box head.
     """
 
     heatmap: Heatmap
     box: Box
     raw_peak: float
     score: float = 0.0
+    extents: NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

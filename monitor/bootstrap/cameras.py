@@ -1,5 +1,6 @@
 """Build cameras and their configurations from the settings."""
 
+import math
 from collections.abc import Callable
 from functools import partial
 
@@ -51,7 +52,7 @@ def create_camera(
         buffer=config.capture.buffer,
         stall_timeout=config.stall_timeout,
         startup_timeout=config.startup_timeout,
-        max_age=config.capture.max_age,
+        max_age=config.capture.max_age if config.capture.bounds_age else math.inf,
         expected_fps=config.expected_fps,
         finite=not config.capture.reopen,
         report=report,

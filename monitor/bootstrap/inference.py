@@ -1,5 +1,7 @@
 """Build the models from the settings: which model classifies which camera, on which device."""
 
+import logging
+
 from monitor.inference.candidates import InferenceOptions
 from monitor.inference.device import ComputeDevice, configure_tensorflow
 from monitor.inference.handle import ModelSpec
@@ -7,9 +9,12 @@ from monitor.inference.local import LocalModel
 from monitor.inference.router import ModelRouter
 from monitor.inference.scheduler import DeviceScheduler
 from monitor.models.bundle import ModelBundle, load_bundle
+from monitor.models.card import ModelCard
 from monitor.models.registry import resolve_model_path
 from monitor.pipeline.explanation_stage import ExplanationConfig
-from monitor.settings import Settings
+from monitor.settings import CameraSettings, Settings
+
+logger = logging.getLogger(__name__)
 
 
 def device(settings: Settings) -> ComputeDevice:
@@ -47,7 +52,33 @@ def build_model(
 def build_router(settings: Settings, scheduler: DeviceScheduler) -> ModelRouter:
     """Build the models of all cameras, not loaded, with a shared `scheduler`. Raises ModelError."""
     bundle = load_bundle(resolve_model_path(settings.model.path))
+    for camera in cameras_cut_otherwise(settings, bundle.card):
+        logger.warning(
+            "camera tiles differ from the model's training",
+            extra={
+                "camera": camera.name,
+                "tiles": camera.tiles,
+                "overlap": camera.overlap,
+                "trained_tiles": bundle.card.training.tiles,
+                "trained_overlap": bundle.card.training.overlap,
+            },
+        )
     return ModelRouter(build_model(settings, bundle, scheduler))
+
+
+def cameras_cut_otherwise(settings: Settings, card: ModelCard) -> list[CameraSettings]:
+    """Return the cameras whose tiles differ from those that the model was trained on.
+
+    A model that was trained on whole frames fits any tiles that show its surface at the same scale.
+    """
+    trained = card.training
+    if trained.tiles == (1, 1):
+        return []
+    return [
+        camera
+        for camera in settings.camera
+        if (camera.tiles, camera.overlap) != (trained.tiles, trained.overlap)
+    ]
 
 
 def share_networks(fresh: ModelRouter, running: ModelRouter) -> None:

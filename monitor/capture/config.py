@@ -60,6 +60,11 @@ class CaptureConfig:
     watch: bool = False
     inspected_files: str | None = None
 
+    @property
+    def bounds_age(self) -> bool:
+        """Whether queued frames become too old: by default not where the source waits or is triggered."""
+        return self.max_age is not None or not (self.every or self.triggered)
+
     def open_source(self) -> Source:
         """Open the source. Raises SourceError."""
         return open_source(

@@ -90,12 +90,14 @@ class CamHeat(NamedTuple):
 
     `heatmap` (rows, columns) is 0..1. `peak` is its highest value before scaling; 0 where there is no heat
     to show: it is flat, zero or not finite. `method` names the CAM method, which used `maps_used` maps.
+    `extents`: as in `TileHeatmap`, None for a model without a box head.
     """
 
     heatmap: Heatmap
     peak: float
     method: str
     maps_used: int
+    extents: NDArray[np.float32] | None = None
 
 
 class ModelHandle(Protocol):

@@ -73,7 +73,12 @@ class LocalModel:
 
     def explain(self, image: Image, evidence: Evidence | None, proceed: Proceed = lambda: True) -> CamHeat:
         """Explain the defect on one input `image` (h, w, 3) uint8."""
-        return self._loaded.explain(image, evidence if isinstance(evidence, np.ndarray) else None, proceed)
+        activations = evidence if isinstance(evidence, np.ndarray) else self._loaded.activations(image)
+        heat, head = self._loaded.explain(image, activations, proceed), self._bundle.box_head
+        if head is None:
+            return heat
+        hot = heat.heatmap >= self.spec.regions.threshold
+        return heat._replace(extents=head.extents(activations[0], hot))
 
     def close(self) -> None:
         """Free the network."""

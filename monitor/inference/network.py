@@ -9,6 +9,7 @@ import copy
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from itertools import accumulate
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -31,8 +32,8 @@ _FLAT = 1e-5
 """Heat that varies by less than this fraction of its maximum points nowhere; it is rounding."""
 
 
-_EFFICIENT = 1.1
-"""Factor by which an input in an efficient batch may take longer than in the best one."""
+_MIN_SAVING = 1.1
+"""How many times as fast a larger batch must classify an input, for it to be used."""
 
 
 class NetworkOutput(NamedTuple):
@@ -49,7 +50,8 @@ class NetworkOutput(NamedTuple):
 class Network:
     """The graphs that `backend` wrote into `folder`, compiled for `device`.
 
-    `size` is the (height, width) of inputs, `batch` the largest number in one pass. An input whose score
+    `size` is the (height, width) of inputs, `batch` the largest number in one pass;
+    smaller ones are used where a larger one saves no time. An input whose score
     reaches `threshold` keeps its activations. An explanation scores `max_n` maps, or all if there are fewer,
     `step` at a time, for which the graphs were made. In reduced precision, an input whose score lies near the
     threshold is classified again in single precision; while nearly all do, in single precision alone.
@@ -79,8 +81,9 @@ class Network:
             return backend.compile(folder, name, batch=count, precision=precision)
 
         sizes = sorted({*(2**power for power in range(batch.bit_length())), batch})
-        self._classify: Mapping[int, GraphFunction] = {count: load("classify", count) for count in sizes}
-        self._costs: Mapping[int, float] = dict.fromkeys(sizes, 1.0)  # until measured: fewest passes
+        self._classify = self._useful_passes(partial(load, "classify"), sizes)
+        self.efficient_batch = max(self._classify)
+        self._costs: Mapping[int, float] = dict.fromkeys(self._classify, 1.0)  # until measured: fewest passes
         exact = device.precision == "fp32"
         self._fallback = None if exact else PrecisionFallback(*recheck_band(threshold))
         self._fp32 = self._classify[1] if exact else load("classify_fp32")
@@ -88,7 +91,7 @@ class Network:
         self._mask_inputs, self._score_maps = load("mask_inputs"), load("score_maps")
         self._blank_maps = self._warm_up()[:max_n]
         self.max_n = len(self._blank_maps)
-        self.refinement_seconds, self.efficient_batch = math.inf, batch  # until measured
+        self.refinement_seconds = math.inf  # until measured
 
     def at_threshold(self, threshold: float) -> "Network":
         """Return a network that runs the same graphs, for verdicts at another threshold."""
@@ -98,10 +101,23 @@ class Network:
             twin._fallback = PrecisionFallback(*recheck_band(threshold))
         return twin
 
+    def _useful_passes(
+        self, compile_for: Callable[[int], GraphFunction], sizes: Sequence[int]
+    ) -> Mapping[int, GraphFunction]:
+        """Compile for growing numbers of inputs, as long as more inputs in a pass save time; run each."""
+        passes: dict[int, GraphFunction] = {}
+        least = math.inf
+        for count in sizes:
+            run, blank = compile_for(count), self._blank(count)
+            run(blank)  # the first run takes longer
+            seconds = min(_seconds(run, blank) for _ in range(2)) / count
+            if seconds * _MIN_SAVING > least:
+                break
+            passes[count], least = run, seconds
+        return passes
+
     def _warm_up(self) -> NDArray[np.float32]:
-        """Run each graph once, so that no frame pays for a first run; return all maps (c, fh, fw) of one."""
-        for count, run in self._classify.items():
-            run(self._blank(count))
+        """Run the other graphs once, before any frame; return all maps (c, fh, fw) of an image."""
         image = self._blank(1)[0]
         maps = _leading_maps(self._classify_fp32(image)[2], None)
         self._score_step(image, maps, 0)
@@ -130,8 +146,6 @@ class Network:
             step = min(step, _seconds(self._score_step, image[0], self._blank_maps, 0))
         self._costs, self._fp32_cost = costs, exact
         self.refinement_seconds = step * math.ceil(self.max_n / self._step)
-        least = min(cost / size for size, cost in costs.items())
-        self.efficient_batch = min(size for size, cost in costs.items() if cost <= _EFFICIENT * size * least)
 
     def speedup(self) -> float | None:
         """How many times as fast as single precision one input is classified, as measured last.
@@ -141,6 +155,11 @@ class Network:
         if self._fallback is None or self._fp32_cost is None:
             return None
         return self._fp32_cost / self._costs[1]
+
+    def activations(self, image: Image) -> Activations:
+        """Compute the activations of the explained layer for one input (h, w, 3) uint8."""
+        with self._scheduler.explanation_slot():
+            return self._classify_fp32(image)[2]
 
     def explain(
         self,
@@ -155,8 +174,7 @@ class Network:
         activations alone. Without `activations` they are computed again.
         """
         if activations is None:
-            with self._scheduler.explanation_slot():
-                activations = self._classify_fp32(image)[2]
+            activations = self.activations(image)
         if not np.isfinite(activations).all():
             return CamHeat(np.zeros(activations.shape[1:3], np.float32), 0.0, FLOOR_METHOD, 0)
         maps = _leading_maps(activations, self.max_n)
@@ -171,7 +189,7 @@ class Network:
             heat, peak = _scaled_heat(np.tensordot(weights, maps, axes=1))
             if peak > 0:
                 return CamHeat(heat, peak, CAM_METHOD, scored)
-        return CamHeat(*_scaled_heat(maps.mean(axis=0)), FLOOR_METHOD, len(maps))
+        return activation_heat(activations, self.max_n)
 
     def _score_step(self, image: Image, maps: NDArray[np.float32], start: int) -> NDArray[np.float32]:
         """Return the weights of the next maps (n, fh, fw) from `start` on, as many as a step has."""
@@ -215,6 +233,12 @@ class Network:
         """Classify one image in single precision."""
         score, features, activations = self._fp32(image[None])
         return np.asarray(score)[0].copy(), np.array(features)[0], np.array(activations)
+
+
+def activation_heat(activations: Activations, max_n: int) -> CamHeat:
+    """Return the mean of the `max_n` maps of highest standard deviation: heat without a forward pass."""
+    maps = _leading_maps(activations, max_n)
+    return CamHeat(*_scaled_heat(maps.mean(axis=0)), FLOOR_METHOD, len(maps))
 
 
 def _leading_maps(activations: Activations, max_n: int | None) -> NDArray[np.float32]:

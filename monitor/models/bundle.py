@@ -5,7 +5,7 @@ import io
 import json
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,16 @@ import cv2
 import numpy as np
 
 from monitor.errors import ModelError, first_line
-from monitor.models.card import CARD_NAME, BundleFile, ModelCard, ReferenceFile, read_card, write_card
+from monitor.models.box_head import BoxHead
+from monitor.models.card import (
+    CARD_FORMAT,
+    CARD_NAME,
+    BundleFile,
+    ModelCard,
+    ReferenceFile,
+    read_card,
+    write_card,
+)
 from monitor.models.kinds import KindClassifier
 from monitor.models.novelty import NoveltyDetector
 from monitor.records import Image
@@ -42,7 +51,8 @@ class ReferenceImage:
 class ModelBundle:
     """A bundle whose files are what its card says they are. The network itself is not loaded yet.
 
-    `references` is empty in bundles written before there were any, `kinds` None where training knew none.
+    `references` is empty in bundles written before there were any, `kinds` None where training knew none,
+    `box_head` None where boxes come from heat alone.
     """
 
     path: Path
@@ -50,6 +60,7 @@ class ModelBundle:
     familiarity: NoveltyDetector | None
     references: tuple[ReferenceImage, ...] = ()
     kinds: KindClassifier | None = None
+    box_head: BoxHead | None = None
 
     def keras_model(self) -> Any:
         """Load the network (a `keras.Model`); nothing in the file is run. Raises `ModelError`."""
@@ -77,8 +88,9 @@ def load_bundle(path: Path) -> ModelBundle:
     if card.familiarity is not None:
         familiarity = NoveltyDetector.from_bytes(_read_verified(path, card.familiarity))
     kinds = None if card.kinds is None else KindClassifier.from_bytes(_read_verified(path, card.kinds))
+    head = None if card.box_head is None else BoxHead.from_bytes(_read_verified(path, card.box_head))
     references = tuple(_reference(path, card, file) for file in card.references)
-    return ModelBundle(path, card, familiarity, references, kinds)
+    return ModelBundle(path, card, familiarity, references, kinds, head)
 
 
 def save_bundle(
@@ -89,6 +101,7 @@ def save_bundle(
     references: Sequence[ReferenceImage] = (),
     *,
     kinds: KindClassifier | None = None,
+    box_head: BoxHead | None = None,
 ) -> ModelBundle:
     """Write `model` (a `keras.Model`) as a bundle into folder `path`, made where missing.
 
@@ -108,9 +121,11 @@ def save_bundle(
             kinds_file = None if kinds is None else _write_hashed(path, "kinds", ".npz", kinds.to_bytes())
             card = card.model_copy(
                 update={
+                    "format": 1 if box_head is None else CARD_FORMAT,
                     "model": model_file,
                     "familiarity": familiarity_file,
                     "kinds": kinds_file,
+                    "box_head": None if box_head is None else _store_box_head(path, box_head),
                     "references": _store_references(path, references),
                 }
             )
@@ -118,20 +133,43 @@ def save_bundle(
         _remove_leftovers(path, card)
     except OSError as error:
         raise ModelError(f"the model cannot be written to {path}: {error.strerror or error}") from error
-    return ModelBundle(path, card, familiarity, tuple(references), kinds)
+    return ModelBundle(path, card, familiarity, tuple(references), kinds, box_head)
 
 
-def save_references(bundle: ModelBundle, references: Sequence[ReferenceImage]) -> ModelBundle:
-    """Replace the reference images of the bundle; the network's file stays. Raises `ModelError`."""
-    path = bundle.path
+def replace_parts(
+    bundle: ModelBundle,
+    *,
+    references: Sequence[ReferenceImage] | None = None,
+    box_head: BoxHead | None = None,
+    figures: Mapping[str, float] | None = None,
+) -> ModelBundle:
+    """Replace what is given, add `figures` to those of the card; the network's file stays.
+
+    Raises `ModelError`.
+    """
+    path, card = bundle.path, bundle.card
     try:
         with tempfile.TemporaryDirectory(dir=path, prefix=".writing-") as scratch:
-            card = bundle.card.model_copy(update={"references": _store_references(path, references)})
+            changed: dict[str, object] = {"figures": {**card.figures, **(figures or {})}}
+            if references is not None:
+                changed["references"] = _store_references(path, references)
+            if box_head is not None:
+                changed |= {"box_head": _store_box_head(path, box_head), "format": CARD_FORMAT}
+            card = card.model_copy(update=changed)
             _replace_card(path, card, Path(scratch))
         _remove_leftovers(path, card)
     except OSError as error:
         raise ModelError(f"the model cannot be written to {path}: {error.strerror or error}") from error
-    return replace(bundle, card=card, references=tuple(references))
+    return replace(
+        bundle,
+        card=card,
+        references=bundle.references if references is None else tuple(references),
+        box_head=box_head or bundle.box_head,
+    )
+
+
+def _store_box_head(path: Path, box_head: BoxHead) -> BundleFile:
+    return _write_hashed(path, "boxes", ".npz", box_head.to_bytes())
 
 
 def _replace_card(path: Path, card: ModelCard, scratch: Path) -> None:
@@ -186,9 +224,10 @@ def _sync_folder(folder: Path) -> None:
 
 def _remove_leftovers(folder: Path, card: ModelCard) -> None:
     """Delete the files of earlier bundles, and those of a write that was cut short."""
-    kept = {part.file for part in (card.model, card.familiarity, card.kinds) if part is not None}
+    parts = (card.model, card.familiarity, card.kinds, card.box_head)
+    kept = {part.file for part in parts if part is not None}
     kept |= {reference.file for reference in card.references}
-    for pattern in ("model-*.keras", "familiarity-*.npz", "kinds-*.npz", "reference-*.png"):
+    for pattern in ("model-*.keras", "familiarity-*.npz", "kinds-*.npz", "boxes-*.npz", "reference-*.png"):
         for path in (*folder.glob(pattern), *folder.glob(f".{pattern}")):
             if path.name not in kept:
                 path.unlink()

@@ -10,7 +10,7 @@ from monitor.errors import InferenceError
 from monitor.events.event import event_id
 from monitor.imaging.annotation import HeatStyle, annotate
 from monitor.imaging.jpeg import encode_jpeg, xmp_packet
-from monitor.imaging.regions import find_regions, merge_heatmaps
+from monitor.imaging.localisation import locate
 from monitor.inference.handle import CAM_METHOD, CamHeat
 from monitor.pipeline.flagged_queue import FlaggedQueue
 from monitor.pipeline.interfaces import (
@@ -195,7 +195,7 @@ class ExplanationStage:
         )
         outcome: ExplanationOutcome = "full" if all(complete for _, _, complete in heats) else "reduced"
         found = tuple(
-            TileHeatmap(heat.heatmap, tile.box, heat.peak, tile.score)
+            TileHeatmap(heat.heatmap, tile.box, heat.peak, tile.score, heat.extents)
             for tile, heat, _ in heats
             if heat.peak > 0
         )
@@ -231,14 +231,14 @@ class ExplanationStage:
             return explanation, None, ()
         spec, (height, width) = flagged.handle.spec, flagged.frame.image.shape[:2]
         try:
-            heat = merge_heatmaps(
-                tiles, width=width, height=height, input_size=spec.input_size, cell_offset=spec.cell_offset
-            )
-            regions = find_regions(
-                heat,
+            heat, regions = locate(
+                tiles,
+                width=width,
+                height=height,
+                input_size=spec.input_size,
+                cell_offset=spec.cell_offset,
                 threshold=spec.regions.threshold,
-                minimum_area=self._config.minimum_area * max(tile.box.area for tile in tiles),
-                tiles=tiles,
+                minimum_area=self._config.minimum_area,
             )
         except Exception as error:
             _log_failure("locating", flagged, error)

@@ -38,9 +38,9 @@ OnFlagged = Callable[[FlaggedFrame, Callable[[], None]], None]
 class InferenceStage:
     """Takes queued frames of all cameras in turn and classifies at most `batch` inputs together.
 
-    A pass takes no more inputs than save time together: on a processor most often one, whose verdict then
-    need not wait for those of others. `router` gives the model of each camera. Flagged frames go to
-    `on_flagged`, frames that a model has no answer to go to `on_gap`, each verdict goes to `on_verdict`
+    With a live camera it takes no more inputs than save time together: on a processor most often one, whose
+    verdict then need not wait for those of others. `router` gives the model of each camera. Flagged frames go
+    to `on_flagged`, frames that a model has no answer to go to `on_gap`, each verdict goes to `on_verdict`
     first. While `is_backlogged`, explanations are behind: no frame is taken of a source that waits, so that
     live cameras keep their verdicts and no explanation is cut short. `clock` is the clock of the frames'
     `monotonic`, in seconds.
@@ -126,6 +126,7 @@ class InferenceStage:
         inputs, limit = 0, self._batch
         last = None
         backlogged = self._is_backlogged()
+        any_live = not all(camera.source_waits for camera in cameras)
         providers = [camera for camera in cameras if not (backlogged and camera.source_waits)]
         while providers and inputs < limit:
             for camera in list(providers):
@@ -136,7 +137,8 @@ class InferenceStage:
                     providers.remove(camera)
                     continue
                 last = camera
-                limit = min(limit, self._router.handle_for(camera.name).efficient_batch)
+                if any_live:
+                    limit = min(limit, self._router.handle_for(camera.name).efficient_batch)
                 frames += taken
                 inputs += len(taken[0].tile_boxes)
         if last is not None:

@@ -104,7 +104,7 @@ class CameraSettings(SettingsTable):
     """Maximum number of frames queued for inspection (default 8)."""
     max_age: Seconds | None = None
     """Seconds after which a queued frame is dropped and reported instead of inspected late. Default: four
-    frame periods, which are measured, but at least 0.1; no limit for `every`."""
+    frame periods, which are measured, but at least 0.1; no limit for `every` and for a triggered camera."""
     silence: Annotated[float, Field(ge=0, le=86400)] = 3.0
     """Seconds without a frame after which a camera counts as stalled and is reopened (default 3), but at
     least three frame periods, which are measured. 0: no limit, for a triggered camera."""

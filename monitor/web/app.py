@@ -29,6 +29,7 @@ from monitor.web.feed import Feed
 from monitor.web.gallery import ENTRY_ID, gallery, gallery_topics
 from monitor.web.health import health, health_topics
 from monitor.web.hub import Hub
+from monitor.web.images import LiveFrames
 from monitor.web.line import line, line_topics, live_frame, status_topic
 from monitor.web.login import log_in, log_out, show_login
 from monitor.web.not_inspected import not_inspected
@@ -124,6 +125,7 @@ def build_app(
         hub,
         Renderer({"version": version}),
         settings,
+        LiveFrames(history),
         VideoStreams(history),
         VerdictLog(history, has_verdicts=has_verdicts),
         why,

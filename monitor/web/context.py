@@ -11,6 +11,7 @@ from monitor.web.camera.verdict_log import VerdictLog
 from monitor.web.camera.video import VideoStreams
 from monitor.web.feed import Feed
 from monitor.web.hub import Hub, Topic
+from monitor.web.images import LiveFrames
 from monitor.web.rendering import Renderer
 from monitor.web.why.queue import ExplanationQueue
 
@@ -27,6 +28,7 @@ class PageContext:
     hub: Hub
     renderer: Renderer
     settings: Mapping[str, object]
+    live_frames: LiveFrames
     video: VideoStreams
     verdict_log: VerdictLog
     why: ExplanationQueue

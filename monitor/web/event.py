@@ -7,23 +7,20 @@ import zipfile
 from collections.abc import Iterator
 from typing import BinaryIO, NamedTuple
 
-import cv2
-import numpy as np
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response, StreamingResponse
 
 from monitor.events.event import Event
-from monitor.imaging.jpeg import encode_jpeg
 from monitor.redis_streams.history import StreamHistory
 from monitor.web.context import PageContext, context
 from monitor.web.gallery import ENTRY_ID, FoundEvent, find_events, incident_frames, read_event, read_filter
+from monitor.web.images import shrink
 from monitor.web.why.order import METHODS
 
 MAX_EXPORTED = 500
 """Events in one export."""
 
-_SMALL = 320
 _FOREVER = {"Cache-Control": "private, max-age=86400, immutable"}
 
 
@@ -108,16 +105,6 @@ def waterfall(shown: Event) -> list[StageBar]:
         bars.append(StageBar(name, start, seconds))
         start += seconds
     return bars
-
-
-def shrink(jpeg: bytes) -> bytes:
-    """Return a JPEG of at most 320 pixels' width; the JPEG itself where it cannot be decoded."""
-    image = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
-    if image is None or image.shape[1] <= _SMALL:
-        return jpeg
-    height = max(1, round(image.shape[0] * _SMALL / image.shape[1]))
-    small = cv2.resize(image, (_SMALL, height), interpolation=cv2.INTER_AREA)
-    return encode_jpeg(small.astype(np.uint8), 75)
 
 
 def find_event(history: StreamHistory, entry: str) -> FoundEvent:

@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 from functools import partial
 
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -38,12 +39,16 @@ def status_topic(page: PageContext, language: str) -> Topic:
 
 
 def live_frame(request: Request) -> Response:
-    """Answer the latest live frame of `camera`; the number in the address makes each frame's its own."""
-    found = context(request).history.live_frame(request.query_params.get("camera", ""))
+    """Answer a small live frame of `camera`; its number in the address makes each frame's its own."""
+    query = request.query_params
+    number = query.get("n", "")
+    if not (number.isascii() and number.isdigit()):
+        raise HTTPException(400)
+    found = context(request).live_frames.get(query.get("camera", ""), int(number[:18]))
     if found is None:
-        return Response(status_code=404)
+        raise HTTPException(404)
     headers = {"Cache-Control": "private, max-age=60"}
-    return Response(found.jpeg, media_type="image/jpeg", headers=headers)
+    return Response(found, media_type="image/jpeg", headers=headers)
 
 
 def _draw_tile(page: PageContext, language: str, name: str) -> str:

@@ -2,10 +2,11 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import groupby, pairwise
 from random import Random
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from monitor.capture.frame_period import FramePeriod
 from monitor.capture.frame_queue import FrameQueue
 from monitor.capture.worker.admission import AdmissionControl
 from monitor.records import Frame
+from tests.support.scripted_camera import LINE
 
 NOTHING = np.empty((0, 0, 3), np.uint8)
 WARM_UP = 3.0  # seconds until an overload is noticed
@@ -186,6 +188,25 @@ def test_an_overload_ends_and_then_a_pause_drops_nothing_again() -> None:
     simulate(line, arrivals, 1 / 30, [(20.0, 0.095)])
     after = [outcome for at, outcome, _ in camera.outcomes if at > 10.5]
     assert after == ["classified"] * len(after)
+
+
+@pytest.mark.parametrize(
+    ("options", "bounds_age"),
+    [({}, True), ({"triggered": True}, False), ({"triggered": True, "max_age": 1.0}, True)],
+)
+def test_frames_of_a_triggered_camera_wait_for_their_turn_unless_their_age_is_bounded(
+    options: dict[str, Any], bounds_age: bool
+) -> None:
+    assert replace(LINE, **options).bounds_age == bounds_age
+
+
+def test_a_burst_of_a_triggered_camera_is_classified_in_full() -> None:
+    queue, period = FrameQueue(8, FramePeriod(), math.inf), 0.02
+    for number in range(8):
+        frame = Frame("c", number, datetime.now(UTC), number * period, NOTHING, (), NOTHING)
+        queue.put(frame, lambda: None)
+    taken = [queue.take(1, 0.2 + 0.1 * number) for number in range(8)]
+    assert [frames[0].number for frames, late in taken if not late] == list(range(8))
 
 
 @pytest.mark.parametrize("together", [1, 8])

@@ -42,7 +42,7 @@ def bundle(network: Any, tmp_path_factory: pytest.TempPathFactory) -> ModelBundl
     references = [
         ReferenceImage(picture, float(score)) for picture, score in zip(pictures, scores, strict=True)
     ]
-    return save_bundle(tmp_path_factory.mktemp("ready") / "toy", network, card, None, references)
+    return save_bundle(tmp_path_factory.mktemp("ready") / "toy", network, card, None, references=references)
 
 
 @pytest.fixture(autouse=True)

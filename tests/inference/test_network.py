@@ -332,6 +332,33 @@ def test_where_nearly_all_is_doubtful_single_precision_alone_is_asked(
     np.testing.assert_allclose(given.activations[7], full.activations[7], atol=1e-4)
 
 
+@pytest.mark.parametrize(("each", "sizes"), [(0.0, [1, 2, 4, 6]), (0.03, [1])])
+def test_passes_hold_as_many_inputs_as_save_time(
+    model: Any, pictures: np.ndarray, monkeypatch: pytest.MonkeyPatch, each: float, sizes: list[int]
+) -> None:
+    honest = TensorFlowBackend.compile
+    used: list[int] = []
+
+    def slower(self: Any, folder: Path, name: str, **options: Any) -> Any:
+        run = honest(self, folder, name, **options)
+
+        def later(*arrays: Any) -> Any:
+            if name == "classify":
+                used.append(len(arrays[0]))
+                time.sleep(each * len(arrays[0]) or 0.06)
+            return run(*arrays)
+
+        return later
+
+    monkeypatch.setattr(TensorFlowBackend, "compile", slower)
+    classifier = ready.__wrapped__(model)
+    assert classifier.efficient_batch == sizes[-1]
+    used.clear()
+    classifier.classify(pictures)
+    assert set(used) <= set(sizes)
+    assert sum(used) >= len(pictures)
+
+
 def test_what_reduced_precision_gains_is_measured(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     honest = TensorFlowBackend.compile
 

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from monitor.errors import ModelError
-from monitor.models.bundle import ModelBundle, ReferenceImage, load_bundle, save_bundle, save_references
+from monitor.models.box_head import WINDOWS, BoxHead
+from monitor.models.bundle import ModelBundle, ReferenceImage, load_bundle, replace_parts, save_bundle
 from monitor.models.card import CARD_NAME, read_card
 
 # Keras hands its variables to NumPy 2 in a way that NumPy has deprecated.
@@ -69,19 +70,37 @@ def test_references_come_back_to_the_pixel_and_leave_the_network_as_it_is(toy_bu
     random = np.random.default_rng(3)
     colour = random.integers(0, 256, (32, 32, 3), np.uint8)
     grey = np.repeat(random.integers(0, 256, (32, 32, 1), np.uint8), 3, axis=2)
-    save_references(toy_bundle, [ReferenceImage(colour, 0.25), ReferenceImage(grey, 0.75)])
+    replace_parts(toy_bundle, references=[ReferenceImage(colour, 0.25), ReferenceImage(grey, 0.75)])
     again = load_bundle(toy_bundle.path)
     assert [reference.score for reference in again.references] == [0.25, 0.75]
     assert (again.references[0].picture == colour).all()
     assert (again.references[1].picture == grey).all()
     assert again.card.model == toy_bundle.card.model
-    save_references(again, [])
+    replace_parts(again, references=[])
     assert not list(toy_bundle.path.glob("*.png"))
     assert load_bundle(toy_bundle.path).references == ()
 
 
+def test_a_box_head_comes_back_and_makes_the_card_format_2(toy_bundle: ModelBundle, network, make_card):
+    assert toy_bundle.card.format == 1
+    random = np.random.default_rng(0)
+    shapes = [(4, 3), (3,), (3 * len(WINDOWS), 5), (5,), (5, 4), (4,)]
+    head = BoxHead(*(random.normal(size=shape).astype(np.float32) for shape in shapes))
+    replace_parts(toy_bundle, box_head=head)
+    again = load_bundle(toy_bundle.path)
+    assert again.card.format == 2
+    assert again.card.model == toy_bundle.card.model
+    assert again.box_head is not None
+    assert (again.box_head.hidden == head.hidden).all()
+    next(toy_bundle.path.glob("boxes-*.npz")).write_bytes(b"other")
+    refused("SHA-256 differs", toy_bundle.path)
+    save_bundle(toy_bundle.path, network, make_card(name="second"), None)
+    assert load_bundle(toy_bundle.path).box_head is None
+    assert not list(toy_bundle.path.glob("boxes-*"))
+
+
 def test_a_reference_that_is_altered_or_of_another_size_is_refused(toy_bundle: ModelBundle):
-    save_references(toy_bundle, [ReferenceImage(np.zeros((16, 32, 3), np.uint8), 0.5)])
+    replace_parts(toy_bundle, references=[ReferenceImage(np.zeros((16, 32, 3), np.uint8), 0.5)])
     refused("not an image of the network's size", toy_bundle.path)
     next(toy_bundle.path.glob("reference-*.png")).write_bytes(b"other")
     refused("SHA-256 differs", toy_bundle.path)
@@ -160,8 +179,8 @@ def test_a_network_that_does_not_fit_its_card_is_refused(toy_bundle: ModelBundle
 
 
 def test_a_bundle_of_a_newer_version_asks_for_a_newer_program(toy_bundle: ModelBundle):
-    edit(toy_bundle, format=2, novelty=True)
-    refused("is of format 2, .* install a newer defect-monitor", toy_bundle.path)
+    edit(toy_bundle, format=3, novelty=True)
+    refused("is of format 3, .* install a newer defect-monitor", toy_bundle.path)
 
 
 @pytest.mark.parametrize(

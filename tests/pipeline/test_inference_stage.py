@@ -201,6 +201,9 @@ def test_where_a_larger_pass_saves_no_time_each_frame_is_classified_at_once() ->
         done = run([replace(camera) for camera in cameras], batch=4, router=ModelRouter(model))
         assert sizes == expected
         assert done.notes.order == ["a", "b"] * 3
+    sizes.clear()
+    run([FakeCamera("c", [frame("c", number, 0) for number in range(6)], True)], router=ModelRouter(model))
+    assert sizes == [4, 2], "nobody waits for the verdicts of an archive"
 
 
 def test_a_flagged_frame_knows_the_time_between_the_frames_of_all_live_cameras() -> None:

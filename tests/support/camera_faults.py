@@ -163,13 +163,15 @@ def make_camera(
     launch: Callable[..., "subprocess.Popen[bytes]"] = spawn_worker,
     **more: Any,
 ) -> Camera:
-    """A camera whose settings are the defaults but for what is said."""
+    """A camera with the default settings but for what is said; a busy machine drops none of its frames."""
     order = CaptureConfig(
         source=url,
         every=False,
         reopen=True,
         input_size=(224, 224),
         buffer_slots=buffer + 16,
+        buffer=buffer,
+        max_age=60.0,
         frozen_after=frozen,
         limits=QualityLimits(**SanitySettings().model_dump(exclude={"enabled"})),
     )
@@ -180,6 +182,7 @@ def make_camera(
         report=report,
         on_frame=wake,
         buffer=buffer,
+        max_age=order.max_age,
         **more,
     )
 

@@ -54,6 +54,7 @@ def take_pictures(tab: Any, address: str) -> None:
 def save(tab: Any, name: str) -> None:
     """Wait for the live connection, then take a picture."""
     tab.locator("#status p").first.wait_for()
+    tab.evaluate("scrollTo(0, 0)")
     tab.wait_for_timeout(1_500)
     tab.screenshot(path=FOLDER / f"page-{name}.jpg", type="jpeg", quality=80)
 

@@ -142,3 +142,19 @@ def workers_of(line, camera: str) -> list[int]:
         if b"monitor.capture.worker" in command and camera.encode() in command:
             found.append(child)
     return found
+
+
+def test_a_live_frame_is_small_and_fresh_and_turns_grey_when_it_is_old(line, tab):
+    line.daemon.ready()
+    tab.goto(line.page.address)
+    image = tab.locator(".tile", has_text="left").locator(".live img")
+    image.wait_for(timeout=60_000)
+    first = image.get_attribute("src")
+    wait_for(lambda: tab.wait_for_timeout(200) or image.get_attribute("src") != first, 60)
+    assert len(line.page.get(str(image.get_attribute("src"))).content) < 40_000
+    line.daemon.process.send_signal(signal.SIGSTOP)
+    try:
+        tab.locator(".tile", has_text="left").locator(".live.old").wait_for(timeout=10_000)
+        assert "grayscale" in image.evaluate("image => getComputedStyle(image).filter")
+    finally:
+        line.daemon.process.send_signal(signal.SIGCONT)

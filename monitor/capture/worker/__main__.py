@@ -48,7 +48,8 @@ def run_worker(connection: socket.socket, fields: dict[str, object]) -> None:
     config = CaptureConfig(**fields)  # type: ignore[arg-type]  # as `asdict` made it, lists for tuples
     if fields.get("limits") is not None:
         config = replace(config, limits=QualityLimits(**fields["limits"]))  # type: ignore[arg-type]  # as above
-    admission = None if config.every else AdmissionControl(config.buffer, config.max_age)
+    drops = config.bounds_age and not config.every
+    admission = AdmissionControl(config.buffer, config.max_age) if drops else None
     channel = DaemonChannel(connection, config.buffer_slots, admission)
     SourceReader(
         config.open_source,

@@ -28,12 +28,13 @@ class AdmissionControl:
     def admit(self, captured: float) -> bool:
         """Return whether to prepare the frame captured at `captured`; if so, `sent` follows."""
         self._period.frame_arrived(captured)
-        latest = captured + (self._period.typical or 0.0) - self._period.max_age(self._max_age)
-        in_time = [at for at in self._queued.values() if at >= latest]
+        next_frame = captured + (self._period.typical or 0.0)
+        max_age = self._period.max_age(self._max_age)
+        in_time = [at for at in self._queued.values() if next_frame - at <= max_age]
         is_late = len(in_time) < len(self._queued)
-        overloaded = is_late or captured < self._overloaded_until
-        is_behind = in_time and captured - in_time[0] > _TOGETHER if overloaded else False
-        admitted = not is_behind and len(in_time) < self._buffer
+        admitted = len(in_time) < self._buffer
+        if in_time and (is_late or captured < self._overloaded_until):
+            admitted = admitted and captured - in_time[0] <= _TOGETHER
         if is_late or not admitted:
             self._overloaded_until = captured + _CALM
         return admitted

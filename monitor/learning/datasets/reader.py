@@ -36,16 +36,17 @@ def read_samples(
 ) -> list[Sample]:
     """Find every class of surface under `roots` (those named in `classes`, or all) and read its samples.
 
-    A root may also be a class itself, in the layout of folders. `split` selects one part. Undivided data are
-    all `Train`, unless `test_share` (0..1) sets a part aside as `Test`, by `seed` and pixels alone, or by the
-    `group` that a regular expression finds in file names. Logs every entry that is not used, but for what
-    platforms leave behind. Raises `DataError` for a root or class that does not exist, exists twice, or lacks
-    good or defective images. `bit_depth` as in `Sample`.
+    A root may also be a class itself, in the layout of folders. `split` selects one part. Undivided data, and
+    a class with a `Train` part alone, are all `Train`, unless `test_share` (0..1) sets a part aside as
+    `Test`, by `seed` and pixels alone, or by the `group` that a regular expression finds in file names. Logs
+    every entry that is not used, but for what platforms leave behind. Raises `DataError` for a root or class
+    that does not exist, exists twice, or lacks good or defective images. `bit_depth` as in `Sample`.
     """
     samples: list[Sample] = []
     for folder in _class_folders(roots, classes, layout):
         found = [replace(sample, bit_depth=bit_depth) for sample in _read_class(folder, layout)]
-        if any(sample.split is None for sample in found):
+        parts = {sample.split for sample in found}
+        if None in parts or (test_share and "Test" not in parts):
             found = _divided(found, test_share, seed, group)
         if split is not None:
             found = [sample for sample in found if sample.split == split]

@@ -158,7 +158,7 @@ def score_images(
                 found = MISSED
                 if score >= model.threshold:
                     flagged = [
-                        (box, fitted, own_evidence)
+                        (box, fitted, own_evidence, float(value))
                         for box, fitted, own_evidence, value in zip(
                             boxes, tiles, evidence[own], scores[own], strict=True
                         )
@@ -210,7 +210,7 @@ def explain_image(model: ModelUnderTest, sample: Sample) -> ExplainedImage:
     scores, evidence, _, _ = _classify(model, np.stack(tiles))
     limit = min(model.threshold, float(scores.max()))
     flagged = [
-        (box, fitted, own_evidence)
+        (box, fitted, own_evidence, float(score))
         for box, fitted, own_evidence, score in zip(boxes, tiles, evidence, scores, strict=True)
         if score >= limit
     ]

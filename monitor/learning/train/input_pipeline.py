@@ -102,7 +102,7 @@ def load_sample(
     """
     image = load_image(sample)
     mask = load_mask(sample, *image.shape[:2])
-    image, mask = _working_size(image, mask, WORKING_SIDES * min(size))
+    image, mask = working_size(image, mask, WORKING_SIDES * min(size))
     defective = sample.defective
     if random is None:
         return resize_to_input(image, size), np.int32(defective), cell_targets(mask, size)
@@ -152,7 +152,8 @@ def _cells_touched(marked: Mask, rows: int, columns: int) -> Mask:
     return touched
 
 
-def _working_size(image: Image, mask: Mask | None, side: int) -> tuple[Image, Mask | None]:
+def working_size(image: Image, mask: Mask | None, side: int) -> tuple[Image, Mask | None]:
+    """Shrink `image` (h, w, 3) and `mask` (h, w) until the shorter side has at most `side` pixels."""
     height, width = image.shape[:2]
     share = side / min(height, width)
     if share >= 1:

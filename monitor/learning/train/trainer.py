@@ -15,6 +15,7 @@ from monitor.learning.datasets.sample import Sample
 from monitor.learning.datasets.split import random_split, stratified_split
 from monitor.learning.datasets.tiling import FrameTruth, read_truth
 from monitor.learning.train.architecture import initial_model
+from monitor.learning.train.box_validation import fit_better_head
 from monitor.learning.train.checkpoint import (
     Checkpoint,
     EpochMetrics,
@@ -135,7 +136,8 @@ def _train_all_layers(  # noqa: PLR0917 (what `train` was given and has made)
     references = select_references(clean.tiles, clean.tile_scores, final.threshold, config.size)
     labels = np.array([sample.defective for sample in first], np.int8)
     kinds = fit_kinds(first, labels, features) if config.kinds else None
-    bundle = save_bundle(config.out, model, final, familiarity, references, kinds=kinds)
+    box_head, final = fit_better_head(model, final, truths, validation, tiling=tiling, seed=recipe.seed)
+    bundle = save_bundle(config.out, model, final, familiarity, references, kinds=kinds, box_head=box_head)
     remove_checkpoint(config.out)
     return bundle
 

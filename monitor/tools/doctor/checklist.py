@@ -22,7 +22,7 @@ from monitor.tools.doctor.model import check_device, check_model
 from monitor.tools.doctor.outbox import check_set_aside
 from monitor.tools.doctor.redis import check_redis
 from monitor.tools.doctor.resources import check_outbox_disk, check_shared_memory
-from monitor.tools.doctor.result import CheckResult, failed, skipped
+from monitor.tools.doctor.result import CheckResult, failed, ok, skipped
 
 _EXTRA_TIME = 10.0
 """Seconds that all cameras together may take beyond the timeouts of the slowest one."""
@@ -51,6 +51,8 @@ def run_checks(settings: Settings, *, pictures: Path | None = None) -> Iterator[
         device,
     )
     yield model
+    if settings.camera and model.result == "ok":
+        yield _check_tiles(settings)
     figures = model.figures
     size = int(figures.get("input_height", _INPUT)), int(figures.get("input_width", _INPUT))
     configs = [build_capture.capture_config(settings, camera, size) for camera in settings.camera]
@@ -71,6 +73,20 @@ def run_checks(settings: Settings, *, pictures: Path | None = None) -> Iterator[
     yield check_time_sync()
     yield check_port(settings.metrics.host, settings.metrics.port)
     yield check_shared_memory(_buffer_bytes(configs, checks), settings.explain.queue_bytes)
+
+
+def _check_tiles(settings: Settings) -> CheckResult:
+    """Check that cameras cut their frames as those of the model's training were."""
+    card = load_bundle(resolve_model_path(settings.model.path)).card
+    names = [camera.name for camera in build_inference.cameras_cut_otherwise(settings, card)]
+    if not names:
+        return ok("tiles", f"the tiles of every camera fit model {card.name}")
+    trained = f"tiles = {list(card.training.tiles)} and overlap = {card.training.overlap:g}"
+    return failed(
+        "tiles",
+        f"model {card.name} was trained on {trained}; cut otherwise: camera {', '.join(names)}",
+        f"set {trained} for these cameras, or train a model with --like FILE --camera NAME",
+    )
 
 
 def _check_cameras(settings: Settings, configs: list[CaptureConfig]) -> list[camera_checks.CameraCheck]:

@@ -1,6 +1,7 @@
 """"""
 
 import re
+import shutil
 from pathlib import Path
 
 import cv2
@@ -171,6 +172,16 @@ def test_a_mask_of_another_size_is_refused(competition: Path):
     cv2.imwrite(str(sample.mask), np.zeros((50, 40), np.uint8))
     with pytest.raises(DataError, match=r"has 40x50 pixels, its image .* 96x96"):
         load_mask(sample, 96, 96)
+
+
+def test_a_class_without_a_test_part_can_be_divided(competition: Path):
+    given = read_samples([competition.parent], test_share=0.4)
+    assert sum(sample.split == "Test" for sample in given) == 8  # its own Test part stays
+    shutil.rmtree(competition / "Test")
+    assert all(sample.split == "Train" for sample in read_samples([competition.parent]))
+    divided = read_samples([competition.parent], test_share=0.4)
+    assert {sample.split for sample in divided} == {"Train", "Test"}
+    assert len(divided) == 12
 
 
 def test_the_bit_depth_reaches_every_image(folders: Path, tmp_path: Path):
