@@ -20,12 +20,13 @@ from monitor.web.why.order import ExplanationOrder
 _MAX_TILES = 4
 """Flagged tiles that are explained, those of the highest scores: a Score-CAM of many would take minutes."""
 
-_LOWEST_PRIORITY = 19
+_NICENESS = 10
+"""Inspection gets ten times as much of a busy core; at 19 an explanation would not end on a busy machine."""
 
 
 def main() -> int:
     """Explain the frame on standard input; return the exit code."""
-    os.nice(_LOWEST_PRIORITY)  # inspection on the same machine comes first
+    os.nice(_NICENESS)
     try:
         order = ExplanationOrder.model_validate_json(sys.stdin.buffer.readline())
         image = _decode(sys.stdin.buffer.read())
