@@ -31,7 +31,7 @@ def ask(
 ) -> dict[str, CheckResult]:
     server = RedisConnection(url, keys, timeout=2.0, access=access or RedisCredentials())
     try:
-        return {answer.name: answer for answer in check_redis(server, keys, replicas=replicas)}
+        return {answer.name: answer for answer in check_redis(server, keys, replicas=replicas, verdicts=True)}
     finally:
         server.close()
 
