@@ -90,6 +90,47 @@ def delivery() -> list[Panel]:
             ),
             about="Images that Redis had no room for. Their events were delivered.",
         ),
+        lines(
+            11,
+            "Unread by consumer groups: age",
+            "s",
+            Query(f"defect_monitor_consumer_oldest_seconds{{{_HERE}}}", "{{group}}"),
+            Query(f"max(defect_monitor_stream_oldest_seconds{{{_HERE}}})", "oldest in the stream"),
+            about="Age of the oldest event that a group has not acknowledged, and of the oldest in Redis.",
+        ),
+        lines(
+            12,
+            "Unread by consumer groups: events",
+            "none",
+            Query(f"defect_monitor_consumer_lag_events{{{_HERE}}}", "{{group}} unread"),
+            Query(f"defect_monitor_consumer_pending_events{{{_HERE}}}", "{{group}} not acknowledged"),
+            about="Events that a group was not given yet, and those that it has not acknowledged.",
+        ),
+        states(
+            13,
+            "Archiver",
+            Query("defect_monitor_archive_up", here),
+            _UP,
+            about="Whether events are stored in the archive.",
+            width=12,
+        ),
+        lines(
+            14,
+            "Size of the archive",
+            "bytes",
+            Query("defect_monitor_archive_bytes", here),
+            Query("defect_monitor_archive_max_bytes", "{{instance}} limit"),
+            about="At the limit the oldest days are removed.",
+        ),
+        lines(
+            15,
+            "Missing in the archive",
+            "none",
+            Query("defect_monitor_archive_missed_total", "{{instance}} times that events were missed"),
+            Query("defect_monitor_archive_images_missing_total", "{{instance}} images"),
+            Query("defect_monitor_archive_removed_events_total", "{{instance}} events removed for room"),
+            about="Trimmed away from Redis before they were archived, and removed with their day.",
+        ),
     ]
 
 
@@ -248,5 +289,13 @@ def process() -> list[Panel]:
             "Bps",
             Query(f"sum by (instance, device) ({received})", "{{instance}} {{device}}"),
             about="Received bytes a second, which include network cameras.",
+        ),
+        states(
+            12,
+            "Standby",
+            Query(f"defect_monitor_standby{{{_HERE}}}", here),
+            {0: ("inspects", "green"), 1: ("standby", "blue")},
+            about="Whether the daemon waits for another one that inspects the same cameras.",
+            width=12,
         ),
     ]

@@ -10,6 +10,7 @@ from monitor.bootstrap.delivery import (
     build_outbox_queue,
     build_preview,
     build_redis_sink,
+    build_stream_monitor,
     daemon_id,
     heartbeat_path,
     incidents,
@@ -34,7 +35,8 @@ from monitor.settings import Settings
 from monitor.telemetry.heartbeat import HeartbeatFile
 from monitor.telemetry.http_server import start_http_server
 from monitor.telemetry.metrics import Metrics, create_registry
-from monitor.telemetry.process_metrics import WorkerProcessCollector
+from monitor.telemetry.process_metrics import WorkerProcessCollector, export_standby
+from monitor.telemetry.stream_metrics import StreamBacklogCollector
 from monitor.telemetry.supervised_thread import SupervisedThread
 from monitor.telemetry.systemd import SystemdNotifier
 
@@ -69,6 +71,8 @@ def build_daemon(
     publisher = EventPublisher(outbox, incidents(settings, outbox.state(INCIDENTS)), identity, metrics)
     leases = build_leases(settings, identity, publisher.on_conflict)
     meter = OutboxMeter(outbox, leases, metrics)
+    stream_monitor = build_stream_monitor(settings)
+    StreamBacklogCollector(metrics.registry, lambda: stream_monitor.latest)
 
     verdicts = VerdictRecorder(outbox, identity, metrics) if settings.verdicts.publish else None
     coverage = CoverageRecorder(metrics, publisher.publish_notice, verdicts.on_gap if verdicts else ignore)
@@ -98,10 +102,11 @@ def build_daemon(
         cameras,
         coverage,
         inspection=[inference_thread, explanation_thread],
-        threads=[leases.thread, preview.thread],
+        threads=[leases.thread, stream_monitor.thread, preview.thread],
         stopped_threads=outbox.stopped_threads,
         problems=[meter.problems, publisher.conflicts],
     )
+    export_standby(metrics.registry, lambda: health.is_standby)
     http = start_http_server(
         settings.metrics.host,
         settings.metrics.port,
@@ -125,6 +130,7 @@ def build_daemon(
             publisher=publisher,
             verdicts=verdicts,
             leases=leases,
+            stream_monitor=stream_monitor,
             preview=preview,
             metrics=metrics,
             health=health,
@@ -137,6 +143,7 @@ def build_daemon(
                 router=router,
                 scheduler=scheduler,
                 explanation=explanation,
+                set_redis_access=[it.set_access for it in (sink, leases, stream_monitor, preview)],
                 on_models_changed=partial(report_models, router, metrics),
             ),
         )

@@ -9,10 +9,12 @@ from monitor.delivery.identity import daemon_identity
 from monitor.delivery.outbox_queue import OutboxQueue
 from monitor.delivery.sinks.redis import ImageObserver, RedisSink
 from monitor.delivery.sqlite_storage import SqliteStorage
+from monitor.errors import SettingsError
 from monitor.events.incidents import IncidentTracker, IncidentWindow
 from monitor.redis_streams.address import RedisCredentials
 from monitor.redis_streams.lease import CameraLeases
 from monitor.redis_streams.preview import PreviewPublisher
+from monitor.redis_streams.stream_monitor import StreamMonitor
 from monitor.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -39,17 +41,32 @@ def build_redis_sink(settings: Settings, daemon: str, observer: ImageObserver | 
 
 
 def redis_credentials(settings: Settings) -> RedisCredentials:
-    """Return user, passwords and certificates for Redis."""
+    """Return user, passwords and certificates for Redis. Raises SettingsError for an unreadable file."""
     redis = settings.redis
     password, sentinel = redis.password, redis.sentinel_password
     return RedisCredentials(
         username=redis.username,
-        password=password.get_secret_value() if password else None,
+        password=_password_in(redis.password_file) or (password.get_secret_value() if password else None),
+        sentinel_username=redis.sentinel_username,
         sentinel_password=sentinel.get_secret_value() if sentinel else None,
         ca=redis.tls_ca,
         certificate=redis.tls_certificate,
         key=redis.tls_key,
     )
+
+
+def _password_in(file: str | None) -> str | None:
+    if file is None:
+        return None
+    try:
+        password = Path(file).read_text(encoding="utf-8").rstrip("\r\n")
+    except OSError as error:
+        raise SettingsError(f"redis.password_file: {file} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError:
+        raise SettingsError(f"redis.password_file: {file} is not UTF-8 text") from None
+    if not password:
+        raise SettingsError(f"redis.password_file: {file} is empty")
+    return password
 
 
 def daemon_id(settings: Settings) -> str:
@@ -69,6 +86,18 @@ def build_leases(
         [camera.name for camera in settings.camera],
         on_conflict=on_change,
         timeout=min(1.0, redis.timeout),  # stopping the daemon waits this long at most
+        access=redis_credentials(settings),
+    )
+
+
+def build_stream_monitor(settings: Settings) -> StreamMonitor:
+    """Build the thread that measures the lag of consumers; does not connect."""
+    redis = settings.redis
+    return StreamMonitor(
+        redis.url.get_secret_value(),
+        redis.prefix,
+        redis.stream_maxlen,
+        timeout=redis.timeout,
         access=redis_credentials(settings),
     )
 

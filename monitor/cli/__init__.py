@@ -8,6 +8,7 @@ import typer
 
 from monitor import __version__
 from monitor.cli import (
+    archive,
     bench,
     check_config,
     demo,
@@ -34,6 +35,7 @@ _RUN, _LOOK, _TEACH, _MEASURE = "Run", "Look", "Teach", "Measure"
 
 app.command("demo", rich_help_panel=_RUN)(demo.demo)
 app.command("run", rich_help_panel=_RUN)(run.run)
+app.command("archive", rich_help_panel=_RUN)(archive.archive)
 app.command("check-config", rich_help_panel=_RUN)(check_config.check_config)
 app.add_typer(page.app, name="page", rich_help_panel=_LOOK)
 app.command("doctor", rich_help_panel=_LOOK)(doctor.doctor)

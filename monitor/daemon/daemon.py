@@ -4,6 +4,7 @@ import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 
 from monitor.daemon.cameras import CameraConfig, CameraManager
 from monitor.daemon.coverage import CoverageRecorder
@@ -18,6 +19,7 @@ from monitor.pipeline.explanation_stage import ExplanationStage
 from monitor.pipeline.inference_stage import InferenceStage
 from monitor.redis_streams.lease import CameraLeases
 from monitor.redis_streams.preview import PreviewPublisher
+from monitor.redis_streams.stream_monitor import StreamMonitor
 from monitor.telemetry.heartbeat import HeartbeatFile
 from monitor.telemetry.http_server import HttpServer
 from monitor.telemetry.metrics import Metrics
@@ -64,6 +66,7 @@ class DaemonParts:
     publisher: EventPublisher
     verdicts: VerdictRecorder | None
     leases: CameraLeases
+    stream_monitor: StreamMonitor
     preview: PreviewPublisher
     metrics: Metrics
     health: Health
@@ -88,7 +91,11 @@ class Daemon:
         self._parts = parts
         self._stopping = threading.Event()
         self._reload_requested = threading.Event()
+        self._reloading: threading.Thread | None = None
         self._failure: Exception | None = None
+        self._configs = parts.configs
+        self._is_inspecting = self._is_announced = False
+        self._lock = threading.Lock()  # guards the cameras' configurations and whether they are inspected
         self.port = parts.http.port
 
     def stop(self) -> None:
@@ -110,20 +117,23 @@ class Daemon:
         return self._parts.health.wait_until_ready(timeout)
 
     def run(self) -> None:
-        """Inspect the cameras until all have ended or `stop` is called.
+        """Inspect the cameras until all have ended or `stop` is called; before, stand by for another daemon.
 
         Raises MonitorError where a part fails for good or something flagged could not be delivered.
         """
         parts = self._parts
         try:
-            parts.leases.start(self._stopping)
             parts.outbox.start()
+            parts.stream_monitor.thread.start()
             self._check_sinks()
             parts.router.load()
             report_models(parts.router, parts.metrics)
-            self._supervise()
+            # With the models loaded, so that a standby inspects as soon as it gets the leases.
+            if parts.leases.start(self._stopping, self._stand_by):
+                self._supervise()
         finally:
             parts.http.close()
+            parts.stream_monitor.close()
             parts.preview.close()
             parts.leases.close()
             parts.outbox.close(0)
@@ -140,12 +150,30 @@ class Daemon:
                 logger.warning("sink unavailable at the start", extra={"why": str(error)})
         self._parts.outbox_meter.measure()
 
+    def _stand_by(self, holders: Mapping[str, str]) -> None:
+        """Stay alive while other daemons inspect our cameras, for which no series exist meanwhile."""
+        parts = self._parts
+        if not parts.health.is_standby:
+            logger.warning("standing by: another daemon inspects these cameras", extra={"holders": holders})
+            for config in self._configs:
+                parts.metrics.remove_camera(config.name)
+        parts.health.set_standby(holders)
+        self._tick()
+        self._notify_manager({})
+        self._reload_if_requested()
+
     def _supervise(self) -> None:
         """Run until the cameras end, a stop is asked for, or a thread fails; then stop all in order."""
         parts = self._parts
-        if parts.verdicts is not None:
-            parts.verdicts.start(config.name for config in parts.configs)
-        parts.cameras.update(parts.configs, not_running_since=parts.heartbeat_file.last_seen)
+        since = parts.heartbeat_file.last_seen
+        if parts.health.is_standby:  # the other daemon inspected at least until its last renewal
+            since = datetime.now(UTC) - timedelta(seconds=parts.leases.ttl + 1)
+            parts.health.set_standby({})
+        with self._lock:
+            self._is_inspecting = True
+            if parts.verdicts is not None:
+                parts.verdicts.start(config.name for config in self._configs)
+            parts.cameras.update(self._configs, not_running_since=since)
         parts.inference_thread.start()
         parts.explanation_thread.start()
         parts.preview.start()
@@ -163,25 +191,40 @@ class Daemon:
 
     def _watch(self) -> None:
         parts, health = self._parts, self._parts.health
-        reloading: threading.Thread | None = None
         while not self._stopping.wait(0.1) and health.failure() is None:
             self._tick()
             parts.heartbeat_file.touch()
-            is_reloading = reloading is not None and reloading.is_alive()
+            is_reloading = self._reload_if_requested() if health.is_ready else self._is_reloading
             if not is_reloading and parts.cameras.has_ended:
                 return
             if not health.is_ready and parts.cameras.all_attempted:
                 health.set_ready(True)
-                fields = {"cameras": len(parts.configs), "metrics": f"port {self.port}"}
+                fields = {"cameras": len(self._configs), "metrics": f"port {self.port}"}
                 logger.info("watching", extra=fields)
-                parts.notifier.ready(health.status())
-            if health.is_ready:
-                parts.notifier.update(health.inspection_heartbeats(), health.status())
-                if self._reload_requested.is_set() and not is_reloading:
-                    self._reload_requested.clear()
-                    # In a thread: cameras that hang, or a model being loaded, must not delay the watchdog.
-                    reloading = threading.Thread(target=self._reload, name="reload", daemon=True)
-                    reloading.start()
+                self._is_announced = False
+            if health.is_ready or self._is_announced:
+                self._notify_manager(health.inspection_heartbeats())
+
+    def _notify_manager(self, heartbeats: Mapping[str, float]) -> None:
+        """Report to the service manager that the daemon is active, once, and its status and keep-alive."""
+        status = self._parts.health.status()
+        if not self._is_announced:
+            self._is_announced = True
+            self._parts.notifier.ready(status)
+        self._parts.notifier.update(heartbeats, status)
+
+    @property
+    def _is_reloading(self) -> bool:
+        return self._reloading is not None and self._reloading.is_alive()
+
+    def _reload_if_requested(self) -> bool:
+        """Begin a reload that was requested; return whether one is under way."""
+        if self._reload_requested.is_set() and not self._is_reloading:
+            self._reload_requested.clear()
+            # In a thread: cameras that hang, or a model being loaded, must not delay the watchdog.
+            self._reloading = threading.Thread(target=self._reload, name="reload", daemon=True)
+            self._reloading.start()
+        return self._is_reloading
 
     def _tick(self) -> None:
         self._parts.health.beat()
@@ -232,7 +275,10 @@ class Daemon:
         parts.notifier.reloading()
         try:
             reloaded = parts.reload()
-            parts.cameras.update(reloaded.cameras)
+            with self._lock:
+                self._configs = reloaded.cameras
+                if self._is_inspecting:
+                    parts.cameras.update(reloaded.cameras)
             names = [config.name for config in reloaded.cameras]
             parts.leases.set_cameras(names)
             parts.publisher.set_cameras(names)

@@ -110,6 +110,10 @@ class PreviewPublisher:
         if self._rate:
             self.thread.start()
 
+    def set_access(self, url: str, access: RedisCredentials) -> None:
+        """Use these credentials from the next request on; see `RedisConnection.set_access`."""
+        self._server.set_access(url, access)
+
     def close(self) -> None:
         """Stop to publish; what is stored expires by itself."""
         self._end = True

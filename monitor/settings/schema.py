@@ -83,6 +83,11 @@ class RedisSettings(SettingsTable):
     """ACL user, if not in the URL."""
     password: SecretStr | None = None
     """Password, if not in the URL; prefer `${NAME}` to plain text."""
+    password_file: str | None = None
+    """File with the password, instead of `password`. It is read again at each reload, so a new password needs
+    no restart."""
+    sentinel_username: str | None = None
+    """ACL user of the Sentinels themselves."""
     sentinel_password: SecretStr | None = None
     """Password of the Sentinels themselves."""
     tls_ca: str | None = None
@@ -119,6 +124,12 @@ class RedisSettings(SettingsTable):
         except UsageError as error:
             raise ValueError(str(error)) from None
         return url
+
+    @model_validator(mode="after")
+    def _one_password(self) -> "RedisSettings":
+        if self.password is not None and self.password_file is not None:
+            raise ValueError("password and password_file exclude each other")
+        return self
 
 
 class OutboxSettings(SettingsTable):

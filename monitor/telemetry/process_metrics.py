@@ -1,10 +1,10 @@
-"""Export memory and processor time of the capture processes, read from the kernel at each scrape."""
+"""Export what is read at each scrape: the kernel's figures of capture processes, and whether we stand by."""
 
 import os
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, Gauge
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -12,6 +12,12 @@ _PROC = Path("/proc")
 
 
 _PAGE, _TICKS = os.sysconf("SC_PAGE_SIZE"), os.sysconf("SC_CLK_TCK")
+
+
+def export_standby(registry: CollectorRegistry, is_standby: Callable[[], bool]) -> None:
+    """Measure whether the daemon stands by for another one."""
+    about = "1 while another daemon inspects the cameras and this one stands by, otherwise 0."
+    Gauge("standby", about, namespace="defect_monitor", registry=registry).set_function(is_standby)
 
 
 class WorkerProcessCollector(Collector):

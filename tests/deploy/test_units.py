@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from monitor.cli.page import page
-from monitor.redis_streams.lease import CameraLeases
 from tests.support import ROOT
 
 DAEMON = ["defect-monitor.service", "defect-monitor@.service"]
@@ -19,7 +18,7 @@ DAEMON = ["defect-monitor.service", "defect-monitor@.service"]
 PAGE = "defect-monitor-page.service"
 
 
-UNITS = [*DAEMON, PAGE]
+UNITS = [*DAEMON, PAGE, "defect-monitor-archive.service"]
 
 
 FOLDER = ROOT / "deploy" / "systemd"
@@ -68,19 +67,6 @@ def test_exposure_is_low_and_each_exception_is_named_in_the_unit(unit, tmp_path)
     settings = [line.split("=")[0] for line in copy.read_text().splitlines() if "=" in line]
     for exception in exceptions:
         assert exception in settings or any(f"{exception}=" in comment for comment in comments)
-
-
-def test_a_standby_daemon_does_not_reach_the_start_limit():
-    """It waits until the lease of its camera names should have expired, ends, and starts again."""
-    unit = (FOLDER / DAEMON[0]).read_text()
-
-    def number(key: str) -> float:
-        return float(re.search(rf"^{key}=(\d+)$", unit, re.MULTILINE)[1])
-
-    starts = number("StartLimitIntervalSec") / (
-        signature(CameraLeases).parameters["ttl"].default + number("RestartSec")
-    )
-    assert number("StartLimitBurst") > starts + 1
 
 
 def test_the_template_is_the_unit_with_the_name_of_the_instance():

@@ -7,6 +7,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable
+from contextlib import closing
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
@@ -28,6 +29,7 @@ from monitor.redis_streams.consumer_group import GroupConsumer
 from monitor.redis_streams.history import StreamHistory
 from monitor.redis_streams.lease import CameraLeases
 from monitor.redis_streams.preview import PreviewPublisher
+from monitor.redis_streams.stream_monitor import StreamMonitor
 from monitor.redis_streams.subscriber import Subscriber
 from monitor.web.camera.verdict_log import VerdictLog
 from tests.support.acl import CONVENIENCE, each_right_removed, rules_of
@@ -194,6 +196,33 @@ def test_sentinels_lead_to_the_primary_also_after_a_failover(sentinel: Any) -> N
     sink.close()
 
 
+def test_sentinels_with_users_of_their_own_take_the_name_by_settings_or_url(sentinel: Any) -> None:
+    """As in deploy/redis/sentinel.acl, but with a user's name instead of `default`."""
+    watcher, _, _ = sentinel
+    rules = ["asker", *rules_of("sentinel.acl", "default")[1:]]
+    with watcher.client() as client:
+        client.execute_command("ACL", "SETUSER", *rules)
+        client.execute_command("ACL", "SETUSER", "default", "off")
+    url = f"redis+sentinel://127.0.0.1:{watcher.port}/line/0"
+    own = RedisCredentials(sentinel_username="asker", sentinel_password="change-me")
+    with closing(RedisSink(url, access=own)) as sink:
+        assert deliver(sink, [make_parcel(0)]) == 1
+    asking = f"{url}?sentinel_username=asker&sentinel_password="
+    with Subscriber(f"{asking}change-me") as subscriber:
+        assert [event.id for event in subscriber.stored()] == [make_parcel(0).id]
+    for wrong, access in ((url, RedisCredentials()), (url, RedisCredentials(sentinel_password="change-me"))):
+        with closing(RedisSink(wrong, access=access)) as sink, pytest.raises(DeliveryError):
+            sink.check()
+    with closing(RedisSink(f"{asking}h%40nter2")) as sink, pytest.raises(DeliveryError) as caught:
+        sink.check()
+    assert "nter2" not in f"{caught.value} {caught.value.__cause__}"
+
+
+def test_a_sentinels_user_without_sentinels_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"are for redis\+sentinel URLs"):
+        RedisSink("redis://localhost/0?sentinel_username=asker")
+
+
 def test_an_item_counts_as_delivered_only_once_the_replicas_have_it(make_server: Callable[..., Any]) -> None:
     primary = make_server()
     sink = RedisSink(primary.url, replicas=1, timeout=0.5)
@@ -254,6 +283,7 @@ def write_everything(url: str) -> str:
         on_conflict=lambda *_: None,
         access=RedisCredentials("defect-monitor", "change-me"),
     )
+    monitor = StreamMonitor(url, "defects", 10, access=RedisCredentials("defect-monitor", "change-me"))
     try:
         sink.check()
         claims.start(threading.Event())
@@ -265,6 +295,10 @@ def write_everything(url: str) -> str:
         notice = NoticeMessage.of(CameraStateChange("top", "down", BEGIN))
         for item in (one, notice, incident, make_verdicts(), one, make_parcel(1, raw=True)):
             deliver(sink, [item])
+        with redis.Redis.from_url(url, protocol=2) as client:
+            client.xgroup_create("defects:events", "g", id="0")
+            client.xreadgroup("g", "c", {"defects:events": ">"}, count=1)
+        monitor.measure()
         preview = PreviewPublisher(
             url, "defects", access=RedisCredentials("defect-monitor", "change-me"), timeout=5.0
         )
@@ -283,6 +317,7 @@ def write_everything(url: str) -> str:
     finally:
         claims.close()
         sink.close()
+        monitor.close()
         listener.close()
         listener.connection_pool.disconnect()
     with redis.Redis.from_url(url, protocol=2) as client:
@@ -347,7 +382,7 @@ def show_everything(url: str) -> str:
 @pytest.mark.parametrize(
     ("name", "use", "spare"),
     [
-        ("defect-monitor.acl", write_everything, CONVENIENCE - {"+xlen"}),
+        ("defect-monitor.acl", write_everything, CONVENIENCE - {"+xlen", "+xinfo|groups", "+xpending"}),
         ("subscriber.acl", read_everything, CONVENIENCE | {"+info"}),
         ("page.acl", show_everything, CONVENIENCE - {"+xinfo|groups"} | {"+info"}),
     ],
@@ -420,10 +455,13 @@ def test_health_checks_of_every_client_are_permitted(valkey: str, name: str, use
         client.execute_command("ACL", "DELUSER", user)
 
 
-def test_the_daemons_user_can_neither_read_overwrite_nor_delete_streams(valkey: str) -> None:
+def test_the_daemons_user_reads_no_stream_but_the_events_and_can_neither_overwrite_nor_delete_any(
+    valkey: str,
+) -> None:
     rules = rules_of("defect-monitor.acl")
     commands = [
-        *(["XRANGE", "defects:events", "-", "+"], ["DEL", "defects:events"], ["FLUSHALL"], ["SET", "x", "y"]),
+        *(["DEL", "defects:events"], ["FLUSHALL"], ["SET", "x", "y"]),
+        *(["XRANGE", "defects:coverage", "-", "+"], ["XRANGE", "defects:incidents", "-", "+"]),
         *(["SET", "defects:events", "y"], ["UNLINK", "defects:events"], ["EXPIRE", "defects:events", "1"]),
         *(
             ["SET", "defects:pictures", "y"],

@@ -108,6 +108,10 @@ class RedisSink:
         self._channel_works = True
         self._short_of_memory = False
 
+    def set_access(self, url: str, access: RedisCredentials) -> None:
+        """Use these credentials from the next delivery on; see `RedisConnection.set_access`."""
+        self._server.set_access(url, access)
+
     def check(self) -> None:
         """Raise DeliveryError unless the server answers and our keys are free or of their types."""
         with self._server.translate_errors("checking the streams"):

@@ -118,7 +118,13 @@ def _check_redis(settings: Settings) -> Iterator[CheckResult]:
         yield failed("redis", str(error), "correct redis.url or redis.prefix in the settings")
         return
     try:
-        yield from check_redis(server, keys, replicas=redis.replicas, durable=redis.durable)
+        yield from check_redis(
+            server,
+            keys,
+            replicas=redis.replicas,
+            durable=redis.durable,
+            verdicts=settings.verdicts.publish,
+        )
     finally:
         server.close()
 

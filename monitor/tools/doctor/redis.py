@@ -32,16 +32,19 @@ _NAMES = ("redis", "redis rights", "redis memory", "redis durability")
 
 
 def check_redis(
-    server: RedisConnection, keys: RedisKeys, *, replicas: int, durable: bool = False
+    server: RedisConnection, keys: RedisKeys, *, replicas: int, durable: bool = False, verdicts: bool = False
 ) -> Iterator[CheckResult]:
-    """Check the server below `keys`; `replicas` and `durable` are those of the settings."""
+    """Check the server below `keys`; the other arguments are those of the settings.
+
+    `verdicts`: whether the daemon publishes verdicts, and needs the rights for their stream.
+    """
     reached = _reached(server, keys, replicas)
     yield reached
     if reached.result == "not ok":
         for name in _NAMES[1:]:
             yield skipped(name, "Redis must be reachable for this check")
         return
-    yield _rights(server, keys, replicas)
+    yield _rights(server, keys, replicas, verdicts)
     yield _memory(server, keys)
     yield _durability(server, keys, replicas, durable)
 
@@ -95,10 +98,10 @@ def _info(server: RedisConnection, keys: RedisKeys, section: str) -> Mapping[str
     return found
 
 
-def _rights(server: RedisConnection, keys: RedisKeys, replicas: int) -> CheckResult:
+def _rights(server: RedisConnection, keys: RedisKeys, replicas: int, verdicts: bool) -> CheckResult:
     """Do with keys of our own what a delivery does with its own, and leave none."""
     name, trace = _NAMES[1], f"doctor-{secrets.token_hex(6)}"
-    for step in _steps(server, keys, trace, replicas):
+    for step in _steps(server, keys, trace, replicas, verdicts):
         try:
             with server.translate_errors(step.doing):
                 step.do()
@@ -117,9 +120,11 @@ def _rights(server: RedisConnection, keys: RedisKeys, replicas: int) -> CheckRes
     )
 
 
-def _steps(server: RedisConnection, keys: RedisKeys, trace: str, replicas: int) -> Iterator[_PermissionProbe]:
+def _steps(
+    server: RedisConnection, keys: RedisKeys, trace: str, replicas: int, verdicts: bool
+) -> Iterator[_PermissionProbe]:
     client, mark, ledger = server.client, keys.high_water_mark(trace), keys.image_ledger
-    streams = (keys.events, keys.coverage, keys.incidents)
+    streams = (keys.events, keys.coverage, keys.incidents, *([keys.verdicts] if verdicts else ()))
     strings = (keys.frame(trace), keys.raw(trace), keys.lease(trace))
     preview = keys.preview(trace)
     # Of the ledger and the streams nothing is changed: "only if it is there", and an id that none can have.
@@ -150,6 +155,13 @@ def _steps(server: RedisConnection, keys: RedisKeys, trace: str, replicas: int) 
         ("+zcard", ledger, partial(client.zcard, ledger)),
         ("+zrem", ledger, partial(client.zrem, ledger, trace)),
     ]
+    node = server.node_for(keys.events)
+    probes += [
+        ("+xrange", keys.events, partial(node.xrange, keys.events, count=1)),
+        ("+xinfo|groups", keys.events, partial(_ask, node.xinfo_groups, keys.events)),
+        ("+xpending", keys.events, partial(_ask, node.xpending, keys.events, trace)),
+    ]
+    yield _PermissionProbe("TIME", "+time", node.time)
     for right, key, do in probes:
         pattern = key.removesuffix(trace) + "*" if key.endswith(trace) else key
         yield _PermissionProbe(f"{right[1:].upper()} {key}", f"{right} ~{pattern}", do)
@@ -165,6 +177,17 @@ def _steps(server: RedisConnection, keys: RedisKeys, trace: str, replicas: int) 
 
 def _wait_for_none(server: RedisConnection, keys: RedisKeys) -> None:
     server.node_for(keys.events).execute_command("WAIT", 0, 1)
+
+
+def _ask(question: Callable[..., object], *arguments: str) -> None:
+    """Ask for a stream or a group that need not exist."""
+    try:
+        question(*arguments)
+    except NoPermissionError:
+        raise
+    except ResponseError as error:
+        if "no such key" not in str(error).lower():
+            raise
 
 
 def _try_to_add(client: Any, key: str) -> None:

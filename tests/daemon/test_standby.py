@@ -1,0 +1,112 @@
+"""Two real daemons with one camera name: the second stands by, and takes over when the first dies."""
+
+import json
+import os
+import signal
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import datetime
+from pathlib import Path
+
+from tests.support.daemon_process import (
+    DaemonUnderTest,
+    coverage_of,
+    free_port,
+    run_daemon,
+    wait_for,
+    write_config,
+)
+
+CAMERA = '[[camera]]\nname = "{}"\nsource = "simulate:?size=128x128"\nfps = 5\n'
+
+
+def settings(folder: Path, name: str, url: str, camera: str = "top") -> tuple[Path, int]:
+    folder = folder / name
+    folder.mkdir(exist_ok=True)
+    port = free_port()
+    return write_config(folder, CAMERA.format(camera), url=url, port=port), port
+
+
+def report(daemon: DaemonUnderTest, page: str) -> dict[str, object]:
+    return dict(json.loads(daemon.get(page)[1] or "{}"))
+
+
+def frames(daemon: DaemonUnderTest) -> float:
+    return daemon.metric("defect_monitor_frames_total{")
+
+
+@contextmanager
+def service_manager(path: Path) -> Iterator[list[str]]:
+    """All that a daemon tells the service manager at this socket."""
+    told: list[str] = []
+    ended = threading.Event()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(path))
+        manager.settimeout(0.2)
+
+        def listen() -> None:
+            while not ended.is_set():
+                with suppress(TimeoutError):
+                    told.append(manager.recv(4096).decode())
+
+        thread = threading.Thread(target=listen)
+        thread.start()
+        try:
+            yield told
+        finally:
+            ended.set()
+            thread.join(5)
+
+
+def test_a_standby_waits_and_takes_over_within_a_lease_once_the_holder_was_killed(
+    tmp_path: Path, valkey: str
+) -> None:
+    first_config, first_port = settings(tmp_path, "first", valkey)
+    config, port = settings(tmp_path, "second", valkey)
+    notify = tmp_path / "notify"
+    with service_manager(notify) as told, run_daemon(first_config, first_port) as first:
+        first.ready()
+        environment = {"NOTIFY_SOCKET": str(notify), "WATCHDOG_USEC": "3000000"}
+        with run_daemon(config, port, environment=environment) as second:
+            wait_for(lambda: told.count("WATCHDOG=1") > 1, 180, second)
+            assert told[0].startswith("READY=1\nSTATUS=standby: camera top is inspected by daemon ")
+            status, body = second.get("/readyz")
+            assert (status, json.loads(body)["standby"]) == (503, True)
+            assert second.get("/healthz")[0] == 200
+            assert report(second, "/healthz")["standby"] is True
+            assert second.metric("defect_monitor_standby") == 1
+            assert 'camera="top"' not in second.get("/metrics")[1]  # no alert on cameras of a standby
+            seen = told.count("WATCHDOG=1")
+            wait_for(lambda: told.count("WATCHDOG=1") > seen + 2, 30, second)
+
+            os.kill(first.process.pid, signal.SIGKILL)
+            died = datetime.now().astimezone()
+            wait_for(lambda: second.metric("defect_monitor_standby") == 0, 180, second)
+            second.ready()
+            wait_for(lambda: frames(second) > 2, 120, second)
+            assert report(second, "/readyz")["standby"] is False
+            (gap,) = [it for it in coverage_of(valkey) if it.get("cause") == "not-running"]
+            since, until = (datetime.fromisoformat(gap[name]) for name in ("from", "to"))
+            # The gap begins no later than the death, whenever the last renewal was.
+            assert since <= died <= until
+            assert "taking over" in second.log.read_text()
+            assert second.stop() == 0
+
+
+def test_a_standby_stops_at_once_and_reloads_names_that_are_free(tmp_path: Path, valkey: str) -> None:
+    first_config, first_port = settings(tmp_path, "first", valkey)
+    config, port = settings(tmp_path, "second", valkey)
+    with run_daemon(first_config, first_port) as first:
+        first.ready()
+        with run_daemon(config, port) as second:
+            wait_for(lambda: second.metric("defect_monitor_standby") == 1, 180, second)
+            assert second.stop() == 0
+        with run_daemon(config, port) as second:
+            wait_for(lambda: second.metric("defect_monitor_standby") == 1, 180, second)
+            config.write_text(config.read_text().replace('"top"', '"side"'))
+            second.process.send_signal(signal.SIGHUP)
+            assert list(second.ready()["cameras"]) == ["side"]
+            assert second.stop() == 0
+        assert first.stop() == 0
