@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 from pydantic import ValidationError
 
-from monitor.errors import DeliveryError, MonitorError
+from monitor.errors import DeliveryError, MonitorError, first_line
 from monitor.events.event import Event
 from monitor.redis_streams.history import HistoryEntry, StreamHistory
 from monitor.telemetry.scrape import Samples, ScrapeError, read_health, scrape_metrics
@@ -41,13 +41,14 @@ class Feed:
         self._metrics_address = metrics_address
         self._watchers = watchers
         self._live_frames_at = -_WAIT
+        self._after: dict[str, str] = {}
         self._state = LineState(cameras)
         self._samples: Samples = {}
         self._lock = threading.Lock()
         self._stopping = threading.Event()
         self._threads = [
-            threading.Thread(target=self._follow_streams, name="streams", daemon=True),
-            threading.Thread(target=self._poll_daemon, name="metrics", daemon=True),
+            threading.Thread(target=self._keep_running, args=(loop,), name=name, daemon=True)
+            for name, loop in (("streams", self._follow_streams), ("metrics", self._poll_daemon))
         ]
 
     def start(self) -> None:
@@ -70,16 +71,26 @@ class Feed:
         """The daemon's latest metrics, empty while it does not answer."""
         return self._samples
 
+    def _keep_running(self, loop: Callable[[], None]) -> None:
+        """Run `loop` until it returns; show a failure on every page, and start again."""
+        while True:
+            try:
+                return loop()
+            except Exception as error:
+                logger.exception("thread of the page failed", extra={"loop": threading.current_thread().name})
+                with self._lock:
+                    self._state.page_problem = f"{type(error).__name__}: {first_line(error)}"
+                self._stopping.wait(_RETRY)
+
     def _follow_streams(self) -> None:
         keys = self._history.keys
-        after: dict[str, str] = {}
         while not self._stopping.is_set():
             try:
-                if not after:
-                    after = self._load_last_hour()
-                new = self._history.read_new(after, wait=_WAIT, count=500)
+                if not self._after:
+                    self._after = self._load_last_hour()
+                new = self._history.read_new(self._after, wait=_WAIT, count=500)
                 for stream, entries in new.items():
-                    after[stream] = entries[-1].id
+                    self._after[stream] = entries[-1].id
                     for entry in entries:
                         self._take(stream == keys.events, entry)
                 self._update_live_frames()

@@ -75,6 +75,7 @@ def _draw_status(page: PageContext, language: str) -> str:
         return page.renderer.fragment(
             "status.html",
             language,
+            page_problem=state.page_problem,
             redis_problem=state.redis_problem,
             daemon_problem=state.daemon_problem,
             degraded=len(state.degraded),

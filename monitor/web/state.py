@@ -145,6 +145,7 @@ class LineState:
     def __init__(self, cameras: Iterable[str]) -> None:
         self.cameras = {name: CameraStatus(name) for name in cameras}
         self.redis_problem: str | None = None
+        self.page_problem: str | None = None
         self.daemon_problem: str | None = None
         self.degraded: list[str] = []
         self.latest_event_id: str | None = None
