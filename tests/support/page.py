@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -67,6 +68,17 @@ def run_page(config: Path, *options: str) -> Iterator[PageUnderTest]:
             process.wait()
             if process.stdout is not None:
                 process.stdout.close()
+
+
+def wait_for_script(tab: Any, expression: str, argument: object = None, timeout: float = 15.0) -> None:
+    """Wait until `expression`, JavaScript, is true in `tab`.
+
+    Asked from outside: Playwright's own wait evaluates text inside the page, which the page's policy forbids.
+    """
+    deadline = time.monotonic() + timeout
+    while not tab.evaluate(expression, argument):
+        assert time.monotonic() < deadline, f"not true in time: {expression}"
+        time.sleep(0.05)
 
 
 @contextmanager

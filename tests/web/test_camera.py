@@ -4,6 +4,7 @@ import tomllib
 import urllib.request
 
 from tests.support.daemon_process import wait_for
+from tests.support.page import wait_for_script
 
 
 def open_camera(line, tab, name="left"):
@@ -13,7 +14,7 @@ def open_camera(line, tab, name="left"):
 
 
 def wait_for_picture(tab):
-    tab.wait_for_function("document.getElementById('video').naturalWidth > 0")
+    wait_for_script(tab, "document.getElementById('video').naturalWidth > 0")
 
 
 def test_the_picture_is_live_and_tells_its_age(line, tab):
@@ -22,7 +23,7 @@ def test_the_picture_is_live_and_tells_its_age(line, tab):
     caption = tab.locator(".video figcaption")
     caption.locator("[data-since]").wait_for()
     first = caption.inner_text()
-    tab.wait_for_function("text => document.querySelector('.video figcaption').innerText !== text", arg=first)
+    wait_for_script(tab, "text => document.querySelector('.video figcaption').innerText !== text", first)
     assert "Frame" in first
     tab.locator("#strip .verdicts").wait_for()
     assert "publish is off" in tab.locator("#strip").inner_text()
@@ -67,7 +68,7 @@ def test_the_region_is_moved_and_sized_with_the_keyboard_alone(line, tab):
     tab.keyboard.press("Shift+ArrowUp")
     tab.keyboard.press("ArrowRight")
     tab.locator("#toml").wait_for()
-    tab.wait_for_function("document.getElementById('toml').innerText.includes('5, 0, 507, 507')")
+    wait_for_script(tab, "document.getElementById('toml').innerText.includes('5, 0, 507, 507')")
     assert overlay.locator("#roi").get_attribute("x") == "5"
     tab.get_by_role("button", name="Back to the settings in force").click()
     tab.locator("#tuned", has_text="As in the settings in force").wait_for()

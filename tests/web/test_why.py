@@ -10,6 +10,7 @@ import pytest
 from monitor.errors import MonitorError
 from monitor.web.why.order import METHODS, ExplanationOrder
 from monitor.web.why.queue import BusyError, ExplanationQueue
+from tests.support.page import wait_for_script
 from tests.support.redis_servers import wait_until
 
 ORDER = ExplanationOrder(method="grad-cam", model="dagm-class1", sha256="0" * 64, threshold=0.5)
@@ -105,7 +106,7 @@ def test_the_page_explains_a_flagged_frame_by_another_method(line, tab):
     tab.locator("#why [role=status]").wait_for()
     picture = tab.locator("#why .why img")
     picture.wait_for(timeout=240_000)
-    tab.wait_for_function("document.querySelector('#why .why img').naturalWidth === 512")
+    wait_for_script(tab, "document.querySelector('#why .why img').naturalWidth === 512")
     assert "tensorflow" not in Path(f"/proc/{line.page.process.pid}/maps").read_text()
 
 
