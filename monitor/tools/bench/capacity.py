@@ -79,7 +79,7 @@ class Capacity:
 
 @dataclass(frozen=True, slots=True)
 class Costs:
-    """Measured seconds: `capture`, `network` a frame, `explanation`, `delivery` an event.
+    """Measured seconds: `capture`, `network` a frame, `explanation`, `delivery` an event; 0: not measured.
 
     `network_on_cpu`: whether the network shares the cores with the other stages.
     """
@@ -91,29 +91,40 @@ class Costs:
     network_on_cpu: bool = True
 
 
+_MOST = 1_000_000
+"""Cameras beyond which nobody asks; the quotient of a tiny load may be infinite."""
+
+
 def capacity(costs: Costs, *, rate: float, event_rate: float, cores: int, configured: int = 1) -> Capacity:
-    """Compute how many cameras of `rate` frames/s, `event_rate` of them flagged, `cores` carry."""
+    """Compute how many cameras of `rate` frames/s, `event_rate` of them flagged, `cores` carry.
+
+    A stage without a cost is not listed. Raises ValueError where none has one.
+    """
     events = rate * event_rate
-    loads = {  # seconds a second of one camera, the machine's seconds a second
-        "decode and check": (rate * costs.capture, cores),
-        "network": (rate * costs.network, cores if costs.network_on_cpu else 1),
-        "explanation": (events * costs.explanation, 1),
-        "delivery": (events * costs.delivery, 1),
-    }
-    shared = [name for name in loads if name != "delivery" and (name != "network" or costs.network_on_cpu)]
-    used = sum(loads[name][0] for name in shared)
-    allowed = {name: _cameras(load, limit) for name, (load, limit) in loads.items()}
-    carried = min(_cameras(used, cores), *allowed.values())
-    # Where the cores are the limit, the stage that uses most of them is named.
-    tightest = min(allowed, key=lambda name: loads[name][1] / max(loads[name][0], 1e-12))
-    limit = tightest if carried == allowed[tightest] else max(shared, key=lambda name: loads[name][0])
-    milliseconds = (costs.capture, costs.network, costs.explanation, costs.delivery)
+    network_cores = cores if costs.network_on_cpu else 1
+    measured = (  # name, seconds, of what, how many of it a second, the machine's seconds a second
+        ("decode and check", costs.capture, "frame", rate, cores),
+        ("network", costs.network, "frame", rate, network_cores),
+        ("explanation", costs.explanation, "event", events, 1),
+        ("delivery", costs.delivery, "event", events, 1),
+    )
     stages = [
-        StageCost(
-            name, "frame" if index < 2 else "event", 1000 * milliseconds[index], load / machine, allowed[name]
-        )
-        for index, (name, (load, machine)) in enumerate(loads.items())
+        StageCost(name, per, 1000 * seconds, seconds * often / machine, _cameras(seconds * often, machine))
+        for name, seconds, per, often, machine in measured
+        if seconds * often > 0
     ]
+    if not stages:
+        raise ValueError("no stage has a cost")
+    # Where the cores are the limit, the stage that uses most of them is named.
+    on_cores = {
+        name: seconds * often
+        for name, seconds, _, often, _ in measured
+        if name != "delivery" and (name != "network" or costs.network_on_cpu)
+    }
+    tightest = max(stages, key=lambda stage: stage.share)
+    together = _cameras(sum(on_cores.values()), cores) if any(on_cores.values()) else tightest.cameras
+    carried = min(together, tightest.cameras)
+    limit = tightest.stage if carried == tightest.cameras else max(on_cores, key=lambda name: on_cores[name])
     return Capacity(carried, configured, rate, event_rate, limit, stages)
 
 
@@ -161,7 +172,7 @@ def measure_capacity(settings: Settings, *, event_rate: float = 0.05, rate: floa
 
 
 def _cameras(load: float, machine: float) -> int:
-    return floor(HEADROOM * machine / load + 1e-9) if load > 0 else 9999
+    return floor(min(HEADROOM * machine / load + 1e-9, _MOST))
 
 
 def _flag_all(settings: Settings) -> Settings:

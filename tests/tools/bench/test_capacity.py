@@ -38,7 +38,7 @@ def test_one_camera_more_would_exceed_the_cores_or_a_stage(  # noqa: PLR0917
         return used <= HEADROOM * cores * (1 + 1e-6) and max(single) <= HEADROOM * (1 + 1e-6)
 
     assert fits(found.cameras)
-    assert found.cameras == 9999 or not fits(found.cameras + 1)
+    assert found.cameras == 1_000_000 or not fits(found.cameras + 1)
     assert found.limit in {stage.stage for stage in found.stages}
 
 
@@ -54,6 +54,13 @@ def test_one_camera_more_would_exceed_the_cores_or_a_stage(  # noqa: PLR0917
 )
 def test_the_stage_that_limits_is_named(costs: Costs, limit: str) -> None:
     assert capacity(costs, rate=15, event_rate=0.5, cores=8).limit == limit
+
+
+def test_what_was_not_measured_is_not_listed() -> None:
+    found = capacity(Costs(0.01, 0.02, 0.01, delivery=0), rate=15, event_rate=0, cores=2)
+    assert [stage.stage for stage in found.stages] == ["decode and check", "network"]
+    with pytest.raises(ValueError, match="no stage"):
+        capacity(Costs(0, 0, 0, 0), rate=15, event_rate=0.5, cores=2)
 
 
 def test_the_costs_of_a_configuration_are_measured(tmp_path: Path) -> None:
