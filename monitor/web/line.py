@@ -62,10 +62,7 @@ def _draw_tile(page: PageContext, language: str, name: str) -> str:
             camera=status,
             seen_at=seen_at,
             is_old=seen_at is None or (now - seen_at).total_seconds() > OLD,
-            coverage=status.coverage(now),
-            totals=status.totals(now),
-            flagged=status.flagged(now),
-            unfamiliar=status.unfamiliar(now),
+            hour=status.last_hour(now),
             minutes=MINUTES,
         )
 

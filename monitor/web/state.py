@@ -3,7 +3,7 @@
 Pure: entries, samples and times go in. Kept in buckets of one minute, so that memory does not grow.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple
@@ -52,6 +52,15 @@ class MinuteLosses(NamedTuple):
     def is_whole(self) -> bool:
         """Whether half of the minute or more was without inspection."""
         return sum(loss.seconds for _, loss in self.losses) >= 30
+
+
+class LastHour(NamedTuple):
+    """One camera's last hour: see `CameraStatus.coverage`; its losses by cause; counts of flagged frames."""
+
+    coverage: Sequence[MinuteLosses]
+    totals: Mapping[str, Loss]
+    flagged: int
+    unfamiliar: int
 
 
 @dataclass(slots=True)
@@ -124,13 +133,13 @@ class CameraStatus:
             if 0 <= latest - minute < MINUTES
         ]
 
-    def totals(self, now: datetime) -> dict[str, Loss]:
-        """Return what was not inspected in the last hour, by cause."""
-        totals: dict[str, Loss] = {}
-        for minute in self.coverage(now):
+    def last_hour(self, now: datetime) -> LastHour:
+        """Return what was flagged in the last hour, and what was not inspected."""
+        coverage, totals = self.coverage(now), dict[str, Loss]()
+        for minute in coverage:
             for cause, loss in minute.losses:
                 totals.setdefault(cause, Loss()).add(loss)
-        return totals
+        return LastHour(coverage, totals, self.flagged(now), self.unfamiliar(now))
 
     def _ongoing(self, now: datetime) -> Iterable[tuple[int, Loss]]:
         """Return the losses of an outage that has not ended, which has no entry in the stream yet."""

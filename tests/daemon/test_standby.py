@@ -39,8 +39,8 @@ def frames(daemon: DaemonUnderTest) -> float:
 
 @contextmanager
 def service_manager(path: Path) -> Iterator[list[str]]:
-    """All that a daemon tells the service manager at this socket."""
-    told: list[str] = []
+    """Everything that a daemon sends to the service manager at this socket."""
+    messages: list[str] = []
     ended = threading.Event()
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind(str(path))
@@ -49,12 +49,12 @@ def service_manager(path: Path) -> Iterator[list[str]]:
         def listen() -> None:
             while not ended.is_set():
                 with suppress(TimeoutError):
-                    told.append(manager.recv(4096).decode())
+                    messages.append(manager.recv(4096).decode())
 
         thread = threading.Thread(target=listen)
         thread.start()
         try:
-            yield told
+            yield messages
         finally:
             ended.set()
             thread.join(5)
@@ -66,20 +66,20 @@ def test_a_standby_waits_and_takes_over_within_a_lease_once_the_holder_was_kille
     first_config, first_port = settings(tmp_path, "first", valkey)
     config, port = settings(tmp_path, "second", valkey)
     notify = tmp_path / "notify"
-    with service_manager(notify) as told, run_daemon(first_config, first_port) as first:
+    with service_manager(notify) as messages, run_daemon(first_config, first_port) as first:
         first.ready()
         environment = {"NOTIFY_SOCKET": str(notify), "WATCHDOG_USEC": "3000000"}
         with run_daemon(config, port, environment=environment) as second:
-            wait_for(lambda: told.count("WATCHDOG=1") > 1, 180, second)
-            assert told[0].startswith("READY=1\nSTATUS=standby: camera top is inspected by daemon ")
+            wait_for(lambda: messages.count("WATCHDOG=1") > 1, 180, second)
+            assert messages[0].startswith("READY=1\nSTATUS=standby: camera top is inspected by daemon ")
             status, body = second.get("/readyz")
             assert (status, json.loads(body)["standby"]) == (503, True)
             assert second.get("/healthz")[0] == 200
             assert report(second, "/healthz")["standby"] is True
             assert second.metric("defect_monitor_standby") == 1
             assert 'camera="top"' not in second.get("/metrics")[1]  # no alert on cameras of a standby
-            seen = told.count("WATCHDOG=1")
-            wait_for(lambda: told.count("WATCHDOG=1") > seen + 2, 30, second)
+            seen = messages.count("WATCHDOG=1")
+            wait_for(lambda: messages.count("WATCHDOG=1") > seen + 2, 30, second)
 
             os.kill(first.process.pid, signal.SIGKILL)
             died = datetime.now().astimezone()

@@ -13,7 +13,7 @@ from monitor.web.access import MAX_TRIES, TRY_WINDOW, Access, TooManyTriesError,
 from monitor.web.passwords import hash_password, verify_password
 from tests.support.daemon_process import defect_monitor, free_port, write_config
 from tests.support.page import run_page
-from tests.web.test_gallery import store
+from tests.support.stored_events import store
 
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 LINE = '[[camera]]\nname = "left"\nsource = "simulate:"\n'

@@ -9,7 +9,7 @@ import pytest
 from tests.support import ROOT
 from tests.support.daemon_process import free_port, write_config
 from tests.support.page import PageUnderTest, run_page
-from tests.web.test_gallery import store
+from tests.support.stored_events import store
 
 AXE = (ROOT / "tests/web/vendor/axe.min.js").read_text()
 CAMERA = '[[camera]]\nname = "camera-{:02}"\nsource = "simulate:"\n'

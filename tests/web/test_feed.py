@@ -55,4 +55,4 @@ def shown(feed: Feed) -> str:
 
 def frames_lost(feed: Feed) -> int:
     with feed.state() as state:
-        return sum(loss.frames for loss in state.camera("left").totals(datetime.now(UTC)).values())
+        return sum(loss.frames for loss in state.camera("left").last_hour(datetime.now(UTC)).totals.values())

@@ -24,7 +24,7 @@ def test_the_seconds_of_outages_within_the_hour_add_up(outages):
         began, ended = ago(start + length), ago(start)
         status.add_gap(Gap(began, ended, 0, cause))
         expected += max(0.0, (ended - max(began, first)).total_seconds())
-    total = sum(loss.seconds for loss in status.totals(NOW).values())
+    total = sum(loss.seconds for loss in status.last_hour(NOW).totals.values())
     assert abs(total - expected) < 0.001 * (1 + len(outages))
 
 
@@ -51,7 +51,7 @@ def test_time_without_the_daemon_was_inspected_by_nobody():
     assert state.camera("left").state == "unknown"
     state.find_daemon({"left": "up"}, ago(100))
     assert state.camera("left").state == "up"
-    assert state.camera("left").totals(NOW)["daemon-away"].seconds == 100
+    assert state.camera("left").last_hour(NOW).totals["daemon-away"].seconds == 100
 
 
 def test_memory_does_not_grow_over_a_day():

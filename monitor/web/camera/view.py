@@ -229,10 +229,7 @@ def _draw_status(page: PageContext, language: str, name: str) -> str:
             "camera_status.html",
             language,
             camera=status,
-            coverage=status.coverage(now),
-            totals=status.totals(now),
-            flagged=status.flagged(now),
-            unfamiliar=status.unfamiliar(now),
+            hour=status.last_hour(now),
             minutes=MINUTES,
         )
 

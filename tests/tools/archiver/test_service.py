@@ -6,8 +6,6 @@ import subprocess
 import sys
 import threading
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from functools import partial
@@ -21,7 +19,7 @@ from monitor.tools.archiver.archive import Archive
 from monitor.tools.archiver.metrics import ArchiveMetrics
 from monitor.tools.archiver.service import Archiver
 from tests.support.acl import rules_of
-from tests.support.daemon_process import ENVIRONMENT, defect_monitor, free_port, wait_for
+from tests.support.daemon_process import ENVIRONMENT, defect_monitor, fetch, free_port, wait_for
 from tests.support.events import deliver, make_event, make_jpeg, make_message, make_parcel, published
 from tests.support.redis_servers import make_server, program
 
@@ -199,17 +197,6 @@ def archive_process(url: str, folder: Path, port: int) -> Iterator[subprocess.Po
             yield process
         finally:
             process.kill()
-
-
-def fetch(port: int, path: str) -> tuple[int, str]:
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as answer:
-            return answer.status, answer.read().decode()
-    except urllib.error.HTTPError as error:
-        with error:
-            return error.code, error.read().decode()
-    except OSError:
-        return 0, ""
 
 
 def test_killed_again_and_again_it_archives_each_event_once(valkey: str, client: Any, tmp_path: Path) -> None:
