@@ -142,6 +142,22 @@ def test_after_closing_the_port_is_free_again(start):
     assert start(port=first.port).port == first.port
 
 
+def test_closing_while_an_answer_wakes_the_server_writes_to_no_closed_pipe(start, monkeypatch):
+    """The wake-up of an answer has the sockets closed before `close` has written its own."""
+    server = start()
+    trigger = server._server.trigger
+    wake = trigger._physical_pull
+
+    def wake_late():
+        wake()
+        time.sleep(0.2)
+        wake()
+
+    monkeypatch.setattr(trigger, "_physical_pull", wake_late)
+    server.close()
+    assert not server.is_alive
+
+
 @pytest.mark.parametrize("host", ["localhost", "::1", "::", "0.0.0.0"])
 def test_hosts_of_both_ip_versions_are_served(start, host):
     if ":" in host and not socket.has_ipv6:
