@@ -119,7 +119,7 @@ def choose_evenly(keys: Sequence[str], strata: Sequence[Hashable], count: int) -
         ranks[index] = seen[strata[index]]
         seen[strata[index]] += 1
     chosen = np.zeros(len(keys), bool)
-    chosen[np.lexsort((keys, ranks))[:count]] = True
+    chosen[np.lexsort((np.array(keys, np.str_), ranks))[:count]] = True
     return chosen
 
 
