@@ -9,6 +9,9 @@ from monitor.errors import ModelError
 from monitor.models.bundle import ModelBundle, load_bundle, replace_parts
 from monitor.models.memory import TrainingMemory, choose_evenly
 
+# Keras hands its variables to NumPy 2 in a way that NumPy has deprecated.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+
 
 def memory_of(tiles: list[int], *, surface: str = "steel", views: int = 2) -> TrainingMemory:
     """A memory of frames with these numbers of tiles, every third one defective."""

@@ -77,7 +77,9 @@ def export_dataset(
     if not chosen:
         raise DataError(f"{archive} holds no frame with an answer to export{_reasons(left_out)}")
     _write(out, chosen, holdout)
-    counts = Counter((one.record.split, one.record.file.split("/", 1)[0]) for one in chosen)
+    counts: Counter[tuple[str, str]] = Counter(
+        (one.record.split, one.record.file.split("/", 1)[0]) for one in chosen
+    )
     return Export(dict(counts), dict(left_out))
 
 

@@ -74,8 +74,8 @@ def comparison_report(comparison: Comparison, about: ReportHeader, explain: Expl
             (_figure(one, *explain(one)) for one in changed[:SHOWN]),
         ),
         '<p class="note">From left to right: the image with the outline of its label, the evidence of the '
-        "old model, and that of the new one, with boxes where it flags the image. An orange frame: the new model "
-        "is wrong.</p>",
+        "old model, and that of the new one, with boxes where it flags the image. An orange "
+        "frame: the new model is wrong.</p>",
     ]
     return page(title, "\n".join(parts))
 
@@ -105,7 +105,11 @@ def _box_rows(old: ModelFigures, new: ModelFigures) -> list[tuple[str, str, str]
     if old.boxes is None or new.boxes is None:
         return []
     return [
-        (name, *(format_number(getattr(one, field).value) for one in (old.boxes, new.boxes)))
+        (
+            name,
+            format_number(getattr(old.boxes, field).value),
+            format_number(getattr(new.boxes, field).value),
+        )
         for name, field in (
             ("median IoU of boxes", "median_overlap"),
             ("found at IoU 0.3", "found_at_03"),
