@@ -15,7 +15,6 @@ from monitor.imaging.geometry import resize_to_input
 from monitor.inference.handle import ModelHandle
 from monitor.inference.router import ModelRouter
 from monitor.models.novelty import NoveltyScore
-from monitor.pipeline.nominal_period import NominalPeriod
 from monitor.pipeline.interfaces import (
     FlaggedFrame,
     FlaggedTile,
@@ -26,6 +25,7 @@ from monitor.pipeline.interfaces import (
     frame_gap,
     ignore,
 )
+from monitor.pipeline.nominal_period import NominalPeriod
 from monitor.records import Frame, Stage, Verdict
 
 logger = logging.getLogger(__name__)

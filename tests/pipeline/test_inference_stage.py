@@ -15,9 +15,9 @@ from monitor.errors import InferenceError
 from monitor.inference.handle import Classification
 from monitor.inference.router import ModelRouter
 from monitor.models.novelty import NoveltyScore
-from monitor.pipeline.nominal_period import NominalPeriod
 from monitor.pipeline.inference_stage import InferenceStage
 from monitor.pipeline.interfaces import FlaggedFrame, ignore
+from monitor.pipeline.nominal_period import NominalPeriod
 from monitor.records import Box, Frame, Gap
 from tests.support.fake_model import SIZE, FakeModel, classification, spec_of
 from tests.support.recording import RecordingObserver, frame
