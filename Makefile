@@ -59,6 +59,9 @@ model-dagm-class1: setup
 	$(BIN)/defect-monitor simulate --out build/references --frames 60 --seed 11 --defect-rate 0.4 --textures 60 --force
 	$(BIN)/python -m monitor.learning.train.reference_images build/dagm-class1 build/references  # contains no DAGM image
 
+teach-demo: setup ## teach a model a new surface from 40 labels on a simulated line; writes build/teach
+	@$(BIN)/python -m monitor.tools.demo.teaching build/teach
+
 model-dagm-class8: setup
 	$(BIN)/defect-monitor train --data $(DAGM_ROOT) --classes Class8 --test-share 0.2 --tiles auto --epochs 8 \
 		--init $(START_WEIGHTS) --out build/dagm-class8 --overwrite
@@ -105,4 +108,4 @@ lock: ## update the lock files after a change of pyproject.toml
 		--no-annotate $${kind:+--extra gpu} --extra openvino --extra page --custom-compile-command 'make lock' \
 		--output-file deploy/runtime$$kind.lock pyproject.toml || exit; done
 
-.PHONY: help setup demo test test-systemd faults check format soak soak-hours bench model model-dagm-class1 model-dagm-class8 install rollback uninstall wheels units dashboards pictures lock
+.PHONY: help setup demo test test-systemd faults check format soak soak-hours bench model model-dagm-class1 model-dagm-class8 teach-demo install rollback uninstall wheels units dashboards pictures lock

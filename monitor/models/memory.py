@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from monitor.errors import ModelError
 
-MAX_FRAMES = 300
-"""Frames that a bundle keeps: about 1 MB for frames of one tile."""
+MAX_FRAMES = 160
+"""Frames that a bundle keeps: less than 1 MB for frames of one tile."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -46,7 +46,7 @@ def random_scratch(width: int, height: int, random: np.random.Generator) -> Elli
 def apply_scratch(
     grey: NDArray[np.uint8], ellipse: Ellipse, grain: float, random: np.random.Generator
 ) -> None:
-    """Darken `grey` (h, w) in place along a slightly bent line inside the ellipse.
+    """Darken `grey` (h, w) in place along a slightly bent line inside the ellipse; nothing changes outside.
 
     `grain` has no influence: the marks of all textures are equally fine.
     """
@@ -62,5 +62,8 @@ def apply_scratch(
         line, [points], isClosed=False, color=255, thickness=thickness, lineType=cv2.LINE_AA, shift=4
     )
     soft = cv2.GaussianBlur(line, (0, 0), 0.8).astype(np.float32) / 255
+    height, width = grey.shape
+    u, v = ellipse.to_local(np.arange(width, dtype=float)[None, :], np.arange(height, dtype=float)[:, None])
+    soft *= np.clip((1 - np.hypot(u, v)) / 0.25, 0, 1)
     darker = grey - random.uniform(35, 60) * soft
     np.copyto(grey, np.clip(np.rint(darker), 0, 255).astype(np.uint8))

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from monitor.errors import DataError, UsageError
 from monitor.learning.datasets import read_samples
 from monitor.learning.datasets.fingerprint import group_keys, image_hash
-from monitor.learning.datasets.sample import Sample, load_image
+from monitor.learning.datasets.sample import Sample, Split, load_image
 from monitor.learning.datasets.tiling import FrameTruth, Tiling, read_truth
 from monitor.learning.train.frozen.last_layer import FrameFeatures, LastLayer, frame_scores
 from monitor.learning.train.learner import Predictor
@@ -53,6 +53,13 @@ def choose_remembered(truths: Sequence[FrameTruth]) -> list[FrameTruth]:
     strata = [(truth.sample.surface, truth.sample.category) for truth in truths]
     chosen = choose_evenly([truth.content for truth in truths], strata, MAX_FRAMES)
     return [truth for truth, is_chosen in zip(truths, chosen, strict=True) if is_chosen]
+
+
+def _choose_samples(samples: Sequence[Sample], split: Split, count: int) -> list[Sample]:
+    own = [sample for sample in samples if sample.split == split]
+    strata = [(sample.surface, sample.category) for sample in own]
+    chosen = choose_evenly([str(sample.path) for sample in own], strata, count)
+    return [sample for sample, is_chosen in zip(own, chosen, strict=True) if is_chosen]
 
 
 def _labelled(
@@ -143,12 +150,12 @@ def rewrite(folder: Path, data: Sequence[Path]) -> ModelBundle:
     samples = read_samples(data)
     memory = remember(
         scorer,
-        choose_remembered([read_truth(sample) for sample in samples if sample.split == "Train"]),
-        [sample for sample in samples if sample.split == "Test"],
+        [read_truth(sample) for sample in _choose_samples(samples, "Train", MAX_FRAMES * 3 // 4)],
+        _choose_samples(samples, "Test", MAX_FRAMES // 4),
         Tiling(training.roi, training.tiles, training.overlap),
         None,
     )
-    return replace_parts(bundle, memory=memory.limited())
+    return replace_parts(bundle, memory=memory)
 
 
 if __name__ == "__main__":
