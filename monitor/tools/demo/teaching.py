@@ -41,8 +41,6 @@ FRAME_INTERVAL = timedelta(seconds=2)
 DEFECT_RATE = 0.2
 """Fraction of defective frames: far above that of a real line, so that few frames hold enough of them."""
 
-ROUNDS = 2
-
 Run = Callable[[Sequence[str]], None]
 
 
@@ -218,25 +216,26 @@ def teach(
     budget: int = 40,
     size: int = 512,
     textures: int = 8,
+    rounds: int = 2,
     say: Callable[[str], None] = print,
 ) -> Outcome:
     """Let the line run, the operator answer, and the commands teach; return what came of it.
 
-    `frames` of the new surface are watched in each round, and as many of either surface measured.
+    `frames` of the new surface are watched in each of `rounds`, and as many of either surface measured.
     """
     line = ChangingLine(frames, size, textures)
     operator = Operator(out / "archive", line)
     path = resolve_model_path(start)
     model = load_model_under_test(load_bundle(path))
     old_numbers = range(frames)
-    test_numbers = range((ROUNDS + 1) * frames, (ROUNDS + 2) * frames)
+    test_numbers = range((rounds + 1) * frames, (rounds + 2) * frames)
     old_before = quality(watch(model, line, old_numbers), model.threshold)
     before = quality(watch(model, line, test_numbers), model.threshold)
     say(f"old surface, {model.name}: {old_before}")
     say(f"new surface, {model.name}: {before}")
-    for turn in range(ROUNDS):
+    for turn in range(rounds):
         seen = watch(model, line, range((turn + 1) * frames, (turn + 2) * frames))
-        for one in choose(seen, model.threshold, budget // ROUNDS):
+        for one in choose(seen, model.threshold, budget // rounds):
             operator.answer(one, model)
         dataset, tuned = out / "dataset", out / f"model-{turn + 1}"
         run(["dataset", "export", "--archive", str(out / "archive"), "--out", str(dataset), "--overwrite"])
