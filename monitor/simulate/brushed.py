@@ -64,6 +64,6 @@ def apply_scratch(
     soft = cv2.GaussianBlur(line, (0, 0), 0.8).astype(np.float32) / 255
     height, width = grey.shape
     u, v = ellipse.to_local(np.arange(width, dtype=float)[None, :], np.arange(height, dtype=float)[:, None])
-    soft *= np.clip((1 - np.hypot(u, v)) / 0.25, 0, 1)
+    soft *= np.clip((1 - np.hypot(u, v)) / 0.15, 0, 1)
     darker = grey - random.uniform(35, 60) * soft
     np.copyto(grey, np.clip(np.rint(darker), 0, 255).astype(np.uint8))
