@@ -159,7 +159,7 @@ def compare(
     surfaces = sorted({pair.sample.surface for pair in unseen})
     by_surface = tuple(
         count
-        for surface in surfaces
+        for surface in (surfaces if len(surfaces) > 1 else ())
         for count in _count([pair for pair in unseen if pair.sample.surface == surface], surface)
     )
     return Comparison(
@@ -168,7 +168,7 @@ def compare(
         old=_figures(old, [pair.old for pair in unseen]),
         new=_figures(new, [pair.new for pair in unseen]),
         counts=counts,
-        by_surface=by_surface if len(surfaces) > 1 else (),
+        by_surface=by_surface,
         speed=_speed(old, new, [pair.sample for pair in unseen[:TIMED_FRAMES]]),
         recommendation=recommend(counts, by_surface),
     )

@@ -110,24 +110,32 @@ def measured(memory: TrainingMemory, layer: LastLayer) -> dict[str, ScoredImages
     return scored_by_surface(memory, layer.scores(memory.features[0]), memory.aside)
 
 
-def check_start(start: ModelBundle, surfaces: Sequence[str], test: Sequence[Sample]) -> None:
-    """Check that a training on `surfaces` may go on from `start`.
+def check_start(start: ModelBundle, truths: Sequence[FrameTruth], test: Sequence[Sample]) -> None:
+    """Check that a training on `truths` may go on from `start`.
 
     Raises `UsageError` if it would forget what `start` has learnt, and `DataError` if `start` was trained on
-    images of `test`, which then measure nothing.
+    images of `test`, or had set images of `truths` aside: then the holdout measures nothing.
     """
     known = {line.split("/", 1)[0] for line in start.card.training.data}
-    missing = sorted(known - set(surfaces))
+    missing = sorted(known - {truth.sample.surface for truth in truths})
     if start.memory is None and missing:
         raise UsageError(
             f"the model at {start.path} would forget {', '.join(missing)}: it holds no features of its "
             "training; add those images with another --data"
         )
-    used = set(start.card.training.trained)
+    used, aside = set(start.card.training.trained), set()
+    if start.memory is not None:
+        used |= set(start.memory.keys[~start.memory.aside].tolist())
+        aside = set(start.memory.keys[start.memory.aside].tolist())
     leaked = [sample.path for sample in test if used and image_hash(load_image(sample)) in used]
     if leaked:
         raise DataError(
             f"the holdout leaks: {start.path} was trained on {len(leaked)} of its images, such as {leaked[0]}"
+        )
+    leaked = [truth.sample.path for truth in truths if truth.content in aside]
+    if leaked:
+        raise DataError(
+            f"the holdout leaks: {start.path} had set aside {len(leaked)} of these, such as {leaked[0]}"
         )
 
 

@@ -57,12 +57,13 @@ def train(
     start = None
     if config.fine_tuned:
         start = load_bundle(Path(config.init))
-        check_start(start, [sample.surface for sample in samples], test)
     elif config.kinds:
         check_kinds(samples)
     if not resume:
         _refuse_to_replace(config)
     everything = [read_truth(sample) for sample in samples]
+    if start is not None:
+        check_start(start, everything, test)
     if not (config.may_freeze or config.recipe.frozen):
         _divided(everything, config)  # too few images must be known before weights are loaded
     keras.utils.set_random_seed(config.recipe.seed)
