@@ -101,7 +101,7 @@ class TrainingMemory:
             found["features"].ndim == 3
             and found["features"].shape[1] == len(found["label"]) == tiles
             and all(found[name].shape == (frames,) for name in _PER_FRAME)
-            and (np.unique(found["frame"]) == np.arange(frames)).all()
+            and np.array_equal(np.unique(found["frame"]), np.arange(frames))
         )
         if not fits:
             raise ModelError("the model's memory of its training holds arrays that do not fit together")
