@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from monitor.errors import ModelError
 
-MAX_FRAMES = 160
+MAX_FRAMES = 128
 """Frames that a bundle keeps: less than 1 MB for frames of one tile."""
 
 
