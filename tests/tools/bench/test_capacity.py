@@ -90,6 +90,7 @@ def test_the_costs_of_a_configuration_are_measured(tmp_path: Path, monkeypatch: 
     assert costs["network"] > costs["decode and check"]
 
 
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # Keras and NumPy 2
 def test_a_lower_rate_carries_more_cameras(tmp_path: Path, small_bundle: ModelBundle) -> None:
     settings = two_cameras(tmp_path, str(small_bundle.path))
     found = measure_capacity(settings)
