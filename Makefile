@@ -20,11 +20,11 @@ demo: setup ## run the daemon on two simulated cameras; SECONDS=20 ends it after
 
 test: ## run all tests on real servers
 	@.ci/setup test
-	@$(BIN)/python -m pytest -n auto --dist worksteal
+	@$(BIN)/python -m pytest -n auto --dist loadfile
 
 properties: ## run the property tests on EXAMPLES=1000 examples each instead of 30
 	@.ci/setup test
-	@EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest -m 'hypothesis and not soak and not faults' -n auto --dist worksteal --timeout 1800
+	@EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest -m 'hypothesis and not soak and not faults' -n auto --dist loadfile --timeout 1800
 
 faults: ## run the whole fault suite, about an hour; writes build/faults*.md and build/pace.md
 	@.ci/setup required
