@@ -72,9 +72,9 @@ def hear(manager: socket.socket, wanted: str, seconds: float) -> list[str]:
 
 
 def test_a_daemon_tells_its_life_and_starves_the_watchdog_while_the_network_hangs(
-    tmp_path: Path, valkey: str, small_model: str
+    tmp_path: Path, valkey: str
 ):
-    config = write_config(tmp_path, CAMERA.format("left"), url=valkey, port=free_port(), more=small_model)
+    config = write_config(tmp_path, CAMERA.format("left"), url=valkey, port=free_port())
     hang, log = Path(f"{config}.hang"), tmp_path / "log"
     with (
         socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager,

@@ -75,8 +75,8 @@ def toy_bundle(tmp_path: Path, network: Any, familiarity: NoveltyDetector) -> Mo
 def small_bundle(tmp_path_factory: pytest.TempPathFactory) -> ModelBundle:
     """A bundle of one convolution that scores every image about 0.1.
 
-    For daemons whose verdicts do not matter: it loads in a fraction of the time and needs a thousandth of it
-    for a frame. With a threshold of 0.01 every frame is flagged.
+    For daemons whose verdicts do not matter to a test: loading the shipped one takes most of a start. With a
+    threshold of 0.01 every frame is flagged.
     """
     import keras
 
