@@ -9,6 +9,7 @@ import pytest
 from monitor.errors import DataError, UsageError
 from monitor.learning.datasets import Sample, read_samples
 from monitor.learning.train.config import TrainingConfig
+from monitor.learning.train.frozen.background import background_features
 from monitor.learning.train.recipe import FROZEN
 from monitor.learning.train.trainer import train
 from monitor.models.box_head import WINDOWS, BoxHead
@@ -120,3 +121,11 @@ def test_the_box_head_stays_and_kinds_are_learnt_again_where_the_start_had_them(
     assert after.kinds is not None
     assert after.kinds.names == ("defect",)
     assert not np.array_equal(after.kinds.means, kinds.means)
+
+
+def test_the_background_of_a_defect_is_known_where_its_place_is(old: ModelBundle, surfaces: Path):
+    known, _ = parts(surfaces)
+    hidden = [replace(sample, mask=None) for sample in known if sample.defective]
+    shown = background_features(old.keras_model(), old.card, known)
+    assert np.array_equal(np.isfinite(shown).all(axis=1), [sample.defective for sample in known])
+    assert np.isnan(background_features(old.keras_model(), old.card, hidden)).all()
