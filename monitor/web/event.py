@@ -13,8 +13,9 @@ from starlette.responses import RedirectResponse, Response, StreamingResponse
 
 from monitor.events.event import Event
 from monitor.redis_streams.history import StreamHistory
+from monitor.redis_streams.labelling import read_event
 from monitor.web.context import PageContext, context
-from monitor.web.gallery import ENTRY_ID, FoundEvent, find_events, incident_frames, read_event, read_filter
+from monitor.web.gallery import ENTRY_ID, FoundEvent, find_events, incident_frames, read_filter
 from monitor.web.images import shrink
 from monitor.web.why.order import METHODS
 

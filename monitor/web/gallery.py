@@ -13,6 +13,7 @@ from starlette.responses import Response
 
 from monitor.events.event import Event
 from monitor.redis_streams.history import NEWEST, HistoryEntry, StreamHistory
+from monitor.redis_streams.labelling import read_event
 from monitor.web.context import PageContext, context
 from monitor.web.hub import Topic
 from monitor.web.state import LineState
@@ -123,14 +124,6 @@ def find_events(
         if not batch:
             return FoundPage(tuple(found), scanned, searched, None)
     return FoundPage(tuple(found), scanned, searched, before)
-
-
-def read_event(entry: HistoryEntry) -> Event | None:
-    """Return the event of an entry; None for an entry that holds none of a version known here."""
-    try:
-        return Event.from_json(entry.fields["event"])
-    except (KeyError, ValueError):
-        return None
 
 
 def read_filter(query: Mapping[str, str]) -> EventFilter:
