@@ -77,6 +77,11 @@ class StreamHistory:
         with self._server.translate_errors("fetching an image"):
             return cast(bytes | None, self._server.client.get(key))
 
+    def has_image(self, *keys: str) -> bool:
+        """Return whether one of these images is in Redis."""
+        with self._server.translate_errors("looking for an image"):
+            return bool(self._server.client.exists(*keys))
+
     def live_frame(self, camera: str) -> Preview | None:
         """Return the camera's live frame; None while nobody watches or the camera delivers none."""
         with self._server.translate_errors("fetching a live frame"):
