@@ -1,6 +1,6 @@
 """Bounded reads of the streams by entry id, images and live frames: what a page of events needs."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, cast
@@ -77,10 +77,13 @@ class StreamHistory:
         with self._server.translate_errors("fetching an image"):
             return cast(bytes | None, self._server.client.get(key))
 
-    def has_image(self, *keys: str) -> bool:
-        """Return whether one of these images is in Redis."""
-        with self._server.translate_errors("looking for an image"):
-            return bool(self._server.client.exists(*keys))
+    def have_images(self, frames: Sequence[str]) -> list[bool]:
+        """Return, for each id of an event or a sample, whether one of its images is in Redis."""
+        with self._server.translate_errors("looking for images"):
+            pipe = self._server.client.pipeline(transaction=False)
+            for frame in frames:
+                pipe.exists(self.keys.sample(frame), self.keys.raw(frame), self.keys.frame(frame))
+            return [bool(count) for count in pipe.execute()]
 
     def live_frame(self, camera: str) -> Preview | None:
         """Return the camera's live frame; None while nobody watches or the camera delivers none."""

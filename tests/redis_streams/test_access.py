@@ -389,7 +389,7 @@ def show_everything(url: str) -> str:
         history.live_frame_times(["top"])
         history.consumer_groups()
         VerdictLog(history, has_verdicts=True).strip("top", datetime.now(UTC))
-        assert history.has_image(keys.sample("1"), keys.frame(event.id), keys.raw(event.id))
+        assert history.have_images([event.id]) == [True]
         assert find_target(history, event.id).subject.kind == "event"
         history.newest_first(keys.samples, count=1)
         history.image(keys.sample("1"))

@@ -1,7 +1,8 @@
 """Show a frame with its question, take the answer, undo it."""
 
 import getpass
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Literal, get_args
 
 from starlette.concurrency import run_in_threadpool
@@ -28,6 +29,7 @@ Shown = Literal["unlabelled", "second"]
 """Frames that nobody has labelled, or those that others have and the visitor has not."""
 
 _RECENT = 12
+_ASKED_AT_ONCE = 100
 _FOREVER = {"Cache-Control": "private, max-age=86400, immutable"}
 
 
@@ -38,15 +40,16 @@ def label(request: Request) -> Response:
     if shown not in get_args(Shown):
         raise HTTPException(400)
     camera = request.query_params.get("camera") or None
-    frames, standing = page.labels.frames(), page.labels.standing()
+    every, standing = page.labels.frames(), page.labels.standing()
+    frames = [it for it in every if camera in (None, it.target.camera)]
     wanted = request.query_params.get("frame")
+    left = 0
     if wanted is None:
-        queue = [it for it in frames if _is_open(standing.get(it.id, ()), shown, author)]
-        queue = order_by_information(it for it in queue if camera in (None, it.target.camera))
-        frame, left = _first_with_image(page, queue)
+        queue = order_by_information(it for it in frames if _is_open(standing.get(it.id, ()), shown, author))
+        frame = next(_with_image(page, queue), None)
+        left = 0 if frame is None else len(queue) - 1 - queue.index(frame)
     else:
-        frame = next((it for it in frames if it.id == wanted), None)
-        left = 0
+        frame = next((it for it in every if it.id == wanted), None)
         if frame is None:
             return _problem(request, 404, "label.gone")
     labelled = request.query_params.get("last")
@@ -59,7 +62,7 @@ def label(request: Request) -> Response:
         wanted=wanted,
         shown=shown,
         camera=camera,
-        cameras=sorted({it.target.camera for it in frames}),
+        cameras=sorted({it.target.camera for it in every}),
         kinds=sorted({it.defect_kind for its in standing.values() for it in its if it.defect_kind}),
         has_clean=frame is not None and _clean_image(page, frame.id) is not None,
         has_heat=frame is not None and page.history.image(page.history.keys.frame(frame.id)) is not None,
@@ -67,7 +70,7 @@ def label(request: Request) -> Response:
         labelled=labelled,
         last_answers=answers_about(standing, labelled),
         can_undo=any(it.author == author for it in standing.get(labelled or wanted or "", ())),
-        recent=_recent_clean(frames, standing, camera),
+        recent=_recent_clean(page, standing, frames),
     )
 
 
@@ -154,13 +157,12 @@ def _is_open(labels: Sequence[Label], shown: str, author: str) -> bool:
     return bool(labels) and all(it.author != author for it in labels)
 
 
-def _first_with_image(page: PageContext, queue: Sequence[LabelFrame]) -> tuple[LabelFrame | None, int]:
-    """Return the first frame whose image is still in Redis, and how many follow at most."""
-    for index, frame in enumerate(queue):
-        keys = page.history.keys
-        if page.history.has_image(keys.sample(frame.id), keys.raw(frame.id), keys.frame(frame.id)):
-            return frame, len(queue) - index - 1
-    return None, 0
+def _with_image(page: PageContext, frames: Sequence[LabelFrame]) -> Iterator[LabelFrame]:
+    """Yield the frames of which an image is still in Redis."""
+    for start in range(0, len(frames), _ASKED_AT_ONCE):
+        part = frames[start : start + _ASKED_AT_ONCE]
+        have_images = page.history.have_images([frame.id for frame in part])
+        yield from (frame for frame, has_image in zip(part, have_images, strict=True) if has_image)
 
 
 def _clean_image(page: PageContext, frame_id: str) -> bytes | None:
@@ -170,15 +172,11 @@ def _clean_image(page: PageContext, frame_id: str) -> bytes | None:
 
 
 def _recent_clean(
-    frames: Sequence[LabelFrame], standing: Mapping[str, Sequence[Label]], camera: str | None
+    page: PageContext, standing: Mapping[str, Sequence[Label]], frames: Sequence[LabelFrame]
 ) -> list[LabelFrame]:
     """Return the newest frames that were not flagged and that nobody has labelled."""
-    clean = [
-        it
-        for it in reversed(frames)
-        if it.reason != "flagged" and it.id not in standing and camera in (None, it.target.camera)
-    ]
-    return clean[:_RECENT]
+    clean = [it for it in reversed(frames) if it.reason != "flagged" and it.id not in standing]
+    return list(islice(_with_image(page, clean), _RECENT))
 
 
 def _author(request: Request) -> str:
