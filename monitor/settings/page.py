@@ -13,8 +13,8 @@ class UserSettings(SettingsTable):
     password: SecretStr
     """Hash of the password, which `defect-monitor page passwd` prints. `${NAME}` keeps it out of the file."""
     role: Literal["viewer", "operator", "engineer"] = "viewer"
-    """`viewer` (default) sees the line and its events, `operator` also labels, exports and asks why, `engineer`
-    also sees the settings."""
+    """`viewer` (default) sees the line and its events, `operator` also labels, exports and asks why,
+    `engineer` also sees the settings."""
 
     @field_validator("password")
     @classmethod
