@@ -44,6 +44,16 @@ class SamplingRules:
     per_day: int = 200
 
 
+Thumbnail = NDArray[np.float32]
+"""An image reduced to (64, 64) grey values, 0..255."""
+
+
+def make_thumbnail(image: Image) -> Thumbnail:
+    """Return what is compared of `image` (h, w, 3) uint8."""
+    grey = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
+    return cv2.resize(grey, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA).astype(np.float32)
+
+
 class Choice(NamedTuple):
     """Why a frame is worth keeping, and what forbids it; `skipped` None: it is kept."""
 
@@ -60,7 +70,7 @@ class SampleSelector:
         self._next_at = float("-inf")
         self._day: date | None = None
         self._kept: Counter[SampleReason] = Counter()
-        self._thumbnails: dict[bool, deque[NDArray[np.float32]]] = {
+        self._thumbnails: dict[bool, deque[Thumbnail]] = {
             is_flagged: deque(maxlen=_REMEMBERED) for is_flagged in (False, True)
         }
 
@@ -88,22 +98,19 @@ class SampleSelector:
         """Choose whether to keep a flagged frame."""
         return Choice("flagged", None if self._has_budget("flagged", day) else "budget")
 
-    def is_duplicate(self, image: Image, *, is_flagged: bool) -> bool:
-        """Return whether `image` shows nearly the same as a sample before it; otherwise remember it.
+    def is_duplicate(self, thumbnail: Thumbnail, *, is_flagged: bool) -> bool:
+        """Return whether a frame shows nearly the same as a sample before it.
 
         Flagged frames are compared among themselves, clean ones likewise.
         """
-        grey = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
-        small = cv2.resize(grey, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA).astype(np.float32)
-        earlier = self._thumbnails[is_flagged]
-        if any(np.abs(small - other).max() <= _MAX_DIFFERENCE for other in earlier):
-            return True
-        earlier.append(small)
-        return False
+        return any(
+            np.abs(thumbnail - earlier).max() <= _MAX_DIFFERENCE for earlier in self._thumbnails[is_flagged]
+        )
 
-    def count(self, reason: SampleReason) -> None:
-        """Count a sample that was stored."""
+    def count(self, reason: SampleReason, thumbnail: Thumbnail) -> None:
+        """Count a sample that was stored, and remember what it shows."""
         self._kept[reason] += 1
+        self._thumbnails[reason == "flagged"].append(thumbnail)
 
     def _has_budget(self, reason: SampleReason, day: date) -> bool:
         if day != self._day:

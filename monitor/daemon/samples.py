@@ -15,7 +15,7 @@ from functools import partial
 import cv2
 import numpy as np
 
-from monitor.daemon.sample_selection import SampleSelector, SamplingRules
+from monitor.daemon.sample_selection import SampleSelector, SamplingRules, make_thumbnail
 from monitor.errors import DeliveryError
 from monitor.events.event import Event, EventFamiliarity, EventModel, event_id, printable
 from monitor.events.samples import Sample, SampleImage, SampleReason
@@ -160,7 +160,8 @@ class SampleRecorder:
         """Encode and store the frame in the mailbox, which takes the next one meanwhile."""
         kept = self._mailbox.pop(key)
         camera, reason, selector = kept.camera, kept.reason, self._selector(kept.camera)
-        if selector.is_duplicate(kept.image, is_flagged=reason == "flagged"):
+        thumbnail = make_thumbnail(kept.image)
+        if selector.is_duplicate(thumbnail, is_flagged=reason == "flagged"):
             self._metrics.skipped(camera, "duplicate")
             return
         try:
@@ -174,7 +175,7 @@ class SampleRecorder:
         if not self._is_stored(sample, png):
             self._metrics.skipped(camera, "not-stored")
             return
-        selector.count(reason)
+        selector.count(reason, thumbnail)
         self._metrics.kept(camera, reason)
 
     def _is_stored(self, sample: Sample, png: bytes) -> bool:

@@ -132,9 +132,10 @@ def build_withdrawal(labels: Iterable[Label], frame_id: str, author: str) -> Lab
 _PLACES = {
     "defect_kind": "the kind",
     "author": "the author's name",
-    "boxes": "the box",
     "mask_png": "the mask",
+    **dict.fromkeys(("boxes", "x", "y", "width", "height"), "the box"),
 }
+"""How a sentence names a field of a label or of its boxes."""
 
 
 def _describe(error: ValidationError) -> str:

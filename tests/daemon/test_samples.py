@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
-from monitor.daemon.sample_selection import SampleSelector, SamplingRules
+from monitor.daemon.sample_selection import SampleSelector, SamplingRules, make_thumbnail
 from monitor.daemon.samples import SampleRecorder, encode_png
 from monitor.events.event import event_id
 from monitor.events.samples import Sample
@@ -30,6 +30,7 @@ from tests.support.events import make_event, make_finding
 from tests.support.fake_model import spec_of
 
 DAY = date(2026, 11, 30)
+BLANK = np.zeros((64, 64), np.float32)
 ALL = SamplingRules(random_fraction=1.0, interval=0.0)
 
 
@@ -41,7 +42,7 @@ def choices(rules: SamplingRules, scores: list[float], step: float = 1.0) -> lis
         if choice is not None:
             chosen.append(tuple(choice))
             if choice.skipped is None:
-                selector.count(choice.reason)
+                selector.count(choice.reason, BLANK)
     return chosen  # type: ignore[return-value]  # a NamedTuple's fields
 
 
@@ -73,7 +74,7 @@ def test_the_interval_and_the_days_budget_limit_what_is_kept() -> None:
     selector = SampleSelector(rules)
     for _ in range(2):
         assert selector.choose_flagged(DAY).skipped is None  # flagged frames have a budget and no interval
-        selector.count("flagged")
+        selector.count("flagged", BLANK)
     assert selector.choose_flagged(DAY).skipped == "budget"
     assert selector.choose(0.45, 0.5, False, 0, DAY) == ("near-threshold", None)  # each reason has its own
     assert selector.choose_flagged(date(2026, 12, 1)).skipped is None
@@ -86,7 +87,7 @@ def test_no_more_is_kept_than_the_rules_allow(scores: list[float], per_day: int,
     for number, score in enumerate(scores):
         choice = selector.choose(score, 0.5, False, float(number), DAY)
         if choice is not None and choice.skipped is None:
-            selector.count(choice.reason)
+            selector.count(choice.reason, BLANK)
             kept.append((number, choice.reason))
             assert (choice.reason == "near-threshold") == (score >= 0.3)
     assert all(later - earlier >= interval for (earlier, _), (later, _) in pairwise(kept))
@@ -100,15 +101,19 @@ def noisy(seed: int, base: Image) -> Image:
 
 def test_near_duplicates_differ_by_noise_alone() -> None:
     selector = SampleSelector(ALL)
+
+    def is_duplicate(image: Image, *, is_flagged: bool = False) -> bool:
+        return selector.is_duplicate(make_thumbnail(image), is_flagged=is_flagged)
+
     texture = cv2.resize(np.random.default_rng(1).integers(60, 200, (64, 64, 3), np.uint8), (512, 512))
-    assert not selector.is_duplicate(texture, is_flagged=False)
-    assert selector.is_duplicate(noisy(1, texture), is_flagged=False)
-    assert not selector.is_duplicate(noisy(2, texture), is_flagged=True)  # a flagged frame among its kind
+    assert not is_duplicate(texture)
+    selector.count("random", make_thumbnail(texture))
+    assert is_duplicate(noisy(1, texture))
+    assert not is_duplicate(noisy(2, texture), is_flagged=True)  # a flagged frame among its kind
     scratched = texture.copy()
     cv2.line(scratched, (200, 200), (240, 215), (255, 255, 255), 4)
-    assert not selector.is_duplicate(scratched, is_flagged=False)
-    moved = np.roll(texture, 40, axis=1)
-    assert not selector.is_duplicate(moved, is_flagged=False)
+    assert not is_duplicate(scratched)
+    assert not is_duplicate(np.roll(texture, 40, axis=1))
 
 
 def test_a_png_file_has_the_same_pixels() -> None:
