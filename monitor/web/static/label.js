@@ -2,6 +2,14 @@
 "use strict";
 
 (() => {
+  // A second key, or click, before the next frame is shown would answer about this one again.
+  let isSent = false;
+  document.addEventListener("submit", (event) => {
+    if (isSent) event.preventDefault();
+    isSent = true;
+  });
+  window.addEventListener("pageshow", () => { isSent = false; }); // also when the browser goes back
+
   document.addEventListener("keydown", (key) => {
     if (key.target.closest("input, select, textarea") || key.ctrlKey || key.altKey || key.metaKey || key.repeat) return;
     document.querySelector(`button[data-key="${CSS.escape(key.key.toLowerCase())}"]`)?.click();
