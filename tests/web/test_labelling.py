@@ -47,7 +47,7 @@ def flagged(number: int, score: float, **changes: Any) -> LabelFrame:
 def test_unfamiliar_frames_and_those_near_the_threshold_come_first() -> None:
     near, sure = flagged(1, 0.51), flagged(2, 0.99)
     clean_near = LabelFrame.of_sample(make_sample(3, reason="near-threshold", score=0.48))
-    clean = LabelFrame.of_sample(make_sample(4, score=0.01))
+    clean = LabelFrame.of_sample(make_sample(4, score=0.1))
     strange = flagged(5, 0.99, familiarity=UNFAMILIAR)
     assert order_by_information([clean, sure, clean_near, strange, near]) == [
         strange,
