@@ -62,7 +62,7 @@ class Choice(NamedTuple):
 
 
 class SampleSelector:
-    """Chooses the samples of one camera. Threads may choose at once: a limit may then be exceeded by one."""
+    """Chooses the samples of one camera. Several threads may choose; one thread stores and counts."""
 
     def __init__(self, rules: SamplingRules, rng: random.Random | None = None) -> None:
         self._rules = rules
@@ -89,14 +89,21 @@ class SampleSelector:
             return None
         if now < self._next_at:
             return Choice(reason, "interval")
-        if not self._has_budget(reason, day):
+        if not self.has_budget(reason, day):
             return Choice(reason, "budget")
         self._next_at = now + self._rules.interval
         return Choice(reason, None)
 
     def choose_flagged(self, day: date) -> Choice:
         """Choose whether to keep a flagged frame."""
-        return Choice("flagged", None if self._has_budget("flagged", day) else "budget")
+        return Choice("flagged", None if self.has_budget("flagged", day) else "budget")
+
+    def has_budget(self, reason: SampleReason, day: date) -> bool:
+        """Return whether the day's limit allows another sample."""
+        if day != self._day:
+            self._day = day
+            self._kept.clear()
+        return self._kept[reason] < self._rules.per_day
 
     def is_duplicate(self, thumbnail: Thumbnail, *, is_flagged: bool) -> bool:
         """Return whether a frame shows nearly the same as a sample before it.
@@ -111,9 +118,3 @@ class SampleSelector:
         """Count a sample that was stored, and remember what it shows."""
         self._kept[reason] += 1
         self._thumbnails[reason == "flagged"].append(thumbnail)
-
-    def _has_budget(self, reason: SampleReason, day: date) -> bool:
-        if day != self._day:
-            self._day = day
-            self._kept.clear()
-        return self._kept[reason] < self._rules.per_day

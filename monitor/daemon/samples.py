@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from functools import partial
 
 import cv2
@@ -79,7 +79,7 @@ class SampleRecorder:
             verdict.threshold,
             novelty is not None and novelty.is_novel,
             self._clock(),
-            datetime.now(UTC).date(),
+            _today(),
         )
         if choice is None:
             return
@@ -91,7 +91,7 @@ class SampleRecorder:
 
     def on_event(self, event: Event, frame: Frame) -> None:
         """Take the frame of an event."""
-        choice = self._selector(event.camera).choose_flagged(datetime.now(UTC).date())
+        choice = self._selector(event.camera).choose_flagged(_today())
         if choice.skipped is not None:
             self._metrics.skipped(event.camera, choice.skipped)
             return
@@ -160,6 +160,9 @@ class SampleRecorder:
         """Encode and store the frame in the mailbox, which takes the next one meanwhile."""
         kept = self._mailbox.pop(key)
         camera, reason, selector = kept.camera, kept.reason, self._selector(kept.camera)
+        if not selector.has_budget(reason, _today()):  # another was stored since this one was chosen
+            self._metrics.skipped(camera, "budget")
+            return
         thumbnail = make_thumbnail(kept.image)
         if selector.is_duplicate(thumbnail, is_flagged=reason == "flagged"):
             self._metrics.skipped(camera, "duplicate")
@@ -198,3 +201,7 @@ def encode_png(image: Image) -> bytes:
     done, data = cv2.imencode(".png", image, [cv2.IMWRITE_PNG_COMPRESSION, 1])
     assert done
     return np.asarray(data).tobytes()
+
+
+def _today() -> date:
+    return datetime.now(UTC).date()
