@@ -18,6 +18,7 @@ from monitor.cli import (
     evaluate,
     events,
     explain,
+    label,
     page,
     run,
     simulate,
@@ -44,6 +45,7 @@ app.command("doctor", rich_help_panel=_LOOK)(doctor.doctor)
 app.add_typer(events.app, name="events", rich_help_panel=_LOOK)
 app.command("explain", rich_help_panel=_LOOK)(explain.explain)
 app.command("support-bundle", rich_help_panel=_LOOK)(support_bundle.support_bundle)
+app.command("label", rich_help_panel=_TEACH)(label.label)
 app.add_typer(dataset.app, name="dataset", rich_help_panel=_TEACH)
 app.command("train", rich_help_panel=_TEACH)(train.train)
 app.command("simulate", rich_help_panel=_TEACH)(simulate.simulate)
