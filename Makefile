@@ -99,7 +99,7 @@ pictures: ## draw dashboards and page for the documentation from eight minutes o
 
 lock: ## update the lock files after a change of pyproject.toml
 	@$(BIN)/python -m pip install --quiet uv
-	@$(BIN)/uv pip compile --quiet --python-version 3.11 --generate-hashes --extra demo --extra openvino --extra page --group dev \
+	@$(BIN)/uv pip compile --quiet --python-version 3.11 --generate-hashes --extra demo --extra openvino --extra page --extra rescore --group dev \
 		--custom-compile-command 'make lock' --output-file requirements.lock pyproject.toml
 	@for kind in "" -gpu; do $(BIN)/uv pip compile --quiet --python-version 3.11 --generate-hashes --constraint requirements.lock \
 		--no-annotate $${kind:+--extra gpu} --extra openvino --extra page --custom-compile-command 'make lock' \

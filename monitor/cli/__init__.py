@@ -17,6 +17,7 @@ from monitor.cli import (
     events,
     explain,
     page,
+    rescore,
     run,
     simulate,
     support_bundle,
@@ -45,6 +46,7 @@ app.command("support-bundle", rich_help_panel=_LOOK)(support_bundle.support_bund
 app.command("train", rich_help_panel=_TEACH)(train.train)
 app.command("simulate", rich_help_panel=_TEACH)(simulate.simulate)
 app.command("evaluate", rich_help_panel=_MEASURE)(evaluate.evaluate)
+app.command("rescore", rich_help_panel=_MEASURE)(rescore.rescore)
 app.add_typer(bench.app, name="bench", rich_help_panel=_MEASURE)
 
 
