@@ -76,14 +76,16 @@ def rescore(
     setup_logging("warning", "text")
     bundle = load_bundle(resolve_model_path(model))
     training = bundle.card.training
-    tiling: Tiling | None = None
-    by_camera: Mapping[str, Tiling] = {}
-    if like is not None and camera is None and (roi, tiles, overlap) == (None, None, None):
-        by_camera = _tilings_of(like)
-    else:
-        tiling = read_tiling(roi, tiles, overlap, like, camera)
+    of_cameras = (
+        _tilings_of(like) if like is not None and (camera, roi, tiles, overlap) == (None,) * 4 else {}
+    )
+    tiling = None if len(of_cameras) > 1 else read_tiling(roi, tiles, overlap, like, camera)
     options = ScoringOptions(
-        tiling or Tiling(training.roi, training.tiles, training.overlap), by_camera, bit_depth, device, batch
+        tiling or Tiling(training.roi, training.tiles, training.overlap),
+        of_cameras if len(of_cameras) > 1 else {},
+        bit_depth,
+        device,
+        batch,
     )
 
     from rich.console import Console

@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -18,6 +18,7 @@ from monitor.inference.handle import Classification, ModelHandle
 from monitor.inference.local import LocalModel
 from monitor.learning.datasets.fingerprint import image_hash
 from monitor.learning.datasets.tiling import Tiling
+from monitor.models.bundle import ModelBundle
 from monitor.models.packing import unpack_bundle
 from monitor.records import Image
 
@@ -46,19 +47,19 @@ SCORES = pa.schema(
 class ScoringOptions:
     """How frames are cut and classified.
 
-    `tiling` holds for every camera that `camera_tilings` does not name. `bit_depth` (8..16) is that of files
-    of 16 bits that do not declare it. The network runs in single precision on TensorFlow, as in an
-    evaluation. One input a pass (`batch`) gives a score that does not depend on the other frames.
+    `tiling` holds for all frames unless `camera_tilings` gives one for each camera. `bit_depth` (8..16) is
+    that of files of 16 bits that do not declare it. The network runs in single precision on TensorFlow, as in
+    an evaluation. One input a pass (`batch`) gives a score that does not depend on the other frames.
     """
 
     tiling: Tiling
     camera_tilings: Mapping[str, Tiling] = field(default_factory=dict)
     bit_depth: int | None = None
-    device: Any = "auto"
+    device: Literal["auto", "gpu", "cpu"] = "auto"
     batch: int = 1
     threads: int = 0
 
-    def load(self, bundle: Any) -> ModelHandle:
+    def load(self, bundle: ModelBundle) -> ModelHandle:
         """Load the model of `bundle`; raises ModelError or DeviceError."""
         model = LocalModel(
             bundle,
@@ -114,7 +115,7 @@ class FrameScorer:
         with self._filesystem.open_input_stream(f"{self._root}/{row['path']}") as stream:
             image = decode_image(bytes(stream.read()), row["path"], bit_depth=options.bit_depth)
         row["frame"] = image_hash(image)
-        tiling = options.camera_tilings.get(camera or "", options.tiling)
+        tiling = options.camera_tilings[camera or ""] if options.camera_tilings else options.tiling
         height, width = image.shape[:2]
         size = self._model.spec.input_size
         boxes = tiling.boxes(width, height)

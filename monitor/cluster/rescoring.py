@@ -14,11 +14,11 @@ from typing import Any
 
 import pyarrow as pa
 
-from monitor.cluster.archive_frames import ArchivedFrame, list_archive
+from monitor.cluster.archive_frames import ArchivedFrame, ArchiveListing, list_archive
 from monitor.cluster.frame_scorer import FRAMES, FrameScorer, PackedModelScorer, ScoringOptions
 from monitor.cluster.rescore_report import build_report
 from monitor.cluster.score_store import ScoreStore
-from monitor.errors import ClusterError, DataError, first_line
+from monitor.errors import ClusterError, DataError, MonitorError, UsageError, first_line
 from monitor.models.bundle import ModelBundle
 from monitor.models.packing import pack_bundle
 
@@ -67,6 +67,7 @@ def rescore(
     of frames that have a score and that of all. Raises MonitorError.
     """
     listing = list_archive(archive, good=good)
+    _refuse_unknown_cameras(listing, options)
     card = bundle.card
     store = ScoreStore(
         out,
@@ -108,6 +109,15 @@ def rescore(
     finally:
         store.close()
     return report, store.folder
+
+
+def _refuse_unknown_cameras(listing: ArchiveListing, options: ScoringOptions) -> None:
+    """Raise where a camera's tiles are not known: cut otherwise, its frames would get meaningless scores."""
+    cameras = {frame.camera or "" for frame in listing.frames}
+    unknown = sorted(cameras - options.camera_tilings.keys())
+    if options.camera_tilings and unknown:
+        whose = f"the camera {unknown[0]}" if unknown[0] else "frames without an event"
+        raise UsageError(f"the settings have no tiles for {whose}: choose a camera's with --camera")
 
 
 def _blocks(frames: Sequence[ArchivedFrame]) -> list[pa.Table]:
@@ -157,7 +167,7 @@ def _score_on_ray(
         options = replace(options, threads=max(1, int(cluster.cpus)))
         scores = ray.data.from_arrow(list(blocks)).map_batches(
             PackedModelScorer,
-            fn_constructor_args=(archive, ray.put(pack_bundle(bundle)), options),
+            fn_constructor_args=(archive, pack_bundle(bundle), options),
             batch_size=None,
             batch_format="pyarrow",
             compute=ray.data.ActorPoolStrategy(min_size=1, max_size=cluster.workers),
@@ -166,6 +176,9 @@ def _score_on_ray(
         )
         yield from scores.iter_batches(batch_size=None, batch_format="pyarrow")
     except (ray.exceptions.RayError, ConnectionError, RuntimeError, ValueError) as error:
-        raise ClusterError(f"the Ray cluster at {cluster.address}: {first_line(error)}") from error
+        cause = getattr(error, "cause", None)  # what an actor raised
+        if isinstance(cause, MonitorError):
+            raise cause from error
+        raise ClusterError(f"the Ray cluster {cluster.address} failed: {first_line(error)}") from error
     finally:
         ray.shutdown()

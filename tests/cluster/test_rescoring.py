@@ -23,16 +23,16 @@ from monitor.cluster.archive_frames import ArchivedFrame
 from monitor.cluster.frame_scorer import SCORES
 from monitor.cluster.rescoring import rescore
 from monitor.cluster.score_store import ScoreStore
-from monitor.errors import DataError, ModelError
+from monitor.errors import DataError, ModelError, UsageError
 from monitor.learning.datasets.tiling import Tiling
-from monitor.models.bundle import load_bundle
+from monitor.models.card import BundleFile
 from monitor.models.packing import pack_bundle, unpack_bundle
 from monitor.tools.archiver.archive import Archive
 from tests.support import ROOT
 from tests.support.events import make_event, make_jpeg
 from tests.support.rescoring import BrightnessOptions, bundle_of, write_frame
 
-MODEL = "0" * 64
+MODEL = bundle_of().card.model.sha256
 
 
 def table_of(out: Path, model: str = MODEL) -> bytes:
@@ -69,6 +69,13 @@ def test_the_tiles_of_an_archived_frame_are_those_of_its_camera(tmp_path: Path) 
     errors = {it["camera"]: it["error"] for it in rows_of(tmp_path / "out")}
     assert errors["top"] is None
     assert "does not lie within" in str(errors["side"])
+
+
+def test_a_frame_whose_camera_has_no_tiles_in_the_settings_is_refused(tmp_path: Path) -> None:
+    write_frame(tmp_path / "in" / "1.png", 9)
+    options = BrightnessOptions(camera_tilings={"top": Tiling()})
+    with pytest.raises(UsageError, match="no tiles for frames without an event: choose a camera's"):
+        rescore(str(tmp_path / "in"), bundle_of(), tmp_path / "out", options)
 
 
 def test_a_file_that_is_no_image_is_reported_and_stops_nothing(tmp_path: Path) -> None:
@@ -127,7 +134,7 @@ def test_the_report_compares_with_the_line_with_labels_and_with_other_models(tmp
 
     for name, shade in (("good/1.png", 10), ("good/2.png", 200), ("hole/1.png", 220), ("hole/2.png", 30)):
         write_frame(tmp_path / "parts" / name, shade)
-    bold = bundle_of(threshold=0.9, model={"file": "b.keras", "sha256": "b" * 64})
+    bold = bundle_of(threshold=0.9, model=BundleFile(file="b.keras", sha256="b" * 64))
     rescore(str(tmp_path / "parts"), bold, tmp_path / "out", BrightnessOptions())
     report, _ = rescore(str(tmp_path / "parts"), bundle_of(), tmp_path / "out", BrightnessOptions())
     assert {name: report["labels"][name] for name in ("misses", "false_alarms", "auc")} == {
@@ -199,20 +206,20 @@ def test_a_run_that_is_killed_goes_on_where_it_was_and_ends_with_the_same_table(
     assert sum(len(pq.read_table(part)) for part in out.glob("*/parts/*.parquet")) == 48
 
 
-def test_a_bundle_survives_packing_and_a_damaged_one_is_refused(tmp_path: Path, shipped_bundle: Path) -> None:
-    bundle = load_bundle(shipped_bundle)
+def test_a_bundle_survives_packing_and_a_damaged_one_is_refused(tmp_path: Path) -> None:
+    bundle = bundle_of()
     packed = pack_bundle(bundle)
     assert packed == pack_bundle(unpack_bundle(packed, tmp_path))
     with pytest.raises(ModelError, match="cannot be unpacked"):
         unpack_bundle(packed[:1000], tmp_path)
 
 
-def test_ray_gives_the_same_table_as_this_process(tmp_path: Path, shipped_bundle: Path) -> None:
+def test_ray_gives_the_same_table_as_this_process(tmp_path: Path) -> None:
     pytest.importorskip("ray", reason="Ray is not installed")
     pytest.importorskip("pandas", reason="Ray Data is not installed")
     from monitor.cluster.rescoring import RayOptions
 
-    root, bundle = tmp_path / "in", load_bundle(shipped_bundle)
+    root, bundle = tmp_path / "in", bundle_of()
     for number in range(200):
         write_frame(root / f"{number}.png", number)
     rescore(str(root), bundle, tmp_path / "local", BrightnessOptions())

@@ -2,7 +2,7 @@
 
 import sys
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +14,9 @@ from monitor.cluster import rescoring
 from monitor.cluster.frame_scorer import ScoringOptions
 from monitor.inference.handle import Classification, ModelHandle
 from monitor.learning.datasets.tiling import Tiling
-from monitor.models.bundle import ModelBundle
+from monitor.models.bundle import ModelBundle, load_bundle
+from monitor.models.registry import resolve_model_path
 from tests.support.fake_model import FakeModel, classification_by_brightness, spec_of
-from tests.support.tiny_models import card_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class BrightnessOptions(ScoringOptions):
     tiling: Tiling = field(default_factory=Tiling)
     seconds: float = 0.0
 
-    def load(self, bundle: Any) -> ModelHandle:
+    def load(self, bundle: ModelBundle) -> ModelHandle:
         def classify(inputs: NDArray[np.uint8]) -> Classification:
             time.sleep(self.seconds)
             return classification_by_brightness(inputs)
@@ -35,8 +35,9 @@ class BrightnessOptions(ScoringOptions):
 
 
 def bundle_of(**changes: Any) -> ModelBundle:
-    """A bundle with a card and no files, for `BrightnessOptions`."""
-    return ModelBundle(Path("/none"), card_of(**changes), None)
+    """The shipped bundle with changes of its card, for `BrightnessOptions`, which load no network."""
+    bundle = load_bundle(resolve_model_path("dagm-class1"))
+    return replace(bundle, card=bundle.card.model_copy(update={"threshold": 0.5, **changes}))
 
 
 def write_frame(path: Path, shade: int) -> None:
