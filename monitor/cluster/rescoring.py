@@ -66,6 +66,8 @@ def rescore(
     With `ray` the cluster scores, else this process. The result is the same. `on_scored` receives the number
     of frames that have a score and that of all. Raises MonitorError.
     """
+    if "://" not in archive:
+        archive = str(Path(archive).resolve())  # actors have other working folders
     listing = list_archive(archive, good=good)
     _refuse_unknown_cameras(listing, options)
     card = bundle.card
@@ -163,6 +165,11 @@ def _score_on_ray(
         raise ClusterError("Ray is not installed: run `pip install 'defect-monitor[ray]'`") from error
     try:
         ray.init(cluster.address, log_to_driver=False, logging_level="error")
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise ClusterError(
+            f"the Ray cluster {cluster.address} is out of reach: {first_line(error)}"
+        ) from error
+    try:
         ray.data.DataContext.get_current().enable_progress_bars = False
         options = replace(options, threads=max(1, int(cluster.cpus)))
         scores = ray.data.from_arrow(list(blocks)).map_batches(
@@ -175,10 +182,17 @@ def _score_on_ray(
             num_gpus=cluster.gpus,
         )
         yield from scores.iter_batches(batch_size=None, batch_format="pyarrow")
-    except (ray.exceptions.RayError, ConnectionError, RuntimeError, ValueError) as error:
-        cause = getattr(error, "cause", None)  # what an actor raised
-        if isinstance(cause, MonitorError):
-            raise cause from error
-        raise ClusterError(f"the Ray cluster {cluster.address} failed: {first_line(error)}") from error
+    except ray.exceptions.RayError as error:
+        raise _as_monitor_error(error, cluster.address) from error
     finally:
         ray.shutdown()
+
+
+def _as_monitor_error(error: BaseException, address: str) -> MonitorError:
+    """Return what an actor raised, which Ray wraps, or else what Ray says."""
+    inner: BaseException | None = error
+    while inner is not None:
+        if isinstance(inner, MonitorError):
+            return inner
+        inner = getattr(inner, "cause", None) or inner.__cause__
+    return ClusterError(f"the Ray cluster {address} failed: {str(error).strip().splitlines()[-1]}")
