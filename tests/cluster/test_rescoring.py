@@ -233,8 +233,9 @@ def test_a_network_scores_as_in_an_evaluation(tmp_path: Path, toy_bundle: ModelB
     assert all(row["novelty"] is not None for row in rows)
 
 
+@pytest.mark.filterwarnings("ignore")  # Ray's own
 def test_ray_gives_the_same_table_as_this_process(tmp_path: Path) -> None:
-    pytest.importorskip("ray", reason="Ray is not installed")
+    pytest.importorskip("ray", reason="Ray is not installed (make test-scale installs it)")
     pytest.importorskip("pandas", reason="Ray Data is not installed")
     from monitor.cluster.rescoring import RayOptions
 
