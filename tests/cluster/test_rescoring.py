@@ -218,6 +218,7 @@ def test_a_bundle_survives_packing_and_a_damaged_one_is_refused(tmp_path: Path) 
         unpack_bundle(packed[:1000], tmp_path)
 
 
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # Keras, saving
 def test_a_network_scores_as_in_an_evaluation(tmp_path: Path, toy_bundle: ModelBundle) -> None:
     random = np.random.default_rng(5)
     images = random.integers(0, 256, (3, 40, 48, 3), dtype=np.uint8)
