@@ -16,7 +16,9 @@ from monitor.cli import (
     evaluate,
     events,
     explain,
+    models,
     page,
+    recipe,
     run,
     simulate,
     support_bundle,
@@ -35,6 +37,7 @@ _RUN, _LOOK, _TEACH, _MEASURE = "Run", "Look", "Teach", "Measure"
 
 app.command("demo", rich_help_panel=_RUN)(demo.demo)
 app.command("run", rich_help_panel=_RUN)(run.run)
+app.add_typer(recipe.app, name="recipe", rich_help_panel=_RUN)
 app.command("archive", rich_help_panel=_RUN)(archive.archive)
 app.command("check-config", rich_help_panel=_RUN)(check_config.check_config)
 app.add_typer(page.app, name="page", rich_help_panel=_LOOK)
@@ -43,6 +46,7 @@ app.add_typer(events.app, name="events", rich_help_panel=_LOOK)
 app.command("explain", rich_help_panel=_LOOK)(explain.explain)
 app.command("support-bundle", rich_help_panel=_LOOK)(support_bundle.support_bundle)
 app.command("train", rich_help_panel=_TEACH)(train.train)
+app.add_typer(models.app, name="models", rich_help_panel=_TEACH)
 app.command("simulate", rich_help_panel=_TEACH)(simulate.simulate)
 app.command("evaluate", rich_help_panel=_MEASURE)(evaluate.evaluate)
 app.add_typer(bench.app, name="bench", rich_help_panel=_MEASURE)

@@ -74,13 +74,15 @@ class CameraManager:
         configs: Sequence[CameraConfig],
         *,
         not_running_since: datetime | None = None,
+        switch: Callable[[], None] | None = None,
         timeout: float = 2.0,
     ) -> None:
         """Inspect exactly the cameras of `configs`: add new ones, remove others, open changed ones again.
 
         A camera whose configuration is as before is not touched. Those that go or change are stopped side by
         side within about 2 `timeout` seconds; the frames that they have captured are classified. Nothing was
-        inspected since `not_running_since`.
+        inspected since `not_running_since`. `switch` is called once the frames of the stopped cameras are
+        taken, or after another `timeout` seconds, and before another camera is started.
         """
         wanted = {config.name: config for config in configs}
         removed = [name for name in self._configs if name not in wanted]
@@ -88,6 +90,11 @@ class CameraManager:
         changed_at = datetime.now(UTC)
         stopped = {name: self._cameras[name] for name in (*removed, *changed)}
         _stop_all(stopped, timeout)
+        if switch is not None:
+            deadline = time.monotonic() + timeout
+            while any(camera.queued for camera in stopped.values()) and time.monotonic() < deadline:
+                time.sleep(0.01)
+            switch()
         for name in (*removed, *changed):
             self._coverage.remove_camera(name)
         for name in removed:
