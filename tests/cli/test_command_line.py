@@ -28,6 +28,13 @@ COMMANDS = {
     "events tail": ("--url", "--group"),
     "events show": ("--url", "--picture"),
     "events export": ("--url", "--group", "--out"),
+    "models add": ("--store",),
+    "models list": ("--store", "--json"),
+    "models promote": ("--store",),
+    "models rollback": ("--store",),
+    "models verify": ("--store",),
+    "recipe list": ("--config",),
+    "recipe use": ("--config",),
     "simulate": ("--out",),
 }
 """What users' scripts are written against."""
@@ -67,6 +74,7 @@ def test_every_command_has_its_options_and_explains_itself(
         "events tail --prefix {}\x7f",
         "events show --url redis://127.0.0.1:1/0",
         "events export",
+        "recipe use ../x -c /no/such.toml",
         "demo --port 99999",
         "demo --seconds 0",
         "train --out /tmp/x",

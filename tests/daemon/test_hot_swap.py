@@ -44,7 +44,12 @@ def accounted(url: str) -> list[int]:
     """The number of each frame in the stream of verdicts, as often as it is there."""
     with redis.Redis.from_url(url, protocol=2) as client:
         batches = [json.loads(fields[b"verdicts"]) for _, fields in client.xrange("defects:verdicts")]
-    return [it["frame_number"] for batch in batches for it in batch["verdicts"]]
+    return [
+        number
+        for batch in batches
+        for it in batch["verdicts"]
+        for number in range(it["frame_number"], (it["last_number"] or it["frame_number"]) + 1)
+    ]
 
 
 def test_models_change_without_the_loss_of_a_frame_and_a_bad_one_changes_nothing(
