@@ -179,8 +179,8 @@ class InferenceStage:
             if all(threshold == spec.threshold for threshold in thresholds):
                 answer = handle.classify(inputs)
             else:
-                tiles = [len(frame.tile_boxes) for frame in frames]
-                answer = handle.classify(inputs, np.repeat(np.array(thresholds), tiles))
+                counts = [len(frame.tile_boxes) for frame in frames]
+                answer = handle.classify(inputs, np.repeat(np.array(thresholds), counts))
         except InferenceError as error:
             for frame in frames:
                 self._reject(frame, error.cause, str(error))

@@ -50,7 +50,9 @@ class Run:
 
 
 class OutOfReach(FakeModel):
-    def classify(self, inputs: NDArray[np.uint8]) -> Classification:
+    def classify(
+        self, inputs: NDArray[np.uint8], thresholds: NDArray[np.float64] | None = None
+    ) -> Classification:
         raise InferenceError("pool-away", "the pool at host:1 does not answer")
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from statistics import median
 
 import numpy as np
+from numpy.typing import NDArray
 
 from monitor.inference.candidates import InferenceOptions
 from monitor.inference.local import LocalModel
@@ -60,7 +61,7 @@ def run(bundle: ModelBundle, *, rounds: int = 20) -> list[ModelsTiming]:
     ]
 
 
-def _pass_seconds(models: Sequence[LocalModel], images: np.ndarray) -> float:
+def _pass_seconds(models: Sequence[LocalModel], images: NDArray[np.uint8]) -> float:
     """Classify a frame of each camera; cameras of one model share a batch."""
     share = len(images) // len(models)
     started_at = time.perf_counter()
