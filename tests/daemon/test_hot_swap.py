@@ -26,6 +26,8 @@ source = "simulate:?seed=5&defect_rate=0.5&size=256x256"
 fps = 8
 frames = "every"
 """
+CACHE = {"CACHE_DIRECTORY": str(SHIPPED / ".ready")}
+"""Beside the shipped model, so that the graphs of its copies are built once and not in each run."""
 PLAIN = "[explain]\nenabled = false\n[verdicts]\npublish = true\n"
 
 
@@ -73,7 +75,8 @@ def test_models_change_without_the_loss_of_a_frame_and_a_bad_one_changes_nothing
 
     promote(0)
     more = f'[model]\npath = "{store.root / CURRENT}"\n{PLAIN}'
-    with run_daemon(write_config(tmp_path, CAMERA, url=valkey, port=port, more=more), port) as daemon:
+    config = write_config(tmp_path, CAMERA, url=valkey, port=port, more=more)
+    with run_daemon(config, port, environment=CACHE) as daemon:
         daemon.ready()
         wait_for(lambda: bool(events_of(valkey)), 60, daemon)
         promote(2)

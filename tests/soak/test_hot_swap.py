@@ -13,7 +13,7 @@ import pytest
 
 from monitor.models.store import CURRENT, ModelStore
 from monitor.telemetry.histograms import histogram_quantile
-from tests.daemon.test_hot_swap import PLAIN, SHIPPED, accounted, reload
+from tests.daemon.test_hot_swap import CACHE, PLAIN, SHIPPED, accounted, reload
 from tests.support.daemon_process import DaemonUnderTest, coverage_of, run_daemon, write_config
 from tests.support.model_copies import copy_network
 
@@ -42,7 +42,8 @@ def test_a_hundred_changes_lose_no_frame_and_no_memory(tmp_path: Path, valkey: s
         reload(daemon, "settings reloaded")
 
     store.promote(versions[0], lambda _: None)
-    with run_daemon(write_config(tmp_path, CAMERA, url=valkey, port=port, more=more), port) as daemon:
+    config = write_config(tmp_path, CAMERA, url=valkey, port=port, more=more)
+    with run_daemon(config, port, environment=CACHE) as daemon:
         daemon.ready()
         for number in range(1, 5):  # the graphs of both are cached, memory has settled
             swap(number)
