@@ -180,7 +180,7 @@ def _sentence(detail: ErrorDetails, table: type[SettingsTable]) -> tuple[KeyPath
             return path, str(detail["ctx"]["error"])
         case "name_twice":
             return ("camera", detail["ctx"]["index"], "name"), detail["msg"]
-        case "string_pattern_mismatch" if path[-1] == "name":
+        case "string_pattern_mismatch" if path[-1] in ("name", "recipe"):
             return path, "must be 1 to 64 letters, digits, '_', '.' or '-', and begin with a letter or digit"
         case _:
             message = detail["msg"]
