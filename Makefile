@@ -50,18 +50,22 @@ bench: setup ## measure the speed tables into build/bench; about an hour on an o
 	@$(BIN)/defect-monitor bench cam --out build/bench
 	@$(BIN)/defect-monitor bench pipeline --out build/bench
 
+# Reference images without a DAGM image, which may not be shipped.
+REFERENCES = $(BIN)/defect-monitor simulate --out build/references --frames 60 --seed 11 --defect-rate 0.4 \
+	--textures 60 --force && $(BIN)/python -m monitor.learning.train.reference_images
+
 model: $(addprefix model-,$(MODEL)) ## train the models again into build/, from DAGM_ROOT and START_WEIGHTS; MODEL=dagm-class8 for one
 
 model-dagm-class1: setup
 	$(BIN)/defect-monitor simulate --out build/simulated --frames 250 --seed 7 --defect-rate 0.35 --textures 250 --force
 	$(BIN)/defect-monitor train --data $(DAGM_ROOT) --data build/simulated --classes Class1,Simulated \
 		--init $(START_WEIGHTS) --out build/dagm-class1 --overwrite
-	$(BIN)/defect-monitor simulate --out build/references --frames 60 --seed 11 --defect-rate 0.4 --textures 60 --force
-	$(BIN)/python -m monitor.learning.train.reference_images build/dagm-class1 build/references  # contains no DAGM image
+	$(REFERENCES) build/dagm-class1 build/references
 
 model-dagm-class8: setup
 	$(BIN)/defect-monitor train --data $(DAGM_ROOT) --classes Class8 --test-share 0.2 --tiles auto --epochs 8 \
 		--init $(START_WEIGHTS) --out build/dagm-class8 --overwrite
+	$(REFERENCES) build/dagm-class8 build/references
 
 test-systemd: ## as root: test the service on a real systemd in a container, ten minutes; log in build/systemd.log
 	@.ci/setup systemd
