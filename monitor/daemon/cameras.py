@@ -20,6 +20,10 @@ from monitor.telemetry.metrics import Metrics
 logger = logging.getLogger(__name__)
 
 
+_DRAIN_TIMEOUT = 10.0
+"""Seconds that the queued frames of stopped cameras may take until the models change."""
+
+
 @dataclass(frozen=True, slots=True)
 class CameraConfig:
     """A camera's capture process and its supervision; times are in seconds, see `monitor.capture.camera`."""
@@ -82,7 +86,7 @@ class CameraManager:
         A camera whose configuration is as before is not touched. Those that go or change are stopped side by
         side within about 2 `timeout` seconds; the frames that they have captured are classified. Nothing was
         inspected since `not_running_since`. `switch` is called once the frames of the stopped cameras are
-        taken, or after another `timeout` seconds, and before another camera is started.
+        taken, or after 10 s, and before another camera is started.
         """
         wanted = {config.name: config for config in configs}
         removed = [name for name in self._configs if name not in wanted]
@@ -91,7 +95,7 @@ class CameraManager:
         stopped = {name: self._cameras[name] for name in (*removed, *changed)}
         _stop_all(stopped, timeout)
         if switch is not None:
-            deadline = time.monotonic() + timeout
+            deadline = time.monotonic() + _DRAIN_TIMEOUT
             while any(camera.queued for camera in stopped.values()) and time.monotonic() < deadline:
                 time.sleep(0.01)
             switch()

@@ -71,14 +71,14 @@ def test_models_change_without_the_loss_of_a_frame_and_a_bad_one_changes_nothing
         store.promote(versions[index], lambda _: None)
 
     def wait_for_event_of(sha256: str, daemon: DaemonUnderTest) -> None:
-        wait_for(lambda: events_of(valkey)[-1]["model"]["sha256"] == sha256, 60, daemon)
+        wait_for(lambda: events_of(valkey)[-1]["model"]["sha256"] == sha256, 120, daemon)
 
     promote(0)
     more = f'[model]\npath = "{store.root / CURRENT}"\n{PLAIN}'
     config = write_config(tmp_path, CAMERA, url=valkey, port=port, more=more)
     with run_daemon(config, port, environment=CACHE) as daemon:
         daemon.ready()
-        wait_for(lambda: bool(events_of(valkey)), 60, daemon)
+        wait_for(lambda: bool(events_of(valkey)), 120, daemon)
         promote(2)
         reload(daemon, "the settings are refused")
         assert "reference image 1 scores" in degraded(daemon)
@@ -89,7 +89,7 @@ def test_models_change_without_the_loss_of_a_frame_and_a_bad_one_changes_nothing
             wait_for_event_of(hashes[index], daemon)
         assert degraded(daemon) == ""
         assert daemon.metric("defect_monitor_last_reload_succeeded") == 1
-        assert daemon.stop() == 0
+        assert daemon.stop(60) == 0
     assert {it["model"]["sha256"] for it in events_of(valkey)} == set(hashes)
     assert not [it for it in coverage_of(valkey) if it["kind"] == "gap"]
     numbers = accounted(valkey)
@@ -105,12 +105,12 @@ def test_a_recipe_changes_threshold_and_region_of_one_camera(tmp_path: Path, val
     )
     with run_daemon(config, port) as daemon:
         daemon.ready()
-        wait_for(lambda: len(events_of(valkey)) > 2, 60, daemon)
+        wait_for(lambda: len(events_of(valkey)) > 2, 120, daemon)
         (tmp_path / "recipes/line.current").symlink_to("cups.toml")
         reload(daemon, "settings reloaded")
-        wait_for(lambda: events_of(valkey)[-1].get("recipe") == "cups", 60, daemon)
-        wait_for(lambda: len({it["camera"] for it in events_of(valkey)[-8:]}) == 2, 60, daemon)
-        assert daemon.stop() == 0
+        wait_for(lambda: events_of(valkey)[-1].get("recipe") == "cups", 120, daemon)
+        wait_for(lambda: len({it["camera"] for it in events_of(valkey)[-8:]}) == 2, 120, daemon)
+        assert daemon.stop(60) == 0
     events = events_of(valkey)
     assert {it.get("recipe") for it in events} == {None, "cups"}
     for event in events:
