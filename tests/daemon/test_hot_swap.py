@@ -91,7 +91,7 @@ def test_models_change_without_the_loss_of_a_frame_and_a_bad_one_changes_nothing
         assert daemon.metric("defect_monitor_last_reload_succeeded") == 1
         assert daemon.stop(60) == 0
     assert {it["model"]["sha256"] for it in events_of(valkey)} == set(hashes)
-    assert not [it for it in coverage_of(valkey) if it["kind"] == "gap"]
+    assert not [it for it in coverage_of(valkey) if it["kind"] == "gap" and it["frames"] != "0"]
     numbers = accounted(valkey)
     assert sorted(numbers) == list(range(len(numbers)))
 
