@@ -4,6 +4,7 @@ BIN := .venv/bin
 PYTHON ?= python3
 SECONDS ?=
 HOURS ?= 4
+EXAMPLES ?= 1000
 MODEL ?= dagm-class1 dagm-class8
 DAGM_ROOT ?= ../shared/data/dagm
 START_WEIGHTS ?= ../shared/data/imagenet/resnet50_conv1_to_conv3.npz
@@ -20,6 +21,10 @@ demo: setup ## run the daemon on two simulated cameras; SECONDS=20 ends it after
 test: ## run all tests on real servers
 	@.ci/setup test
 	@$(BIN)/python -m pytest -n auto --dist loadfile
+
+properties: ## run the property tests on EXAMPLES=1000 examples each instead of 30
+	@.ci/setup test
+	@EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest -m 'hypothesis and not soak and not faults' -n auto --dist loadfile --timeout 1800
 
 faults: ## run the whole fault suite, about an hour; writes build/faults*.md and build/pace.md
 	@.ci/setup required
@@ -61,6 +66,9 @@ model-dagm-class1: setup
 	$(BIN)/defect-monitor train --data $(DAGM_ROOT) --data build/simulated --classes Class1,Simulated \
 		--init $(START_WEIGHTS) --out build/dagm-class1 --overwrite
 	$(REFERENCES) build/dagm-class1 build/references
+
+teach-demo: setup ## teach a model a new surface from 40 labels on a simulated line; writes build/teach
+	@$(BIN)/python -m monitor.tools.demo.teaching build/teach
 
 model-dagm-class8: setup
 	$(BIN)/defect-monitor train --data $(DAGM_ROOT) --classes Class8 --test-share 0.2 --tiles auto --epochs 8 \
@@ -109,4 +117,4 @@ lock: ## update the lock files after a change of pyproject.toml
 		--no-annotate $${kind:+--extra gpu} --extra openvino --extra page --custom-compile-command 'make lock' \
 		--output-file deploy/runtime$$kind.lock pyproject.toml || exit; done
 
-.PHONY: help setup demo test test-systemd faults check format soak soak-hours bench model model-dagm-class1 model-dagm-class8 install rollback uninstall wheels units dashboards pictures lock
+.PHONY: help setup demo test properties test-systemd faults check format soak soak-hours bench model model-dagm-class1 model-dagm-class8 teach-demo install rollback uninstall wheels units dashboards pictures lock

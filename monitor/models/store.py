@@ -21,7 +21,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
 from monitor.errors import ModelError
 from monitor.models.bundle import ModelBundle, load_bundle
-from monitor.models.card import CARD_NAME, ModelCard, read_card
+from monitor.models.card import CARD_NAME, BundleFile, ModelCard, read_card
 
 CURRENT = "current"
 """Name of the link to the version in use."""
@@ -69,8 +69,8 @@ class ModelStore:
         """Copy the bundle in folder `source`, whose hashes are checked; return its version."""
         with self._changing(create=True), tempfile.TemporaryDirectory(dir=self.root, prefix=_SCRATCH) as new:
             card = load_bundle(source).card
-            files = (card.model, card.familiarity, card.kinds, card.box_head, *card.references)
-            names = {CARD_NAME} | {file.file for file in files if file is not None}
+            parts = (*dict(card).values(), *card.references)
+            names = {CARD_NAME} | {part.file for part in parts if isinstance(part, BundleFile)}
             copy = Path(new) / "bundle"
             copy.mkdir()
             for name in names:

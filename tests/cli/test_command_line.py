@@ -35,7 +35,9 @@ COMMANDS = {
     "models verify": ("--store",),
     "recipe list": ("--config",),
     "recipe use": ("--config",),
-    "simulate": ("--out",),
+    "simulate": ("--out", "--surface"),
+    "dataset export": ("--archive", "--out", "--holdout", "--camera", "--overwrite"),
+    "compare": ("--data", "--classes", "--split", "--json", "--report"),
 }
 """What users' scripts are written against."""
 

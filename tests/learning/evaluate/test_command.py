@@ -1,4 +1,4 @@
-""""""
+"""The command `evaluate`: mistakes are one sentence, and the report is written."""
 
 import json
 import os
