@@ -22,6 +22,7 @@ from monitor.cli import (
     models,
     page,
     recipe,
+    rescore,
     run,
     simulate,
     support_bundle,
@@ -55,6 +56,7 @@ app.add_typer(models.app, name="models", rich_help_panel=_TEACH)
 app.command("simulate", rich_help_panel=_TEACH)(simulate.simulate)
 app.command("evaluate", rich_help_panel=_MEASURE)(evaluate.evaluate)
 app.command("compare", rich_help_panel=_MEASURE)(compare.compare)
+app.command("rescore", rich_help_panel=_MEASURE)(rescore.rescore)
 app.add_typer(bench.app, name="bench", rich_help_panel=_MEASURE)
 
 
