@@ -5,7 +5,7 @@ import multiprocessing
 import random
 import time
 from collections.abc import Callable, Sequence
-from multiprocessing.synchronize import Event
+from ctypes import c_int
 from pathlib import Path
 
 import pytest
@@ -123,12 +123,12 @@ def test_a_promotion_that_was_written_down_and_not_made_is_no_step_of_a_rollback
     assert store.rollback(passes) == first
 
 
-def promote_in_turn(root: Path, versions: Sequence[str], started: Event) -> None:
+def promote_in_turn(root: Path, versions: Sequence[str], promotions: c_int) -> None:
     store = ModelStore(root)
-    started.set()
     while True:
         for version in versions:
             store.promote(version, passes)
+            promotions.value += 1
 
 
 def test_a_promotion_killed_at_20_random_moments_leaves_the_old_model_or_the_new_one(
@@ -145,11 +145,15 @@ def test_a_promotion_killed_at_20_random_moments_leaves_the_old_model_or_the_new
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([__name__])
     for _ in range(20):
-        started = context.Event()
-        process = context.Process(target=promote_in_turn, args=(store.root, versions, started), daemon=True)
+        promotions, enough = context.RawValue("i", 0), moments.choice((1, 2))
+        process = context.Process(
+            target=promote_in_turn, args=(store.root, versions[::-1], promotions), daemon=True
+        )
         process.start()
-        assert started.wait(60)
-        time.sleep(moments.uniform(0, 4 * one_promotion))
+        while promotions.value < enough:
+            assert process.is_alive()
+            time.sleep(0.001)
+        time.sleep(moments.uniform(0, one_promotion))
         process.kill()
         process.join()
         current = store.current()
