@@ -20,6 +20,7 @@ from monitor.cli import (
     explain,
     label,
     page,
+    rescore,
     run,
     simulate,
     support_bundle,
@@ -51,6 +52,7 @@ app.command("train", rich_help_panel=_TEACH)(train.train)
 app.command("simulate", rich_help_panel=_TEACH)(simulate.simulate)
 app.command("evaluate", rich_help_panel=_MEASURE)(evaluate.evaluate)
 app.command("compare", rich_help_panel=_MEASURE)(compare.compare)
+app.command("rescore", rich_help_panel=_MEASURE)(rescore.rescore)
 app.add_typer(bench.app, name="bench", rich_help_panel=_MEASURE)
 
 

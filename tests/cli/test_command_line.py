@@ -22,6 +22,7 @@ COMMANDS = {
         *("--model", "--data", "--classes", "--split", "--json", "--report", "--roi", "--tiles", "--overlap"),
         *("--like", "--camera", "--unseen", "--miss-cost"),
     ),
+    "rescore": ("--archive", "--model", "--out", "--ray", "--json"),
     "explain": ("--model", "--layer", "--method", "--max-n", "--grid", "--out"),
     "bench cam": ("--json",),
     "bench pipeline": ("--json",),

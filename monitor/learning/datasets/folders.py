@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 
 _MVTEC_MASKS = "ground_truth"
 
-_MASK_ENDINGS = (
+MASK_ENDINGS = (
     "_mask",
     "-mask",
     ".mask",
@@ -72,7 +72,7 @@ class FolderLayout:
             found: tuple[str, str | None] = stem, f".{extension}"
         else:
             found = text, None
-        if not found[0] or "/" in text or (dot and found[1] is None and f".{extension}" not in _MASK_ENDINGS):
+        if not found[0] or "/" in text or (dot and found[1] is None and f".{extension}" not in MASK_ENDINGS):
             raise UsageError(
                 f"--mask-suffix {printable(self.mask_suffix)!r} is no ending of an image's name; "
                 "give one such as _mask.png, _mask or .png"
@@ -187,7 +187,7 @@ class _MaskFinder:
                     return mask
         names = [
             f"{path.stem}{end}{suffix}".lower()
-            for end in dict.fromkeys((ending, "", *_MASK_ENDINGS))
+            for end in dict.fromkeys((ending, "", *MASK_ENDINGS))
             for suffix in _SUFFIXES
         ]
         names += [f"{start}{path.stem}{suffix}".lower() for start in _MASK_BEGINNINGS for suffix in _SUFFIXES]
@@ -225,7 +225,7 @@ def _pair_by_beginning(images: Sequence[Path]) -> dict[Path, Path]:
 def _refuse_unnamed_masks(images: Sequence[Path], kind: Path) -> None:
     """Refuse masks that would count as photographs because `--mask-suffix` is missing or another."""
     stems = {str(path.with_suffix("")).lower(): path for path in images}
-    for ending in _MASK_ENDINGS:
+    for ending in MASK_ENDINGS:
         masks = [
             path
             for path in images
