@@ -1,7 +1,6 @@
 """Build the daemon from the settings: each part after the parts that it needs."""
 
 from collections.abc import Callable
-from functools import partial
 
 from monitor import __version__
 from monitor.bootstrap.cameras import camera_configs, create_camera
@@ -20,7 +19,7 @@ from monitor.bootstrap.inference import build_router, explanation_config
 from monitor.bootstrap.reload import SettingsReloader
 from monitor.daemon.cameras import CameraFactory, CameraManager
 from monitor.daemon.coverage import CoverageRecorder
-from monitor.daemon.daemon import Daemon, DaemonParts, report_models
+from monitor.daemon.daemon import Daemon, DaemonParts
 from monitor.daemon.delivery_metrics import DeliveryRecorder, OutboxMeter
 from monitor.daemon.health import Health
 from monitor.daemon.publisher import INCIDENTS, EventPublisher
@@ -38,7 +37,7 @@ from monitor.settings import Settings
 from monitor.telemetry.heartbeat import HeartbeatFile
 from monitor.telemetry.http_server import start_http_server
 from monitor.telemetry.metrics import Metrics, create_registry
-from monitor.telemetry.process_metrics import WorkerProcessCollector, export_standby
+from monitor.telemetry.process_metrics import WorkerProcessCollector, export_last_reload, export_standby
 from monitor.telemetry.sample_metrics import SampleMetrics
 from monitor.telemetry.stream_metrics import StreamBacklogCollector
 from monitor.telemetry.supervised_thread import SupervisedThread
@@ -120,6 +119,7 @@ def build_daemon(
         problems=[meter.problems, publisher.conflicts],
     )
     export_standby(metrics.registry, lambda: health.is_standby)
+    export_last_reload(metrics.registry, lambda: health.reload_failure is None)
     http = start_http_server(
         settings.metrics.host,
         settings.metrics.port,
@@ -157,7 +157,8 @@ def build_daemon(
                 scheduler=scheduler,
                 explanation=explanation,
                 set_redis_access=[it.set_access for it in (sink, leases, stream_monitor, *background)],
-                on_models_changed=partial(report_models, router, metrics),
+                on_models_changed=lambda: metrics.models(router.descriptions()),
+                on_recipe=publisher.publish_recipe,
             ),
         )
     )

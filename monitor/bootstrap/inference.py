@@ -1,10 +1,12 @@
 """Build the models from the settings: which model classifies which camera, on which device."""
 
 import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from monitor.inference.candidates import InferenceOptions
 from monitor.inference.device import ComputeDevice, configure_tensorflow
-from monitor.inference.handle import ModelSpec
+from monitor.inference.handle import ModelHandle, ModelSpec
 from monitor.inference.local import LocalModel
 from monitor.inference.router import ModelRouter
 from monitor.inference.scheduler import DeviceScheduler
@@ -13,6 +15,7 @@ from monitor.models.card import ModelCard
 from monitor.models.registry import resolve_model_path
 from monitor.pipeline.explanation_stage import ExplanationConfig
 from monitor.settings import CameraSettings, Settings
+from monitor.settings.schema import ModelSettings
 
 logger = logging.getLogger(__name__)
 
@@ -49,25 +52,57 @@ def build_model(
     )
 
 
-def build_router(settings: Settings, scheduler: DeviceScheduler) -> ModelRouter:
-    """Build the models of all cameras, not loaded, with a shared `scheduler`. Raises ModelError."""
-    bundle = load_bundle(resolve_model_path(settings.model.path))
-    for camera in cameras_cut_otherwise(settings, bundle.card):
-        logger.warning(
-            "camera tiles differ from the model's training",
-            extra={
-                "camera": camera.name,
-                "tiles": camera.tiles,
-                "overlap": camera.overlap,
-                "trained_tiles": bundle.card.training.tiles,
-                "trained_overlap": bundle.card.training.overlap,
-            },
-        )
-    return ModelRouter(build_model(settings, bundle, scheduler))
+def build_router(
+    settings: Settings, scheduler: DeviceScheduler, running: ModelRouter | None = None
+) -> ModelRouter:
+    """Build the models of all cameras, not loaded, with a shared `scheduler`. Raises ModelError.
+
+    A model of `running` is used again if nothing that it was built from has changed, and its graphs if only
+    thresholds have.
+    """
+    others = settings.model_copy(update={"model": ModelSettings()})  # `model.threshold` is not theirs
+    default = resolve_model_path(settings.model.path)
+    handles: dict[Path, ModelHandle] = {}
+    models: dict[str, ModelHandle] = {}
+    for path, cameras in cameras_by_model(settings).items():
+        bundle = load_bundle(path)
+        for camera in cameras_cut_otherwise(cameras, bundle.card):
+            logger.warning(
+                "camera tiles differ from the model's training",
+                extra={
+                    "camera": camera.name,
+                    "tiles": camera.tiles,
+                    "overlap": camera.overlap,
+                    "trained_tiles": bundle.card.training.tiles,
+                    "trained_overlap": bundle.card.training.overlap,
+                },
+            )
+        model = build_model(settings if path == default else others, bundle, scheduler)
+        handles[path] = model if running is None else _reuse(model, running)
+        models |= {camera.name: handles[path] for camera in cameras if camera.model is not None}
+    return ModelRouter(
+        handles.get(default, next(iter(handles.values()))),
+        models,
+        {camera.name: camera.threshold for camera in settings.camera if camera.threshold is not None},
+        settings.recipe,
+    )
 
 
-def cameras_cut_otherwise(settings: Settings, card: ModelCard) -> list[CameraSettings]:
-    """Return the cameras whose tiles differ from those that the model was trained on.
+def cameras_by_model(settings: Settings) -> Mapping[Path, Sequence[CameraSettings]]:
+    """Return the cameras of each model that is used, by the folder of its bundle. Raises ModelError.
+
+    Without cameras it is the model of `[model]`.
+    """
+    if not settings.camera:
+        return {resolve_model_path(settings.model.path): []}
+    found: dict[Path, list[CameraSettings]] = {}
+    for camera in settings.camera:
+        found.setdefault(resolve_model_path(camera.model or settings.model.path), []).append(camera)
+    return found
+
+
+def cameras_cut_otherwise(cameras: Sequence[CameraSettings], card: ModelCard) -> list[CameraSettings]:
+    """Return the cameras whose tiles differ from those that their model was trained on.
 
     A model that was trained on whole frames fits any tiles that show its surface at the same scale.
     """
@@ -75,18 +110,19 @@ def cameras_cut_otherwise(settings: Settings, card: ModelCard) -> list[CameraSet
     if trained.tiles == (1, 1):
         return []
     return [
-        camera
-        for camera in settings.camera
-        if (camera.tiles, camera.overlap) != (trained.tiles, trained.overlap)
+        camera for camera in cameras if (camera.tiles, camera.overlap) != (trained.tiles, trained.overlap)
     ]
 
 
-def share_networks(fresh: ModelRouter, running: ModelRouter) -> None:
-    """Let models of `fresh` reuse the graphs of `running` models that differ in thresholds only."""
-    for model in fresh.handles:
-        for other in running.handles:
-            if isinstance(model, LocalModel) and isinstance(other, LocalModel):
-                model.share_network(other)
+def _reuse(model: LocalModel, running: ModelRouter) -> ModelHandle:
+    """Return the equal model of `running`, else `model`; it shares graphs if thresholds alone differ."""
+    for other in running.handles:
+        if getattr(other, "identity", None) == model.identity:
+            return other
+    for other in running.handles:
+        if isinstance(other, LocalModel):
+            model.share_network(other)
+    return model
 
 
 def explanation_config(settings: Settings) -> ExplanationConfig:
@@ -101,4 +137,5 @@ def explanation_config(settings: Settings) -> ExplanationConfig:
         heat_style=settings.annotate.heat,
         jpeg_quality=settings.annotate.jpeg_quality,
         raw_frames=settings.redis.raw_frames,
+        cameras={camera.name: camera.explain for camera in settings.camera if camera.explain is not None},
     )

@@ -9,12 +9,20 @@ class DeviceScheduler:
     """Lets one piece of work at a time onto the device, so that none slows down another.
 
     `verdict_slot` waits for what runs and for nothing else; `explanation_slot`, for short steps, also until
-    no verdict is waiting. One thread at a time may use each slot.
+    no verdict is waiting.
     """
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._busy = self._verdict_waits = False
+        self._retired: list[object] = []
+
+    def retire(self, network: object) -> None:
+        """Take over a network that is no longer used; it is freed while nothing runs on the device.
+
+        The process crashed when one was freed while another ran. Callable from a finalizer, on any thread.
+        """
+        self._retired.append(network)
 
     @contextmanager
     def verdict_slot(self) -> Iterator[None]:
@@ -40,6 +48,7 @@ class DeviceScheduler:
         try:
             yield
         finally:
+            self._retired.clear()
             with self._changed:
                 self._busy = False
                 self._changed.notify_all()

@@ -10,7 +10,7 @@ from pydantic_core import PydanticCustomError
 
 from monitor.errors import UsageError
 from monitor.redis_streams.address import parse_redis_url
-from monitor.settings.base import Seconds, SettingsTable, Share
+from monitor.settings.base import Name, Seconds, SettingsTable, Share
 from monitor.settings.camera import CameraSettings, SanitySettings
 from monitor.settings.page import PageSettings
 
@@ -241,6 +241,9 @@ class Settings(SettingsTable):
 
     camera: Annotated[tuple[CameraSettings, ...], Field(min_length=1)]
     """The cameras, one `[[camera]]` table each."""
+    recipe: Name | None = None
+    """Name of the recipe in force, `recipes/NAME.toml` beside this file, unless `defect-monitor recipe use`
+    selected another. Default: none."""
     model: ModelSettings = ModelSettings()
     """The network."""
     inference: InferenceSettings = InferenceSettings()

@@ -83,3 +83,17 @@ def test_work_that_fails_leaves_the_gate_open() -> None:
             raise OSError("the device")
     with gate.verdict_slot():
         pass
+
+
+def test_a_network_is_freed_while_nothing_else_runs() -> None:
+    gate, was_held = DeviceScheduler(), []
+
+    class Network:
+        def __del__(self) -> None:
+            was_held.append(gate._busy)
+
+    gate.retire(Network())
+    assert not was_held
+    with gate.verdict_slot():
+        assert not was_held
+    assert was_held == [True]

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from monitor.cli.bench.capacity import capacity
-from monitor.cli.bench.network import classify, start
+from monitor.cli.bench.network import classify, models, start
 from monitor.cli.bench.output import Out, print_rows
 from monitor.cli.bench.pipeline import pipeline
 
@@ -21,6 +21,9 @@ app.command()(capacity)
 
 
 app.command()(classify)
+
+
+app.command()(models)
 
 
 app.command()(pipeline)
