@@ -9,14 +9,14 @@ from pathlib import Path
 
 from monitor.errors import ModelError
 from monitor.models.bundle import ModelBundle, load_bundle
-from monitor.models.card import CARD_NAME
+from monitor.models.card import CARD_NAME, BundleFile, ModelCard
 
 
 def pack_bundle(bundle: ModelBundle) -> bytes:
     """Return the card of `bundle` and the files that it names, as a tar archive; equal for equal bundles."""
     card = bundle.card
-    parts = (card.model, card.familiarity, card.kinds, card.box_head, *card.references)
-    names = dict.fromkeys((CARD_NAME, *(part.file for part in parts if part is not None)))
+    parts = [*(getattr(card, name) for name in ModelCard.model_fields), *card.references]
+    names = dict.fromkeys((CARD_NAME, *(part.file for part in parts if isinstance(part, BundleFile))))
     content = io.BytesIO()
     with tarfile.open(fileobj=content, mode="w") as archive:
         for name in names:
