@@ -107,7 +107,7 @@ class LocalModel:
         return heat._replace(extents=head.extents(activations[0], hot))
 
     def close(self) -> None:
-        """Free the network, once nothing runs on the device."""
+        """Give up the network."""
         if self._network is not None:
             self._network = None
             self._release()

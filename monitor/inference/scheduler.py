@@ -18,9 +18,9 @@ class DeviceScheduler:
         self._retired: list[object] = []
 
     def retire(self, network: object) -> None:
-        """Take over a network that is no longer used; it is freed while nothing runs on the device.
+        """Keep a network that is no longer used: the daemon crashed after one was freed while it ran.
 
-        The process crashed when one was freed while another ran. Callable from a finalizer, on any thread.
+        Callable from a finalizer, on any thread.
         """
         self._retired.append(network)
 
@@ -31,8 +31,10 @@ class DeviceScheduler:
             self._verdict_waits = True
             self._changed.wait_for(lambda: not self._busy)
             self._verdict_waits, self._busy = False, True
-        with self._freeing():
+        try:
             yield
+        finally:
+            self._free_slot()
 
     @contextmanager
     def explanation_slot(self) -> Iterator[None]:
@@ -40,15 +42,12 @@ class DeviceScheduler:
         with self._changed:
             self._changed.wait_for(lambda: not self._busy and not self._verdict_waits)
             self._busy = True
-        with self._freeing():
-            yield
-
-    @contextmanager
-    def _freeing(self) -> Iterator[None]:
         try:
             yield
         finally:
-            self._retired.clear()
-            with self._changed:
-                self._busy = False
-                self._changed.notify_all()
+            self._free_slot()
+
+    def _free_slot(self) -> None:
+        with self._changed:
+            self._busy = False
+            self._changed.notify_all()

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import redis
 
+from monitor.models.bundle import ModelBundle
 from monitor.models.store import CURRENT, ModelStore
-from tests.support import ROOT
 from tests.support.daemon_process import (
     DaemonUnderTest,
     coverage_of,
@@ -18,7 +18,6 @@ from tests.support.daemon_process import (
 )
 from tests.support.model_copies import copy_bundle, copy_network
 
-SHIPPED = ROOT / "monitor" / "models" / "shipped" / "dagm-class1"
 CAMERA = """
 [[camera]]
 name = "line"
@@ -26,8 +25,6 @@ source = "simulate:?seed=5&defect_rate=0.5&size=256x256"
 fps = 8
 frames = "every"
 """
-CACHE = {"CACHE_DIRECTORY": str(SHIPPED / ".ready")}
-"""Beside the shipped model, so that the graphs of its copies are built once and not in each run."""
 PLAIN = "[explain]\nenabled = false\n[verdicts]\npublish = true\n"
 
 
@@ -50,20 +47,20 @@ def accounted(url: str) -> list[int]:
         number
         for batch in batches
         for it in batch["verdicts"]
-        for number in range(it["frame_number"], (it["last_number"] or it["frame_number"]) + 1)
+        for number in range(it["frame_number"], it.get("last_number", it["frame_number"]) + 1)
     ]
 
 
 def test_models_change_without_the_loss_of_a_frame_and_a_bad_one_changes_nothing(
-    tmp_path: Path, valkey: str, port: int
+    tmp_path: Path, valkey: str, port: int, small_bundle: ModelBundle
 ) -> None:
-    store = ModelStore(tmp_path / "store")
-    references = json.loads((SHIPPED / "card.json").read_text())["references"]
+    store, small = ModelStore(tmp_path / "store"), small_bundle.path
+    references = json.loads((small / "card.json").read_text())["references"]
     wrong = [{**references[0], "score": 0.5}, *references[1:]]
     versions = [
-        store.add(SHIPPED),
-        store.add(copy_network(tmp_path / "other", name="other")),
-        store.add(copy_bundle(tmp_path / "bad", references=wrong)),
+        store.add(small),
+        store.add(copy_network(tmp_path / "other", small, name="other")),
+        store.add(copy_bundle(tmp_path / "bad", small, references=wrong)),
     ]
     hashes = [it.card.model.sha256 for it in reversed(store.versions()) if it.card is not None][:2]
 
@@ -74,9 +71,9 @@ def test_models_change_without_the_loss_of_a_frame_and_a_bad_one_changes_nothing
         wait_for(lambda: events_of(valkey)[-1]["model"]["sha256"] == sha256, 120, daemon)
 
     promote(0)
-    more = f'[model]\npath = "{store.root / CURRENT}"\n{PLAIN}'
+    more = f'[model]\npath = "{store.root / CURRENT}"\nthreshold = 0.01\n{PLAIN}'
     config = write_config(tmp_path, CAMERA, url=valkey, port=port, more=more)
-    with run_daemon(config, port, environment=CACHE) as daemon:
+    with run_daemon(config, port) as daemon:
         daemon.ready()
         wait_for(lambda: bool(events_of(valkey)), 120, daemon)
         promote(2)
@@ -96,9 +93,11 @@ def test_models_change_without_the_loss_of_a_frame_and_a_bad_one_changes_nothing
     assert sorted(numbers) == list(range(len(numbers)))
 
 
-def test_a_recipe_changes_threshold_and_region_of_one_camera(tmp_path: Path, valkey: str, port: int) -> None:
+def test_a_recipe_changes_threshold_and_region_of_one_camera(
+    tmp_path: Path, valkey: str, port: int, flag_all: str
+) -> None:
     cameras = CAMERA + CAMERA.replace('"line"', '"other"')
-    config = write_config(tmp_path, cameras, url=valkey, port=port, more=PLAIN)
+    config = write_config(tmp_path, cameras, url=valkey, port=port, more=flag_all + PLAIN)
     (tmp_path / "recipes").mkdir()
     (tmp_path / "recipes/cups.toml").write_text(
         '[[camera]]\nname = "line"\nroi = [0, 0, 128, 128]\nthreshold = 0.0\nexplain = true\n'

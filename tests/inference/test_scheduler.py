@@ -85,15 +85,14 @@ def test_work_that_fails_leaves_the_gate_open() -> None:
         pass
 
 
-def test_a_network_is_freed_while_nothing_else_runs() -> None:
-    gate, was_held = DeviceScheduler(), []
+def test_a_network_that_is_no_longer_used_is_not_freed() -> None:
+    gate, freed = DeviceScheduler(), []
 
     class Network:
         def __del__(self) -> None:
-            was_held.append(gate._busy)
+            freed.append(self)
 
     gate.retire(Network())
-    assert not was_held
     with gate.verdict_slot():
-        assert not was_held
-    assert was_held == [True]
+        pass
+    assert not freed

@@ -1,4 +1,4 @@
-"""Copies of the shipped bundle that count as other models."""
+"""Copies of a bundle that count as other models."""
 
 import hashlib
 import json
@@ -9,17 +9,19 @@ from zipfile import ZipFile
 
 from monitor.models.registry import SHIPPED_DIR
 
+SHIPPED = SHIPPED_DIR / "dagm-class1"
 
-def copy_bundle(folder: Path, **card: Any) -> Path:
-    """The shipped bundle with other values in its card."""
-    shutil.copytree(SHIPPED_DIR / "dagm-class1", folder, ignore=shutil.ignore_patterns(".ready"))
+
+def copy_bundle(folder: Path, source: Path = SHIPPED, **card: Any) -> Path:
+    """A bundle with other values in its card."""
+    shutil.copytree(source, folder, ignore=shutil.ignore_patterns(".ready"))
     _change_card(folder, card)
     return folder
 
 
-def copy_network(folder: Path, **card: Any) -> Path:
+def copy_network(folder: Path, source: Path = SHIPPED, **card: Any) -> Path:
     """The same with another hash of its network, which is packed in another order."""
-    copy_bundle(folder, **card)
+    copy_bundle(folder, source, **card)
     network = next(folder.glob("model-*.keras"))
     with ZipFile(network) as packed:
         parts = [(info, packed.read(info)) for info in packed.infolist()]
