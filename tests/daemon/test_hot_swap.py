@@ -1,10 +1,7 @@
 """Models that change under a running daemon: no frame is lost, and each event names its model."""
 
 import json
-import signal
 from pathlib import Path
-
-import redis
 
 from monitor.models.bundle import ModelBundle
 from monitor.models.store import CURRENT, ModelStore
@@ -16,6 +13,7 @@ from tests.support.daemon_process import (
     wait_for,
     write_config,
 )
+from tests.support.hot_swap import PLAIN, accounted, reload
 from tests.support.model_copies import copy_bundle, copy_network
 
 CAMERA = """
@@ -25,30 +23,10 @@ source = "simulate:?seed=5&defect_rate=0.5&size=256x256"
 fps = 8
 frames = "every"
 """
-PLAIN = "[explain]\nenabled = false\n[verdicts]\npublish = true\n"
-
-
-def reload(daemon: DaemonUnderTest, text: str, seconds: float = 120) -> None:
-    """Have the settings read again; wait until the log has another line with `text`."""
-    before = daemon.log.read_text().count(text)
-    daemon.process.send_signal(signal.SIGHUP)
-    wait_for(lambda: daemon.log.read_text().count(text) > before, seconds, daemon)
 
 
 def degraded(daemon: DaemonUnderTest) -> str:
     return "; ".join(json.loads(daemon.get("/readyz")[1])["degraded"])
-
-
-def accounted(url: str) -> list[int]:
-    """The number of each frame in the stream of verdicts, as often as it is there."""
-    with redis.Redis.from_url(url, protocol=2) as client:
-        batches = [json.loads(fields[b"verdicts"]) for _, fields in client.xrange("defects:verdicts")]
-    return [
-        number
-        for batch in batches
-        for it in batch["verdicts"]
-        for number in range(it["frame_number"], it.get("last_number", it["frame_number"]) + 1)
-    ]
 
 
 def test_models_change_without_the_loss_of_a_frame_and_a_bad_one_changes_nothing(

@@ -13,12 +13,14 @@ import pytest
 
 from monitor.models.store import CURRENT, ModelStore
 from monitor.telemetry.histograms import histogram_quantile
-from tests.daemon.test_hot_swap import CACHE, PLAIN, SHIPPED, accounted, reload
 from tests.support.daemon_process import DaemonUnderTest, coverage_of, run_daemon, write_config
-from tests.support.model_copies import copy_network
+from tests.support.hot_swap import PLAIN, accounted, reload
+from tests.support.model_copies import SHIPPED, copy_network
 
 SWAPS = int(os.environ.get("SWAPS", "100"))
 CAMERA = '[[camera]]\nname = "line"\nsource = "simulate:?seed=5&defect_rate=0.05&size=256x256"\nfps = 30\n'
+CACHE = {"CACHE_DIRECTORY": str(SHIPPED / ".ready")}
+"""Beside the shipped model, so that the graphs of its copies are built once and not in each run."""
 BUCKET = re.compile(r'^defect_monitor_verdict_seconds_bucket\{camera="line",le="(.+)"\} (.+)$', re.MULTILINE)
 
 
