@@ -20,7 +20,7 @@ from typing import Literal
 from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
 from monitor.errors import ModelError
-from monitor.models.bundle import ModelBundle, load_bundle
+from monitor.models.bundle import ModelBundle, load_bundle, sync_path
 from monitor.models.card import CARD_NAME, BundleFile, ModelCard, read_card
 
 CURRENT = "current"
@@ -75,14 +75,14 @@ class ModelStore:
             copy.mkdir()
             for name in names:
                 shutil.copyfile(source / name, copy / name)
-                _sync(copy / name)
+                sync_path(copy / name)
             load_bundle(copy)
             version = _version_of(copy)
             if not (self.root / version).exists():
-                _sync(copy)
+                sync_path(copy)
                 self._record(HistoryEntry(at=datetime.now(UTC), action="add", version=version))
                 copy.rename(self.root / version)
-                _sync(self.root)
+                sync_path(self.root)
         return version
 
     def find(self, version: str) -> str:
@@ -232,16 +232,8 @@ def replace_link(link: Path, target: str) -> None:
         new = Path(scratch) / link.name
         new.symlink_to(target)
         new.replace(link)
-    _sync(link.parent)
+    sync_path(link.parent)
 
 
 def _version_of(folder: Path) -> str:
     return hashlib.sha256((folder / CARD_NAME).read_bytes()).hexdigest()
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
