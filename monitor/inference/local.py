@@ -1,7 +1,5 @@
 """A model bundle on this machine, as a handle of the pipeline."""
 
-import weakref
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -65,8 +63,7 @@ class LocalModel:
         return self._bundle.card
 
     def _use(self, network: Network) -> None:
-        self._release = weakref.finalize(self, self._scheduler.retire, network)
-        self._release.atexit = False
+        self._scheduler.keep(network)
         self._network, self.device = network, network.device
         self.refinement_seconds, self.efficient_batch = network.refinement_seconds, network.efficient_batch
 
@@ -108,9 +105,7 @@ class LocalModel:
 
     def close(self) -> None:
         """Give up the network."""
-        if self._network is not None:
-            self._network = None
-            self._release()
+        self._network = None
 
     def _kinds(self, flagged: NDArray[np.bool_], features: NDArray[np.float32]) -> list[str | None]:
         classifier = self._bundle.kinds

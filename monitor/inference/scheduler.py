@@ -15,14 +15,11 @@ class DeviceScheduler:
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._busy = self._verdict_waits = False
-        self._retired: list[object] = []
+        self._kept: set[object] = set()
 
-    def retire(self, network: object) -> None:
-        """Keep a network that is no longer used: the daemon crashed after one was freed while it ran.
-
-        Callable from a finalizer, on any thread.
-        """
-        self._retired.append(network)
+    def keep(self, network: object) -> None:
+        """Keep a network for good, also once it is replaced: the daemon crashed after one was freed."""
+        self._kept.add(network)
 
     @contextmanager
     def verdict_slot(self) -> Iterator[None]:

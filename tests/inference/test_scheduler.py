@@ -92,7 +92,7 @@ def test_a_network_that_is_no_longer_used_is_not_freed() -> None:
         def __del__(self) -> None:
             freed.append(self)
 
-    gate.retire(Network())
+    gate.keep(Network())
     with gate.verdict_slot():
         pass
     assert not freed
