@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from monitor.cli.bench.output import Out, print_rows
+from monitor.cli.bench.output import AsJson, Model, Out, print_rows
 
 if TYPE_CHECKING:
     from monitor.tools.bench.backends import BackendTiming
@@ -14,12 +14,8 @@ if TYPE_CHECKING:
 
 
 def classify(
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON document instead of a table.")
-    ] = False,
-    model: Annotated[
-        str, typer.Option(help="Name of a shipped model, or folder of a bundle.")
-    ] = "dagm-class1",
+    as_json: AsJson = False,
+    model: Model = "dagm-class1",
     rounds: Annotated[int, typer.Option(min=1, help="Number of times each case is measured.")] = 30,
     out: Out = None,
 ) -> None:
@@ -50,12 +46,8 @@ def _network_table(rows: "list[BackendTiming]") -> Iterator[str]:
 
 
 def models(
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON document instead of a table.")
-    ] = False,
-    model: Annotated[
-        str, typer.Option(help="Name of a shipped model, or folder of a bundle.")
-    ] = "dagm-class1",
+    as_json: AsJson = False,
+    model: Model = "dagm-class1",
     rounds: Annotated[int, typer.Option(min=1, help="Number of times each case is measured.")] = 20,
     out: Out = None,
 ) -> None:
@@ -80,9 +72,7 @@ def _models_table(rows: "list[ModelsTiming]") -> Iterator[str]:
 
 
 def start(
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON document instead of a table.")
-    ] = False,
+    as_json: AsJson = False,
     rounds: Annotated[int, typer.Option(min=1, help="Number of times each case is measured.")] = 5,
     out: Out = None,
 ) -> None:
