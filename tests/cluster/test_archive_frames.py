@@ -27,7 +27,7 @@ def labels_in_training(root: Path) -> dict[str, bool | None]:
 
 
 def test_the_competition_layout_of_dagm_is_labelled_as_training_reads_it(tmp_path: Path) -> None:
-    line = SurfaceGenerator(64, 64, seed=3, defect_rate=0.5)
+    line = SurfaceGenerator(3, 64, 64, defect_rate=0.5, textures=2)
     assert 0 < write_dataset(line, tmp_path, train=8, test=4) < 12
     assert labels_of(tmp_path) == labels_in_training(tmp_path)
 
