@@ -1,8 +1,8 @@
 """The bytes between a line PC and a pool of models: uint8 inputs there, scores and heat back.
 
-A request is `POST /v1/classify/<SHA-256 of the model>?inputs=B&threshold=T`; its body is the (b, h, w, 3) uint8
-inputs. An answer is the length of a JSON header (4 bytes, little-endian), the header, and float32 arrays one
-after another. Nothing is unpickled, and every length is checked before it is used.
+A request is `POST /v1/classify/<SHA-256 of the model>?inputs=B&threshold=T`; its body is the (b, h, w, 3)
+uint8 inputs. An answer is the length of a JSON header (4 bytes, little-endian), the header, and float32
+arrays one after another. Nothing is unpickled, and every length is checked before it is used.
 """
 
 import json
