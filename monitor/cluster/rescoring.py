@@ -163,8 +163,10 @@ def _score_on_ray(
         import ray.data  # noqa: PLC0415
     except ImportError as error:
         raise ClusterError("Ray is not installed: run `pip install 'defect-monitor[ray]'`") from error
+    # A cluster that starts here lasts as long as the run: its dashboard would only be a door.
+    started_here: dict[str, Any] = {"include_dashboard": False} if cluster.address == "local" else {}
     try:
-        ray.init(cluster.address, log_to_driver=False, logging_level="error")
+        ray.init(cluster.address, log_to_driver=False, logging_level="error", **started_here)
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise ClusterError(
             f"the Ray cluster {cluster.address} is out of reach: {first_line(error)}"

@@ -12,6 +12,7 @@ import json
 import os
 import uuid
 from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -53,19 +54,21 @@ class ScoreStore:
         self.folder = out / model[:12]
         self._model = model
         self._parts = self.folder / "parts"
-        try:
-            self._parts.mkdir(parents=True, exist_ok=True)
-            self._lock = (self.folder / ".lock").open("w")
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            self._check_run(json.loads(json.dumps({"model": model, **run})))
-        except BlockingIOError:
-            raise DataError(f"another rescore writes to {self.folder}: wait for it") from None
-        except OSError as error:
-            raise _describe(error, self.folder) from error
+        with ExitStack() as stack:
+            try:
+                self._parts.mkdir(parents=True, exist_ok=True)
+                lock = stack.enter_context((self.folder / ".lock").open("w"))
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                self._check_run(json.loads(json.dumps({"model": model, **run})))
+            except BlockingIOError:
+                raise DataError(f"another rescore writes to {self.folder}: wait for it") from None
+            except OSError as error:
+                raise _describe(error, self.folder) from error
+            self._unlock = stack.pop_all()
 
     def close(self) -> None:
         """Let another process write to the folder."""
-        self._lock.close()
+        self._unlock.close()
 
     def _check_run(self, run: Mapping[str, Any]) -> None:
         path = self.folder / "run.json"

@@ -10,7 +10,7 @@ pytest.importorskip("pyarrow", reason="pyarrow is not installed")
 
 from monitor.cluster.archive_frames import label_paths, list_archive
 from monitor.errors import DataError
-from monitor.learning.datasets import read_samples
+from monitor.learning.datasets import FolderLayout, read_samples
 from monitor.simulate.surface import SurfaceGenerator
 from monitor.simulate.writers import write_dataset
 from monitor.tools.archiver.archive import Archive
@@ -23,7 +23,8 @@ def labels_of(root: Path) -> dict[str, bool | None]:
 
 
 def labels_in_training(root: Path) -> dict[str, bool | None]:
-    return {str(it.path.relative_to(root.resolve())): it.defective for it in read_samples([root])}
+    samples = read_samples([root], layout=FolderLayout(mask_suffix="_mask.png"))
+    return {str(it.path.relative_to(root.resolve())): it.defective for it in samples}
 
 
 def test_the_competition_layout_of_dagm_is_labelled_as_training_reads_it(tmp_path: Path) -> None:

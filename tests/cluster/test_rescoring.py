@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -163,22 +164,21 @@ def scored(frames: Sequence[ArchivedFrame]) -> pa.Table:
 
 
 @given(st.data())
-@settings(max_examples=25)
+@settings(max_examples=15)
 def test_the_table_is_the_same_in_whatever_order_and_parts_scores_came(data: st.DataObject) -> None:
     sizes = data.draw(st.lists(st.integers(0, 9), min_size=1, max_size=12))
     frames = [ArchivedFrame(f"{index}.png", size, 7) for index, size in enumerate(sizes)]
     with TemporaryDirectory() as folder:
         tables = []
         for name in ("undisturbed", "disturbed"):
-            store = ScoreStore(Path(folder, name), MODEL, {})
-            if name == "undisturbed":
-                store.append(scored(frames))
-            while todo := store.unscored(frames):
-                store.append(scored(data.draw(st.lists(st.sampled_from(todo), min_size=1, max_size=4))))
-            table, repeated = store.finish(frames, 0.5)
+            with closing(ScoreStore(Path(folder, name), MODEL, {})) as store:
+                if name == "undisturbed":
+                    store.append(scored(frames))
+                while todo := store.unscored(frames):
+                    store.append(scored(data.draw(st.lists(st.sampled_from(todo), min_size=1, max_size=4))))
+                table, repeated = store.finish(frames, 0.5)
             assert len(table) + repeated == len(frames)
             assert len(set(table["frame"].to_pylist())) == len(table)
-            store.close()
             tables.append(table_of(Path(folder, name)))
         assert tables[0] == tables[1]
 
