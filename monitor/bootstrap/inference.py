@@ -4,8 +4,9 @@ import logging
 
 from monitor.inference.candidates import InferenceOptions
 from monitor.inference.device import ComputeDevice, configure_tensorflow
-from monitor.inference.handle import ModelSpec
+from monitor.inference.handle import ModelHandle, ModelSpec
 from monitor.inference.local import LocalModel
+from monitor.inference.remote import PoolClient, PoolModel, PoolOptions
 from monitor.inference.router import ModelRouter
 from monitor.inference.scheduler import DeviceScheduler
 from monitor.models.bundle import ModelBundle, load_bundle
@@ -26,7 +27,7 @@ def device(settings: Settings) -> ComputeDevice:
 def build_model(
     settings: Settings, bundle: ModelBundle, scheduler: DeviceScheduler | None = None
 ) -> LocalModel:
-    """Build the model of `bundle`, not loaded; settings override values of its card."""
+    """Build the model of `bundle` on this machine, not loaded; settings override values of its card."""
     options, explain = settings.inference, settings.explain
     spec = ModelSpec.from_card(
         bundle.card,
@@ -49,6 +50,22 @@ def build_model(
     )
 
 
+def build_handle(settings: Settings, bundle: ModelBundle, scheduler: DeviceScheduler) -> ModelHandle:
+    """Build the model of `bundle`, not loaded: on this machine or, with `inference.pool`, in a pool."""
+    model, chosen = build_model(settings, bundle, scheduler), settings.inference
+    if chosen.pool is None:
+        return model
+    token = chosen.pool_token
+    options = PoolOptions(
+        url=chosen.pool,
+        deadline=chosen.pool_deadline,
+        fallback=chosen.fallback,
+        token=None if token is None else token.get_secret_value(),
+        tls_ca=chosen.pool_tls_ca,
+    )
+    return PoolModel(model, PoolClient(options), options)
+
+
 def build_router(settings: Settings, scheduler: DeviceScheduler) -> ModelRouter:
     """Build the models of all cameras, not loaded, with a shared `scheduler`. Raises ModelError."""
     bundle = load_bundle(resolve_model_path(settings.model.path))
@@ -63,7 +80,7 @@ def build_router(settings: Settings, scheduler: DeviceScheduler) -> ModelRouter:
                 "trained_overlap": bundle.card.training.overlap,
             },
         )
-    return ModelRouter(build_model(settings, bundle, scheduler))
+    return ModelRouter(build_handle(settings, bundle, scheduler))
 
 
 def cameras_cut_otherwise(settings: Settings, card: ModelCard) -> list[CameraSettings]:
@@ -83,10 +100,14 @@ def cameras_cut_otherwise(settings: Settings, card: ModelCard) -> list[CameraSet
 
 def share_networks(fresh: ModelRouter, running: ModelRouter) -> None:
     """Let models of `fresh` reuse the graphs of `running` models that differ in thresholds only."""
-    for model in fresh.handles:
-        for other in running.handles:
+    for model in map(_on_this_machine, fresh.handles):
+        for other in map(_on_this_machine, running.handles):
             if isinstance(model, LocalModel) and isinstance(other, LocalModel):
                 model.share_network(other)
+
+
+def _on_this_machine(handle: ModelHandle) -> ModelHandle:
+    return handle.deputy if isinstance(handle, PoolModel) else handle
 
 
 def explanation_config(settings: Settings) -> ExplanationConfig:

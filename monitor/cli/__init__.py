@@ -17,6 +17,7 @@ from monitor.cli import (
     events,
     explain,
     page,
+    pool,
     rescore,
     run,
     simulate,
@@ -37,6 +38,7 @@ _RUN, _LOOK, _TEACH, _MEASURE = "Run", "Look", "Teach", "Measure"
 app.command("demo", rich_help_panel=_RUN)(demo.demo)
 app.command("run", rich_help_panel=_RUN)(run.run)
 app.command("archive", rich_help_panel=_RUN)(archive.archive)
+app.add_typer(pool.app, name="pool", rich_help_panel=_RUN)
 app.command("check-config", rich_help_panel=_RUN)(check_config.check_config)
 app.add_typer(page.app, name="page", rich_help_panel=_LOOK)
 app.command("doctor", rich_help_panel=_LOOK)(doctor.doctor)

@@ -161,17 +161,17 @@ class PoolModel:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.spec = deputy.spec
-        self._deputy, self._client, self._options, self._clock = deputy, client, options, clock
+        self.deputy, self._client, self._options, self._clock = deputy, client, options, clock
         self._away_until = -math.inf
         self._is_away: bool | None = None
 
     def load(self) -> None:
         """Load the deputy, which must be ready when the pool fails. Raises DeviceError or ModelError."""
         if self._options.fallback == "local":
-            self._deputy.load()
-            self.device = self._deputy.device
-            self.refinement_seconds = self._deputy.refinement_seconds
-            self.efficient_batch = self._deputy.efficient_batch
+            self.deputy.load()
+            self.device = self.deputy.device
+            self.refinement_seconds = self.deputy.refinement_seconds
+            self.efficient_batch = self.deputy.efficient_batch
         else:
             self.device = ComputeDevice("cpu", "pool", f"pool at {self._options.url}", "fp32")
             self.refinement_seconds, self.efficient_batch = math.inf, 8
@@ -183,7 +183,7 @@ class PoolModel:
         except InferenceError:
             if self._options.fallback == "gap":
                 raise
-            return self._deputy.classify(inputs)
+            return self.deputy.classify(inputs)
         return Classification(answer.scores, answer.novelty, answer.heats, answer.kinds)
 
     def _ask(self, inputs: NDArray[np.uint8]) -> PoolAnswer:
@@ -206,7 +206,7 @@ class PoolModel:
     def explain(self, image: Image, evidence: Evidence | None, proceed: Proceed = lambda: True) -> CamHeat:
         """Return the heat that came with the scores; refine it on this machine where it may compute."""
         if self._options.fallback == "local" and not (isinstance(evidence, CamHeat) and not proceed()):
-            return self._deputy.explain(image, None if isinstance(evidence, CamHeat) else evidence, proceed)
+            return self.deputy.explain(image, None if isinstance(evidence, CamHeat) else evidence, proceed)
         if isinstance(evidence, CamHeat):
             return evidence
         raise InferenceError("pool-away", "the pool sent no heat for this frame")
@@ -214,4 +214,4 @@ class PoolModel:
     def close(self) -> None:
         """Close the connection and free the deputy."""
         self._client.close()
-        self._deputy.close()
+        self.deputy.close()

@@ -9,7 +9,7 @@ import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from types import UnionType
-from typing import Any, get_args, get_origin
+from typing import Any, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
@@ -25,8 +25,16 @@ VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_.-]*)\}")
 """How a text refers to an environment variable or a credential: `${NAME}`."""
 
 
+Table = TypeVar("Table", bound=BaseModel)
+
+
 def load_settings(path: Path, environment: Mapping[str, str] = os.environ) -> Settings:
-    """Return the settings of the file at `path`, in UTF-8 or, with a byte order mark, UTF-16.
+    """Return the daemon's settings in the file at `path`, as `load_table`."""
+    return load_table(path, Settings, environment)
+
+
+def load_table(path: Path, table: type[Table], environment: Mapping[str, str] = os.environ) -> Table:
+    """Return the settings `table` in the file at `path`, in UTF-8 or, with a byte order mark, UTF-16.
 
     `${NAME}` inside a string stands for the environment variable of that name or, where there is none,
     for the text of the file NAME in `$CREDENTIALS_DIRECTORY` without its trailing line breaks.
@@ -42,7 +50,7 @@ def load_settings(path: Path, environment: Mapping[str, str] = os.environ) -> Se
         raise SettingsError(f"{path}: this is not UTF-8 text; save it as UTF-8") from error
     except OSError as error:
         raise SettingsError(f"{path}: cannot be read: {error.strerror}") from error
-    return parse_settings(text, str(path), environment)
+    return _parse_table(text, str(path), table, environment)
 
 
 def decode_text(data: bytes) -> str:
@@ -56,6 +64,10 @@ def decode_text(data: bytes) -> str:
 
 def parse_settings(text: str, place: str, environment: Mapping[str, str]) -> Settings:
     """Return the settings of a text, as `load_settings`; `place` names its source in error messages."""
+    return _parse_table(text, place, Settings, environment)
+
+
+def _parse_table(text: str, place: str, table: type[Table], environment: Mapping[str, str]) -> Table:
     try:
         content = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -84,10 +96,10 @@ def parse_settings(text: str, place: str, environment: Mapping[str, str]) -> Set
     settings = None
     try:
         # Strict mode on JSON: "yes" is not accepted as a boolean, but a list is accepted as a tuple.
-        settings = Settings.model_validate_json(json.dumps(expanded, default=repr), strict=True)
+        settings = table.model_validate_json(json.dumps(expanded, default=repr), strict=True)
     except ValidationError as error:
         unresolved = {path for path, _ in mistakes}
-        found = _sentences(error.errors(include_url=False))
+        found = _sentences(error.errors(include_url=False), table)
         mistakes += [(path, sentence) for path, sentence in found if path not in unresolved]
     if settings is None or mistakes:
         lines = key_lines(text)
@@ -133,18 +145,18 @@ def _dotted(path: KeyPath) -> str:
     return f"{text}: " if text else ""
 
 
-def _sentences(details: list[ErrorDetails]) -> list[tuple[KeyPath, str]]:
-    found = [_sentence(detail) for detail in details]
+def _sentences(details: list[ErrorDetails], table: type[BaseModel]) -> list[tuple[KeyPath, str]]:
+    found = [_sentence(detail, table) for detail in details]
     # For one invalid camera, pydantic also reports too few cameras: report the invalid camera only.
     return [(path, what) for path, what in found if path != ("camera",) or len(found) == 1]
 
 
-def _sentence(detail: ErrorDetails) -> tuple[KeyPath, str]:
+def _sentence(detail: ErrorDetails, table: type[BaseModel]) -> tuple[KeyPath, str]:
     """Return the location of a mistake and its description; never the value, which may be a secret."""
     path = detail["loc"]
     match detail["type"]:
         case "extra_forbidden":
-            key, known = str(path[-1]), _keys_at(path[:-1])
+            key, known = str(path[-1]), _keys_at(table, path[:-1])
             near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
             return path, "unknown key; " + (
                 f"did you mean '{near[0]}'?" if near else f"known are: {', '.join(known)}"
@@ -164,9 +176,9 @@ def _sentence(detail: ErrorDetails) -> tuple[KeyPath, str]:
             return path, message[0].lower() + message[1:]
 
 
-def _keys_at(path: KeyPath) -> list[str]:
-    """Return the names of the keys that the table at `path` may have."""
-    model: Any = Settings
+def _keys_at(table: type[BaseModel], path: KeyPath) -> list[str]:
+    """Return the names of the keys that the table at `path` in `table` may have."""
+    model: Any = table
     for part in path:
         if isinstance(part, int):
             continue

@@ -4,6 +4,7 @@ Only the bootstrap reads these settings; other modules receive plain values.
 """
 
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_core import PydanticCustomError
@@ -41,6 +42,31 @@ class InferenceSettings(SettingsTable):
     """Maximum number of network inputs per batch (default 8)."""
     threads: Annotated[int, Field(ge=0, le=1024)] = 0
     """Threads for the network on the CPU; 0 (default): one per core."""
+    pool: str | None = None
+    """Address of a pool of machines that classifies instead (`defect-monitor pool deploy`): `http://host:port`
+    or `https://…`. Default: this machine classifies."""
+    pool_deadline: Annotated[float, Field(gt=0, le=60)] = 0.2
+    """Seconds for which frames wait for the pool's answer (default 0.2)."""
+    fallback: Literal["local", "gap"] = "local"
+    """What becomes of frames that the pool refuses or answers too late: this machine classifies them
+    (`local`, the default), or they are gaps with cause `pool-busy` or `pool-away` (`gap`)."""
+    pool_token: SecretStr | None = None
+    """Token that the pool asks for; prefer `${NAME}` to plain text. Needs `https://` to stay secret."""
+    pool_tls_ca: str | None = None
+    """PEM file of the authority that issued the pool's certificate. Default: those of the system."""
+
+    @field_validator("pool")
+    @classmethod
+    def _is_web_address(cls, pool: str | None) -> str | None:
+        if pool is not None:
+            try:
+                parts = urlsplit(pool)
+                is_one = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+            except ValueError:
+                is_one = False
+            if not is_one or parts.username or parts.query or parts.fragment:
+                raise ValueError("give the pool's address as http://host:port or https://host:port")
+        return pool
 
 
 class ExplainSettings(SettingsTable):
