@@ -55,7 +55,7 @@ class ModelPool:
         self._classify.set_max_batch_size(pool.batch)
         self._classify.set_batch_wait_timeout_s(pool.batch_wait)
 
-    @serve.batch
+    @serve.batch  # type: ignore[untyped-decorator]
     async def _classify(self, requests: list[PoolRequest]) -> list[PoolAnswer]:
         return await asyncio.to_thread(self._models.answer, requests)
 
@@ -76,7 +76,8 @@ def deploy(address: str, packed: Sequence[bytes], pool: PoolDeployment) -> None:
             threads=max(1, int(pool.cpus)),
             batch=pool.batch,
         )
-        application = ModelPool.options(
+        replica: Any = ModelPool
+        application = replica.options(
             num_replicas=None,
             autoscaling_config={
                 "min_replicas": pool.min_replicas,

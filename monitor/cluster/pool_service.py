@@ -62,7 +62,9 @@ class HostedModels:
             start = 0
             for at in group:
                 part = slice(start, start + len(requests[at].inputs))
-                answers[at] = PoolAnswer(*(each[part] for each in whole))
+                answers[at] = PoolAnswer(
+                    whole.scores[part], whole.novelty[part], whole.kinds[part], whole.heats[part]
+                )
                 start = part.stop
         return [answers[at] for at in range(len(requests))]
 
