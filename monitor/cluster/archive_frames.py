@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 
 from pyarrow.fs import FileSelector, FileSystem, FileType, LocalFileSystem
 
+from monitor.capture.sources.address import redact_url
 from monitor.errors import DataError
 from monitor.imaging.folders import is_image_name, is_leftover, natural_sort_key
 from monitor.learning.datasets.folders import MASK_ENDINGS
@@ -76,7 +77,9 @@ def open_location(location: str) -> tuple[FileSystem, str]:
     try:
         filesystem, root = FileSystem.from_uri(location)
     except (OSError, ValueError) as error:
-        raise DataError(f"the archive {location} cannot be opened: {error}") from error
+        raise DataError(
+            f"the archive {redact_url(location)} cannot be opened: {redact_url(str(error))}"
+        ) from error
     return filesystem, root.rstrip("/")
 
 
@@ -91,21 +94,23 @@ def list_archive(location: str, *, good: str = "good") -> ArchiveListing:
         days = [path for path in files.sizes if PurePosixPath(path).match(f"{_DAY}/events.jsonl")]
         listing = _list_days(files, days) if days else _list_images(files, good)
     except OSError as error:
-        raise DataError(f"the archive {location} cannot be read: {error}") from error
+        raise DataError(
+            f"the archive {redact_url(location)} cannot be read: {redact_url(str(error))}"
+        ) from error
     if not listing.frames and listing.events_without_frame:
         raise DataError(
-            f"the archive {location} holds {listing.events_without_frame} events and no raw frame: set "
-            "redis.raw_frames = true, since boxes are drawn into annotated frames"
+            f"the archive {redact_url(location)} holds {listing.events_without_frame} events and no raw "
+            "frame: set redis.raw_frames = true, since boxes are drawn into annotated frames"
         )
     if not listing.frames:
-        raise DataError(f"the archive {location} holds no image")
+        raise DataError(f"the archive {redact_url(location)} holds no image")
     return listing
 
 
 def _list_files(location: str) -> _Files:
     filesystem, root = open_location(location)
     if filesystem.get_file_info(root).type != FileType.Directory:
-        raise DataError(f"the archive {location} does not exist")
+        raise DataError(f"the archive {redact_url(location)} does not exist")
     found = {
         info.path.removeprefix(f"{root}/"): (info.size, info.mtime_ns)
         for info in filesystem.get_file_info(FileSelector(root, recursive=True))

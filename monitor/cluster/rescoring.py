@@ -14,6 +14,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from monitor.capture.sources.address import redact_url
 from monitor.cluster.archive_frames import ArchivedFrame, ArchiveListing, list_archive
 from monitor.cluster.frame_scorer import FRAMES, FrameScorer, PackedModelScorer, ScoringOptions
 from monitor.cluster.rescore_report import build_report
@@ -99,7 +100,7 @@ def rescore(
                 on_scored(done, total)
         table, repeated = store.finish(listing.frames, card.threshold)
         report = {
-            "archive": archive,
+            "archive": redact_url(archive),
             "files": total,
             "repeated": repeated,
             "events_without_frame": listing.events_without_frame,
@@ -107,7 +108,9 @@ def rescore(
         }
         store.write_report(report)
     except OSError as error:
-        raise DataError(f"the archive {archive} cannot be read: {error}") from error
+        raise DataError(
+            f"the archive {redact_url(archive)} cannot be read: {redact_url(str(error))}"
+        ) from error
     finally:
         store.close()
     return report, store.folder
