@@ -83,6 +83,12 @@ def open_location(location: str) -> tuple[FileSystem, str]:
     return filesystem, root.rstrip("/")
 
 
+def archive_failure(location: str, done: str, error: Exception) -> DataError:
+    """Return the error for an archive that cannot be `done` (read, opened), without keys of an address."""
+    shown = redact_url(location)
+    return DataError(f"the archive {shown} cannot be {done}: {str(error).replace(location, shown)}")
+
+
 def list_archive(location: str, *, good: str = "good") -> ArchiveListing:
     """List the frames below `location`; `good` is the folder of good images beside those of defects.
 

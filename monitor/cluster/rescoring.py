@@ -15,7 +15,11 @@ from typing import Any
 import pyarrow as pa
 
 from monitor.capture.sources.address import redact_url
-from monitor.cluster.archive_frames import ArchivedFrame, ArchiveListing, list_archive
+from monitor.cluster.archive_frames import (
+    ArchivedFrame,
+    ArchiveListing,
+    list_archive,
+)
 from monitor.cluster.frame_scorer import FRAMES, FrameScorer, PackedModelScorer, ScoringOptions
 from monitor.cluster.rescore_report import build_report
 from monitor.cluster.score_store import ScoreStore
