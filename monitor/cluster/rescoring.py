@@ -18,12 +18,13 @@ from monitor.capture.sources.address import redact_url
 from monitor.cluster.archive_frames import (
     ArchivedFrame,
     ArchiveListing,
+    archive_failure,
     list_archive,
 )
 from monitor.cluster.frame_scorer import FRAMES, FrameScorer, PackedModelScorer, ScoringOptions
 from monitor.cluster.rescore_report import build_report
 from monitor.cluster.score_store import ScoreStore
-from monitor.errors import ClusterError, DataError, MonitorError, UsageError, first_line
+from monitor.errors import ClusterError, MonitorError, UsageError, first_line
 from monitor.models.bundle import ModelBundle
 from monitor.models.packing import pack_bundle
 
@@ -112,9 +113,7 @@ def rescore(
         }
         store.write_report(report)
     except OSError as error:
-        raise DataError(
-            f"the archive {redact_url(archive)} cannot be read: {redact_url(str(error))}"
-        ) from error
+        raise archive_failure(archive, "read", error) from error
     finally:
         store.close()
     return report, store.folder
