@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from monitor.learning.datasets import Sample
     from monitor.learning.datasets.tiling import Tiling
-    from monitor.learning.evaluate.cam_comparison import CamScore
+    from monitor.learning.evaluate.cam_variants import CamScore
     from monitor.learning.evaluate.evaluator import Evaluation, ExplainedImage, ImageResult
     from monitor.learning.evaluate.model_under_test import ModelUnderTest
     from monitor.learning.evaluate.tables import Table
@@ -230,7 +230,8 @@ def _compared(
     bundle: "ModelBundle", samples: "Sequence[Sample]", console: "Console"
 ) -> "tuple[list[CamScore], Table]":
     """Compare every explanation method on the defects of `samples`."""
-    from monitor.learning.evaluate.cam_comparison import as_table, cam_variants, compare_cams
+    from monitor.learning.evaluate.cam_comparison import compare_cams
+    from monitor.learning.evaluate.cam_variants import as_table, cam_variants
 
     methods = cam_variants()
     with _progress(console, len(methods)) as advance:

@@ -42,6 +42,12 @@ def explain(
             help="What ranks Faster-Score-CAM's maps: deviation, or gradient (deviation times gradient)."
         ),
     ] = "deviation",
+    gradient_of: Annotated[
+        Literal["logit", "probability"],
+        typer.Option(
+            help="What the Grad-CAMs differentiate: the class's logit (as in their papers) or probability."
+        ),
+    ] = "logit",
     target: Annotated[
         int | None, typer.Option(help="Class to explain, counted from 0 (default: the predicted one).")
     ] = None,
@@ -104,6 +110,7 @@ def explain(
                 max_n=max_n,
                 scoring=scoring,
                 choice=choice,
+                gradient_of=gradient_of,
             )
         else:
             drawn = render_method(
@@ -115,6 +122,7 @@ def explain(
                 max_n=max_n,
                 scoring=scoring,
                 choice=choice,
+                gradient_of=gradient_of,
                 emphasized=emphasize,
             )
         place = out if as_file else out / drawn.class_name.replace("/", "_") / f"{names[path]}.png"

@@ -77,9 +77,7 @@ def open_location(location: str) -> tuple[FileSystem, str]:
     try:
         filesystem, root = FileSystem.from_uri(location)
     except (OSError, ValueError) as error:
-        raise DataError(
-            f"the archive {redact_url(location)} cannot be opened: {redact_url(str(error))}"
-        ) from error
+        raise archive_failure(location, "opened", error) from error
     return filesystem, root.rstrip("/")
 
 
@@ -100,9 +98,7 @@ def list_archive(location: str, *, good: str = "good") -> ArchiveListing:
         days = [path for path in files.sizes if PurePosixPath(path).match(f"{_DAY}/events.jsonl")]
         listing = _list_days(files, days) if days else _list_images(files, good)
     except OSError as error:
-        raise DataError(
-            f"the archive {redact_url(location)} cannot be read: {redact_url(str(error))}"
-        ) from error
+        raise archive_failure(location, "read", error) from error
     if not listing.frames and listing.events_without_frame:
         raise DataError(
             f"the archive {redact_url(location)} holds {listing.events_without_frame} events and no raw "

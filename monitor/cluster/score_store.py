@@ -161,7 +161,7 @@ def _as_parquet(table: pa.Table) -> bytes:
 
 def _write_whole(path: Path, content: bytes) -> None:
     """Write a file whole or not at all, and have it on disk."""
-    scratch = path.with_name(f".{path.name}")
+    scratch = path.with_name(f"{path.name}.part")  # no name that a reader of parts would find
     with scratch.open("wb") as file:
         file.write(content)
         file.flush()

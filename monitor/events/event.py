@@ -23,7 +23,8 @@ from monitor.records import ExplanationOutcome, Finding, Region
 _RFC3339 = r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?(Z|[+-]\d\d:\d\d)$"
 
 
-_ID = r"^[A-Za-z0-9._~-]+$"
+ID_PATTERN = r"^[A-Za-z0-9._~-]+$"
+"""Ids are safe inside a Redis key and as a file name."""
 
 
 def format_timestamp(at: datetime) -> str:
@@ -130,7 +131,7 @@ class Event(Document):
     """One flagged frame."""
 
     version: Literal[1] = 1
-    id: Annotated[str, Field(pattern=_ID, max_length=200, description="the same for the same frame")]
+    id: Annotated[str, Field(pattern=ID_PATTERN, max_length=200, description="the same for the same frame")]
     camera: Annotated[str, Field(min_length=1)]
     frame_number: Count
     captured_at: Timestamp

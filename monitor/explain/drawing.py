@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from monitor.explain.explainer import CAMS, DEFAULT_METHOD, REFINEMENTS, CamResult, Explainer
 from monitor.explain.grid import comparison_sheet
 from monitor.explain.heatmap import overlay_heatmap, sobel_edges, upsample
-from monitor.explain.methods import MapRanking
+from monitor.explain.methods import GradientOf, MapRanking
 from monitor.explain.score_cam import Scoring
 from monitor.explain.targets import ExplainableModel
 from monitor.records import Heatmap, Image
@@ -30,11 +30,18 @@ def render_method(
     max_n: int | None = None,
     scoring: Scoring = "seed",
     choice: MapRanking = "deviation",
+    gradient_of: GradientOf = "logit",
     emphasized: bool = False,
 ) -> RenderedExplanation:
     """Draw the heat of one method over `image` (h, w, 3)."""
     explained = explainer.explain(
-        subject.preprocess(image), target, method, max_n=max_n, scoring=scoring, choice=choice
+        subject.preprocess(image),
+        target,
+        method,
+        max_n=max_n,
+        scoring=scoring,
+        choice=choice,
+        gradient_of=gradient_of,
     )
     heat = _resized(subject, explained, image)
     class_name = subject.class_name(int(explained.target[0]))
@@ -55,12 +62,15 @@ def render_comparison(
     max_n: int | None = None,
     scoring: Scoring = "seed",
     choice: MapRanking = "deviation",
+    gradient_of: GradientOf = "logit",
 ) -> RenderedExplanation:
     """Draw the comparison of all methods on `image` (h, w, 3), called `name`."""
     x = subject.preprocess(image)
     found = {"guided-backprop": explainer.explain(x, target, "guided-backprop")}
     for cam in CAMS:
-        found[cam] = explainer.explain(x, target, cam, max_n=max_n, scoring=scoring, choice=choice)
+        found[cam] = explainer.explain(
+            x, target, cam, max_n=max_n, scoring=scoring, choice=choice, gradient_of=gradient_of
+        )
         for product in REFINEMENTS:
             found[f"{product}-{cam}"] = explainer.refine(found[cam], product, x)
     one = found[DEFAULT_METHOD]

@@ -15,7 +15,6 @@ from monitor.imaging.geometry import resize_to_input
 from monitor.inference.handle import ModelHandle
 from monitor.inference.router import ModelRouter
 from monitor.models.novelty import NoveltyScore
-from monitor.pipeline.frame_period import FramePeriod
 from monitor.pipeline.interfaces import (
     FlaggedFrame,
     FlaggedTile,
@@ -26,6 +25,7 @@ from monitor.pipeline.interfaces import (
     frame_gap,
     ignore,
 )
+from monitor.pipeline.nominal_period import NominalPeriod
 from monitor.records import Frame, Stage, Verdict
 
 logger = logging.getLogger(__name__)
@@ -68,7 +68,7 @@ class InferenceStage:
         self._clock = clock
         self._cameras: deque[FrameProvider] = deque()
         self._lock = threading.Lock()  # guards the cameras
-        self._periods: dict[str, FramePeriod] = {}
+        self._periods: dict[str, NominalPeriod] = {}
         self._work = threading.Event()
         self._closing = False
         self._in_hand: dict[tuple[str, int], Frame] = {}
@@ -225,7 +225,7 @@ class InferenceStage:
             self._observer.on_stage(camera, stage, duration)
         self._observer.on_verdict(camera, verdict.score, seconds)
         if not frame.source_waits:
-            period = self._periods.setdefault(camera, FramePeriod())
+            period = self._periods.setdefault(camera, NominalPeriod())
             period.observe(frame.number, frame.monotonic)
             if period.seconds is not None and seconds > period.seconds:
                 self._observer.on_late_verdict(camera)

@@ -193,7 +193,7 @@ def test_replacing_processes_leaves_no_descriptor_thread_or_process_behind():
         os.kill(pid, signal.SIGKILL)
         wait_for(lambda pid=pid: camera.pid not in {None, pid})
         take(camera, listener, 2)
-    assert held() <= before
+    wait_for(lambda: held() <= before)
     add_up(camera, listener)
 
 

@@ -11,6 +11,8 @@ from contextlib import closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import cv2
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -21,11 +23,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from monitor.cluster.archive_frames import ArchivedFrame
-from monitor.cluster.frame_scorer import SCORES
+from monitor.cluster.frame_scorer import SCORES, ScoringOptions
 from monitor.cluster.rescoring import rescore
 from monitor.cluster.score_store import ScoreStore
 from monitor.errors import DataError, ModelError, UsageError
 from monitor.learning.datasets.tiling import Tiling
+from monitor.learning.evaluate.model_under_test import load_model_under_test
+from monitor.models.bundle import ModelBundle
 from monitor.models.card import BundleFile
 from monitor.models.packing import pack_bundle, unpack_bundle
 from monitor.tools.archiver.archive import Archive
@@ -214,8 +218,25 @@ def test_a_bundle_survives_packing_and_a_damaged_one_is_refused(tmp_path: Path) 
         unpack_bundle(packed[:1000], tmp_path)
 
 
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # Keras, saving
+def test_a_network_scores_as_in_an_evaluation(tmp_path: Path, toy_bundle: ModelBundle) -> None:
+    random = np.random.default_rng(5)
+    images = random.integers(0, 256, (3, 40, 48, 3), dtype=np.uint8)
+    for number, image in enumerate(images):
+        (tmp_path / "in").mkdir(exist_ok=True)
+        assert cv2.imwrite(str(tmp_path / "in" / f"{number}.png"), image)
+    tiling = Tiling(tiles=(1, 2))
+    rescore(str(tmp_path / "in"), toy_bundle, tmp_path / "out", ScoringOptions(tiling, device="cpu"))
+    network = load_model_under_test(toy_bundle, device="cpu", tiling=tiling)
+    expected = [network.classify(np.stack(network.cut(image)[1])).scores.max() for image in images]
+    rows = rows_of(tmp_path / "out", toy_bundle.card.model.sha256)
+    assert [row["score"] for row in rows] == pytest.approx(expected, abs=1e-5)
+    assert all(row["novelty"] is not None for row in rows)
+
+
+@pytest.mark.filterwarnings("ignore")  # Ray's own
 def test_ray_gives_the_same_table_as_this_process(tmp_path: Path) -> None:
-    pytest.importorskip("ray", reason="Ray is not installed")
+    pytest.importorskip("ray", reason="Ray is not installed (make test-scale installs it)")
     pytest.importorskip("pandas", reason="Ray Data is not installed")
     from monitor.cluster.rescoring import RayOptions
 

@@ -125,8 +125,12 @@ def test_without_redis_it_goes_on_looking_and_delivers_when_redis_comes(tmp_path
             assert daemon.stop() == 0
 
 
-def test_what_could_not_be_delivered_at_the_end_is_said_and_is_a_failure(tmp_path: Path, port: int) -> None:
-    config = write_config(tmp_path, SIMULATED.format("c"), url="redis://127.0.0.1:1/0", port=port)
+def test_what_could_not_be_delivered_at_the_end_is_said_and_is_a_failure(
+    tmp_path: Path, port: int, flag_all: str
+) -> None:
+    config = write_config(
+        tmp_path, SIMULATED.format("c"), url="redis://127.0.0.1:1/0", port=port, more=flag_all
+    )
     with run_daemon(config, port) as daemon:
         daemon.ready()
         wait_for(
@@ -136,16 +140,18 @@ def test_what_could_not_be_delivered_at_the_end_is_said_and_is_a_failure(tmp_pat
         assert "were not delivered: Redis at 127.0.0.1:1 cannot be reached" in daemon.log.read_text()
 
 
-def test_a_second_signal_ends_it_at_once(tmp_path: Path, port: int) -> None:
+def test_a_second_signal_ends_it_at_once(tmp_path: Path, port: int, flag_all: str) -> None:
     # Redis is away, so that a stop in order would wait for it for seconds.
-    config = write_config(tmp_path, SIMULATED.format("c"), url="redis://127.0.0.1:1/0", port=port)
+    config = write_config(
+        tmp_path, SIMULATED.format("c"), url="redis://127.0.0.1:1/0", port=port, more=flag_all
+    )
     with run_daemon(config, port) as daemon:
         daemon.ready()
         wait_for(
             lambda: daemon.metric('defect_monitor_frames_total{camera="c",outcome="defect"}') >= 1, 60, daemon
         )
         daemon.process.send_signal(signal.SIGINT)
-        time.sleep(0.3)
+        wait_for(lambda: " stopping" in daemon.log.read_text(), 30, daemon)
         asked = time.monotonic()
         daemon.process.send_signal(signal.SIGINT)
         assert daemon.process.wait(5) == 128 + signal.SIGINT

@@ -21,7 +21,7 @@ from tests.support.fault_tables import RecordCamera
 from tests.support.rtsp_server import LiveServer
 from tests.support.rtsp_server import why_absent as no_server
 
-FPS, BAD = 4 if FULL_RUN else 2, "camera-0"
+FPS, BAD = 2, "camera-0"
 OTHERS = [f"camera-{number}" for number in range(1, 8)]
 CAMERA = '[[camera]]\nname = "camera-{}"\nsource = "{}"\nbuffer = 100\nmax_age = 60\n'
 # What is shown is noise: whether it looks defective is not the question here, nor where.

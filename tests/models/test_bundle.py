@@ -1,4 +1,4 @@
-""""""
+"""Bundles: what is written is read, and what is damaged or foreign is refused."""
 
 import errno
 import hashlib
@@ -15,6 +15,8 @@ from monitor.errors import ModelError
 from monitor.models.box_head import WINDOWS, BoxHead
 from monitor.models.bundle import ModelBundle, ReferenceImage, load_bundle, replace_parts, save_bundle
 from monitor.models.card import CARD_NAME, read_card
+from monitor.models.preprocessing import preprocess
+from monitor.models.registry import resolve_model_path
 
 # Keras hands its variables to NumPy 2 in a way that NumPy has deprecated.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -266,8 +268,16 @@ def test_what_a_cut_short_write_left_is_removed_by_the_next(toy_bundle: ModelBun
     }
 
 
-def test_the_shipped_bundle_loads_and_is_small(shipped_bundle: Path):
-    bundle = load_bundle(shipped_bundle)
-    assert bundle.keras_model().output_shape == (None, 2)
+@pytest.mark.parametrize("name", ["dagm-class1", "dagm-class8"])
+def test_a_shipped_bundle_loads_and_is_small_and_its_card_names_no_place_of_this_machine(name: str):
+    folder = resolve_model_path(name)
+    bundle = load_bundle(folder)
+    model = bundle.keras_model()
+    assert model.output_shape == (None, 2)
     assert bundle.familiarity is not None
-    assert sum(path.stat().st_size for path in shipped_bundle.iterdir()) < 8_000_000
+    pictures = np.stack([reference.picture for reference in bundle.references])
+    scores = model.predict(preprocess(bundle.card, pictures), verbose=0)[:, bundle.card.defect_class]
+    np.testing.assert_allclose(scores, [reference.score for reference in bundle.references], atol=1e-3)
+    assert sum(path.stat().st_size for path in folder.iterdir() if path.is_file()) < 9_000_000
+    training = bundle.card.training
+    assert not any(word.startswith("/") for word in (*training.command.split(), training.init))

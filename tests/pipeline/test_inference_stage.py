@@ -15,9 +15,9 @@ from monitor.errors import InferenceError
 from monitor.inference.handle import Classification
 from monitor.inference.router import ModelRouter
 from monitor.models.novelty import NoveltyScore
-from monitor.pipeline.frame_period import FramePeriod
 from monitor.pipeline.inference_stage import InferenceStage
 from monitor.pipeline.interfaces import FlaggedFrame, ignore
+from monitor.pipeline.nominal_period import NominalPeriod
 from monitor.records import Box, Frame, Gap
 from tests.support.fake_model import SIZE, FakeModel, classification, spec_of
 from tests.support.recording import RecordingObserver, frame
@@ -312,7 +312,7 @@ def test_a_verdict_is_late_when_it_takes_longer_than_the_frame_period(
 def test_the_period_is_that_of_the_camera_also_where_frames_were_dropped(
     steps: list[int], period: float
 ) -> None:
-    learnt, number = FramePeriod(), 0
+    learnt, number = NominalPeriod(), 0
     learnt.observe(0, 0.0)
     for step in steps:
         number += step

@@ -12,6 +12,7 @@ import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import cache
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -163,8 +164,10 @@ def watched_demo(folder: Path, seconds: float) -> Iterator[PrometheusServer]:
 FOLDER = ROOT / "deploy" / "prometheus"
 
 
+@cache
 def content(name: str) -> Any:
-    return yaml.safe_load((FOLDER / name).read_text())
+    """The content of a YAML file of the folder; not to be changed."""
+    return yaml.load((FOLDER / name).read_text(), Loader=yaml.CSafeLoader)
 
 
 ALERTS = {rule["alert"]: rule for group in content("alerts.yml")["groups"] for rule in group["rules"]}

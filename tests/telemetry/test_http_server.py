@@ -17,6 +17,7 @@ from monitor.telemetry import http_server as http
 from monitor.telemetry.http_server import HealthReport, start_http_server
 from monitor.telemetry.metrics import Metrics
 from tests.support.daemon_process import free_port
+from tests.support.redis_servers import wait_until
 
 PROMETHEUS = shutil.which("prometheus")
 
@@ -201,7 +202,7 @@ def test_a_client_that_does_not_read_its_answer_is_cut_off_and_delays_nobody(sta
         for client in clients:
             client.sendall(b"GET /large HTTP/1.0\r\n\r\n")
         assert ask(server, "/healthz")[0] == 200
-        time.sleep(5)
+        wait_until(lambda: not server._server.active_channels, 60)
         for client in clients:
             received = 0
             try:

@@ -1,4 +1,4 @@
-""""""
+"""Reading datasets: each layout gives back what was written."""
 
 import re
 import shutil

@@ -1,4 +1,4 @@
-""""""
+"""The command `evaluate`: mistakes are one sentence, and the report is written."""
 
 import json
 import os
@@ -69,11 +69,11 @@ def test_wrong_usage_has_its_own_exit_code(arguments):
 
 
 def test_the_shipped_model_is_judged_in_json_and_in_a_report(bundle, surface, tmp_path, monkeypatch):
-    from monitor.learning.evaluate.cam_comparison import CamVariant
+    from monitor.learning.evaluate.cam_variants import CamVariant
 
     # All of them take minutes.
     monkeypatch.setattr(
-        "monitor.learning.evaluate.cam_comparison.cam_variants", lambda: [CamVariant("grad-cam")]
+        "monitor.learning.evaluate.cam_variants.cam_variants", lambda: [CamVariant("grad-cam")]
     )
     report = tmp_path / "report.html"
     result = run(

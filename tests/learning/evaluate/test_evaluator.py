@@ -1,4 +1,4 @@
-""""""
+"""The evaluation: counts and places are those of the images that were made."""
 
 import dataclasses
 import json

@@ -1,4 +1,4 @@
-""""""
+"""Batches for training: repeatable, in order, nothing left out."""
 
 from pathlib import Path
 

@@ -11,7 +11,7 @@ _MIN_PERIODS = 3
 """Periods from which the median counts."""
 
 
-class FramePeriod:
+class NominalPeriod:
     """Learn the frame period of one camera. Times are seconds of one clock.
 
     `seconds` is the period, None while it is not known.
