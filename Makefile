@@ -67,6 +67,9 @@ model-dagm-class1: setup
 		--init $(START_WEIGHTS) --out build/dagm-class1 --overwrite
 	$(REFERENCES) build/dagm-class1 build/references
 
+teach-demo: setup ## teach a model a new surface from 40 labels on a simulated line; writes build/teach
+	@$(BIN)/python -m monitor.tools.demo.teaching build/teach
+
 model-dagm-class8: setup
 	$(BIN)/defect-monitor train --data $(DAGM_ROOT) --classes Class8 --test-share 0.2 --tiles auto --epochs 8 \
 		--init $(START_WEIGHTS) --out build/dagm-class8 --overwrite
@@ -118,4 +121,4 @@ lock: ## update the lock files after a change of pyproject.toml
 		--no-annotate $${kind:+--extra gpu} --extra openvino --extra page --custom-compile-command 'make lock' \
 		--output-file deploy/runtime$$kind.lock pyproject.toml || exit; done
 
-.PHONY: help setup demo test test-scale properties test-systemd faults check format soak soak-hours bench model model-dagm-class1 model-dagm-class8 install rollback uninstall wheels units dashboards pictures lock
+.PHONY: help setup demo test test-scale properties test-systemd faults check format soak soak-hours bench model model-dagm-class1 model-dagm-class8 teach-demo install rollback uninstall wheels units dashboards pictures lock

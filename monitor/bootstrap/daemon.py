@@ -10,6 +10,7 @@ from monitor.bootstrap.delivery import (
     build_outbox_queue,
     build_preview,
     build_redis_sink,
+    build_samples,
     build_stream_monitor,
     daemon_id,
     heartbeat_path,
@@ -23,6 +24,7 @@ from monitor.daemon.daemon import Daemon, DaemonParts, report_models
 from monitor.daemon.delivery_metrics import DeliveryRecorder, OutboxMeter
 from monitor.daemon.health import Health
 from monitor.daemon.publisher import INCIDENTS, EventPublisher
+from monitor.daemon.samples import SampleRecorder
 from monitor.daemon.verdicts import VerdictRecorder
 from monitor.delivery.outbox import Outbox
 from monitor.delivery.sender import SinkSender
@@ -31,11 +33,13 @@ from monitor.inference.scheduler import DeviceScheduler
 from monitor.pipeline.explanation_stage import ExplanationStage
 from monitor.pipeline.inference_stage import InferenceStage
 from monitor.pipeline.interfaces import ignore
+from monitor.redis_streams.preview import PreviewPublisher
 from monitor.settings import Settings
 from monitor.telemetry.heartbeat import HeartbeatFile
 from monitor.telemetry.http_server import start_http_server
 from monitor.telemetry.metrics import Metrics, create_registry
 from monitor.telemetry.process_metrics import WorkerProcessCollector, export_standby
+from monitor.telemetry.sample_metrics import SampleMetrics
 from monitor.telemetry.stream_metrics import StreamBacklogCollector
 from monitor.telemetry.supervised_thread import SupervisedThread
 from monitor.telemetry.systemd import SystemdNotifier
@@ -68,7 +72,14 @@ def build_daemon(
     sink = build_redis_sink(settings, identity, metrics)
     queue = build_outbox_queue(settings, [sink.name])
     outbox = Outbox(queue, [SinkSender(sink, queue, DeliveryRecorder(metrics))])
-    publisher = EventPublisher(outbox, incidents(settings, outbox.state(INCIDENTS)), identity, metrics)
+    samples = build_samples(settings, SampleMetrics(metrics.registry)) if settings.samples.publish else None
+    publisher = EventPublisher(
+        outbox,
+        incidents(settings, outbox.state(INCIDENTS)),
+        identity,
+        metrics,
+        samples.on_event if samples else ignore,
+    )
     leases = build_leases(settings, identity, publisher.on_conflict)
     meter = OutboxMeter(outbox, leases, metrics)
     stream_monitor = build_stream_monitor(settings)
@@ -91,8 +102,10 @@ def build_daemon(
         batch=settings.inference.batch,
         is_backlogged=explanation.is_backlogged,
         on_verdict=verdicts.on_verdict if verdicts else ignore,
+        on_clean=samples.on_clean if samples else ignore,
     )
     preview = build_preview(settings)
+    background: list[PreviewPublisher | SampleRecorder] = [preview, *([samples] if samples else ())]
     cameras = CameraManager(camera_factory, inference, coverage, metrics, viewer=preview)
     WorkerProcessCollector(metrics.registry, cameras.pids)
 
@@ -102,7 +115,7 @@ def build_daemon(
         cameras,
         coverage,
         inspection=[inference_thread, explanation_thread],
-        threads=[leases.thread, stream_monitor.thread, preview.thread],
+        threads=[leases.thread, stream_monitor.thread, *(part.thread for part in background)],
         stopped_threads=outbox.stopped_threads,
         problems=[meter.problems, publisher.conflicts],
     )
@@ -131,7 +144,7 @@ def build_daemon(
             verdicts=verdicts,
             leases=leases,
             stream_monitor=stream_monitor,
-            preview=preview,
+            background=background,
             metrics=metrics,
             health=health,
             http=http,
@@ -143,7 +156,7 @@ def build_daemon(
                 router=router,
                 scheduler=scheduler,
                 explanation=explanation,
-                set_redis_access=[it.set_access for it in (sink, leases, stream_monitor, preview)],
+                set_redis_access=[it.set_access for it in (sink, leases, stream_monitor, *background)],
                 on_models_changed=partial(report_models, router, metrics),
             ),
         )

@@ -3,8 +3,11 @@
 import logging
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
+from monitor.daemon.sample_selection import SamplingRules
+from monitor.daemon.samples import SampleRecorder
 from monitor.delivery.identity import daemon_identity
 from monitor.delivery.outbox_queue import OutboxQueue
 from monitor.delivery.sinks.redis import ImageObserver, RedisSink
@@ -14,8 +17,10 @@ from monitor.events.incidents import IncidentTracker, IncidentWindow
 from monitor.redis_streams.address import RedisCredentials
 from monitor.redis_streams.lease import CameraLeases
 from monitor.redis_streams.preview import PreviewPublisher
+from monitor.redis_streams.sample_store import SampleStore
 from monitor.redis_streams.stream_monitor import StreamMonitor
 from monitor.settings import Settings
+from monitor.telemetry.sample_metrics import SampleMetrics
 
 logger = logging.getLogger(__name__)
 
@@ -53,6 +58,15 @@ def redis_credentials(settings: Settings) -> RedisCredentials:
         certificate=redis.tls_certificate,
         key=redis.tls_key,
     )
+
+
+def page_credentials(settings: Settings) -> RedisCredentials:
+    """Return those of the page's own user, if there is one, with the daemon's certificates."""
+    own, page = redis_credentials(settings), settings.page
+    if page.redis_username is None:
+        return own
+    password = page.redis_password.get_secret_value() if page.redis_password else None
+    return replace(own, username=page.redis_username, password=password)
 
 
 def _password_in(file: str | None) -> str | None:
@@ -113,6 +127,28 @@ def build_preview(settings: Settings) -> PreviewPublisher:
         timeout=min(1.0, redis.timeout),
         access=redis_credentials(settings),
     )
+
+
+def build_samples(settings: Settings, metrics: SampleMetrics) -> SampleRecorder:
+    """Build the recorder of frames that are kept for learning; does not connect."""
+    redis, samples = settings.redis, settings.samples
+    store = SampleStore(
+        redis.url.get_secret_value(),
+        redis.prefix,
+        stream_maxlen=samples.stream_maxlen,
+        max_bytes=samples.max_bytes,
+        ttl=samples.ttl,
+        timeout=redis.timeout,
+        access=redis_credentials(settings),
+    )
+    rules = SamplingRules(
+        band=samples.band,
+        unfamiliar=samples.unfamiliar,
+        random_fraction=samples.random_fraction,
+        interval=samples.interval,
+        per_day=samples.per_day,
+    )
+    return SampleRecorder(store, rules, metrics)
 
 
 def outbox_path(settings: Settings) -> Path | None:

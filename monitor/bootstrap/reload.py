@@ -61,7 +61,8 @@ class SettingsReloader:
         redis = changed.redis
         if not _is_same_server(redis, started_with.redis):
             redis = redis.model_copy(update={"url": self._settings.redis.url})
-        fresh = changed.model_copy(update={"inference": started_with.inference, "redis": redis})
+        fixed = {"inference": started_with.inference, "samples": started_with.samples}
+        fresh = changed.model_copy(update={**fixed, "redis": redis})
         access = redis_credentials(fresh)
         router = build_router(fresh, self._scheduler)
         configs = camera_configs(fresh, router)

@@ -1,10 +1,7 @@
 """Build the operator's page from the settings of the daemon that it belongs to."""
 
-from dataclasses import replace
-
 from monitor import __version__
-from monitor.bootstrap.delivery import redis_credentials
-from monitor.redis_streams.address import RedisCredentials
+from monitor.bootstrap.delivery import page_credentials
 from monitor.redis_streams.history import StreamHistory
 from monitor.settings import Settings, redacted
 from monitor.web.access import User
@@ -15,7 +12,7 @@ from monitor.web.server import PageServer
 def build_page(settings: Settings, *, trusted_proxy: str | None = None) -> PageServer:
     """Build the page; connects when it is started. Raises UsageError for an invalid Redis URL."""
     redis, metrics = settings.redis, settings.metrics
-    history = StreamHistory(redis.url.get_secret_value(), redis.prefix, access=_credentials(settings))
+    history = StreamHistory(redis.url.get_secret_value(), redis.prefix, access=page_credentials(settings))
     host = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(metrics.host, metrics.host)  # noqa: S104
     app = build_app(
         history,
@@ -29,12 +26,3 @@ def build_page(settings: Settings, *, trusted_proxy: str | None = None) -> PageS
         version=__version__,
     )
     return PageServer(app, trusted_proxy=trusted_proxy)
-
-
-def _credentials(settings: Settings) -> RedisCredentials:
-    """Return those of the page's own user, if there is one, with the daemon's certificates."""
-    own, page = redis_credentials(settings), settings.page
-    if page.redis_username is None:
-        return own
-    password = page.redis_password.get_secret_value() if page.redis_password else None
-    return replace(own, username=page.redis_username, password=password)

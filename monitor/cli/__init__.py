@@ -11,11 +11,14 @@ from monitor.cli import (
     archive,
     bench,
     check_config,
+    compare,
+    dataset,
     demo,
     doctor,
     evaluate,
     events,
     explain,
+    label,
     page,
     pool,
     rescore,
@@ -45,9 +48,12 @@ app.command("doctor", rich_help_panel=_LOOK)(doctor.doctor)
 app.add_typer(events.app, name="events", rich_help_panel=_LOOK)
 app.command("explain", rich_help_panel=_LOOK)(explain.explain)
 app.command("support-bundle", rich_help_panel=_LOOK)(support_bundle.support_bundle)
+app.command("label", rich_help_panel=_TEACH)(label.label)
+app.add_typer(dataset.app, name="dataset", rich_help_panel=_TEACH)
 app.command("train", rich_help_panel=_TEACH)(train.train)
 app.command("simulate", rich_help_panel=_TEACH)(simulate.simulate)
 app.command("evaluate", rich_help_panel=_MEASURE)(evaluate.evaluate)
+app.command("compare", rich_help_panel=_MEASURE)(compare.compare)
 app.command("rescore", rich_help_panel=_MEASURE)(rescore.rescore)
 app.add_typer(bench.app, name="bench", rich_help_panel=_MEASURE)
 

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    from monitor.redis_streams.address import RedisCredentials
     from monitor.redis_streams.consumer_group import MissedEntries, UnreadableEntry
+    from monitor.redis_streams.history import StreamHistory
     from monitor.redis_streams.subscriber import Subscriber
 
 
@@ -88,24 +90,35 @@ class RedisServer:
 
         Reads the settings file each time. Raises SettingsError, UsageError.
         """
-        from monitor.redis_streams.address import NO_CREDENTIALS
         from monitor.redis_streams.subscriber import Subscriber
+
+        url, prefix, access = self._address(for_page=False)
+        return Subscriber(
+            url, prefix, access=access, on_unreadable=on_unreadable, on_missed=on_missed, **options
+        )
+
+    def history(self) -> "StreamHistory":
+        """Return bounded reads and the one write of the page, with the page's user if it has one.
+
+        Connects when it first reads. Raises SettingsError, UsageError.
+        """
+        from monitor.redis_streams.history import StreamHistory
+
+        url, prefix, access = self._address(for_page=True)
+        return StreamHistory(url, prefix, access=access)
+
+    def _address(self, *, for_page: bool) -> "tuple[str, str, RedisCredentials]":
+        from monitor.redis_streams.address import NO_CREDENTIALS
 
         url, prefix, access = _URL, _PREFIX, NO_CREDENTIALS
         if self.config is not None:
-            from monitor.bootstrap.delivery import redis_credentials
+            from monitor.bootstrap.delivery import page_credentials, redis_credentials
             from monitor.settings import load_settings
 
             settings = load_settings(self.config)
             url, prefix = settings.redis.url.get_secret_value(), settings.redis.prefix
-            access = redis_credentials(settings)
+            access = page_credentials(settings) if for_page else redis_credentials(settings)
         given = {"username": self.username, "password": self.password, "ca": self.tls_ca}
         given |= {"certificate": self.tls_certificate, "key": self.tls_key}
-        return Subscriber(
-            self.url or url,
-            self.prefix or prefix,
-            access=replace(access, **{name: value for name, value in given.items() if value}),
-            on_unreadable=on_unreadable,
-            on_missed=on_missed,
-            **options,
-        )
+        access = replace(access, **{name: value for name, value in given.items() if value})
+        return self.url or url, self.prefix or prefix, access

@@ -28,7 +28,8 @@ def train(
     init: Annotated[
         str,
         typer.Option(
-            help="Start from these weights: an .npz file, a bundle, `imagenet` (downloaded) or `none`."
+            help="Start from these weights: an .npz file, `imagenet` (downloaded) or `none`. A bundle is "
+            "fine-tuned: it keeps what it has learnt, and learns the new images in seconds."
         ),
     ] = "imagenet",
     epochs: Annotated[
@@ -39,7 +40,7 @@ def train(
         str,
         typer.Option(
             help="`default` trains all layers, `frozen` the last one alone, `article` as the original; "
-            "`auto` chooses between the first two by the number of defects."
+            "`auto` chooses between the first two by the number of defects, and fine-tunes a bundle."
         ),
     ] = AUTO,
     seed: Annotated[
@@ -48,8 +49,14 @@ def train(
     ] = None,
     name: Annotated[str | None, typer.Option(help="Name of the model. Default: the folder's.")] = None,
     size: Annotated[
-        int, typer.Option(min=32, max=1024, help="Side of the network's input in pixels, a multiple of 8.")
-    ] = 224,
+        int | None,
+        typer.Option(
+            min=32,
+            max=1024,
+            help="Side of the network's input in pixels, a multiple of 8. Default: that of a bundle to "
+            "fine-tune, or 224.",
+        ),
+    ] = None,
     test_share: Annotated[
         float,
         typer.Option(
@@ -99,18 +106,24 @@ def train(
     from monitor.inference.device import make_deterministic, prepare_gpus
     from monitor.learning.datasets import FolderLayout, audit, read_samples
     from monitor.learning.datasets.tiling import Tiling
-    from monitor.learning.train.recipe import recipe_named
+    from monitor.learning.train.recipe import FROZEN, recipe_named
+    from monitor.learning.train.start import bundle_to_tune, find_start, keep_geometry
 
-    if size % 8:
+    if size is not None and size % 8:
         raise UsageError(f"--size must be a multiple of 8, not {size}")
+    init = find_start(init)
+    start = bundle_to_tune(init) if recipe in {AUTO, FROZEN.name} and epochs is None else None
     has_features = init != "none" and recipe != "article"
-    recipe_settings = recipe_named("default" if recipe == AUTO else recipe)
+    recipe_settings = FROZEN if start else recipe_named("default" if recipe == AUTO else recipe)
     recipe_settings = replace(
         recipe_settings,
         epochs=recipe_settings.epochs if epochs is None else epochs,
         seed=recipe_settings.seed if seed is None else seed,
     )
     tiling = read_tiling(roi, tiles, overlap, like, camera)
+    input_size = (size or 224, size or 224)
+    if start is not None:
+        tiling, input_size = keep_geometry(start, tiling, size)
     layout = FolderLayout(good, masks, mask_suffix)
     names = [word.strip() for word in classes.split(",") if word.strip()]
     samples = read_samples(
@@ -142,11 +155,12 @@ def train(
         out=out,
         recipe=recipe_settings,
         init=init,
-        size=(size, size),
+        size=input_size,
         command=printable(shlex.join(["defect-monitor", *sys.argv[1:]])),
         overwrite=overwrite,
         tiling=tiling or Tiling(),
         auto_tiles=tiles == AUTO,
+        fine_tuned=start is not None,
         measured=has_features and tiling is None,
         may_freeze=has_features and recipe == AUTO and epochs is None,
         kinds=kinds,

@@ -18,12 +18,11 @@ from monitor.inference.router import ModelRouter
 from monitor.pipeline.explanation_stage import ExplanationStage
 from monitor.pipeline.inference_stage import InferenceStage
 from monitor.redis_streams.lease import CameraLeases
-from monitor.redis_streams.preview import PreviewPublisher
 from monitor.redis_streams.stream_monitor import StreamMonitor
 from monitor.telemetry.heartbeat import HeartbeatFile
 from monitor.telemetry.http_server import HttpServer
 from monitor.telemetry.metrics import Metrics
-from monitor.telemetry.supervised_thread import SupervisedThread
+from monitor.telemetry.supervised_thread import BackgroundPart, SupervisedThread
 from monitor.telemetry.systemd import SystemdNotifier
 
 logger = logging.getLogger(__name__)
@@ -48,6 +47,7 @@ class DaemonParts:
     - `configs`: the cameras to inspect at first
     - `sink_checks`: each raises DeliveryError unless its broker would take messages now
     - `verdicts`: None where verdicts are not published
+    - `background`: starts with the cameras
     - `inference_thread`, `explanation_thread`: run `inference` and `explanation`
     - `reload`: applies the settings as they are now; raises MonitorError where they are refused
     """
@@ -67,7 +67,7 @@ class DaemonParts:
     verdicts: VerdictRecorder | None
     leases: CameraLeases
     stream_monitor: StreamMonitor
-    preview: PreviewPublisher
+    background: Sequence[BackgroundPart]
     metrics: Metrics
     health: Health
     http: HttpServer
@@ -134,7 +134,8 @@ class Daemon:
         finally:
             parts.http.close()
             parts.stream_monitor.close()
-            parts.preview.close()
+            for part in parts.background:
+                part.close()
             parts.leases.close()
             parts.outbox.close(0)
             parts.router.close()
@@ -176,7 +177,8 @@ class Daemon:
             parts.cameras.update(self._configs, not_running_since=since)
         parts.inference_thread.start()
         parts.explanation_thread.start()
-        parts.preview.start()
+        for part in parts.background:
+            part.start()
         try:
             self._watch()
         except Exception as error:

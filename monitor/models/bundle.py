@@ -1,23 +1,19 @@
 """A model bundle: a folder with the Keras file, its card, its novelty detector, and reference images."""
 
 import hashlib
-import io
-import json
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile, ZipFile
 
 import cv2
 import numpy as np
 
-from monitor.errors import ModelError, first_line
+from monitor.errors import ModelError
 from monitor.models.box_head import BoxHead
 from monitor.models.card import (
-    CARD_FORMAT,
     CARD_NAME,
     BundleFile,
     ModelCard,
@@ -25,18 +21,11 @@ from monitor.models.card import (
     read_card,
     write_card,
 )
+from monitor.models.keras_file import load_network
 from monitor.models.kinds import KindClassifier
+from monitor.models.memory import TrainingMemory
 from monitor.models.novelty import NoveltyDetector
 from monitor.records import Image
-
-_ALLOWED_MODULES = (
-    "keras",
-    "keras.layers",
-    "keras.initializers",
-    "keras.src.models.functional",
-    "keras.models",
-)
-"""Modules whose classes a model file may name; Keras would import any other."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -52,7 +41,7 @@ class ModelBundle:
     """A bundle whose files are what its card says they are. The network itself is not loaded yet.
 
     `references` is empty in bundles written before there were any, `kinds` None where training knew none,
-    `box_head` None where boxes come from heat alone.
+    `box_head` None where boxes come from heat alone, `memory` None in bundles written before there was any.
     """
 
     path: Path
@@ -61,23 +50,13 @@ class ModelBundle:
     references: tuple[ReferenceImage, ...] = ()
     kinds: KindClassifier | None = None
     box_head: BoxHead | None = None
+    memory: TrainingMemory | None = None
 
     def keras_model(self) -> Any:
         """Load the network (a `keras.Model`); nothing in the file is run. Raises `ModelError`."""
-        path = self.path / self.card.model.file
-        content = _read_verified(self.path, self.card.model)
-        _reject_foreign_code(path, content)
-        import keras  # noqa: PLC0415 (seconds that reading a card should not cost)
-
-        # Keras reads by name; a private copy of the checked bytes cannot change under it.
-        with tempfile.NamedTemporaryFile(suffix=".keras") as private:
-            private.write(content)
-            private.flush()
-            try:
-                model = keras.saving.load_model(private.name, compile=False, safe_mode=True)
-            except Exception as error:  # whatever a broken file makes Keras raise
-                raise ModelError(f"the model file {path} cannot be loaded: {first_line(error)}") from error
-        return _verify_architecture(model, self.card, path)
+        return load_network(
+            self.path / self.card.model.file, _read_verified(self.path, self.card.model), self.card
+        )
 
 
 def load_bundle(path: Path) -> ModelBundle:
@@ -89,8 +68,9 @@ def load_bundle(path: Path) -> ModelBundle:
         familiarity = NoveltyDetector.from_bytes(_read_verified(path, card.familiarity))
     kinds = None if card.kinds is None else KindClassifier.from_bytes(_read_verified(path, card.kinds))
     head = None if card.box_head is None else BoxHead.from_bytes(_read_verified(path, card.box_head))
+    memory = None if card.memory is None else TrainingMemory.from_bytes(_read_verified(path, card.memory))
     references = tuple(_reference(path, card, file) for file in card.references)
-    return ModelBundle(path, card, familiarity, references, kinds, head)
+    return ModelBundle(path, card, familiarity, references, kinds, head, memory)
 
 
 def save_bundle(
@@ -102,6 +82,7 @@ def save_bundle(
     *,
     kinds: KindClassifier | None = None,
     box_head: BoxHead | None = None,
+    memory: TrainingMemory | None = None,
 ) -> ModelBundle:
     """Write `model` (a `keras.Model`) as a bundle into folder `path`, made where missing.
 
@@ -121,11 +102,12 @@ def save_bundle(
             kinds_file = None if kinds is None else _write_hashed(path, "kinds", ".npz", kinds.to_bytes())
             card = card.model_copy(
                 update={
-                    "format": 1 if box_head is None else CARD_FORMAT,
+                    "format": _format(box_head, memory),
                     "model": model_file,
                     "familiarity": familiarity_file,
                     "kinds": kinds_file,
                     "box_head": None if box_head is None else _store_box_head(path, box_head),
+                    "memory": None if memory is None else _store_memory(path, memory),
                     "references": _store_references(path, references),
                 }
             )
@@ -133,7 +115,7 @@ def save_bundle(
         _remove_leftovers(path, card)
     except OSError as error:
         raise ModelError(f"the model cannot be written to {path}: {error.strerror or error}") from error
-    return ModelBundle(path, card, familiarity, tuple(references), kinds, box_head)
+    return ModelBundle(path, card, familiarity, tuple(references), kinds, box_head, memory)
 
 
 def replace_parts(
@@ -141,6 +123,7 @@ def replace_parts(
     *,
     references: Sequence[ReferenceImage] | None = None,
     box_head: BoxHead | None = None,
+    memory: TrainingMemory | None = None,
     figures: Mapping[str, float] | None = None,
 ) -> ModelBundle:
     """Replace what is given, add `figures` to those of the card; the network's file stays.
@@ -154,7 +137,10 @@ def replace_parts(
             if references is not None:
                 changed["references"] = _store_references(path, references)
             if box_head is not None:
-                changed |= {"box_head": _store_box_head(path, box_head), "format": CARD_FORMAT}
+                changed["box_head"] = _store_box_head(path, box_head)
+            if memory is not None:
+                changed["memory"] = _store_memory(path, memory)
+            changed["format"] = _format(box_head or bundle.box_head, memory or bundle.memory)
             card = card.model_copy(update=changed)
             _replace_card(path, card, Path(scratch))
         _remove_leftovers(path, card)
@@ -165,11 +151,21 @@ def replace_parts(
         card=card,
         references=bundle.references if references is None else tuple(references),
         box_head=box_head or bundle.box_head,
+        memory=memory or bundle.memory,
     )
+
+
+def _format(box_head: BoxHead | None, memory: TrainingMemory | None) -> int:
+    """Return the lowest format of a card that holds both."""
+    return 3 if memory is not None else 2 if box_head is not None else 1
 
 
 def _store_box_head(path: Path, box_head: BoxHead) -> BundleFile:
     return _write_hashed(path, "boxes", ".npz", box_head.to_bytes())
+
+
+def _store_memory(path: Path, memory: TrainingMemory) -> BundleFile:
+    return _write_hashed(path, "memory", ".npz", memory.to_bytes())
 
 
 def _replace_card(path: Path, card: ModelCard, scratch: Path) -> None:
@@ -224,10 +220,11 @@ def _sync_folder(folder: Path) -> None:
 
 def _remove_leftovers(folder: Path, card: ModelCard) -> None:
     """Delete the files of earlier bundles, and those of a write that was cut short."""
-    parts = (card.model, card.familiarity, card.kinds, card.box_head)
+    parts = (card.model, card.familiarity, card.kinds, card.box_head, card.memory)
     kept = {part.file for part in parts if part is not None}
     kept |= {reference.file for reference in card.references}
-    for pattern in ("model-*.keras", "familiarity-*.npz", "kinds-*.npz", "boxes-*.npz", "reference-*.png"):
+    patterns = ("model-*.keras", "familiarity-*.npz", "kinds-*.npz", "boxes-*.npz", "memory-*.npz")
+    for pattern in (*patterns, "reference-*.png"):
         for path in (*folder.glob(pattern), *folder.glob(f".{pattern}")):
             if path.name not in kept:
                 path.unlink()
@@ -244,46 +241,3 @@ def _read_verified(folder: Path, expected: BundleFile) -> bytes:
     if hashlib.sha256(content).hexdigest() != expected.sha256:
         raise ModelError(f"{path} is not the file its card names (SHA-256 differs): altered or damaged")
     return content
-
-
-def _reject_foreign_code(path: Path, content: bytes) -> None:
-    """Raise unless the network in `content` is made of Keras' own layers alone, without code inside."""
-    try:
-        with ZipFile(io.BytesIO(content)) as archive:
-            config = json.loads(archive.read("config.json"))
-    except (
-        BadZipFile,
-        KeyError,
-        ValueError,
-        OSError,
-        EOFError,
-        NotImplementedError,
-        RecursionError,
-    ) as error:
-        raise ModelError(f"{path} is not a Keras model file: {first_line(error)}") from error
-    pending = [config]
-    while pending:
-        part = pending.pop()
-        if isinstance(part, list):
-            pending += part
-        elif isinstance(part, dict):
-            pending += part.values()
-            module = part.get("module")
-            if part.get("class_name") == "Lambda" or (
-                "module" in part and module not in (*_ALLOWED_MODULES, None)
-            ):
-                named = f"{module}.{part.get('class_name')}"
-                raise ModelError(f"{path} is refused: it would run code of its own ({named})")
-
-
-def _verify_architecture(model: Any, card: ModelCard, path: Path) -> Any:
-    """Return `model` if it has the input, the outputs and the layer that its card names."""
-    expected = (None, card.input_height, card.input_width, 3), (None, len(card.classes))
-    if (model.input_shape, model.output_shape) != expected:
-        raise ModelError(
-            f"{path} does not fit its card: it maps {model.input_shape} to {model.output_shape}, "
-            f"the card says {expected[0]} to {expected[1]}"
-        )
-    if card.cam_layer not in {layer.name for layer in model.layers}:
-        raise ModelError(f"{path} does not fit its card: it has no layer {card.cam_layer}")
-    return model

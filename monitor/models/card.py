@@ -11,8 +11,8 @@ from monitor.errors import ModelError
 CARD_NAME = "card.json"
 
 
-CARD_FORMAT = 2
-"""The highest known. A card with `box_head` is of format 2, any other of format 1."""
+CARD_FORMAT = 3
+"""The highest known: that of a card with `memory`. One with `box_head` alone has 2, any other 1."""
 
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -88,9 +88,9 @@ class ReferenceFile(BundleFile):
 
 
 class ModelCard(_CardSection):
-    """The card, format 1 or 2."""
+    """The card, format 1 to 3."""
 
-    format: Literal[1, 2] = 1
+    format: Literal[1, 2, 3] = 1
     name: str = Field(min_length=1)
     classes: tuple[str, ...] = Field(min_length=2, description="in the order of the network's outputs")
     defect_class: int = Field(
@@ -114,6 +114,9 @@ class ModelCard(_CardSection):
         default=None, description="predicts the extents of a defect; without it boxes come from heat alone"
     )
     kinds: BundleFile | None = Field(default=None, description="by which flagged images get a kind's name")
+    memory: BundleFile | None = Field(
+        default=None, description="features of frames that it was trained on, for a later training"
+    )
     references: tuple[ReferenceFile, ...] = Field(
         default=(), description="by which a machine's arithmetic is checked before it is trusted"
     )

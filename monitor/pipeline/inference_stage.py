@@ -19,6 +19,7 @@ from monitor.pipeline.interfaces import (
     FlaggedFrame,
     FlaggedTile,
     FrameProvider,
+    OnClean,
     OnGap,
     OnVerdict,
     PipelineObserver,
@@ -41,9 +42,9 @@ class InferenceStage:
     With a live camera it takes no more inputs than save time together: on a processor most often one, whose
     verdict then need not wait for those of others. `router` gives the model of each camera. Flagged frames go
     to `on_flagged`, frames that a model has no answer to go to `on_gap`, each verdict goes to `on_verdict`
-    first. While `is_backlogged`, explanations are behind: no frame is taken of a source that waits, so that
-    live cameras keep their verdicts and no explanation is cut short. `clock` is the clock of the frames'
-    `monotonic`, in seconds.
+    first, frames below the threshold to `on_clean`. While `is_backlogged`, explanations are behind: no frame
+    is taken of a source that waits, so that live cameras keep their verdicts and no explanation is cut short.
+    `clock` is the clock of the frames' `monotonic`, in seconds.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class InferenceStage:
         batch: int = 8,
         is_backlogged: Callable[[], bool] = lambda: False,
         on_verdict: OnVerdict = ignore,
+        on_clean: OnClean = ignore,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._router = router
@@ -65,6 +67,7 @@ class InferenceStage:
         self._batch = batch
         self._is_backlogged = is_backlogged
         self._on_verdict = on_verdict
+        self._on_clean = on_clean
         self._clock = clock
         self._cameras: deque[FrameProvider] = deque()
         self._lock = threading.Lock()  # guards the cameras
@@ -200,6 +203,8 @@ class InferenceStage:
                 self._on_flagged(
                     FlaggedFrame(frame, handle, verdict, tiles, novelty, latency, interval), self._beat
                 )
+            else:
+                self._on_clean(frame, verdict, novelty, spec)
             del self._in_hand[frame.camera, frame.number]
 
     def _frame_interval(self) -> float:

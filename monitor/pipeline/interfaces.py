@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from monitor.inference.handle import Evidence, ModelHandle
+from monitor.inference.handle import Evidence, ModelHandle, ModelSpec
 from monitor.models.novelty import NoveltyScore
 from monitor.records import (
     Box,
@@ -23,6 +23,9 @@ OnGap = Callable[[Gap], None]
 
 OnVerdict = Callable[[Frame, Verdict], None]
 """Receives the verdict on a frame. It must not block."""
+
+OnClean = Callable[[Frame, Verdict, NoveltyScore | None, ModelSpec], None]
+"""Receives a frame below the threshold of its model, with its novelty. It must not block."""
 
 
 class PipelineObserver(Protocol):

@@ -1,16 +1,19 @@
 """Bounded reads of the streams by entry id, images and live frames: what a page of events needs."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, cast
 
+from monitor.events.labels import Label
 from monitor.redis_streams.address import NO_CREDENTIALS, RedisCredentials
 from monitor.redis_streams.connection import RedisConnection
 from monitor.redis_streams.keys import RedisKeys
 from monitor.redis_streams.preview import Preview
 
 OLDEST, NEWEST = "-", "+"
+
+_MAX_LABELS = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +73,17 @@ class StreamHistory:
         return {stream.decode(): _entries(entries) for stream, entries in reply or []}
 
     def image(self, key: str) -> bytes | None:
-        """Return the JPEG under an image key that an event names; None if it expired."""
+        """Return the image under a key that an event or a sample names; None if it expired."""
         with self._server.translate_errors("fetching an image"):
             return cast(bytes | None, self._server.client.get(key))
+
+    def have_images(self, frames: Sequence[str]) -> list[bool]:
+        """Return, for each id of an event or a sample, whether one of its images is in Redis."""
+        with self._server.translate_errors("looking for images"):
+            pipe = self._server.client.pipeline(transaction=False)
+            for frame in frames:
+                pipe.exists(self.keys.sample(frame), self.keys.raw(frame), self.keys.frame(frame))
+            return [bool(count) for count in pipe.execute()]
 
     def live_frame(self, camera: str) -> Preview | None:
         """Return the camera's live frame; None while nobody watches or the camera delivers none."""
@@ -100,6 +111,12 @@ class StreamHistory:
         """Ask the daemon for live frames during the next `seconds`."""
         with self._server.translate_errors("asking for live frames"):
             self._server.client.set(self.keys.watching, b"1", ex=seconds)
+
+    def add_label(self, label: Label) -> None:
+        """Append a label to its stream, which holds about 100,000."""
+        fields = {"id": label.id, "camera": label.camera, "label": label.to_json()}
+        with self._server.translate_errors("adding a label"):
+            self._server.client.xadd(self.keys.labels, fields, maxlen=_MAX_LABELS)
 
     def consumer_groups(self) -> list[dict[str, Any]]:
         """Return name, pending events and lag (None: unknown) of each consumer group of the events."""

@@ -49,6 +49,25 @@ class RedisKeys:
         """The stream of a verdict for every frame."""
         return f"{self.prefix}:verdicts"
 
+    @property
+    def samples(self) -> str:
+        """The stream of frames that are kept for learning."""
+        return f"{self.prefix}:samples"
+
+    @property
+    def labels(self) -> str:
+        """The stream of what people answer about frames."""
+        return f"{self.prefix}:labels"
+
+    def sample(self, sample_id: str) -> str:
+        """The frame of a sample, PNG."""
+        return f"{self.prefix}:sample:{sample_id}"
+
+    @property
+    def sample_ledger(self) -> str:
+        """The ledger of the files of samples, by which the oldest are removed first."""
+        return f"{self.prefix}:sample-files"
+
     def frame(self, event_id: str) -> str:
         """The annotated image of an event, JPEG."""
         return f"{self.prefix}:frame:{event_id}"

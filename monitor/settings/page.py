@@ -13,8 +13,8 @@ class UserSettings(SettingsTable):
     password: SecretStr
     """Hash of the password, which `defect-monitor page passwd` prints. `${NAME}` keeps it out of the file."""
     role: Literal["viewer", "operator", "engineer"] = "viewer"
-    """`viewer` (default) sees the line and its events, `operator` also exports and asks why, `engineer` also
-    sees the settings."""
+    """`viewer` (default) sees the line and its events, `operator` also labels, exports and asks why,
+    `engineer` also sees the settings."""
 
     @field_validator("password")
     @classmethod
@@ -30,6 +30,7 @@ class PageSettings(SettingsTable):
     users: dict[Name, UserSettings] = Field(default={})
     """Users by name, each with `password` and `role`. Without users the page answers on this machine only."""
     redis_username: str | None = None
-    """ACL user of the page. Default: as in `[redis]`; deploy/redis/page.acl has one that only reads."""
+    """ACL user of the page. Default: as in `[redis]`; deploy/redis/page.acl has one that reads and
+    adds labels."""
     redis_password: SecretStr | None = None
     """Password of that user; prefer `${NAME}` to plain text."""

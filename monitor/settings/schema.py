@@ -188,6 +188,31 @@ class VerdictSettings(SettingsTable):
     camera."""
 
 
+class SampleSettings(SettingsTable):
+    """Frames that are kept for learning, as the camera gave them, beside the flagged ones."""
+
+    publish: bool = False
+    """Keep frames in the stream `defects:samples` as PNG files (default false): all flagged ones and the
+    clean ones below, without near-duplicates. No verdict waits for it."""
+    band: Share = 0.2
+    """Keep clean frames whose score is at most this far below the threshold (default 0.2). 0: none."""
+    unfamiliar: bool = True
+    """Keep clean frames that are unlike the model's training data (default true)."""
+    random_fraction: Share = 0.001
+    """Fraction of all other clean frames to keep, drawn at random (default 0.001)."""
+    interval: Annotated[float, Field(ge=0)] = 10.0
+    """Minimum seconds between two clean frames of a camera (default 10)."""
+    per_day: Annotated[int, Field(ge=1)] = 200
+    """Maximum number of samples of each camera and reason (`flagged`, `near-threshold`, `unfamiliar`,
+    `random`) in a day, UTC (default 200)."""
+    max_bytes: Annotated[int, Field(ge=1_000_000)] = 200_000_000
+    """Maximum size in bytes of all samples in Redis (default 200 MB); the oldest are removed first."""
+    ttl: Annotated[int, Field(ge=1)] = 86_400
+    """Seconds after which a sample in Redis expires (default 86,400: one day)."""
+    stream_maxlen: Annotated[int, Field(ge=1)] = 10_000
+    """Approximate maximum number of entries in the stream (default 10,000)."""
+
+
 class IncidentSettings(SettingsTable):
     """Which flagged frames of a camera show the same defect."""
 
@@ -256,6 +281,8 @@ class Settings(SettingsTable):
     """The queue of events that Redis has not acknowledged."""
     verdicts: VerdictSettings = VerdictSettings()
     """A verdict for every frame."""
+    samples: SampleSettings = SampleSettings()
+    """Frames that are kept for learning."""
     incidents: IncidentSettings = IncidentSettings()
     """Which flagged frames show the same defect."""
     annotate: AnnotateSettings = AnnotateSettings()

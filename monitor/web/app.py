@@ -30,6 +30,8 @@ from monitor.web.gallery import ENTRY_ID, gallery, gallery_topics
 from monitor.web.health import health, health_topics
 from monitor.web.hub import Hub
 from monitor.web.images import LiveFrames
+from monitor.web.labelling.book import LabelBook
+from monitor.web.labelling.view import answer, frame_image, label
 from monitor.web.line import line, line_topics, live_frame, status_topic
 from monitor.web.login import log_in, log_out, show_login
 from monitor.web.not_inspected import not_inspected
@@ -56,6 +58,11 @@ class _ImageKind(StringConvertor):
     regex = "annotated|raw|small"
 
 
+class _LabelImage(StringConvertor):
+    regex = "clean|heat|small"
+
+
+register_url_convertor("label_image", _LabelImage())
 register_url_convertor("entry", _EntryId())
 register_url_convertor("kind", _ImageKind())
 
@@ -103,6 +110,9 @@ def build_app(
             Route("/events/{entry:entry}/why", explanation),
             Route("/events/{entry:entry}/why", order_explanation, methods=["POST"]),
             Route("/events/{entry:entry}/why.jpg", explanation_image),
+            Route("/label", label),
+            Route("/label", answer, methods=["POST"]),
+            Route("/label/{frame_id}/{kind:label_image}", frame_image),
             Route("/stream", stream),
             Route("/not-inspected", not_inspected),
             Route("/health", health),
@@ -129,6 +139,7 @@ def build_app(
         VideoStreams(history),
         VerdictLog(history, has_verdicts=has_verdicts),
         why,
+        LabelBook(history),
     )
     return app
 

@@ -12,6 +12,7 @@ from monitor.web.camera.video import VideoStreams
 from monitor.web.feed import Feed
 from monitor.web.hub import Hub, Topic
 from monitor.web.images import LiveFrames
+from monitor.web.labelling.book import LabelBook
 from monitor.web.rendering import Renderer
 from monitor.web.why.queue import ExplanationQueue
 
@@ -32,6 +33,7 @@ class PageContext:
     video: VideoStreams
     verdict_log: VerdictLog
     why: ExplanationQueue
+    labels: LabelBook
 
 
 Topics = Callable[[PageContext, str], list[Topic]]

@@ -13,9 +13,11 @@ from starlette.responses import RedirectResponse, Response, StreamingResponse
 
 from monitor.events.event import Event
 from monitor.redis_streams.history import StreamHistory
+from monitor.redis_streams.labelling import read_event
 from monitor.web.context import PageContext, context
-from monitor.web.gallery import ENTRY_ID, FoundEvent, find_events, incident_frames, read_event, read_filter
+from monitor.web.gallery import ENTRY_ID, FoundEvent, find_events, incident_frames, read_filter
 from monitor.web.images import shrink
+from monitor.web.labelling.view import answers_about
 from monitor.web.why.order import METHODS
 
 MAX_EXPORTED = 500
@@ -49,6 +51,7 @@ def event(request: Request) -> Response:
         stages=waterfall(shown.event),
         frames=incident_frames(history, shown),
         methods=METHODS,
+        answers=answers_about(page.labels.standing(), shown.event.id),
         newer=newer[0].id if newer else None,
         older=older[0].id if older else None,
         document=json.dumps(json.loads(shown.event.to_json()), indent=2, ensure_ascii=False),
@@ -91,8 +94,9 @@ def export(request: Request) -> Response:
     if chosen:
         events = [find_event(page.history, entry).event for entry in chosen]
     else:
-        wanted = read_filter(request.query_params)
-        events = [found.event for found in find_events(page.history, wanted, limit=MAX_EXPORTED).events]
+        wanted, labelled = read_filter(request.query_params), page.labels.standing()
+        found = find_events(page.history, wanted, labelled=labelled, limit=MAX_EXPORTED)
+        events = [it.event for it in found.events]
     packed = _pack(page, events)
     headers = {"Content-Disposition": 'attachment; filename="events.zip"'}
     return StreamingResponse(_chunks(packed), media_type="application/zip", headers=headers)

@@ -1,6 +1,6 @@
 """The Events view: a gallery of flagged frames, newest first, filtered, grouped by incident."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import groupby
@@ -12,7 +12,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from monitor.events.event import Event
+from monitor.events.labels import joint_answer
 from monitor.redis_streams.history import NEWEST, HistoryEntry, StreamHistory
+from monitor.redis_streams.labelling import read_event
 from monitor.web.context import PageContext, context
 from monitor.web.hub import Topic
 from monitor.web.state import LineState
@@ -52,6 +54,7 @@ class EventFilter(BaseModel):
     since: Moment | None = None
     until: Moment | None = None
     unfamiliar: bool = False
+    unlabelled: bool = False
     before: str | None = Field(default=None, pattern=f"^{ENTRY_ID}$")
 
     def accepts(self, event: Event) -> bool:
@@ -104,9 +107,17 @@ class FoundPage:
 
 
 def find_events(
-    history: StreamHistory, wanted: EventFilter, *, limit: int = PAGE_SIZE, max_scanned: int = MAX_SCANNED
+    history: StreamHistory,
+    wanted: EventFilter,
+    *,
+    labelled: Container[str] = (),
+    limit: int = PAGE_SIZE,
+    max_scanned: int = MAX_SCANNED,
 ) -> FoundPage:
-    """Return up to `limit` events that `wanted` accepts, the newest first, reading at most `max_scanned`."""
+    """Return up to `limit` events that `wanted` accepts, the newest first, reading at most `max_scanned`.
+
+    `labelled` are the ids of the events that somebody has labelled.
+    """
     found: list[FoundEvent] = []
     before, scanned, searched = wanted.before or NEWEST, 0, None
     while scanned < max_scanned:
@@ -116,21 +127,15 @@ def find_events(
             if wanted.is_before(entry):
                 return FoundPage(tuple(found), scanned, searched, None)
             event = read_event(entry)
-            if event is not None and wanted.accepts(event):
+            if event is None or (wanted.unlabelled and event.id in labelled):
+                continue
+            if wanted.accepts(event):
                 found.append(FoundEvent(entry.id, event))
             if len(found) == limit:
                 return FoundPage(tuple(found), scanned, searched, before)
         if not batch:
             return FoundPage(tuple(found), scanned, searched, None)
     return FoundPage(tuple(found), scanned, searched, before)
-
-
-def read_event(entry: HistoryEntry) -> Event | None:
-    """Return the event of an entry; None for an entry that holds none of a version known here."""
-    try:
-        return Event.from_json(entry.fields["event"])
-    except (KeyError, ValueError):
-        return None
 
 
 def read_filter(query: Mapping[str, str]) -> EventFilter:
@@ -147,7 +152,8 @@ def gallery(request: Request) -> Response:
     wanted = read_filter(request.query_params)
     with page.feed.state() as state:  # before the events are read: what comes meanwhile is announced
         cameras, latest = sorted(state.cameras), latest_event(state)
-    found = find_events(page.history, wanted)
+    standing = page.labels.standing()
+    found = find_events(page.history, wanted, labelled=standing)
     return page.renderer.page(
         request,
         "gallery.html",
@@ -155,6 +161,7 @@ def gallery(request: Request) -> Response:
         wanted=wanted,
         here=wanted.query(),
         found=found,
+        answers={it.event.id: joint_answer(standing.get(it.event.id, ())) for it in found.events},
         cameras=cameras,
         latest=latest,
     )

@@ -3,7 +3,7 @@
 from typing import Literal, NamedTuple, get_args
 
 Role = Literal["viewer", "operator", "engineer"]
-"""A viewer looks, an operator also exports and asks why, an engineer also sees settings."""
+"""A viewer looks, an operator also labels, exports and asks why, an engineer also sees settings."""
 
 ROLES: tuple[Role, ...] = get_args(Role)
 

@@ -29,7 +29,9 @@ COMMANDS = {
     "events tail": ("--url", "--group"),
     "events show": ("--url", "--picture"),
     "events export": ("--url", "--group", "--out"),
-    "simulate": ("--out",),
+    "simulate": ("--out", "--surface"),
+    "dataset export": ("--archive", "--out", "--holdout", "--camera", "--overwrite"),
+    "compare": ("--data", "--classes", "--split", "--json", "--report"),
 }
 """What users' scripts are written against."""
 

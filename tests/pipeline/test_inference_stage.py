@@ -3,7 +3,7 @@
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
@@ -47,6 +47,7 @@ class Run:
     gaps: list[Gap]
     notes: RecordingObserver
     verdicts: list[tuple[str, int, float]]
+    clean: list[tuple[str, int, float | None]] = field(default_factory=list)
 
 
 class OutOfReach(FakeModel):
@@ -75,6 +76,9 @@ def run(
         done.gaps.append,
         done.notes,
         batch=batch,
+        on_clean=lambda frame, _, novelty, __: done.clean.append(
+            (frame.camera, frame.number, novelty and novelty.distance)
+        ),
         on_verdict=lambda frame, verdict: done.verdicts.append((frame.camera, frame.number, verdict.score)),
         clock=clock,
     )
@@ -107,6 +111,12 @@ def test_every_frame_is_judged_once_and_exactly_the_bright_ones_are_flagged(
     assert {(it.frame.camera, it.frame.number) for it in done.flagged} == wanted
     clean = sum(len(values) for values in brightness) - len(wanted)
     assert sum(done.notes.frames.values()) == clean  # the reporter counts the flagged
+    assert sorted(done.clean) == [
+        (f"c{index}", number, float(value))
+        for index, values in enumerate(brightness)
+        for number, value in enumerate(values)
+        if (f"c{index}", number) not in wanted
+    ]
     assert sorted(done.verdicts) == [
         (f"c{index}", number, float(np.float32(value / 255)))
         for index, values in enumerate(brightness)

@@ -27,13 +27,16 @@ from monitor.records import CameraStateChange
 from monitor.redis_streams.address import RedisCredentials
 from monitor.redis_streams.consumer_group import GroupConsumer
 from monitor.redis_streams.history import StreamHistory
+from monitor.redis_streams.labelling import find_target, read_labels
 from monitor.redis_streams.lease import CameraLeases
 from monitor.redis_streams.preview import PreviewPublisher
+from monitor.redis_streams.sample_store import SampleStore
 from monitor.redis_streams.stream_monitor import StreamMonitor
 from monitor.redis_streams.subscriber import Subscriber
 from monitor.web.camera.verdict_log import VerdictLog
 from tests.support.acl import CONVENIENCE, each_right_removed, rules_of
 from tests.support.events import BEGIN, deliver, make_event, make_parcel, make_verdicts
+from tests.support.labels import make_label, make_sample
 from tests.support.redis_servers import DEBIANS, SentinelProcess, ServerProcess, server_program, wait_until
 
 
@@ -310,6 +313,17 @@ def write_everything(url: str) -> str:
             preview.close()
             if watcher.ttl("defects:preview:top") <= 0:
                 return "refused: the preview"
+        with closing(
+            SampleStore(
+                url,
+                "defects",
+                access=RedisCredentials("defect-monitor", "change-me"),
+                timeout=5.0,
+                max_bytes=1_000,
+            )
+        ) as samples:
+            for number in range(2):  # the second has the first one's file removed
+                samples.store(make_sample(number), bytes(900))
         message = listener.get_message(timeout=0.5)
         heard = [message["data"]] if message else []
     except MonitorError as error:
@@ -340,6 +354,9 @@ def read_everything(url: str) -> str:
             assert list(subscriber.incidents("$", stop=lambda: True)) == []
             list(islice(subscriber.incidents("0", stop=iter([False, True, True]).__next__), 1))
             list(islice(subscriber.verdicts("0", stop=iter([False, True, True]).__next__), 1))
+            list(islice(subscriber.samples("0", stop=iter([False, True, True]).__next__), 1))
+            list(islice(subscriber.labels("0", stop=iter([False, True, True]).__next__), 1))
+            subscriber.sample_image(make_sample())
             for given, acknowledge in subscriber.work("g", "a", start="0", wait=False, takeover=0):
                 assert given.camera == "top"
                 acknowledge()
@@ -372,6 +389,12 @@ def show_everything(url: str) -> str:
         history.live_frame_times(["top"])
         history.consumer_groups()
         VerdictLog(history, has_verdicts=True).strip("top", datetime.now(UTC))
+        assert history.have_images([event.id]) == [True]
+        assert find_target(history, event.id).subject.kind == "event"
+        history.newest_first(keys.samples, count=1)
+        history.image(keys.sample("1"))
+        history.add_label(make_label("good"))
+        assert read_labels(history.newest_first(keys.labels, count=1))
     except (MonitorError, redis.RedisError) as error:
         return f"refused: {error}"
     finally:

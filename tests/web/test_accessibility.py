@@ -41,6 +41,7 @@ VIEWS = [
     "/camera?name=camera-00",
     "/events",
     "/events/{entry}",
+    "/label",
     "/not-inspected",
     "/health",
     "/events/1-1",

@@ -16,6 +16,7 @@ from monitor.learning.datasets.dagm import (
 )
 from monitor.learning.datasets.fingerprint import group_keys, image_hash
 from monitor.learning.datasets.folders import FolderLayout, is_folder_class, read_folder_class
+from monitor.learning.datasets.manifest import is_exported, read_exported
 from monitor.learning.datasets.near_duplicates import thumbnail
 from monitor.learning.datasets.sample import Sample, Split, load_image
 from monitor.learning.datasets.split import stratified_split
@@ -103,12 +104,17 @@ def _there(known: Counter[str]) -> str:
 
 def _is_class(folder: Path, layout: FolderLayout) -> bool:
     return (
-        is_competition_class(folder) or is_development_class(folder) or is_folder_class(folder, layout)
+        is_exported(folder)
+        or is_competition_class(folder)
+        or is_development_class(folder)
+        or is_folder_class(folder, layout)
     ) and not is_leftover(folder.name)
 
 
 def _read_class(folder: Path, layout: FolderLayout) -> list[Sample]:
     try:
+        if is_exported(folder):
+            return read_exported(folder)
         if is_competition_class(folder):
             return read_competition_class(folder)
         if is_development_class(folder):

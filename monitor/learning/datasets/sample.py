@@ -31,7 +31,8 @@ class Sample:
     `surface` is the class of surface, such as `Class1`; `category` is `good`, `defect`, or the name of a
     folder. `split` is None where the data are undivided. `mask` marks the defect, where known. `box`
     is the part of the image that the network sees; None for all of it. `bit_depth` (8..16) is the number of
-    bits that a 16-bit file uses, where the file does not declare it.
+    bits that a 16-bit file uses, where the file does not declare it. `group`: samples of one group stay
+    on one side of every split, where the data name groups.
     """
 
     path: Path
@@ -42,6 +43,7 @@ class Sample:
     mask: Path | Ellipse | None = None
     box: Box | None = None
     bit_depth: int | None = None
+    group: str | None = None
 
 
 def load_image(sample: Sample) -> Image:

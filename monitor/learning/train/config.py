@@ -53,7 +53,8 @@ class TrainingConfig:
     decide how many tiles. `group`: a regular expression; images in whose names it finds the same text stay on
     one side of the split. With `measured`, the start weights are tried first, and decide whether frames are
     cut; with `may_freeze` the last layer alone is trained where that suits the data. `kinds`: whether the
-    folders of defects name kinds.
+    folders of defects name kinds. With `fine_tuned`, `init` is a bundle: its last layer alone is
+    trained, and what it has learnt before is not forgotten.
     """
 
     name: str
@@ -70,3 +71,4 @@ class TrainingConfig:
     kinds: bool = False
     costs: Costs = field(default_factory=Costs)
     group: str | None = None
+    fine_tuned: bool = False

@@ -98,13 +98,15 @@ def fit_frame_novelty(
     Degraded frames are valid ones, and count.
     """
     detector = fit_novelty_detector(training, clean.tile_features)
-    distances = [frame_distances(detector, part) for part in (clean, *degraded)]
+    distances = [frame_distances(detector, part.tile_features, part.starts) for part in (clean, *degraded)]
     return novelty_limit(detector, np.concatenate(distances))
 
 
-def frame_distances(detector: NoveltyDetector, scored: ScoredFrames) -> NDArray[np.float32]:
-    """Return how far each frame (n,) is off: as far as its furthest tile."""
-    return np.asarray(np.maximum.reduceat(detector.distance(scored.tile_features), scored.starts), np.float32)
+def frame_distances(
+    detector: NoveltyDetector, features: NDArray[np.float32], starts: NDArray[np.intp]
+) -> NDArray[np.float32]:
+    """Return how far each frame (n,) is off: as far as the furthest of its tiles, with `features` (t, c)."""
+    return np.asarray(np.maximum.reduceat(detector.distance(features), starts), np.float32)
 
 
 def novelty_limit(detector: NoveltyDetector, distances: NDArray[np.float32]) -> NoveltyDetector:

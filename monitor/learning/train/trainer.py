@@ -4,6 +4,7 @@ import hashlib
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -30,6 +31,7 @@ from monitor.learning.train.learner import Learner, Predictor
 from monitor.learning.train.preparation import prepare
 from monitor.learning.train.recipe import Recipe
 from monitor.learning.train.reference_images import select_references
+from monitor.learning.train.remembering import check_start, choose_remembered, inherit, remember
 from monitor.learning.train.results import CardDraft, final_card, initial_card
 from monitor.learning.train.sampling import TrainingTiles
 from monitor.learning.train.scoring import FrameScorer, fit_frame_novelty
@@ -52,11 +54,16 @@ def train(
     needs to continue. `test` is scored once, at the end, for the card's figures. The same samples,
     configuration and machine give the same model. Raises `DataError`, `ModelError` or `UsageError`.
     """
-    if config.kinds:
+    start = None
+    if config.fine_tuned:
+        start = load_bundle(Path(config.init))
+    elif config.kinds:
         check_kinds(samples)
     if not resume:
         _refuse_to_replace(config)
     everything = [read_truth(sample) for sample in samples]
+    if start is not None:
+        check_start(start, everything, test)
     if not (config.may_freeze or config.recipe.frozen):
         _divided(everything, config)  # too few images must be known before weights are loaded
     keras.utils.set_random_seed(config.recipe.seed)
@@ -64,12 +71,15 @@ def train(
     scorer = FrameScorer(
         Predictor(model, _initial_card(samples, config)), config.size, config.recipe.batch, config.recipe.seed
     )
-    config = prepare(everything, config, scorer, observer)
+    if not config.fine_tuned:
+        config = prepare(everything, config, scorer, observer)
     if not config.recipe.frozen:
         return _train_all_layers(model, samples, everything, config, scorer, test, resume, observer)
     _fresh(config, _fingerprint(samples, config))
     card = _initial_card(samples, config, everything, everything)
-    bundle = train_frozen(model, card, everything, config, scorer, test=test)
+    if start is not None:
+        card = inherit(card, start.card)
+    bundle = train_frozen(model, card, everything, config, scorer, observer=observer, test=test, start=start)
     remove_checkpoint(config.out)
     return bundle
 
@@ -137,7 +147,17 @@ def _train_all_layers(  # noqa: PLR0917 (what `train` was given and has made)
     labels = np.array([sample.defective for sample in first], np.int8)
     kinds = fit_kinds(first, labels, features) if config.kinds else None
     box_head, final = fit_better_head(model, final, truths, validation, tiling=tiling, seed=recipe.seed)
-    bundle = save_bundle(config.out, model, final, familiarity, references, kinds=kinds, box_head=box_head)
+    memory = remember(scorer, choose_remembered(everything), test, tiling, config.group)
+    bundle = save_bundle(
+        config.out,
+        model,
+        final,
+        familiarity,
+        references,
+        kinds=kinds,
+        box_head=box_head,
+        memory=memory,
+    )
     remove_checkpoint(config.out)
     return bundle
 

@@ -1,4 +1,4 @@
-"""Folders of events, one a day, within a disk budget; what is removed or was never read is noted."""
+"""Folders of events, samples and labels, one a day, within a disk budget; what is removed is noted."""
 
 import contextlib
 import errno
@@ -8,13 +8,16 @@ import logging
 import os
 import re
 import shutil
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TextIO
+from typing import Literal, TextIO, get_args
 
 from monitor.errors import MonitorError
 from monitor.events.event import Event
-from monitor.tools.archiver.event_folder import EventFolder, append_line, sync_folder
+from monitor.events.labels import Label
+from monitor.events.samples import Sample
+from monitor.tools.archiver.event_folder import DocumentFolder, append_line, sync_folder
 
 logger = logging.getLogger(__name__)
 
@@ -23,6 +26,11 @@ _DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _OPEN_DAYS = 3
 """Days whose ids are in memory: events of an earlier day come late, from an outbox."""
+
+
+_Kind = Literal["events", "samples", "labels"]
+_Day = dict[_Kind, DocumentFolder]
+"""The documents of one day."""
 
 
 class ArchiveError(MonitorError):
@@ -34,7 +42,9 @@ class ArchiveError(MonitorError):
 
 
 class Archive:
-    """Events below `path`, in a folder for each day (UTC) of capture, of `max_bytes` in all.
+    """Events, samples and labels below `path`, in a folder for each day (UTC), of `max_bytes` in all.
+
+    The day is that of the capture; of a label, that of the answer.
 
     To make room, the oldest days are removed whole, never the newest one. Each removal is logged, counted in
     `removed_events` and appended to `notices.jsonl`. One process writes to an archive at a time. Raises
@@ -44,7 +54,7 @@ class Archive:
     def __init__(self, path: Path, max_bytes: int) -> None:
         self.path, self.max_bytes = path, max_bytes
         self.removed_events = 0
-        self._folders: dict[str, EventFolder] = {}
+        self._folders: dict[str, _Day] = {}
         self._notices: list[bytes] = []
         try:
             path.mkdir(parents=True, exist_ok=True)
@@ -57,7 +67,7 @@ class Archive:
 
     @property
     def size(self) -> int:
-        """The bytes of all files of events and images."""
+        """The bytes of all files of documents and images."""
         return sum(self._sizes.values())
 
     def close(self) -> None:
@@ -70,15 +80,31 @@ class Archive:
         Returns False for one that is there already, and for one whose day is the next to be removed. Raises
         ArchiveError where it may be tried again.
         """
-        day = f"{event.captured_at.astimezone(UTC):%Y-%m-%d}"
+        images = {f"frames/{event.id}.jpg": annotated, f"raw/{event.id}.jpg": raw}
+        return self._store("events", event.captured_at, event.id, event.to_json(), images)
+
+    def store_sample(self, sample: Sample, png: bytes | None) -> bool:
+        """Store a sample with its frame, as in `store`."""
+        images = {f"samples/{sample.id}.png": png}
+        return self._store("samples", sample.captured_at, sample.id, sample.to_json(), images)
+
+    def store_label(self, label: Label) -> bool:
+        """Store a label, as in `store`."""
+        return self._store("labels", label.labelled_at, label.id, label.to_json(), {})
+
+    def _store(
+        self, kind: _Kind, at: datetime, document_id: str, text: str, images: Mapping[str, bytes | None]
+    ) -> bool:
+        day = f"{at.astimezone(UTC):%Y-%m-%d}"
         try:
             self._write_notices()
-            if event.id in self._folder(day):
+            if document_id in self._folder(day)[kind]:
                 return False
             self._sizes.setdefault(day, 0)
-            if not self._make_room(day, len(event.to_json()) + 1 + len(annotated or b"") + len(raw or b"")):
+            size = len(text) + 1 + sum(len(image or b"") for image in images.values())
+            if not self._make_room(day, size, coming_events=int(kind == "events")):
                 return False
-            self._sizes[day] += self._folder(day).add(event, annotated, raw)
+            self._sizes[day] += self._folder(day)[kind].add_document(document_id, text, images)
         except OSError as error:
             raise _describe(error, self.path) from error
         return True
@@ -95,12 +121,12 @@ class Archive:
             append_line(self.path / _NOTICES, self._notices[0])
             del self._notices[0]
 
-    def _folder(self, day: str) -> EventFolder:
+    def _folder(self, day: str) -> _Day:
         """Return the folder of a day; the last used ones stay in memory."""
         folder = self._folders.pop(day, None)
         if folder is None:
             is_new = not (self.path / day).exists()
-            folder = EventFolder(self.path / day)
+            folder = {kind: DocumentFolder(self.path / day, f"{kind}.jsonl") for kind in get_args(_Kind)}
             if is_new:
                 sync_folder(self.path)
         self._folders[day] = folder
@@ -108,7 +134,7 @@ class Archive:
             del self._folders[old]
         return folder
 
-    def _make_room(self, day: str, coming: int) -> bool:
+    def _make_room(self, day: str, coming: int, *, coming_events: int) -> bool:
         """Remove the oldest days until so many bytes of `day` fit; False if `day` itself was the oldest."""
         while self.size + coming > self.max_bytes:
             oldest, *newer = sorted(self._sizes)
@@ -118,13 +144,13 @@ class Archive:
                     f"{self.max_bytes} bytes; raise --max-bytes",
                     is_full=True,
                 )
-            self._remove(oldest, coming_events=int(oldest == day))
+            self._remove(oldest, coming_events=coming_events if oldest == day else 0)
             if oldest == day:
                 return False
         return True
 
     def _remove(self, day: str, coming_events: int) -> None:
-        events, size = len(self._folder(day)) + coming_events, self._sizes[day]
+        events, size = len(self._folder(day)["events"]) + coming_events, self._sizes[day]
         logger.warning("archived day removed to make room", extra={"day": day, "events": events})
         self.note("removed", day=day, events=events, bytes=size)
         self.removed_events += events

@@ -1,53 +1,66 @@
-"""A folder of events: lines of JSON and their images, each event once."""
+"""Folders of documents: lines of JSON and their images, each document once."""
 
 import contextlib
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 from monitor.events.event import Event
 
-_LINES = "events.jsonl"
 
+class DocumentFolder:
+    """Documents in one file of lines in the folder `path`, with their images in files beside it.
 
-class EventFolder:
-    """Events in `events.jsonl`, with their images in `frames/<id>.jpg` (annotated) and `raw/<id>.jpg`.
-
-    Creates the folder; reads the ids that it holds. Nothing that is in it is changed, except that a last line
-    that a crash cut off gets its line break. Everything raises OSError.
+    Creates the folder; reads the ids that the file holds. Nothing that is in it is changed, except that a
+    last line that a crash cut off gets its line break. Everything raises OSError.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        (path / "frames").mkdir(parents=True, exist_ok=True)
-        self._ids = _stored_ids(path / _LINES)
+    def __init__(self, path: Path, lines: str) -> None:
+        path.mkdir(parents=True, exist_ok=True)
+        self.path, self._lines = path, path / lines
+        self._ids = _stored_ids(self._lines)
 
-    def __contains__(self, event_id: str) -> bool:
-        return event_id in self._ids
+    def __contains__(self, document_id: str) -> bool:
+        return document_id in self._ids
 
     def __len__(self) -> int:
         return len(self._ids)
 
-    def add(self, event: Event, annotated: bytes | None, raw: bytes | None = None) -> int:
-        """Add an event and return the bytes written; 0 if the folder holds it already.
+    def add_document(self, document_id: str, text: str, images: Mapping[str, bytes | None]) -> int:
+        """Add a document and return the bytes written; 0 if the folder holds it already.
 
-        Everything is on disk on return. The line comes last, so an event with a line has its images.
+        `images` are files by their path in the folder; None: no file. Everything is on disk on return. The
+        line comes last, so a document with a line has its images.
         """
-        if event.id in self._ids:
+        if document_id in self._ids:
             return 0
         written = 0
-        for kind, jpeg in (("frames", annotated), ("raw", raw)):
-            if jpeg is not None:
-                (self.path / kind).mkdir(exist_ok=True)
-                _write_image(self.path / kind / f"{event.id}.jpg", jpeg)
-                written += len(jpeg)
-        line = (event.to_json() + "\n").encode()
+        for name, image in images.items():
+            if image is not None:
+                (self.path / name).parent.mkdir(exist_ok=True)
+                _write_image(self.path / name, image)
+                written += len(image)
+        line = (text + "\n").encode()
         is_first = not self._ids
-        append_line(self.path / _LINES, line)
+        append_line(self._lines, line)
         if is_first:
             sync_folder(self.path)
-        self._ids.add(event.id)
+        self._ids.add(document_id)
         return written + len(line)
+
+
+class EventFolder(DocumentFolder):
+    """Events in `events.jsonl`, with their images in `frames/<id>.jpg` (annotated) and `raw/<id>.jpg`."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, "events.jsonl")
+        (path / "frames").mkdir(exist_ok=True)
+
+    def add(self, event: Event, annotated: bytes | None, raw: bytes | None = None) -> int:
+        """Add an event with its images; see `add_document`."""
+        images = {f"frames/{event.id}.jpg": annotated, f"raw/{event.id}.jpg": raw}
+        return self.add_document(event.id, event.to_json(), images)
 
 
 def sync_folder(path: Path) -> None:

@@ -23,8 +23,11 @@ class ArchiveMetrics:
         self.up = gauge("up", "1 while events are read from Redis and written to the archive, otherwise 0.")
         self.full = gauge("full", "1 while the archive takes nothing for lack of room, otherwise 0.")
         self.events = counter("events_total", "Events stored in the archive.")
+        self.samples = counter("samples_total", "Samples stored in the archive.")
+        self.labels = counter("labels_total", "Labels stored in the archive.")
         self.images_missing = counter(
-            "images_missing_total", "Images that Redis held no longer when their event was archived."
+            "images_missing_total",
+            "Images that Redis held no longer when their event or sample was archived.",
         )
         self.missed = counter(
             "missed_total", "Times that events were trimmed away from Redis before the archiver read them."

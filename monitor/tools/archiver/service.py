@@ -1,13 +1,19 @@
-"""The archiver's loop: from a consumer group of the event stream into the archive."""
+"""The archiver's loop: from a consumer group of the streams into the archive."""
 
 import logging
 import threading
 import time
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Iterable
+from functools import partial
+from itertools import islice
+from typing import Protocol, TypeVar
+
+from prometheus_client import Counter
 
 from monitor.errors import MonitorError
 from monitor.events.event import Event
+from monitor.events.labels import Label
+from monitor.events.samples import Sample
 from monitor.redis_streams.consumer_group import MissedEntries, UnreadableEntry
 from monitor.redis_streams.subscriber import Subscriber
 from monitor.telemetry.http_server import HealthReport
@@ -19,6 +25,12 @@ logger = logging.getLogger(__name__)
 
 _STUCK_AFTER = 60.0
 """Seconds without progress after which `/healthz` answers 503."""
+_POLL_INTERVAL = 1.0
+"""Seconds between two looks for new entries, once all were read."""
+_MAX_IN_TURN = 500
+"""Documents of one stream that are archived before those of the next one."""
+
+_Document = TypeVar("_Document")
 
 
 class Connect(Protocol):
@@ -31,7 +43,7 @@ class Connect(Protocol):
 
 
 class Archiver:
-    """Stores every event that `group` has not had; acknowledges it once it is on disk.
+    """Stores every event, sample and label that `group` has not had; acknowledges it once it is on disk.
 
     `consumer` is the archiver's name in the group, the same after a restart: what it was given and did not
     acknowledge then comes first. While Redis is away or the archive takes nothing, it tries again every
@@ -88,19 +100,58 @@ class Archiver:
         return self._connect(on_unreadable=self._on_unreadable, on_missed=self._on_missed)
 
     def _follow(self, subscriber: Subscriber) -> None:
-        work = subscriber.work(self._group, self._consumer, start="0", stop=self._should_stop)
+        """Archive what comes, in turn of each stream; return when stopped before something was stored."""
+        group, me, stop = self._group, self._consumer, self._should_stop
         self._set_problem(None)
-        for event, acknowledge in work:
-            if not self._archive_event(subscriber, event):
+        while not stop():
+            events = subscriber.work(group, me, start="0", wait=False, stop=stop)
+            samples = subscriber.work_samples(group, me, wait=False, stop=stop)
+            labels = subscriber.work_labels(group, me, wait=False, stop=stop)
+            if not (
+                self._archive_all(events, partial(self._archive_event, subscriber))
+                and self._archive_all(samples, partial(self._archive_sample, subscriber))
+                and self._archive_all(labels, self._archive_label)
+            ):
                 return
+            self._stopping.wait(_POLL_INTERVAL)
+
+    def _archive_all(
+        self, work: Iterable[tuple[_Document, Callable[[], None]]], store: Callable[[_Document], bool]
+    ) -> bool:
+        """Store documents, so many that no other stream waits for long; False: stopped before."""
+        for document, acknowledge in islice(work, _MAX_IN_TURN):
+            if not store(document):
+                return False
             acknowledge()
+        return True
 
     def _archive_event(self, subscriber: Subscriber, event: Event) -> bool:
-        """Store an event with its images; try until the archive takes it. False: stopped before."""
         annotated, raw = subscriber.picture(event), subscriber.raw_picture(event)
+        keys = ((event.image.frame_key, annotated), (event.image.raw_key, raw))
+        missing = sum(key is not None and image is None for key, image in keys)
+        return self._archive_document(
+            lambda: self._archive.store(event, annotated, raw), self._metrics.events, event.id, missing
+        )
+
+    def _archive_sample(self, subscriber: Subscriber, sample: Sample) -> bool:
+        png = subscriber.sample_image(sample)
+        return self._archive_document(
+            lambda: self._archive.store_sample(sample, png), self._metrics.samples, sample.id, png is None
+        )
+
+    def _archive_label(self, label: Label) -> bool:
+        return self._archive_document(
+            lambda: self._archive.store_label(label), self._metrics.labels, label.id, 0
+        )
+
+    def _archive_document(self, store: Callable[[], bool], stored: Counter, name: str, missing: int) -> bool:
+        """Store a document; try until the archive takes it. False: stopped before.
+
+        `missing` of its images were not in Redis any more.
+        """
         while True:
             try:
-                is_new = self._archive.store(event, annotated, raw)
+                is_new = store()
             except ArchiveError as error:
                 self._metrics.full.set(error.is_full)
                 self._set_problem(str(error))
@@ -112,22 +163,18 @@ class Archiver:
         self._set_problem(None)
         self._metrics.measure()
         if is_new:
-            self._metrics.events.inc()
-            self._count_missing(event, annotated, raw)
+            stored.inc()
+            if missing:
+                self._metrics.images_missing.inc(missing)
+                logger.warning("image expired before it was archived", extra={"of": name})
         return True
-
-    def _count_missing(self, event: Event, annotated: bytes | None, raw: bytes | None) -> None:
-        keys = ((event.image.frame_key, annotated), (event.image.raw_key, raw))
-        missing = [key for key, jpeg in keys if key is not None and jpeg is None]
-        if missing:
-            self._metrics.images_missing.inc(len(missing))
-            logger.warning("image expired before it was archived", extra={"event": event.id})
 
     def _on_missed(self, missed: MissedEntries) -> None:
         since, until = f"{missed.since:%Y-%m-%dT%H:%M:%SZ}", f"{missed.until:%Y-%m-%dT%H:%M:%SZ}"
         self._metrics.missed.inc()
         self._metrics.last_missed.set_to_current_time()
-        logger.error("events were trimmed away before they were archived", extra={"from": since, "to": until})
+        fields = {"stream": missed.stream, "from": since, "to": until}
+        logger.error("entries were trimmed away before they were archived", extra=fields)
         self._archive.note("missed", stream=missed.stream, **{"from": since, "to": until})
 
     def _on_unreadable(self, entry: UnreadableEntry) -> None:

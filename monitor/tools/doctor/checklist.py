@@ -123,7 +123,10 @@ def _check_redis(settings: Settings) -> Iterator[CheckResult]:
             keys,
             replicas=redis.replicas,
             durable=redis.durable,
-            verdicts=settings.verdicts.publish,
+            optional=[
+                *([keys.verdicts] if settings.verdicts.publish else ()),
+                *([keys.samples] if settings.samples.publish else ()),
+            ],
         )
     finally:
         server.close()

@@ -3,7 +3,7 @@
 import contextlib
 import secrets
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -17,26 +17,27 @@ from monitor.tools.doctor.result import CheckResult, Figure, failed, format_byte
 
 _OLDEST = (6, 2)
 
-
 _FULL = 0.9
 """Fraction of `maxmemory` from which events go without their images."""
 
-
 _TRACE_LIFE = 60_000  # ms after which what is written here is gone, whatever happens to us
 
-
 _SCRIPT = "return 1"
-
 
 _NAMES = ("redis", "redis rights", "redis memory", "redis durability")
 
 
 def check_redis(
-    server: RedisConnection, keys: RedisKeys, *, replicas: int, durable: bool = False, verdicts: bool = False
+    server: RedisConnection,
+    keys: RedisKeys,
+    *,
+    replicas: int,
+    durable: bool = False,
+    optional: Sequence[str] = (),
 ) -> Iterator[CheckResult]:
     """Check the server below `keys`; the other arguments are those of the settings.
 
-    `verdicts`: whether the daemon publishes verdicts, and needs the rights for their stream.
+    `optional` are the streams that the daemon writes where the settings ask for it.
     """
     reached = _reached(server, keys, replicas)
     yield reached
@@ -44,7 +45,7 @@ def check_redis(
         for name in _NAMES[1:]:
             yield skipped(name, "Redis must be reachable for this check")
         return
-    yield _rights(server, keys, replicas, verdicts)
+    yield _rights(server, keys, replicas, optional)
     yield _memory(server, keys)
     yield _durability(server, keys, replicas, durable)
 
@@ -98,15 +99,15 @@ def _info(server: RedisConnection, keys: RedisKeys, section: str) -> Mapping[str
     return found
 
 
-def _rights(server: RedisConnection, keys: RedisKeys, replicas: int, verdicts: bool) -> CheckResult:
+def _rights(server: RedisConnection, keys: RedisKeys, replicas: int, optional: Sequence[str]) -> CheckResult:
     """Do with keys of our own what a delivery does with its own, and leave none."""
     name, trace = _NAMES[1], f"doctor-{secrets.token_hex(6)}"
-    for step in _steps(server, keys, trace, replicas, verdicts):
+    for step in _steps(server, keys, trace, replicas, optional):
         try:
             with server.translate_errors(step.doing):
                 step.do()
         except DeliveryError as error:
-            for key in (keys.frame(trace), keys.raw(trace), keys.lease(trace)):
+            for key in (keys.frame(trace), keys.raw(trace), keys.lease(trace), keys.sample(trace)):
                 with contextlib.suppress(DeliveryError), server.translate_errors("deleting"):
                     server.client.set(key, "", px=1)
             mark = keys.high_water_mark(trace)
@@ -121,11 +122,15 @@ def _rights(server: RedisConnection, keys: RedisKeys, replicas: int, verdicts: b
 
 
 def _steps(
-    server: RedisConnection, keys: RedisKeys, trace: str, replicas: int, verdicts: bool
+    server: RedisConnection, keys: RedisKeys, trace: str, replicas: int, optional: Sequence[str]
 ) -> Iterator[_PermissionProbe]:
     client, mark, ledger = server.client, keys.high_water_mark(trace), keys.image_ledger
-    streams = (keys.events, keys.coverage, keys.incidents, *([keys.verdicts] if verdicts else ()))
-    strings = (keys.frame(trace), keys.raw(trace), keys.lease(trace))
+    streams = (keys.events, keys.coverage, keys.incidents, *optional)
+    strings = [keys.frame(trace), keys.raw(trace), keys.lease(trace)]
+    ledgers = [ledger]
+    if keys.samples in optional:
+        strings.append(keys.sample(trace))
+        ledgers.append(keys.sample_ledger)
     preview = keys.preview(trace)
     # Of the ledger and the streams nothing is changed: "only if it is there", and an id that none can have.
     probes: list[tuple[str, str, Callable[[], object]]] = []
@@ -150,11 +155,14 @@ def _steps(
         ("+expire", preview, partial(client.expire, preview, 0)),
         ("+hset", preview, partial(client.hset, preview, "doctor", 0)),
         ("+expire", preview, partial(client.expire, preview, 0)),  # removes it
-        ("+zadd", ledger, partial(client.zadd, ledger, {trace: 0}, xx=True)),
-        ("+zrange", ledger, partial(client.zrange, ledger, 0, 0)),
         ("+zcard", ledger, partial(client.zcard, ledger)),
-        ("+zrem", ledger, partial(client.zrem, ledger, trace)),
     ]
+    for key in ledgers:
+        probes += [
+            ("+zadd", key, partial(client.zadd, key, {trace: 0}, xx=True)),
+            ("+zrange", key, partial(client.zrange, key, 0, 0)),
+            ("+zrem", key, partial(client.zrem, key, trace)),
+        ]
     node = server.node_for(keys.events)
     probes += [
         ("+xrange", keys.events, partial(node.xrange, keys.events, count=1)),
@@ -165,7 +173,7 @@ def _steps(
     for right, key, do in probes:
         pattern = key.removesuffix(trace) + "*" if key.endswith(trace) else key
         yield _PermissionProbe(f"{right[1:].upper()} {key}", f"{right} ~{pattern}", do)
-    everything = (*streams, *strings, mark, preview, keys.watching, ledger)
+    everything = (*streams, *strings, mark, preview, keys.watching, *ledgers)
     script = partial(client.eval, _SCRIPT, len(everything), *everything)
     yield _PermissionProbe("running a script", "+eval", script)
     channel = keys.live(trace)

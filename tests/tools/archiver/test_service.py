@@ -13,7 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from monitor.delivery.sinks.redis import RedisSink
+from monitor.events.labels import Label
+from monitor.events.samples import Sample
 from monitor.redis_streams.address import RedisCredentials
+from monitor.redis_streams.history import StreamHistory
+from monitor.redis_streams.sample_store import SampleStore
 from monitor.redis_streams.subscriber import Subscriber
 from monitor.tools.archiver.archive import Archive
 from monitor.tools.archiver.metrics import ArchiveMetrics
@@ -21,6 +25,7 @@ from monitor.tools.archiver.service import Archiver
 from tests.support.acl import rules_of
 from tests.support.daemon_process import ENVIRONMENT, defect_monitor, fetch, free_port, wait_for
 from tests.support.events import deliver, make_event, make_jpeg, make_message, make_parcel, published
+from tests.support.labels import make_label, make_png, make_sample
 from tests.support.redis_servers import make_server, program
 
 __all__ = ["make_server", "program"]
@@ -84,6 +89,36 @@ def test_events_and_both_images_are_archived_and_acknowledged(
     assert (tmp_path / DAY / "frames" / f"{make_event(3).id}.jpg").read_bytes() == make_jpeg(3)
     assert (tmp_path / DAY / "raw" / f"{make_event(2).id}.jpg").read_bytes() == make_jpeg(9)
     assert client.xpending("defects:events", "archive")["pending"] == 0
+
+
+def test_samples_and_labels_are_archived_once_beside_the_events(
+    valkey: str, client: Any, tmp_path: Path
+) -> None:
+    with closing(RedisSink(valkey)) as sink, closing(SampleStore(valkey, "defects")) as store:
+        deliver(sink, [make_parcel(0)])
+        store.store(make_sample(1), make_png())
+        store.store(make_sample(2), make_png())
+    client.unlink(make_sample(2).image.png_key)  # it expires before it is archived
+    labels = [make_label("defect", frame=make_event(0).id), make_label("good", author="ben")]
+    with closing(StreamHistory(valkey)) as history:
+        for label in (*labels, labels[0]):  # one comes twice, as after a crash
+            history.add_label(label)
+    with Service(valkey, tmp_path) as service:
+        wait_for(lambda: service.value("labels_total") == 2 and service.value("samples_total") == 2, 20)
+        wait_for(lambda: client.xpending("defects:labels", "archive")["pending"] == 0, 20)
+        assert service.value("images_missing_total") == 1
+        assert service.value("bytes") == service.archive.size
+    day = tmp_path / DAY
+    assert [Sample.from_json(line) for line in (day / "samples.jsonl").read_text().splitlines()] == [
+        make_sample(1),
+        make_sample(2),
+    ]
+    assert [Label.from_json(line) for line in (day / "labels.jsonl").read_text().splitlines()] == labels
+    assert [path.name for path in (day / "samples").iterdir()] == [f"{make_sample(1).id}.png"]
+    assert (day / "samples" / f"{make_sample(1).id}.png").read_bytes() == make_png()
+    assert archived(tmp_path) == [make_event(0).id]
+    with closing(Archive(tmp_path, 10**7)) as again:
+        assert not again.store_label(labels[0])  # known after a restart
 
 
 def test_an_outage_of_redis_is_reported_and_nothing_is_lost(

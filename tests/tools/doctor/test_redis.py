@@ -31,7 +31,10 @@ def ask(
 ) -> dict[str, CheckResult]:
     server = RedisConnection(url, keys, timeout=2.0, access=access or RedisCredentials())
     try:
-        return {answer.name: answer for answer in check_redis(server, keys, replicas=replicas, verdicts=True)}
+        return {
+            answer.name: answer
+            for answer in check_redis(server, keys, replicas=replicas, optional=[keys.verdicts, keys.samples])
+        }
     finally:
         server.close()
 

@@ -49,17 +49,22 @@ class LastLayer:
         )
 
 
-def fit_last_layer(features: NDArray[np.float32], defective: NDArray[np.bool_]) -> LastLayer:
+def fit_last_layer(
+    features: NDArray[np.float32],
+    defective: NDArray[np.bool_],
+    surfaces: NDArray[np.str_] | None = None,
+) -> LastLayer:
     """Fit by logistic regression on `features` (n, c), good and defective ones with the same total weight.
 
-    Newton's method: the problem is convex, and the result depends on the data alone. Raises `DataError`
+    So do the `surfaces` (n,) of either label: a few images of a new surface count as much as many of an old
+    one. Newton's method: the problem is convex, and the result depends on the data alone. Raises `DataError`
     where a label is missing.
     """
     if defective.all() or not defective.any():
         raise DataError("too few images: both good and defective ones are needed")
     mean, deviation = features.mean(axis=0, dtype=np.float64), features.std(axis=0, dtype=np.float64) + 1e-6
     inputs = np.c_[(features - mean) / deviation, np.ones(len(features))]
-    shares = np.where(defective, 0.5 / defective.sum(), 0.5 / (~defective).sum())
+    shares = _equal_shares(defective, surfaces)
     penalty = np.r_[np.full(features.shape[1], PENALTY), 1e-9]
     weights = np.zeros(inputs.shape[1])
     for _ in range(NEWTON_STEPS):
@@ -74,17 +79,32 @@ def fit_last_layer(features: NDArray[np.float32], defective: NDArray[np.bool_]) 
     return LastLayer(scaled, float(weights[-1] - scaled @ mean))
 
 
+def _equal_shares(defective: NDArray[np.bool_], surfaces: NDArray[np.str_] | None) -> NDArray[np.float64]:
+    """Return the weight (n,) of each image: a half for each label, in it the same for each surface."""
+    shares = np.zeros(len(defective))
+    for label in (True, False):
+        own = defective == label
+        names = np.zeros(len(own), np.str_) if surfaces is None else surfaces
+        found = np.unique(names[own])
+        for name in found:
+            part = own & (names == name)
+            shares[part] = 0.5 / len(found) / part.sum()
+    return shares
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class FrameFeatures:
     """The features (t, c) of all tiles of n frames.
 
     `frame` (t,) is the frame that each tile belongs to, `label` (t,) 1 for a defect, 0 for none, and -1 where
-    the frame is defective and nobody knows whether the tile is.
+    the frame is defective and nobody knows whether the tile is. `surfaces` (n,) names the surface of each
+    frame, where there are several.
     """
 
     features: NDArray[np.float32]
     frame: NDArray[np.intp]
     label: NDArray[np.int8]
+    surfaces: NDArray[np.str_] | None = None
 
     @classmethod
     def of(
@@ -110,7 +130,7 @@ class FrameFeatures:
         chosen = frames[self.frame]
         unknown = chosen & (self.label < 0) & ~np.isin(self.frame, self.frame[self.label == 1])
         used = chosen & (self.label >= 0) | unknown
-        layer = fit_last_layer(self.features[used], self.label[used] != 0)
+        layer = self._fit(used)
         for _ in range(ROUNDS if unknown.any() else 0):
             scores = np.where(unknown, layer.scores(self.features), -1)
             highest = [
@@ -119,8 +139,12 @@ class FrameFeatures:
             ]
             used = chosen & (self.label >= 0)
             used[highest] = True
-            layer = fit_last_layer(self.features[used], self.label[used] != 0)
+            layer = self._fit(used)
         return layer
+
+    def _fit(self, tiles: NDArray[np.bool_]) -> LastLayer:
+        surfaces = None if self.surfaces is None else self.surfaces[self.frame[tiles]]
+        return fit_last_layer(self.features[tiles], self.label[tiles] != 0, surfaces)
 
     def cross_validated(
         self, keys: Sequence[str], defective: NDArray[np.bool_], *others: NDArray[np.float32]
