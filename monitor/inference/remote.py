@@ -109,6 +109,7 @@ class PoolClient:
             data += piece
             if len(data) > _MAX_ANSWER:
                 raise InferenceError("pool-away", "the pool's answer is too long")
+        response.close()  # `read1` leaves it open at its end, and the connection then takes no request
         if response.status == http.client.OK:
             return bytes(data)
         busy = response.status in (http.client.SERVICE_UNAVAILABLE, http.client.TOO_MANY_REQUESTS)
