@@ -1,10 +1,11 @@
 """Apply changed settings to a running daemon."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from monitor.bootstrap.cameras import camera_configs
 from monitor.bootstrap.delivery import redis_credentials
-from monitor.bootstrap.inference import build_router, explanation_config, share_networks
+from monitor.bootstrap.inference import build_router, explanation_config, local_models
 from monitor.daemon.daemon import Reloaded
 from monitor.inference.router import ModelRouter
 from monitor.inference.scheduler import DeviceScheduler
@@ -13,8 +14,8 @@ from monitor.redis_streams.address import RedisCredentials, parse_redis_url
 from monitor.settings import Settings
 from monitor.settings.schema import RedisSettings
 
-_APPLIED = ("camera", "sanity", "model", "explain", "annotate", "redis")
-"""Tables whose changes a reload applies, but for the keys below."""
+_APPLIED = ("camera", "recipe", "sanity", "model", "explain", "annotate", "redis")
+"""Tables and keys whose changes a reload applies, but for the keys below."""
 
 
 _BOUNDS = ("queue", "queue_bytes")
@@ -29,8 +30,10 @@ class SettingsReloader:
     """Read the settings again and apply them.
 
     Cameras, frame limits, models, thresholds, explanations and the credentials for Redis change while the
-    daemon runs. A new model is loaded while the old one still classifies. `set_redis_access` hands the
-    credentials to each connection. Other changes are reported as not applied.
+    daemon runs. A new model is loaded while the old one still classifies, and used if it answers its
+    reference images as its card says. `set_redis_access` hands the credentials to each connection.
+    `on_recipe` gets the name of a new recipe, and of the one before. `on_pool_answer`: see `PoolModel`. Other
+    changes are reported as not applied.
     """
 
     def __init__(
@@ -43,6 +46,8 @@ class SettingsReloader:
         explanation: ExplanationStage,
         set_redis_access: Sequence[Callable[[str, RedisCredentials], None]],
         on_models_changed: Callable[[], None],
+        on_recipe: Callable[[str | None, str | None], None],
+        on_pool_answer: Callable[[str], None],
     ) -> None:
         self._settings = settings
         self._started_with = settings
@@ -52,6 +57,8 @@ class SettingsReloader:
         self._explanation = explanation
         self._set_redis_access = tuple(set_redis_access)
         self._on_models_changed = on_models_changed
+        self._on_recipe = on_recipe
+        self._on_pool_answer = on_pool_answer
 
     def __call__(self) -> Reloaded:
         """Apply the current settings. On MonitorError nothing has changed."""
@@ -64,20 +71,22 @@ class SettingsReloader:
         fixed = {"inference": started_with.inference, "samples": started_with.samples}
         fresh = changed.model_copy(update={**fixed, "redis": redis})
         access = redis_credentials(fresh)
-        router = build_router(fresh, self._scheduler)
+        router = build_router(fresh, self._scheduler, self._router, self._on_pool_answer)
         configs = camera_configs(fresh, router)
-        models_differ = self._models_differ(fresh)
-        if models_differ:
-            share_networks(router, self._router)
-            router.load()
+        _load(router, self._router)
         for set_access in self._set_redis_access:
             set_access(redis.url.get_secret_value(), access)
-        if models_differ:
-            self._router.adopt(router)
-            self._on_models_changed()
         self._explanation.configure(explanation_config(fresh))
         self._settings = fresh
-        return Reloaded(configs, not_applied)
+        is_rerouted = router.routing != self._router.routing
+        return Reloaded(configs, partial(self._switch, router) if is_rerouted else None, not_applied)
+
+    def _switch(self, router: ModelRouter) -> None:
+        before = self._router.routing.recipe
+        self._router.adopt(router)
+        self._on_models_changed()
+        if (recipe := router.routing.recipe) != before:
+            self._on_recipe(recipe, before)
 
     def _not_applied(self, settings: Settings) -> list[str]:
         """Return the tables and keys that differ from those at the start and need a restart."""
@@ -96,13 +105,14 @@ class SettingsReloader:
         ]
         return changed if _is_same_server(settings.redis, before.redis) else [*changed, "redis.url"]
 
-    def _models_differ(self, fresh: Settings) -> bool:
-        """Return whether a model, or a setting that it was built with, has changed."""
-        before = self._settings
-        built_with = ("max_n", "scoring", "threshold")
-        return fresh.model != before.model or any(
-            getattr(fresh.explain, name) != getattr(before.explain, name) for name in built_with
-        )
+
+def _load(router: ModelRouter, running: ModelRouter) -> None:
+    """Load the models, and check bundles that do not run yet. Raises DeviceError or ModelError."""
+    router.load()
+    known = [model.card for model in local_models(running)]
+    for model in local_models(router):
+        if model.card not in known:
+            model.check_references()
 
 
 def _is_same_server(one: RedisSettings, other: RedisSettings) -> bool:

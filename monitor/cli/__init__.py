@@ -19,8 +19,10 @@ from monitor.cli import (
     events,
     explain,
     label,
+    models,
     page,
     pool,
+    recipe,
     rescore,
     run,
     simulate,
@@ -40,6 +42,7 @@ _RUN, _LOOK, _TEACH, _MEASURE = "Run", "Look", "Teach", "Measure"
 
 app.command("demo", rich_help_panel=_RUN)(demo.demo)
 app.command("run", rich_help_panel=_RUN)(run.run)
+app.add_typer(recipe.app, name="recipe", rich_help_panel=_RUN)
 app.command("archive", rich_help_panel=_RUN)(archive.archive)
 app.add_typer(pool.app, name="pool", rich_help_panel=_RUN)
 app.command("check-config", rich_help_panel=_RUN)(check_config.check_config)
@@ -51,6 +54,7 @@ app.command("support-bundle", rich_help_panel=_LOOK)(support_bundle.support_bund
 app.command("label", rich_help_panel=_TEACH)(label.label)
 app.add_typer(dataset.app, name="dataset", rich_help_panel=_TEACH)
 app.command("train", rich_help_panel=_TEACH)(train.train)
+app.add_typer(models.app, name="models", rich_help_panel=_TEACH)
 app.command("simulate", rich_help_panel=_TEACH)(simulate.simulate)
 app.command("evaluate", rich_help_panel=_MEASURE)(evaluate.evaluate)
 app.command("compare", rich_help_panel=_MEASURE)(compare.compare)

@@ -1,12 +1,13 @@
 """`defect-monitor pool`: machines that classify for several line PCs, on Ray Serve."""
 
-import ipaddress
 import json
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from monitor.errors import UsageError
 
 if TYPE_CHECKING:
     from monitor.settings.pool import PoolSettings
@@ -20,12 +21,12 @@ Config = Annotated[Path, typer.Option("--config", "-c", help="Settings file of t
 
 @app.command()
 def deploy(config: Config) -> None:
-    """Start the pool, or change a running one; a change interrupts nothing."""
+    """Start the pool, or change a running one."""
     settings = _load(config)
     from monitor.bootstrap.pool import deploy_pool
 
-    models = deploy_pool(settings, _is_loopback)
-    print(f"pool {settings.name}: http://{settings.host}:{settings.port} holds {', '.join(models)}")
+    models = deploy_pool(settings)
+    print(f"pool {settings.name}: {settings.url} holds {', '.join(models)}")
 
 
 @app.command()
@@ -48,7 +49,6 @@ def remove(config: Config) -> None:
 
 
 def _load(path: Path) -> "PoolSettings":
-    from monitor.errors import UsageError
     from monitor.settings.loader import load_table
     from monitor.settings.pool import PoolSettings
 
@@ -56,10 +56,3 @@ def _load(path: Path) -> "PoolSettings":
     if find_spec("ray") is None:
         raise UsageError("a pool needs Ray: run `pip install 'defect-monitor[ray]'`")
     return settings
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

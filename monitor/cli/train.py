@@ -29,7 +29,7 @@ def train(
         str,
         typer.Option(
             help="Start from these weights: an .npz file, `imagenet` (downloaded) or `none`. A bundle is "
-            "fine-tuned: it keeps what it has learnt, and learns the new images in seconds."
+            "fine-tuned: it keeps what it has learnt, and learns the new images in one pass."
         ),
     ] = "imagenet",
     epochs: Annotated[

@@ -1,10 +1,8 @@
 """The pool as a Ray Serve application: replicas that hold the models and batch across line PCs."""
 
 import asyncio
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import ray
@@ -15,7 +13,7 @@ from starlette.responses import Response
 from monitor.cluster.pool_service import HostedModels, PoolRequest, PoolService
 from monitor.errors import ClusterError, first_line
 from monitor.inference.candidates import InferenceOptions
-from monitor.inference.pool_protocol import PoolAnswer
+from monitor.inference.handle import Classification
 from monitor.models.packing import unpack_bundle
 
 
@@ -25,7 +23,8 @@ class PoolDeployment:
 
     From `min_replicas` to `max_replicas` replicas, each with `cpus` cores and `gpus` of a GPU, so many that
     about `target_requests` are under way in each. `queue` requests wait at most; further ones are refused.
-    Each pass takes at most `batch` requests and waits `batch_wait` seconds for them.
+    Each pass takes at most `batch` requests and waits `batch_wait` seconds for them. Requests need the
+    `token`. With a certificate and its key, both PEM files, they come over HTTPS.
     """
 
     name: str = "defect-monitor"
@@ -41,6 +40,8 @@ class PoolDeployment:
     batch_wait: float = 0.0
     device: str = "auto"
     token: str | None = None
+    tls_certificate: str | None = None
+    tls_key: str | None = None
 
 
 @serve.deployment
@@ -48,16 +49,14 @@ class ModelPool:
     """One replica."""
 
     def __init__(self, packed: Sequence[bytes], options: InferenceOptions, pool: PoolDeployment) -> None:
-        home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-        folder = Path(home, "defect-monitor", "bundles")
-        self._models = HostedModels([unpack_bundle(each, folder) for each in packed], options)
+        self._models = HostedModels([unpack_bundle(each) for each in packed], options)
         self._service = PoolService(self._models.sizes, self._classify, pool.token)
         self._classify.set_max_batch_size(pool.batch)
         self._classify.set_batch_wait_timeout_s(pool.batch_wait)
 
     @serve.batch  # type: ignore[untyped-decorator]
-    async def _classify(self, requests: list[PoolRequest]) -> list[PoolAnswer]:
-        return await asyncio.to_thread(self._models.answer, requests)
+    async def _classify(self, requests: list[PoolRequest]) -> list[Classification]:
+        return await asyncio.to_thread(self._models.classify, requests)
 
     async def __call__(self, request: Request) -> Response:
         """Answer one HTTP request."""
@@ -70,7 +69,15 @@ def deploy(address: str, packed: Sequence[bytes], pool: PoolDeployment) -> None:
     Replicas are replaced one by one, so a change of models interrupts nothing. Raises ClusterError.
     """
     with _Cluster(address):
-        serve.start(http_options={"host": pool.host, "port": pool.port, "location": "EveryNode"})
+        serve.start(
+            proxy_location="EveryNode",
+            http_options={
+                "host": pool.host,
+                "port": pool.port,
+                "ssl_certfile": pool.tls_certificate,
+                "ssl_keyfile": pool.tls_key,
+            },
+        )
         options = InferenceOptions(
             device=pool.device,  # type: ignore[arg-type]
             threads=max(1, int(pool.cpus)),

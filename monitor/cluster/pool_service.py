@@ -1,49 +1,34 @@
 """What a replica of the pool does with a request: plain HTTP in, plain bytes out; Ray only carries it."""
 
 import hmac
-import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.responses import PlainTextResponse, Response
 
-from monitor import __version__
 from monitor.inference.candidates import InferenceOptions
-from monitor.inference.handle import ModelSpec
+from monitor.inference.handle import Classification
 from monitor.inference.local import LocalModel
-from monitor.inference.pool_protocol import SCHEMA, PoolAnswer, encode_answer
+from monitor.inference.pool_protocol import PATH, SCHEMA, ProtocolError, decode_request, encode_answer
 from monitor.models.bundle import ModelBundle
 
-_PATH = re.compile(r"/v1/classify/([0-9a-f]{64})")
-_MAX_INPUTS = 1024
-_MAX_THRESHOLDS = 64
-"""Thresholds for which a replica remembers a model; each shares the network of the others."""
 
-
-@dataclass(frozen=True, slots=True, eq=False)
-class PoolRequest:
-    """Inputs (b, h, w, 3) uint8 of one line PC for `model` (its SHA-256), with heat from `threshold`."""
+class PoolRequest(NamedTuple):
+    """Inputs (b, h, w, 3) uint8 for `model` (its SHA-256), with heat from their `thresholds` (b,) on."""
 
     model: str
-    threshold: float
     inputs: NDArray[np.uint8]
-
-
-Answer = Callable[[PoolRequest], Awaitable[PoolAnswer]]
-"""Answers one request; gathers those that come at the same time into one pass."""
+    thresholds: NDArray[np.float64]
 
 
 class HostedModels:
-    """The loaded models of a replica, by SHA-256."""
+    """The loaded models of a replica, by SHA-256. Raises DeviceError or ModelError."""
 
     def __init__(self, bundles: Sequence[ModelBundle], options: InferenceOptions) -> None:
-        self._bundles = {bundle.card.model.sha256: bundle for bundle in bundles}
-        self._options = options
-        self._models = {sha256: LocalModel(bundle, options) for sha256, bundle in self._bundles.items()}
-        self._at_thresholds: dict[tuple[str, float], LocalModel] = {}
+        self._models = {bundle.card.model.sha256: LocalModel(bundle, options) for bundle in bundles}
         for model in self._models.values():
             model.load()
 
@@ -52,47 +37,40 @@ class HostedModels:
         """The input size (height, width) of each model."""
         return {sha256: model.spec.input_size for sha256, model in self._models.items()}
 
-    def answer(self, requests: Sequence[PoolRequest]) -> list[PoolAnswer]:
-        """Answer requests, those for one model and threshold in one pass."""
-        answers: dict[int, PoolAnswer] = {}
-        for key in dict.fromkeys((request.model, request.threshold) for request in requests):
-            group = [at for at, it in enumerate(requests) if (it.model, it.threshold) == key]
+    def classify(self, requests: Sequence[PoolRequest]) -> list[Classification]:
+        """Answer requests, those for one model together. Evidence is heat without a forward pass."""
+        answers: dict[int, Classification] = {}
+        for sha256 in dict.fromkeys(request.model for request in requests):
+            group = [at for at, request in enumerate(requests) if request.model == sha256]
+            model = self._models[sha256]
             inputs = np.concatenate([requests[at].inputs for at in group])
-            whole = self._answer(self._model_at(*key), inputs)
+            found = model.classify(inputs, np.concatenate([requests[at].thresholds for at in group]))
+            heats = [
+                None if evidence is None else model.explain(image, evidence, lambda: False)
+                for image, evidence in zip(inputs, found.evidence, strict=True)
+            ]
             start = 0
             for at in group:
-                part = slice(start, start + len(requests[at].inputs))
-                answers[at] = PoolAnswer(
-                    whole.scores[part], whole.novelty[part], whole.kinds[part], whole.heats[part]
+                part = slice(start, start := start + len(requests[at].inputs))
+                answers[at] = Classification(
+                    found.scores[part], found.novelty[part], heats[part], found.kinds[part]
                 )
-                start = part.stop
         return [answers[at] for at in range(len(requests))]
-
-    def _answer(self, model: LocalModel, inputs: NDArray[np.uint8]) -> PoolAnswer:
-        found = model.classify(inputs)
-        heats = [
-            None if evidence is None else model.explain(image, evidence, lambda: False)
-            for image, evidence in zip(inputs, found.evidence, strict=True)
-        ]
-        return PoolAnswer(found.scores, found.novelty, found.kinds, heats)
-
-    def _model_at(self, sha256: str, threshold: float) -> LocalModel:
-        known = self._at_thresholds.get((sha256, threshold))
-        if known is None:
-            bundle = self._bundles[sha256]
-            known = LocalModel(bundle, self._options, ModelSpec.from_card(bundle.card, threshold))
-            known.share_network(self._models[sha256])
-            while len(self._at_thresholds) >= _MAX_THRESHOLDS:
-                del self._at_thresholds[next(iter(self._at_thresholds))]
-            self._at_thresholds[sha256, threshold] = known
-        return known
 
 
 class PoolService:
-    """Checks requests and encodes answers. Everyone with the `token` may ask; without one, everyone may."""
+    """Checks requests for models of `sizes` (height, width), and encodes what `classify` answers.
 
-    def __init__(self, sizes: Mapping[str, tuple[int, int]], answer: Answer, token: str | None) -> None:
-        self._sizes, self._answer, self._token = sizes, answer, token
+    Everyone with the `token` may ask; without one, everyone may.
+    """
+
+    def __init__(
+        self,
+        sizes: Mapping[str, tuple[int, int]],
+        classify: Callable[[PoolRequest], Awaitable[Classification]],
+        token: str | None,
+    ) -> None:
+        self._sizes, self._classify, self._token = sizes, classify, token
 
     async def handle(self, request: Request) -> Response:
         """Answer one HTTP request."""
@@ -100,36 +78,14 @@ class PoolService:
             request.headers.get("authorization", "").encode(), f"Bearer {self._token}".encode()
         ):
             return PlainTextResponse("the token is missing or wrong", 401)
-        path = request.url.path.removeprefix(request.scope.get("root_path", "").rstrip("/"))
-        if path.rstrip("/").endswith("/v1/models"):
-            return JSONResponse(
-                {
-                    "schema": SCHEMA,
-                    "version": __version__,
-                    "models": {it: list(at) for it, at in self._sizes.items()},
-                }
-            )
-        match = _PATH.fullmatch(path)
-        if match is None or request.method != "POST":
-            return PlainTextResponse("POST /v1/classify/MODEL or GET /v1/models", 404)
-        size = self._sizes.get(match[1])
-        if size is None:
-            return PlainTextResponse(f"this pool does not hold the model {match[1][:12]}", 409)
-        asked = _read_request(match[1], request.query_params, await request.body(), size)
-        if asked is None:
-            return PlainTextResponse(f"expected 1 to {_MAX_INPUTS} inputs of {size[1]}x{size[0]} pixels", 400)
-        answer = encode_answer(asked.model, await self._answer(asked))
-        return Response(answer, media_type="application/octet-stream")
-
-
-def _read_request(
-    model: str, query: Mapping[str, str], body: bytes, size: tuple[int, int]
-) -> PoolRequest | None:
-    """Read a request for inputs of `size` (height, width); None where it is not one."""
-    try:
-        count, threshold = int(query["inputs"]), float(query["threshold"])
-        inputs = np.frombuffer(body, np.uint8).reshape(count, *size, 3)
-    except (KeyError, ValueError):
-        return None
-    fits = 1 <= count <= _MAX_INPUTS and 0 <= threshold <= 1
-    return PoolRequest(model, threshold, inputs) if fits else None
+        model = request.url.path.removeprefix(PATH)
+        if request.method != "POST" or model == request.url.path:
+            return PlainTextResponse(f"this pool speaks schema {SCHEMA}: POST {PATH}MODEL", 404)
+        if model not in self._sizes:
+            return PlainTextResponse(f"this pool does not hold the model {model[:12]}", 409)
+        try:
+            inputs, thresholds = decode_request(await request.body(), self._sizes[model])
+        except ProtocolError as error:
+            return PlainTextResponse(str(error), 400)
+        answer = await self._classify(PoolRequest(model, inputs, thresholds))
+        return Response(encode_answer(model, answer), media_type="application/octet-stream")

@@ -89,17 +89,17 @@ def rescore(
         },
     )
     try:
-        todo = store.unscored(listing.frames)
+        remaining = store.unscored(listing.frames)
         done = total = len(listing.frames)
-        done -= len(todo)
+        done -= len(remaining)
         on_scored(done, total)
-        if todo:
+        if remaining:
             score = (
                 partial(_score_here, archive, bundle, options)
                 if ray is None
                 else partial(_score_on_ray, archive, bundle, options, ray)
             )
-            for scores in _gather(score(_blocks(todo))):
+            for scores in _gather(score(_blocks(remaining))):
                 store.append(scores)
                 done += len(scores)
                 on_scored(done, total)

@@ -20,6 +20,10 @@ from monitor.telemetry.metrics import Metrics
 logger = logging.getLogger(__name__)
 
 
+_DRAIN_TIMEOUT = 10.0
+"""Seconds that the queued frames of stopped cameras may take until the models change."""
+
+
 @dataclass(frozen=True, slots=True)
 class CameraConfig:
     """A camera's capture process and its supervision; times are in seconds, see `monitor.capture.camera`."""
@@ -74,13 +78,15 @@ class CameraManager:
         configs: Sequence[CameraConfig],
         *,
         not_running_since: datetime | None = None,
+        switch: Callable[[], None] | None = None,
         timeout: float = 2.0,
     ) -> None:
         """Inspect exactly the cameras of `configs`: add new ones, remove others, open changed ones again.
 
         A camera whose configuration is as before is not touched. Those that go or change are stopped side by
         side within about 2 `timeout` seconds; the frames that they have captured are classified. Nothing was
-        inspected since `not_running_since`.
+        inspected since `not_running_since`. `switch` is called once the frames of the stopped cameras are
+        taken, or after 10 s, and before another camera is started.
         """
         wanted = {config.name: config for config in configs}
         removed = [name for name in self._configs if name not in wanted]
@@ -88,6 +94,11 @@ class CameraManager:
         changed_at = datetime.now(UTC)
         stopped = {name: self._cameras[name] for name in (*removed, *changed)}
         _stop_all(stopped, timeout)
+        if switch is not None:
+            deadline = time.monotonic() + _DRAIN_TIMEOUT
+            while any(camera.queued for camera in stopped.values()) and time.monotonic() < deadline:
+                time.sleep(0.01)
+            switch()
         for name in (*removed, *changed):
             self._coverage.remove_camera(name)
         for name in removed:

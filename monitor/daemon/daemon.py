@@ -34,9 +34,14 @@ _CAMERAS_TIMEOUT, _INFERENCE_TIMEOUT, _EXPLANATION_TIMEOUT, _DELIVERY_TIMEOUT = 
 
 @dataclass(frozen=True, slots=True)
 class Reloaded:
-    """What a reload gives: the cameras to inspect, and what takes effect at the next start only."""
+    """What a reload gives: the cameras to inspect, and what takes effect at the next start only.
+
+    `switch` changes the models, after the last frame of the old cameras and before the first of the new ones;
+    None: they stay.
+    """
 
     cameras: Sequence[CameraConfig]
+    switch: Callable[[], None] | None
     not_applied: Sequence[str] = ()
 
 
@@ -74,14 +79,6 @@ class DaemonParts:
     heartbeat_file: HeartbeatFile
     notifier: SystemdNotifier
     reload: Callable[[], Reloaded]
-
-
-def report_models(router: ModelRouter, metrics: Metrics) -> None:
-    """Record the models in use, which are loaded."""
-    metrics.models(
-        (model.spec.name, model.spec.sha256, model.device.description, model.device.precision)
-        for model in router.handles
-    )
 
 
 class Daemon:
@@ -127,7 +124,7 @@ class Daemon:
             parts.stream_monitor.thread.start()
             self._check_sinks()
             parts.router.load()
-            report_models(parts.router, parts.metrics)
+            parts.metrics.models(parts.router.descriptions())
             # With the models loaded, so that a standby inspects as soon as it gets the leases.
             if parts.leases.start(self._stopping, self._stand_by):
                 self._supervise()
@@ -170,6 +167,8 @@ class Daemon:
         if parts.health.is_standby:  # the other daemon inspected at least until its last renewal
             since = datetime.now(UTC) - timedelta(seconds=parts.leases.ttl + 1)
             parts.health.set_standby({})
+        if (recipe := parts.router.routing.recipe) is not None:
+            parts.publisher.publish_recipe(recipe, None)
         with self._lock:
             self._is_inspecting = True
             if parts.verdicts is not None:
@@ -280,17 +279,22 @@ class Daemon:
             with self._lock:
                 self._configs = reloaded.cameras
                 if self._is_inspecting:
-                    parts.cameras.update(reloaded.cameras)
+                    parts.cameras.update(reloaded.cameras, switch=reloaded.switch)
+                elif reloaded.switch is not None:
+                    reloaded.switch()
             names = [config.name for config in reloaded.cameras]
             parts.leases.set_cameras(names)
             parts.publisher.set_cameras(names)
+            parts.health.set_reload_failure(None)
             logger.info("settings reloaded", extra={"cameras": len(names)})
             if reloaded.not_applied:
                 logger.warning(
                     "changes of these take effect at the next start only: %s", ", ".join(reloaded.not_applied)
                 )
         except MonitorError as error:
+            parts.health.set_reload_failure(str(error))
             logger.error("the settings are refused, the old ones stay in force: %s", error)  # noqa: TRY400
-        except Exception:
+        except Exception as error:
+            parts.health.set_reload_failure(type(error).__name__)
             logger.exception("the reload failed")
         parts.notifier.ready(parts.health.status())

@@ -41,6 +41,7 @@ class Health:
         self._main_heartbeat: float | None = None
         self._ready = threading.Event()
         self._lease_holders: Mapping[str, str] = {}
+        self.reload_failure: str | None = None
 
     def beat(self) -> None:
         """Record that the main loop makes progress."""
@@ -54,6 +55,10 @@ class Health:
     def is_standby(self) -> bool:
         """Whether other daemons inspect our cameras."""
         return bool(self._lease_holders)
+
+    def set_reload_failure(self, failure: str | None) -> None:
+        """Record why the last reload changed nothing; None: it was applied."""
+        self.reload_failure = failure
 
     def set_ready(self, is_ready: bool) -> None:
         """Record whether every part runs and every camera was tried."""
@@ -105,11 +110,13 @@ class Health:
         return HealthReport(self.is_ready, report)
 
     def degraded(self) -> list[str]:
-        """Return what is degraded with cameras and delivery, or whom a standby waits for, a sentence each."""
+        """Return what is degraded, or whom a standby waits for, a sentence each."""
         holders = self._lease_holders.items()
         standby = [f"standby: camera {name} is inspected by daemon {other}" for name, other in holders]
         states = self._coverage.states() if self.is_ready else {}
         found = [f"camera {name} is {state}" for name, state in states.items() if state in UNOBSERVED_STATES]
+        if self.reload_failure is not None:
+            found.append(f"the last reload failed, the old settings stay in force: {self.reload_failure}")
         return standby + found + [problem for problems in self._problems for problem in problems()]
 
     def status(self) -> str:

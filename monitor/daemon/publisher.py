@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from monitor.delivery.outbox import Outbox
 from monitor.errors import DeliveryError
-from monitor.events.coverage import NameConflict
+from monitor.events.coverage import NameConflict, RecipeChange
 from monitor.events.event import Event, EventFamiliarity, build_event
 from monitor.events.incidents import IncidentTracker
 from monitor.events.messages import EventMessage, NoticeMessage
@@ -61,6 +61,7 @@ class EventPublisher:
                 distance=round(novelty.distance, 4), limit=novelty.limit, unfamiliar=novelty.is_novel
             ),
             daemon=self._daemon_id,
+            recipe=flagged.recipe,
         )
         with self._lock:
             event = event.model_copy(update={"incident": self._incidents.observe(event)})
@@ -87,6 +88,11 @@ class EventPublisher:
     def publish_notice(self, occurrence: Gap | CameraStateChange) -> None:
         """Put a notice of what was not inspected, or of a camera's state, into the outbox."""
         self._outbox.put(NoticeMessage.of(occurrence))
+
+    def publish_recipe(self, recipe: str | None, previous: str | None) -> None:
+        """Log and publish that the line makes the product of `recipe`; None: there is none any more."""
+        logger.info("recipe in force", extra={"recipe": recipe, "previous": previous})
+        self._outbox.put(NoticeMessage.of(RecipeChange(recipe, previous, datetime.now(UTC))))
 
     def on_conflict(self, camera: str, holder: str | None) -> None:
         """Publish which other daemon holds the lease of a camera's name; None: none does any more."""

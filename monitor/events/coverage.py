@@ -46,6 +46,20 @@ class NameConflict:
     at: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class RecipeChange:
+    """The line makes the product of another recipe from a moment on; None stands for no recipe."""
+
+    recipe: str | None
+    previous: str | None
+    at: datetime
+
+    @property
+    def camera(self) -> str:
+        """Stands for all cameras."""
+        return "*"
+
+
 def gap_entry(gap: Gap) -> dict[str, str]:
     """Return the entry of frames that were not inspected."""
     return _present(
@@ -116,6 +130,17 @@ def conflict_entry(clash: NameConflict) -> dict[str, str]:
     )
 
 
+def recipe_entry(change: RecipeChange) -> dict[str, str]:
+    """Return the entry of a change of the recipe."""
+    return _present(
+        kind="recipe",
+        camera=change.camera,
+        at=format_timestamp(change.at),
+        recipe=change.recipe,
+        previous=change.previous,
+    )
+
+
 def _present(**fields: str | None) -> dict[str, str]:
     """Return only the fields that have a value; `since` stands for `from`, a reserved word of Python."""
     return {
@@ -124,7 +149,7 @@ def _present(**fields: str | None) -> dict[str, str]:
 
 
 _TIME = "RFC 3339 in UTC"
-_CAMERA = {"camera": "name of the camera; `*` where it is not known"}
+_CAMERA = {"camera": "name of the camera; `*` where it is not known, or for all"}
 _REASON = {"cause": "one word", "detail": "one sentence"}
 _KINDS: dict[str, tuple[dict[str, str], dict[str, str]]] = {
     "gap": (
@@ -163,6 +188,13 @@ _KINDS: dict[str, tuple[dict[str, str], dict[str, str]]] = {
     "clash": (
         {"state": "`begun` or `over`", "at": _TIME, "daemon": "the daemon that reports"},
         {"other": "the other daemon that has a camera of this name"},
+    ),
+    "recipe": (
+        {"at": _TIME},
+        {
+            "recipe": "recipe in force from `at` on; absent: none",
+            "previous": "recipe until then; absent: none, or the daemon has just started",
+        },
     ),
 }
 

@@ -157,6 +157,7 @@ class Event(Document):
         Literal["camera", "arrival"] | None,
         Field(description="clock of captured_at: the camera's time stamps, or the arrival of the frame"),
     ] = None
+    recipe: Annotated[str | None, Field(description="recipe of the product that was on the line")] = None
     latency: Annotated[dict[str, Seconds], Field(description="seconds by stage")]
 
     def to_json(self) -> str:
@@ -203,6 +204,7 @@ def build_event(
     incident: EventIncident | None = None,
     familiarity: EventFamiliarity | None = None,
     daemon: str | None = None,
+    recipe: str | None = None,
 ) -> Event:
     """Build the document of a finding. It names no image key: each sink adds its own.
 
@@ -235,6 +237,7 @@ def build_event(
         daemon=daemon,
         source_name=frame.source_name and printable(frame.source_name),
         captured_by=frame.captured_by,
+        recipe=recipe,
         latency={stage: round(float(seconds), 6) for stage, seconds in finding.latency.items()},
     )
 

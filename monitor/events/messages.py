@@ -8,9 +8,11 @@ from typing import Literal
 from monitor.events.coverage import (
     Dropped,
     NameConflict,
+    RecipeChange,
     conflict_entry,
     dropped_entry,
     gap_entry,
+    recipe_entry,
     state_entry,
 )
 from monitor.events.event import Event, printable, safe_name
@@ -102,7 +104,9 @@ class NoticeMessage:
     numbers: NumberRanges = ()
 
     @classmethod
-    def of(cls, occurrence: Gap | CameraStateChange | Dropped | NameConflict) -> "NoticeMessage":
+    def of(
+        cls, occurrence: Gap | CameraStateChange | Dropped | NameConflict | RecipeChange
+    ) -> "NoticeMessage":
         """Pack a statement about coverage."""
         match occurrence:
             case Gap():
@@ -113,6 +117,8 @@ class NoticeMessage:
                 fields, span = dropped_entry(occurrence), (occurrence.started_at, occurrence.ended_at)
             case NameConflict():
                 fields, span = conflict_entry(occurrence), (occurrence.at, occurrence.at)
+            case RecipeChange():
+                fields, span = recipe_entry(occurrence), (occurrence.at, occurrence.at)
         fields = {name: printable(value) for name, value in fields.items()}
         digest = hashlib.blake2s(repr(sorted(fields.items())).encode(), digest_size=8).hexdigest()
         return cls(

@@ -116,9 +116,12 @@ class ModelHandle(Protocol):
     def load(self) -> None:
         """Make the model ready, which takes seconds. Raises DeviceError or ModelError."""
 
-    def classify(self, inputs: NDArray[np.uint8]) -> Classification:
+    def classify(
+        self, inputs: NDArray[np.uint8], thresholds: NDArray[np.float64] | None = None
+    ) -> Classification:
         """Classify (b, h, w, 3) uint8 inputs of the model's size; any b ≥ 1.
 
+        `thresholds` (b,) replace that of `spec` where cameras have their own.
         Raises InferenceError where the model is out of reach.
         """
 

@@ -7,10 +7,11 @@ from monitor.errors import ModelError
 from monitor.inference.candidates import InferenceOptions
 from monitor.inference.device import ComputeDevice
 from monitor.inference.handle import CamHeat, Classification, Evidence, ModelSpec, Proceed
-from monitor.inference.loader import load_network
+from monitor.inference.loader import card_mismatch, load_network, score_references
 from monitor.inference.network import Network
 from monitor.inference.scheduler import DeviceScheduler
 from monitor.models.bundle import ModelBundle
+from monitor.models.card import ModelCard
 from monitor.models.novelty import NoveltyScore
 from monitor.records import Image
 
@@ -49,27 +50,49 @@ class LocalModel:
     def share_network(self, other: "LocalModel") -> None:
         """Run the graphs of `other`, which is loaded, if they are the ones that `load` would make."""
         if other._network is not None and self._graphs_of() == other._graphs_of():
-            self._use(other._network.at_threshold(self.spec.threshold))
+            self._use(other._network)
+
+    @property
+    def identity(self) -> tuple[object, ...]:
+        """All that decides on its answers: two models of equal identity are interchangeable."""
+        return self._bundle.card, self._options, self.spec
+
+    @property
+    def card(self) -> ModelCard:
+        """The card of its bundle."""
+        return self._bundle.card
 
     def _use(self, network: Network) -> None:
+        self._scheduler.keep(network)
         self._network, self.device = network, network.device
         self.refinement_seconds, self.efficient_batch = network.refinement_seconds, network.efficient_batch
 
     def _graphs_of(self) -> tuple[object, ...]:
         """Return all that the graphs depend on."""
-        regions = self.spec.regions
-        return self._bundle.card.model.sha256, self._options, regions.max_n, regions.scoring
+        card, regions = self._bundle.card, self.spec.regions
+        network = card.model.sha256, card.cam_layer, card.classes, card.defect_class, card.preprocessing
+        return *network, self._options, regions.max_n, regions.scoring
 
-    def classify(self, inputs: NDArray[np.uint8]) -> Classification:
+    def check_references(self) -> None:
+        """Raise ModelError unless the reference images score as the card says; the model is loaded."""
+        scores = score_references(self._loaded, self._bundle, self.spec.threshold)
+        if (difference := card_mismatch(self._bundle, scores)) is not None:
+            raise ModelError(f"the model at {self._bundle.path} is not what its card says: {difference}")
+
+    def classify(
+        self, inputs: NDArray[np.uint8], thresholds: NDArray[np.float64] | None = None
+    ) -> Classification:
         """Classify (b, h, w, 3) uint8 inputs of the model's size; any b ≥ 1."""
-        scores, features, activations = self._loaded.classify(inputs)
+        if thresholds is None:
+            thresholds = np.full(len(inputs), self.spec.threshold)
+        scores, features, activations = self._loaded.classify(inputs, thresholds)
         detector = self._bundle.familiarity
         novelty = (
             [None] * len(scores)
             if detector is None
             else _novelty(detector.distance(features), detector.limit)
         )
-        return Classification(scores, novelty, activations, self._kinds(scores, features))
+        return Classification(scores, novelty, activations, self._kinds(scores >= thresholds, features))
 
     def explain(self, image: Image, evidence: Evidence | None, proceed: Proceed = lambda: True) -> CamHeat:
         """Explain the defect on one input `image` (h, w, 3) uint8."""
@@ -81,14 +104,13 @@ class LocalModel:
         return heat._replace(extents=head.extents(activations[0], hot))
 
     def close(self) -> None:
-        """Free the network."""
+        """Give up the network."""
         self._network = None
 
-    def _kinds(self, scores: NDArray[np.float32], features: NDArray[np.float32]) -> list[str | None]:
+    def _kinds(self, flagged: NDArray[np.bool_], features: NDArray[np.float32]) -> list[str | None]:
         classifier = self._bundle.kinds
         if classifier is None:
             return []
-        flagged = scores >= self.spec.threshold
         names = iter(classifier.classify(features[flagged]))
         return [next(names) if each else None for each in flagged]
 

@@ -5,7 +5,6 @@ without a forward pass, and then by Faster-Score-CAM in steps of a few maps, bet
 classified.
 """
 
-import copy
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -85,21 +84,13 @@ class Network:
         self.efficient_batch = max(self._classify)
         self._costs: Mapping[int, float] = dict.fromkeys(self._classify, 1.0)  # until measured: fewest passes
         exact = device.precision == "fp32"
-        self._fallback = None if exact else PrecisionFallback(*recheck_band(threshold))
+        self._fallback = None if exact else PrecisionFallback()
         self._fp32 = self._classify[1] if exact else load("classify_fp32")
         self._fp32_cost: float | None = None  # until measured
         self._mask_inputs, self._score_maps = load("mask_inputs"), load("score_maps")
         self._blank_maps = self._warm_up()[:max_n]
         self.max_n = len(self._blank_maps)
         self.refinement_seconds = math.inf  # until measured
-
-    def at_threshold(self, threshold: float) -> "Network":
-        """Return a network that runs the same graphs, for verdicts at another threshold."""
-        twin = copy.copy(self)
-        twin._threshold = threshold
-        if self._fallback is not None:
-            twin._fallback = PrecisionFallback(*recheck_band(threshold))
-        return twin
 
     def _useful_passes(
         self, compile_for: Callable[[int], GraphFunction], sizes: Sequence[int]
@@ -109,8 +100,8 @@ class Network:
         least = math.inf
         for count in sizes:
             run, blank = compile_for(count), self._blank(count)
-            run(blank)  # the first run takes longer
-            seconds = min(_seconds(run, blank) for _ in range(2)) / count
+            self._time(run, blank)  # the first run takes longer
+            seconds = min(self._time(run, blank) for _ in range(2)) / count
             if seconds * _MIN_SAVING > least:
                 break
             passes[count], least = run, seconds
@@ -119,16 +110,23 @@ class Network:
     def _warm_up(self) -> NDArray[np.float32]:
         """Run the other graphs once, before any frame; return all maps (c, fh, fw) of an image."""
         image = self._blank(1)[0]
-        maps = _leading_maps(self._classify_fp32(image)[2], None)
-        self._score_step(image, maps, 0)
+        maps = _leading_maps(self.activations(image), None)
+        self._time(self._score_step, image, maps, 0)
         return maps
 
-    def classify(self, images: NDArray[np.uint8]) -> NetworkOutput:
-        """Classify (b, h, w, 3) uint8 inputs of the network's size; any b ≥ 1."""
+    def classify(
+        self, images: NDArray[np.uint8], thresholds: NDArray[np.float64] | None = None
+    ) -> NetworkOutput:
+        """Classify (b, h, w, 3) uint8 inputs of the network's size; any b ≥ 1.
+
+        `thresholds` (b,) replace that of the network.
+        """
+        if thresholds is None:
+            thresholds = np.full(len(images), self._threshold)
         passes = split_batch(self._costs, len(images))
         starts = accumulate(passes, initial=0)
         return _concatenate(
-            self._classify_pass(images[start : start + size], size)
+            self._classify_pass(images[start : start + size], thresholds[start : start + size], size)
             for start, size in zip(starts, passes, strict=False)
         )
 
@@ -141,11 +139,16 @@ class Network:
         image = self._blank(1)
         for _ in range(rounds):
             for size, run in self._classify.items():
-                costs[size] = min(costs[size], _seconds(run, self._blank(size)))
-            exact = min(exact, _seconds(self._fp32, image))
-            step = min(step, _seconds(self._score_step, image[0], self._blank_maps, 0))
+                costs[size] = min(costs[size], self._time(run, self._blank(size)))
+            exact = min(exact, self._time(self._fp32, image))
+            step = min(step, self._time(self._score_step, image[0], self._blank_maps, 0))
         self._costs, self._fp32_cost = costs, exact
         self.refinement_seconds = step * math.ceil(self.max_n / self._step)
+
+    def _time(self, run: Callable[..., Any], *arguments: Any) -> float:
+        """Time one run in seconds, between the verdicts of a model that is in use."""
+        with self._scheduler.explanation_slot():
+            return _seconds(run, *arguments)
 
     def speedup(self) -> float | None:
         """How many times as fast as single precision one input is classified, as measured last.
@@ -200,20 +203,23 @@ class Network:
     def _blank(self, count: int) -> NDArray[np.uint8]:
         return np.zeros((count, *self._size, 3), np.uint8)
 
-    def _classify_pass(self, images: NDArray[np.uint8], size: int) -> NetworkOutput:
+    def _classify_pass(
+        self, images: NDArray[np.uint8], thresholds: NDArray[np.float64], size: int
+    ) -> NetworkOutput:
         """Classify at most `size` images in one pass."""
         count, fallback, exact = len(images), self._fallback, self._fp32_cost
+        bands = [recheck_band(float(each)) for each in thresholds] if fallback else []
         with self._scheduler.verdict_slot():
             if fallback and exact and not fallback.is_worthwhile(self._costs[size], exact, count):
                 output: Sequence[Any] = ()
                 rows: list[tuple[Any, Any, Activations | None]]
                 rows = [self._classify_fp32(image) for image in images]
-                fallback.needs_recheck(np.array([score for score, _, _ in rows]))
+                fallback.needs_recheck(np.array([score for score, _, _ in rows]), bands)
             else:
                 padding = np.repeat(images[-1:], size - count, axis=0)
                 output = self._classify[size](np.concatenate([images, padding]) if size > count else images)
                 scores, features = (np.asarray(part)[:count] for part in output[:2])
-                again = fallback.needs_recheck(scores) if fallback else np.zeros(count, np.bool_)
+                again = fallback.needs_recheck(scores, bands) if fallback else np.zeros(count, np.bool_)
                 rows = [
                     self._classify_fp32(image) if doubtful else (score, feature, None)
                     for image, doubtful, score, feature in zip(images, again, scores, features, strict=True)
@@ -223,9 +229,9 @@ class Network:
                 np.array([feature for _, feature, _ in rows], np.float32),
                 [
                     np.array(output[2][index : index + 1] if own is None else own, np.float32)
-                    if score >= self._threshold
+                    if score >= threshold
                     else None
-                    for index, (score, _, own) in enumerate(rows)
+                    for index, ((score, _, own), threshold) in enumerate(zip(rows, thresholds, strict=True))
                 ],
             )
 

@@ -1,24 +1,32 @@
 """The bytes between a line PC and a pool of models: uint8 inputs there, scores and heat back.
 
-A request is `POST /v1/classify/<SHA-256 of the model>?inputs=B&threshold=T`; its body is the (b, h, w, 3)
-uint8 inputs. An answer is the length of a JSON header (4 bytes, little-endian), the header, and float32
-arrays one after another. Nothing is unpickled, and every length is checked before it is used.
+A request is `POST /v1/classify/<SHA-256 of the model>`; its body is the float64 thresholds of b inputs and
+the (b, h, w, 3) uint8 inputs. An answer is the length of a JSON header (4 bytes), the header, and float32
+arrays one after another. All numbers are little-endian. Nothing is unpickled, and every length is checked
+before it is used.
 """
 
 import json
 import math
 import struct
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor.inference.handle import CamHeat
+from monitor.inference.handle import CamHeat, Classification
 from monitor.models.novelty import NoveltyScore
 
 SCHEMA = 1
 """Version of this format; a pool with another one is not used."""
+
+
+PATH = f"/v{SCHEMA}/classify/"
+"""Where requests go; the SHA-256 of the model follows."""
+
+
+MAX_INPUTS = 1024
+"""Inputs of one request at most."""
 
 
 _LENGTH = struct.Struct("<I")
@@ -27,38 +35,46 @@ _MAX_CELLS = 1 << 16
 
 
 class ProtocolError(Exception):
-    """An answer is not what this version of the format allows."""
+    """A request or an answer is not what this version of the format allows."""
 
 
-class PoolAnswer(NamedTuple):
-    """What a pool says of b inputs; `heats` has the heat of those at or above the threshold, None else."""
-
-    scores: NDArray[np.float32]
-    novelty: Sequence[NoveltyScore | None]
-    kinds: Sequence[str | None]
-    heats: Sequence[CamHeat | None]
+def encode_request(inputs: NDArray[np.uint8], thresholds: NDArray[np.float64]) -> bytes:
+    """Encode (b, h, w, 3) inputs and their thresholds (b,), from which on heat is wanted."""
+    return thresholds.astype("<f8").tobytes() + inputs.tobytes()
 
 
-def encode_answer(model: str, answer: PoolAnswer) -> bytes:
-    """Encode the answer of the model whose SHA-256 is `model`."""
-    heats = [None if heat is None else _heat_header(heat) for heat in answer.heats]
+def decode_request(body: bytes, size: tuple[int, int]) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
+    """Decode inputs of `size` (height, width) and their thresholds. Raises ProtocolError."""
+    each = 8 + 3 * size[0] * size[1]
+    count, rest = divmod(len(body), each)
+    if rest or not 1 <= count <= MAX_INPUTS:
+        raise ProtocolError(f"expected 1 to {MAX_INPUTS} inputs of {size[1]}x{size[0]} pixels")
+    thresholds = np.frombuffer(body, "<f8", count)
+    if not ((thresholds >= 0) & (thresholds <= 1)).all():
+        raise ProtocolError("expected thresholds from 0 to 1")
+    return np.frombuffer(body, np.uint8, offset=8 * count).reshape(count, *size, 3), thresholds
+
+
+def encode_answer(model: str, answer: Classification) -> bytes:
+    """Encode the answer of the model whose SHA-256 is `model`; its evidence is heat."""
+    heats = [each if isinstance(each, CamHeat) else None for each in answer.evidence]
     header = {
         "schema": SCHEMA,
         "model": model,
         "inputs": len(answer.scores),
         "novelty": [None if each is None else [each.distance, each.limit] for each in answer.novelty],
         "kinds": list(answer.kinds),
-        "heats": heats,
+        "heats": [None if heat is None else _heat_header(heat) for heat in heats],
     }
     arrays = [answer.scores]
-    for heat in answer.heats:
+    for heat in heats:
         if heat is not None:
             arrays += [heat.heatmap] if heat.extents is None else [heat.heatmap, heat.extents]
     text = json.dumps(header).encode()
     return b"".join((_LENGTH.pack(len(text)), text, *(it.astype("<f4").tobytes() for it in arrays)))
 
 
-def decode_answer(data: bytes, model: str, count: int) -> PoolAnswer:
+def decode_answer(data: bytes, model: str, count: int) -> Classification:
     """Decode the answer to `count` inputs. Raises ProtocolError unless it is of the model `model`."""
     try:
         header, body = _split(data)
@@ -72,14 +88,14 @@ def decode_answer(data: bytes, model: str, count: int) -> PoolAnswer:
         ):
             raise ProtocolError("the pool answered to another number of inputs")
         arrays = _Arrays(body)
-        answer = PoolAnswer(
+        answer = Classification(
             arrays.take(count),
             [
                 None if each is None else NoveltyScore(float(each[0]), float(each[1]))
                 for each in header["novelty"]
             ],
-            [None if each is None else str(each) for each in header["kinds"]],
             [None if each is None else _read_heat(each, arrays) for each in header["heats"]],
+            [None if each is None else str(each) for each in header["kinds"]],
         )
         arrays.finish()
     except (

@@ -7,6 +7,7 @@ inputs of some surfaces score above 0.1: those are classified again only where t
 """
 
 import math
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -28,15 +29,17 @@ _AVERAGING_WINDOW = 100
 
 
 class PrecisionFallback:
-    """Decides which scores are uncertain, `lowest` to `highest`, and whether that costs too much time."""
+    """Decides which scores are uncertain, and whether that costs too much time."""
 
-    def __init__(self, lowest: float, highest: float) -> None:
-        self._lowest, self._highest = lowest, highest
+    def __init__(self) -> None:
         self._uncertain_fraction = 0.0
 
-    def needs_recheck(self, scores: NDArray[np.float32]) -> NDArray[np.bool_]:
-        """Mark which of `scores` (n,) are uncertain: (n,)."""
-        uncertain = (scores >= self._lowest) & (scores <= self._highest)
+    def needs_recheck(
+        self, scores: NDArray[np.float32], bands: Sequence[tuple[float, float]]
+    ) -> NDArray[np.bool_]:
+        """Mark which of `scores` (n,) are uncertain: (n,). `bands` are (lowest, highest) for each score."""
+        lowest, highest = np.array(bands, np.float32).reshape(-1, 2).T
+        uncertain = (scores >= lowest) & (scores <= highest)
         for one in uncertain:
             self._uncertain_fraction += (float(one) - self._uncertain_fraction) / _AVERAGING_WINDOW
         return uncertain

@@ -9,12 +9,17 @@ class DeviceScheduler:
     """Lets one piece of work at a time onto the device, so that none slows down another.
 
     `verdict_slot` waits for what runs and for nothing else; `explanation_slot`, for short steps, also until
-    no verdict is waiting. One thread at a time may use each slot.
+    no verdict is waiting.
     """
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._busy = self._verdict_waits = False
+        self._kept: set[object] = set()
+
+    def keep(self, network: object) -> None:
+        """Keep a network for good, also once it is replaced: the daemon crashed after one was freed."""
+        self._kept.add(network)
 
     @contextmanager
     def verdict_slot(self) -> Iterator[None]:
@@ -23,8 +28,10 @@ class DeviceScheduler:
             self._verdict_waits = True
             self._changed.wait_for(lambda: not self._busy)
             self._verdict_waits, self._busy = False, True
-        with self._freeing():
+        try:
             yield
+        finally:
+            self._free_slot()
 
     @contextmanager
     def explanation_slot(self) -> Iterator[None]:
@@ -32,14 +39,12 @@ class DeviceScheduler:
         with self._changed:
             self._changed.wait_for(lambda: not self._busy and not self._verdict_waits)
             self._busy = True
-        with self._freeing():
-            yield
-
-    @contextmanager
-    def _freeing(self) -> Iterator[None]:
         try:
             yield
         finally:
-            with self._changed:
-                self._busy = False
-                self._changed.notify_all()
+            self._free_slot()
+
+    def _free_slot(self) -> None:
+        with self._changed:
+            self._busy = False
+            self._changed.notify_all()

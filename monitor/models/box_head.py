@@ -5,12 +5,12 @@ Class activation maps show where a defect lies, but not how large it is: their o
 
 import io
 from dataclasses import dataclass, fields
-from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
 from monitor.errors import ModelError
+from monitor.models.arrays import open_arrays
 
 WINDOWS = ((0, 0, 0), (0, 0, 1), (0, 0, 3), (0, -3, 1), (-3, 0, 1), (0, 3, 1), (3, 0, 1))
 """Around a cell, activations are averaged over these windows: row, column, and cells on each side."""
@@ -65,11 +65,8 @@ class BoxHead:
     @classmethod
     def from_bytes(cls, content: bytes) -> "BoxHead":
         """Read what `to_bytes` wrote; runs nothing from it. Raises `ModelError`."""
-        try:
-            with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-                head = cls(*(arrays[field.name].astype(np.float32) for field in fields(cls)))
-        except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile) as error:
-            raise ModelError(f"the model's box head cannot be read: {error}") from error
+        with open_arrays(content, "box head") as arrays:
+            head = cls(*(arrays[field.name].astype(np.float32) for field in fields(cls)))
         inner = head.projection.shape[-1], head.hidden.shape[-1]
         shapes = [getattr(head, field.name).shape for field in fields(cls)][1:]
         if head.projection.ndim != 2 or shapes != [

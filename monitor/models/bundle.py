@@ -171,7 +171,7 @@ def _store_memory(path: Path, memory: TrainingMemory) -> BundleFile:
 def _replace_card(path: Path, card: ModelCard, scratch: Path) -> None:
     _write(scratch / CARD_NAME, write_card(card).encode())
     (scratch / CARD_NAME).replace(path / CARD_NAME)
-    _sync_folder(path)
+    sync_path(path)
 
 
 def _store_references(path: Path, references: Sequence[ReferenceImage]) -> tuple[ReferenceFile, ...]:
@@ -210,8 +210,9 @@ def _write(path: Path, content: bytes) -> None:
         os.fsync(file.fileno())
 
 
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
+def sync_path(path: Path) -> None:
+    """Have a file, or the names of a folder's files, on disk."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

@@ -6,12 +6,12 @@ The verdict does not depend on it: the network knows good and defective, a kind 
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
-from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
 from monitor.errors import ModelError
+from monitor.models.arrays import open_arrays
 from monitor.models.novelty import Features, shrunk_covariance
 
 GOOD = ""
@@ -45,12 +45,9 @@ class KindClassifier:
     @classmethod
     def from_bytes(cls, content: bytes) -> "KindClassifier":
         """Read what `to_bytes` wrote; runs nothing from it. Raises `ModelError`."""
-        try:
-            with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-                names = tuple(str(name) for name in arrays["names"])
-                means, precision = arrays["means"], arrays["precision"]
-        except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile) as error:
-            raise ModelError(f"the model's file of kinds cannot be read: {error}") from error
+        with open_arrays(content, "file of kinds") as arrays:
+            names = tuple(str(name) for name in arrays["names"])
+            means, precision = arrays["means"], arrays["precision"]
         if not names or means.ndim != 2 or len(means) != len(names) or precision.shape != means.shape[1:] * 2:
             raise ModelError("the model's file of kinds holds arrays that do not fit together")
         return cls(names, means.astype(np.float32), precision.astype(np.float32))

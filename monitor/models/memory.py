@@ -9,12 +9,12 @@ from collections import Counter
 from collections.abc import Collection, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Self
-from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
 from monitor.errors import ModelError
+from monitor.models.arrays import open_arrays
 
 MAX_FRAMES = 128
 """Frames that a bundle keeps: less than 1 MB for frames of one tile."""
@@ -91,11 +91,8 @@ class TrainingMemory:
     @classmethod
     def from_bytes(cls, content: bytes) -> Self:
         """Read what `to_bytes` wrote; runs nothing from it. Raises `ModelError`."""
-        try:
-            with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-                found = {name: arrays[name] for name in ("features", "frame", "label", *_PER_FRAME)}
-        except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile) as error:
-            raise ModelError(f"the model's memory of its training cannot be read: {error}") from error
+        with open_arrays(content, "memory of its training") as arrays:
+            found = {name: arrays[name] for name in ("features", "frame", "label", *_PER_FRAME)}
         frames, tiles = len(found["defective"]), len(found["frame"])
         fits = (
             found["features"].ndim == 3

@@ -6,12 +6,12 @@ features of the training images.
 
 import io
 from dataclasses import dataclass
-from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
 from monitor.errors import ModelError
+from monitor.models.arrays import open_arrays
 
 Features = NDArray[np.float32]
 """(n, c) float32: the activations of the explained layer, averaged over all positions."""
@@ -47,12 +47,9 @@ class NoveltyDetector:
     @classmethod
     def from_bytes(cls, content: bytes) -> "NoveltyDetector":
         """Read what `to_bytes` wrote; runs nothing from it. Raises `ModelError`."""
-        try:
-            with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-                mean, whitening = arrays["mean"], arrays["whitening"]
-                limit = float(arrays["limit"])
-        except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile) as error:
-            raise ModelError(f"the model's familiarity file cannot be read: {error}") from error
+        with open_arrays(content, "familiarity file") as arrays:
+            mean, whitening = arrays["mean"], arrays["whitening"]
+            limit = float(arrays["limit"])
         if mean.ndim != 1 or whitening.shape != (len(mean), len(mean)):
             raise ModelError("the model's familiarity file holds arrays that do not fit together")
         return cls(mean.astype(np.float32), whitening.astype(np.float32), limit)

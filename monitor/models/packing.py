@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import os
 import shutil
 import tarfile
 import tempfile
@@ -9,14 +10,14 @@ from pathlib import Path
 
 from monitor.errors import ModelError
 from monitor.models.bundle import ModelBundle, load_bundle
-from monitor.models.card import CARD_NAME
+from monitor.models.card import CARD_NAME, BundleFile, ModelCard
 
 
 def pack_bundle(bundle: ModelBundle) -> bytes:
     """Return the card of `bundle` and the files that it names, as a tar archive; equal for equal bundles."""
     card = bundle.card
-    parts = (card.model, card.familiarity, card.kinds, card.box_head, *card.references)
-    names = dict.fromkeys((CARD_NAME, *(part.file for part in parts if part is not None)))
+    parts = [*(getattr(card, name) for name in ModelCard.model_fields), *card.references]
+    names = dict.fromkeys((CARD_NAME, *(part.file for part in parts if isinstance(part, BundleFile))))
     content = io.BytesIO()
     with tarfile.open(fileobj=content, mode="w") as archive:
         for name in names:
@@ -27,11 +28,14 @@ def pack_bundle(bundle: ModelBundle) -> bytes:
     return content.getvalue()
 
 
-def unpack_bundle(content: bytes, folder: Path) -> ModelBundle:
+def unpack_bundle(content: bytes, folder: Path | None = None) -> ModelBundle:
     """Unpack a bundle into a folder of its own in `folder`, once, and load it; hashes are checked.
 
-    Several processes may do so at the same time. Raises ModelError where `content` is no packed bundle.
+    `folder` is by default in the user's cache. Several processes may do so at the same time.
+    Raises ModelError where `content` is no packed bundle.
     """
+    if folder is None:
+        folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "defect-monitor", "bundles")
     place = folder / hashlib.sha256(content).hexdigest()
     if not place.exists():
         folder.mkdir(parents=True, exist_ok=True)

@@ -8,11 +8,14 @@ SHIPPED_DIR = Path(__file__).parent / "shipped"
 
 
 def resolve_model_path(name_or_path: str) -> Path:
-    """Find the folder of a bundle: that at a path, or the shipped one of that name. Raises ModelError."""
+    """Find the folder of a bundle: that at a path, or the shipped one of that name. Raises ModelError.
+
+    Symbolic links are followed, so that all files come from one bundle while `current` of a store changes.
+    """
     path = Path(name_or_path)
     if path.is_dir():
         _reject_unreadable_name(path)
-        return path
+        return path.resolve()
     if (SHIPPED_DIR / name_or_path).is_dir() and name_or_path.strip("./"):
         return SHIPPED_DIR / name_or_path
     known = sorted(folder.name for folder in SHIPPED_DIR.iterdir() if (folder / "card.json").is_file())

@@ -2,8 +2,8 @@
 
 import logging
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from monitor.errors import InferenceError
@@ -36,7 +36,7 @@ class ExplanationConfig:
     A frame of a live camera is refined only if that takes at most the fraction `budget` (0..1; 1: always) of
     the time between two frames, not later than `deadline` seconds after capture, and not while more than
     `queue_limit` frames are queued. `minimum_area` is a fraction of a tile's area. The frame's handle
-    supplies the settings of the model.
+    supplies the settings of the model. `cameras` tells which cameras differ from `enabled`.
     """
 
     enabled: bool = True
@@ -47,6 +47,7 @@ class ExplanationConfig:
     heat_style: HeatStyle = "overlay"
     jpeg_quality: int = 85
     raw_frames: bool = False
+    cameras: Mapping[str, bool] = field(default_factory=dict)
 
 
 Publish = Callable[[Finding, FlaggedFrame, bytes | None, bytes | None], None]
@@ -178,7 +179,8 @@ class ExplanationStage:
         self._on_gap(frame_gap(flagged.frame, cause, detail))
 
     def _explain(self, flagged: FlaggedFrame) -> Explanation:
-        if not self._config.enabled:
+        config = self._config
+        if not config.cameras.get(flagged.frame.camera, config.enabled):
             return Explanation("none", 0, "skipped", reason="explanations are switched off")
         heats = []
         try:

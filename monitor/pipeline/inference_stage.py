@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from monitor.errors import InferenceError
 from monitor.imaging.geometry import resize_to_input
 from monitor.inference.handle import ModelHandle
-from monitor.inference.router import ModelRouter
+from monitor.inference.router import ModelRouter, Routing
 from monitor.models.novelty import NoveltyScore
 from monitor.pipeline.interfaces import (
     FlaggedFrame,
@@ -105,9 +105,12 @@ class InferenceStage:
             cameras = list(self._cameras)
         if self._closing and not cameras:
             return False
-        frames = self._collect_batch(cameras)
+        # Before any frame is taken, and after the cameras are known: a frame of a camera that was opened for
+        # another model is classified by that model, one taken before by the model before.
+        routing = self._router.routing
+        frames = self._collect_batch(cameras, routing)
         if frames:
-            self.process(frames)
+            self.process(frames, routing)
         elif ended:
             with self._lock:
                 for camera in ended:
@@ -120,7 +123,7 @@ class InferenceStage:
     def _beat(self) -> None:
         self.last_heartbeat = time.monotonic()
 
-    def _collect_batch(self, cameras: Sequence[FrameProvider]) -> list[Frame]:
+    def _collect_batch(self, cameras: Sequence[FrameProvider], routing: Routing) -> list[Frame]:
         """Take one frame of each camera in turn, until a pass is full or no frame is queued.
 
         It does not wait for more: while a batch is classified, the frames of all cameras gather for the next.
@@ -141,7 +144,7 @@ class InferenceStage:
                     continue
                 last = camera
                 if any_live:
-                    limit = min(limit, self._router.handle_for(camera.name).efficient_batch)
+                    limit = min(limit, routing.handle_for(camera.name).efficient_batch)
                 frames += taken
                 inputs += len(taken[0].tile_boxes)
         if last is not None:
@@ -149,13 +152,18 @@ class InferenceStage:
                 self._cameras.rotate(-1 - self._cameras.index(last))  # the one after it is first next time
         return frames
 
-    def process(self, frames: Sequence[Frame]) -> None:
-        """Classify frames, those of one model together. Each has an outcome also where this raises."""
+    def process(self, frames: Sequence[Frame], routing: Routing | None = None) -> None:
+        """Classify frames, those of one model together. Each has an outcome also where this raises.
+
+        `routing` gives their models; None: as it is now.
+        """
         self._in_hand = {(frame.camera, frame.number): frame for frame in frames}
-        handles = [self._router.handle_for(frame.camera) for frame in frames]
+        routing = routing or self._router.routing
+        handles = [routing.handle_for(frame.camera) for frame in frames]
         try:
             for handle in dict.fromkeys(handles):
-                self._classify(handle, [it for it, its in zip(frames, handles, strict=True) if its is handle])
+                same = [it for it, its in zip(frames, handles, strict=True) if its is handle]
+                self._classify(handle, same, routing)
         except Exception as error:
             for frame in self._in_hand.values():
                 self._on_gap(
@@ -165,26 +173,29 @@ class InferenceStage:
         finally:
             self._in_hand = {}
 
-    def _classify(self, handle: ModelHandle, frames: Sequence[Frame]) -> None:
+    def _classify(self, handle: ModelHandle, frames: Sequence[Frame], routing: Routing) -> None:
         spec = handle.spec
         started = self._clock()
         inputs = np.concatenate([_inputs(frame, spec.input_size) for frame in frames])
+        thresholds = [routing.threshold_for(frame.camera) for frame in frames]
         try:
-            answer = handle.classify(inputs)
+            if all(threshold == spec.threshold for threshold in thresholds):
+                answer = handle.classify(inputs)
+            else:
+                counts = [len(frame.tile_boxes) for frame in frames]
+                answer = handle.classify(inputs, np.repeat(np.array(thresholds), counts))
         except InferenceError as error:
             for frame in frames:
                 self._reject(frame, error.cause, str(error))
             return
         finished = self._clock()
-        for frame, span in zip(frames, _tile_slices(frames), strict=True):
+        for frame, span, threshold in zip(frames, _tile_slices(frames), thresholds, strict=True):
             score = float(answer.scores[span].max())
             if not math.isfinite(score):  # it compares with no threshold: "clean" would be a guess
                 self._reject(frame, "unusable", "the network's score is not a number")
                 continue
             kind = answer.kinds[span.start + int(answer.scores[span].argmax())] if answer.kinds else None
-            verdict = Verdict(
-                label=kind or spec.labels[score >= spec.threshold], score=score, threshold=spec.threshold
-            )
+            verdict = Verdict(label=kind or spec.labels[score >= threshold], score=score, threshold=threshold)
             known = [novelty for novelty in answer.novelty[span] if novelty is not None]
             novelty = max(known, key=lambda each: each.distance, default=None)
             latency: dict[Stage, float] = {
@@ -197,12 +208,13 @@ class InferenceStage:
                 tiles = tuple(
                     FlaggedTile(box, inputs[index], float(answer.scores[index]), answer.evidence[index])
                     for box, index in zip(frame.tile_boxes, range(span.start, span.stop), strict=True)
-                    if answer.scores[index] >= spec.threshold
+                    if answer.scores[index] >= threshold
                 )
                 interval = self._frame_interval()
-                self._on_flagged(
-                    FlaggedFrame(frame, handle, verdict, tiles, novelty, latency, interval), self._beat
+                flagged = FlaggedFrame(
+                    frame, handle, verdict, tiles, novelty, latency, interval, routing.recipe
                 )
+                self._on_flagged(flagged, self._beat)
             else:
                 self._on_clean(frame, verdict, novelty, spec)
             del self._in_hand[frame.camera, frame.number]

@@ -83,6 +83,7 @@ class FlaggedFrame:
 
     `handle` is the model that classified it, `tiles` are those of its inputs that are defective.
     `frame_interval` is the time in seconds between two frames of all live cameras together; 0: not known.
+    `recipe` names the settings of the product that was on the line.
     """
 
     frame: Frame
@@ -92,6 +93,7 @@ class FlaggedFrame:
     novelty: NoveltyScore | None
     latency: Mapping[Stage, float]
     frame_interval: float = 0.0
+    recipe: str | None = None
 
     @property
     def nbytes(self) -> int:

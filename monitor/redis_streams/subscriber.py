@@ -72,8 +72,8 @@ class Subscriber:
     def coverage(self, start: str = "$", *, stop: Callable[[], bool] = never) -> Iterator[Mapping[str, str]]:
         """Every statement on what was not inspected or is lost, after the stream id `start`, as in `follow`.
 
-        Each is a mapping of text with `kind` (`gap`, `camera`, `shed`, `clash`) and `camera`; the AsyncAPI
-        document has a schema for it.
+        Each is a mapping of text with `kind` (`gap`, `camera`, `shed`, `clash`, `recipe`) and `camera`; the
+        AsyncAPI document has a schema for it.
         """
         return self._reader.follow(self.keys.coverage, start, stop, self._read_coverage)
 

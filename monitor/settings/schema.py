@@ -4,15 +4,15 @@ Only the bootstrap reads these settings; other modules receive plain values.
 """
 
 from typing import Annotated, Literal
-from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from monitor.errors import UsageError
 from monitor.redis_streams.address import parse_redis_url
-from monitor.settings.base import Seconds, SettingsTable, Share
+from monitor.settings.base import Name, Seconds, SettingsTable, Share
 from monitor.settings.camera import CameraSettings, SanitySettings
+from monitor.settings.inference import InferenceSettings
 from monitor.settings.page import PageSettings
 
 
@@ -23,50 +23,6 @@ class ModelSettings(SettingsTable):
     """Folder of a model bundle, or the name of a shipped one."""
     threshold: Share | None = None
     """Score (0..1) from which a frame is flagged. Default: the bundle's, chosen on its validation data."""
-
-
-class InferenceSettings(SettingsTable):
-    """Where and how the network runs."""
-
-    device: Literal["auto", "gpu", "cpu"] = "auto"
-    """`gpu` requires a GPU and fails without one; `auto` (default) uses a GPU if there is one and logs the
-    choice."""
-    runtime: Literal["auto", "tensorflow", "openvino"] = "auto"
-    """Runtime of the network on a CPU. `auto` (default): the fastest installed one. A GPU always uses
-    TensorFlow."""
-    precision: Literal["auto", "fp32", "bf16", "mixed-float16"] = "auto"
-    """Arithmetic of the network. `auto` (default): `bf16` on a CPU that runs it faster, `mixed-float16` on a
-    GPU, if the model's reference images are classified as in `fp32`. With both, a frame whose score is not
-    near 0 or 1 is classified again in `fp32`."""
-    batch: Annotated[int, Field(ge=1, le=256)] = 8
-    """Maximum number of network inputs per batch (default 8)."""
-    threads: Annotated[int, Field(ge=0, le=1024)] = 0
-    """Threads for the network on the CPU; 0 (default): one per core."""
-    pool: str | None = None
-    """Address of a pool of machines that classifies instead (`defect-monitor pool deploy`): `http://host:port`
-    or `https://…`. Default: this machine classifies."""
-    pool_deadline: Annotated[float, Field(gt=0, le=60)] = 0.2
-    """Seconds for which frames wait for the pool's answer (default 0.2)."""
-    fallback: Literal["local", "gap"] = "local"
-    """What becomes of frames that the pool refuses or answers too late: this machine classifies them
-    (`local`, the default), or they are gaps with cause `pool-busy` or `pool-away` (`gap`)."""
-    pool_token: SecretStr | None = None
-    """Token that the pool asks for; prefer `${NAME}` to plain text. Needs `https://` to stay secret."""
-    pool_tls_ca: str | None = None
-    """PEM file of the authority that issued the pool's certificate. Default: those of the system."""
-
-    @field_validator("pool")
-    @classmethod
-    def _is_web_address(cls, pool: str | None) -> str | None:
-        if pool is not None:
-            try:
-                parts = urlsplit(pool)
-                is_one = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-            except ValueError:
-                is_one = False
-            if not is_one or parts.username or parts.query or parts.fragment:
-                raise ValueError("give the pool's address as http://host:port or https://host:port")
-        return pool
 
 
 class ExplainSettings(SettingsTable):
@@ -267,6 +223,9 @@ class Settings(SettingsTable):
 
     camera: Annotated[tuple[CameraSettings, ...], Field(min_length=1)]
     """The cameras, one `[[camera]]` table each."""
+    recipe: Name | None = None
+    """Name of the recipe in force, `recipes/NAME.toml` beside this file, unless `defect-monitor recipe use`
+    selected another. Default: none."""
     model: ModelSettings = ModelSettings()
     """The network."""
     inference: InferenceSettings = InferenceSettings()

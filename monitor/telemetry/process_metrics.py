@@ -20,6 +20,13 @@ def export_standby(registry: CollectorRegistry, is_standby: Callable[[], bool]) 
     Gauge("standby", about, namespace="defect_monitor", registry=registry).set_function(is_standby)
 
 
+def export_last_reload(registry: CollectorRegistry, has_succeeded: Callable[[], bool]) -> None:
+    """Measure whether the settings in force are those of the last reload."""
+    about = "0 if the last reload of the settings failed and changed nothing, otherwise 1."
+    gauge = Gauge("last_reload_succeeded", about, namespace="defect_monitor", registry=registry)
+    gauge.set_function(has_succeeded)
+
+
 class WorkerProcessCollector(Collector):
     """Measure each camera's capture process; `pids` returns the running processes by camera.
 

@@ -144,6 +144,6 @@ def test_of_eight_cameras_one_misbehaves(
         if camera in spared:
             # FFmpeg gives a picture out when the next one comes: the last of all is never seen.
             filmed = line.server.filmed(number) - 1
-            wait_for(lambda: line.frames(camera, "clean", "defect") == filmed, 20, line.daemon)  # noqa: B023
+            wait_for(lambda: line.frames(camera, "clean", "defect") == filmed, 60, line.daemon)  # noqa: B023
             assert line.frames(camera, "unusable", "dropped") == 0
     assert line.daemon.stop() == 0

@@ -7,8 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monitor.inference.handle import CamHeat
-from monitor.inference.pool_protocol import PoolAnswer, ProtocolError, decode_answer, encode_answer
+from monitor.inference.handle import CamHeat, Classification
+from monitor.inference.pool_protocol import (
+    ProtocolError,
+    decode_answer,
+    decode_request,
+    encode_answer,
+    encode_request,
+)
 from monitor.models.novelty import NoveltyScore
 
 MODEL = "a" * 64
@@ -32,17 +38,17 @@ def heats(draw: st.DrawFn) -> CamHeat:
 
 
 @st.composite
-def answers(draw: st.DrawFn) -> PoolAnswer:
+def answers(draw: st.DrawFn) -> Classification:
     count = draw(st.integers(1, 5))
 
     def many(each):
         return draw(st.lists(each, min_size=count, max_size=count))
 
-    return PoolAnswer(
+    return Classification(
         np.array(many(fractions | st.just(float("nan"))), np.float32),
         many(st.none() | st.builds(NoveltyScore, st.floats(0, 1e9), st.floats(0.1, 1e3))),
-        many(st.none() | st.text(max_size=5)) if draw(st.booleans()) else [],
         many(st.none() | heats()),
+        many(st.none() | st.text(max_size=5)) if draw(st.booleans()) else [],
     )
 
 
@@ -56,16 +62,35 @@ def is_same(one: CamHeat | None, other: CamHeat | None) -> bool:
     return arrays_agree and one[1:4] == other[1:4]
 
 
+@given(st.integers(1, 4), st.integers(1, 5), st.integers(1, 5), st.data())
+def test_a_request_comes_back_as_it_was_sent_and_a_damaged_one_is_refused(
+    count: int, height: int, width: int, data: st.DataObject
+) -> None:
+    content = data.draw(st.binary(min_size=3 * count * height * width, max_size=3 * count * height * width))
+    inputs = np.frombuffer(content, np.uint8).reshape(count, height, width, 3)
+    thresholds = np.array(data.draw(st.lists(st.floats(0, 1), min_size=count, max_size=count)))
+    sent = encode_request(inputs, thresholds)
+    back, its_thresholds = decode_request(sent, (height, width))
+    np.testing.assert_array_equal(back, inputs)
+    np.testing.assert_array_equal(its_thresholds, thresholds)
+    each = len(sent) // count
+    cut = data.draw(st.integers(0, len(sent) - 1).filter(lambda length: length % each != 0 or length == 0))
+    with pytest.raises(ProtocolError, match="expected 1 to 1024 inputs"):
+        decode_request(sent[:cut], (height, width))
+    with pytest.raises(ProtocolError, match="expected thresholds"):
+        decode_request(encode_request(inputs, thresholds + data.draw(st.floats(1.1, 9))), (height, width))
+
+
 @given(answers())
-def test_an_answer_comes_back_as_it_was_sent(answer: PoolAnswer) -> None:
+def test_an_answer_comes_back_as_it_was_sent(answer: Classification) -> None:
     back = decode_answer(encode_answer(MODEL, answer), MODEL, len(answer.scores))
     np.testing.assert_array_equal(back.scores, answer.scores)
     assert (list(back.novelty), list(back.kinds)) == (list(answer.novelty), list(answer.kinds))
-    assert all(map(is_same, back.heats, answer.heats))
+    assert all(map(is_same, back.evidence, answer.evidence))
 
 
 @given(answers(), st.data())
-def test_a_damaged_answer_is_refused_and_never_crashes(answer: PoolAnswer, data: st.DataObject) -> None:
+def test_a_damaged_answer_is_refused_and_never_crashes(answer: Classification, data: st.DataObject) -> None:
     sent = encode_answer(MODEL, answer)
     cut = sent[: data.draw(st.integers(0, len(sent) - 1))]
     with pytest.raises(ProtocolError):
@@ -79,7 +104,7 @@ def test_a_damaged_answer_is_refused_and_never_crashes(answer: PoolAnswer, data:
 
 
 @given(answers())
-def test_the_answer_of_another_model_or_to_other_inputs_is_refused(answer: PoolAnswer) -> None:
+def test_the_answer_of_another_model_or_to_other_inputs_is_refused(answer: Classification) -> None:
     sent = encode_answer(MODEL, answer)
     with pytest.raises(ProtocolError, match="answered with the model aaaaaaaaaaaa"):
         decode_answer(sent, "b" * 64, len(answer.scores))

@@ -51,7 +51,9 @@ class Run:
 
 
 class OutOfReach(FakeModel):
-    def classify(self, inputs: NDArray[np.uint8]) -> Classification:
+    def classify(
+        self, inputs: NDArray[np.uint8], thresholds: NDArray[np.float64] | None = None
+    ) -> Classification:
         raise InferenceError("pool-away", "the pool at host:1 does not answer")
 
 
@@ -163,6 +165,37 @@ def test_each_camera_is_classified_by_its_own_model_at_its_own_size_and_threshol
     assert done.flagged[0].verdict.threshold == 0.1
     assert done.flagged[0].tiles[0].image.shape == (2 * SIZE, 2 * SIZE, 3)  # cut again from the frame
     assert sum(done.notes.frames.values()) == 1
+
+
+def test_cameras_with_one_model_share_its_batches_though_their_thresholds_differ() -> None:
+    batches: list[list[float] | None] = []
+
+    class Shared(FakeModel):
+        def classify(
+            self, inputs: NDArray[np.uint8], thresholds: NDArray[np.float64] | None = None
+        ) -> Classification:
+            batches.append(None if thresholds is None else thresholds.tolist())
+            return super().classify(inputs)
+
+    cameras = [FakeCamera(name, [frame(name, 0, 200)]) for name in ("a", "b", "c")]
+    done = run(cameras, router=ModelRouter(Shared(), thresholds={"b": 0.9, "c": 0.7}, recipe="cups"))
+    assert batches == [[0.5, 0.9, 0.7]]
+    assert [(it.frame.camera, it.verdict.threshold) for it in done.flagged] == [("a", 0.5), ("c", 0.7)]
+    assert {it.recipe for it in done.flagged} == {"cups"}
+
+
+def test_a_batch_that_was_taken_before_the_models_change_is_classified_by_the_model_before() -> None:
+    old, new = FakeModel(spec_of("old")), FakeModel(spec_of("new"))
+    router = ModelRouter(old)
+
+    class Switching(FakeCamera):
+        def take(self, limit: int) -> list[Frame]:
+            taken = super().take(limit)
+            router.adopt(ModelRouter(new))
+            return taken
+
+    done = run([Switching("c", [frame("c", number, 255) for number in range(2)])], batch=1, router=router)
+    assert [(it.frame.number, it.handle.spec.name) for it in done.flagged] == [(0, "old"), (1, "new")]
 
 
 def test_frames_of_a_model_out_of_reach_are_reported_with_its_cause_and_others_get_their_verdict() -> None:

@@ -26,5 +26,5 @@ def test_other_tiles_than_in_training_are_found(shipped_bundle: Path) -> None:
     settings, card = parse_settings(CAMERAS, "line.toml", {}), read_card(shipped_bundle)
     training = card.training.model_copy(update={"tiles": (2, 2), "overlap": 0.21})
     tiled = card.model_copy(update={"training": training})
-    assert [camera.name for camera in cameras_cut_otherwise(settings, tiled)] == ["whole", "apart"]
-    assert cameras_cut_otherwise(settings, card) == []
+    assert [camera.name for camera in cameras_cut_otherwise(settings.camera, tiled)] == ["whole", "apart"]
+    assert cameras_cut_otherwise(settings.camera, card) == []

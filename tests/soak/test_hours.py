@@ -2,7 +2,7 @@
 
 `make soak-hours HOURS=4` runs it and prints its table. `FAULT_SECONDS` (60) is the time from one fault to the
 next, `SEED` repeats an order of faults, `FPS` (3) is the rate of the streams: 1 leaves a slow machine time
-for other work. What is not recovered from is told at the end, with its time.
+for other work. What is not recovered from is listed at the end, with its time.
 """
 
 import os

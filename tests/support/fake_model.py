@@ -54,7 +54,9 @@ class FakeModel:
     def close(self) -> None:
         self.closed = True
 
-    def classify(self, inputs: NDArray[np.uint8]) -> Classification:
+    def classify(
+        self, inputs: NDArray[np.uint8], thresholds: NDArray[np.float64] | None = None
+    ) -> Classification:
         assert inputs.shape[1:] == (*self.spec.input_size, 3)
         return self._classify(inputs)
 

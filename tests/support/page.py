@@ -17,6 +17,9 @@ import pytest
 
 from tests.support.daemon_process import ENVIRONMENT
 
+LINE = '[[camera]]\nname = "left"\nsource = "simulate:"\n'
+"""The settings of a line of one camera."""
+
 
 @dataclass
 class PageUnderTest:

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from monitor.web.passwords import hash_password
 from tests.support.daemon_process import DaemonUnderTest, free_port, run_daemon, write_config
-from tests.support.page import PageUnderTest, run_chromium, run_page
+from tests.support.page import LINE, PageUnderTest, run_chromium, run_page
 from tests.support.redis_servers import EMBEDDED, ServerProcess, server_program
 
 CAMERAS = """
@@ -93,6 +94,18 @@ def quiet_page(
 ) -> Iterator[PageUnderTest]:
     """A page of that server; no daemon answers."""
     folder = tmp_path_factory.mktemp("page")
-    camera = '[[camera]]\nname = "left"\nsource = "simulate:"\n'
-    with run_page(write_config(folder, camera, url=quiet_server.url, port=free_port())) as page:
+    with run_page(write_config(folder, LINE, url=quiet_server.url, port=free_port())) as page:
+        yield page
+
+
+@pytest.fixture(scope="module")
+def guarded(quiet_server: ServerProcess, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PageUnderTest]:
+    """A page with a user for each role, whose password is `<role>-secret`, behind a proxy."""
+    users = "".join(
+        f'[page.users.{role}]\nrole = "{role}"\npassword = "{hash_password(f"{role}-secret")}"\n'
+        for role in ("viewer", "operator", "engineer")
+    )
+    folder = tmp_path_factory.mktemp("guarded")
+    config = write_config(folder, LINE, url=quiet_server.url, port=free_port(), more=users)
+    with run_page(config, "--trusted-proxy", "127.0.0.1") as page:
         yield page

@@ -11,42 +11,10 @@ from hypothesis import strategies as st
 
 from monitor.web.access import MAX_TRIES, TRY_WINDOW, Access, TooManyTriesError, User
 from monitor.web.passwords import hash_password, verify_password
-from tests.support.daemon_process import defect_monitor, free_port, write_config
-from tests.support.page import run_page
+from tests.support.daemon_process import defect_monitor, write_config
+from tests.support.page import LINE
+from tests.support.page_login import FORM, cookies_of, log_in, session_of
 from tests.support.stored_events import store
-
-FORM = {"Content-Type": "application/x-www-form-urlencoded"}
-LINE = '[[camera]]\nname = "left"\nsource = "simulate:"\n'
-
-
-@pytest.fixture(scope="module")
-def guarded(quiet_server, tmp_path_factory):
-    """A page with a user for each role, whose password is `<role>-secret`, behind a proxy."""
-    users = "".join(
-        f'[page.users.{role}]\nrole = "{role}"\npassword = "{hash_password(f"{role}-secret")}"\n'
-        for role in ("viewer", "operator", "engineer")
-    )
-    folder = tmp_path_factory.mktemp("guarded")
-    config = write_config(folder, LINE, url=quiet_server.url, port=free_port(), more=users)
-    with run_page(config, "--trusted-proxy", "127.0.0.1") as page:
-        yield page
-
-
-def cookies_of(answer) -> dict[str, str]:
-    headers = answer.headers.get_all("set-cookie") or []
-    return dict(header.split(";")[0].split("=", 1) for header in headers)
-
-
-def log_in(page, name: str, password: str, **headers: str):
-    form = page.get("/login", headers)
-    [token] = re.findall(r'name="csrf" value="([^"]+)"', form.text)
-    cookie = {"Cookie": f"login-form={cookies_of(form)['login-form']}"}
-    body = urlencode({"csrf": token, "name": name, "password": password, "next": "/events"})
-    return page.request("POST", "/login", body, {**FORM, **cookie, **headers})
-
-
-def session_of(page, role: str) -> dict[str, str]:
-    return {"Cookie": f"session={cookies_of(log_in(page, role, f'{role}-secret'))['session']}"}
 
 
 @pytest.mark.parametrize(

@@ -17,11 +17,9 @@ from monitor.web.labelling.book import LabelBook
 from monitor.web.labelling.queue import LabelFrame, doubt, order_by_information
 from tests.support.events import make_event
 from tests.support.labels import make_sample
+from tests.support.page_login import FORM, session_of
 from tests.support.stored_events import store
 from tests.support.stored_labels import store_sample, stored_labels
-from tests.web.test_access import FORM, guarded, session_of
-
-__all__ = ["guarded"]
 
 BASES = itertools.count(100, 100)
 """Frame numbers: the page remembers frames and labels, so each test has frames of its own."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from monitor.cli.bench.output import Out, print_rows
+from monitor.cli.bench.output import AsJson, Out, print_rows
 
 if TYPE_CHECKING:
     from monitor.tools.bench.capacity import Capacity
@@ -22,9 +22,7 @@ def capacity(
         float | None,
         typer.Option(min=0.01, help="Frames per second of a camera. Default: as configured, else 15."),
     ] = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON document instead of a table.")
-    ] = False,
+    as_json: AsJson = False,
     out: Out = None,
 ) -> None:
     """Measure how many cameras like those of CONFIG this machine carries, and what limits it.

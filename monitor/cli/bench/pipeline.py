@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from monitor.cli.bench.output import Out, print_rows
+from monitor.cli.bench.output import AsJson, Out, print_rows
 
 if TYPE_CHECKING:
     from monitor.tools.bench.line import PipelineResult
@@ -32,9 +32,7 @@ class PipelineRow(StrEnum):
 
 def pipeline(
     *,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON document instead of a table.")
-    ] = False,
+    as_json: AsJson = False,
     row: Annotated[
         list[PipelineRow] | None, typer.Option(help="Measure only this row; repeat the option for more.")
     ] = None,

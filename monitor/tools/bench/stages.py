@@ -58,7 +58,9 @@ class _NullModel:
     def close(self) -> None:
         """Do nothing."""
 
-    def classify(self, inputs: NDArray[np.uint8]) -> Classification:
+    def classify(
+        self, inputs: NDArray[np.uint8], thresholds: NDArray[np.float64] | None = None
+    ) -> Classification:
         """Find every input good and familiar."""
         return Classification(
             np.zeros(len(inputs), np.float32), [NoveltyScore(1.0, 2.0)] * len(inputs), [None] * len(inputs)

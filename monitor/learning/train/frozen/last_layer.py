@@ -30,6 +30,10 @@ ROUNDS = 3
 NEWTON_STEPS = 25
 
 
+MAX_TRANSPLANTS = 4000
+"""Defects on other backgrounds that a layer is trained on, about."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class LastLayer:
     """Weights (c,) and bias of the logit of a defect, linear in the features (n, c)."""
@@ -98,13 +102,15 @@ class FrameFeatures:
 
     `frame` (t,) is the frame that each tile belongs to, `label` (t,) 1 for a defect, 0 for none, and -1 where
     the frame is defective and nobody knows whether the tile is. `surfaces` (n,) names the surface of each
-    frame, where there are several.
+    frame, where there are several. `background` (t, c): the features of each tile beside its defect, not a
+    number where its place is not known.
     """
 
     features: NDArray[np.float32]
     frame: NDArray[np.intp]
     label: NDArray[np.int8]
     surfaces: NDArray[np.str_] | None = None
+    background: NDArray[np.float32] | None = None
 
     @classmethod
     def of(
@@ -143,8 +149,28 @@ class FrameFeatures:
         return layer
 
     def _fit(self, tiles: NDArray[np.bool_]) -> LastLayer:
-        surfaces = None if self.surfaces is None else self.surfaces[self.frame[tiles]]
-        return fit_last_layer(self.features[tiles], self.label[tiles] != 0, surfaces)
+        every = np.zeros(len(self.frame), np.str_) if self.surfaces is None else self.surfaces[self.frame]
+        features, defective, surfaces = [self.features[tiles]], [self.label[tiles] != 0], [every[tiles]]
+        for surface in np.unique(every[tiles]) if self.background is not None else ():
+            empty, marked = self._transplanted(tiles & (every == surface))
+            features += [empty, marked]
+            defective += [np.zeros(len(empty), bool), np.ones(len(marked), bool)]
+            surfaces += [np.full(len(empty) + len(marked), surface)]
+        return fit_last_layer(np.concatenate(features), np.concatenate(defective), np.concatenate(surfaces))
+
+    def _transplanted(self, tiles: NDArray[np.bool_]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Return `tiles` (t,) without their defects, and each defect on the background of each good tile.
+
+        Features are means over a tile: what a defect adds to its own background it adds to another, too. So
+        few defects show how a defect differs, whatever the tile.
+        """
+        assert self.background is not None
+        known = tiles & (self.label == 1) & np.isfinite(self.background).all(axis=1)
+        empty = self.background[known]
+        good = self.features[tiles & (self.label == 0)][: MAX_TRANSPLANTS // max(len(empty), 1)]
+        places = np.concatenate([good, empty])
+        marks = self.features[known] - empty
+        return empty, np.asarray((places[None] + marks[:, None]).reshape(-1, places.shape[1]), np.float32)
 
     def cross_validated(
         self, keys: Sequence[str], defective: NDArray[np.bool_], *others: NDArray[np.float32]

@@ -9,6 +9,7 @@ import pytest
 from monitor.errors import DataError, UsageError
 from monitor.learning.datasets import Sample, read_samples
 from monitor.learning.train.config import TrainingConfig
+from monitor.learning.train.frozen.background import background_features
 from monitor.learning.train.recipe import FROZEN
 from monitor.learning.train.trainer import train
 from monitor.models.box_head import WINDOWS, BoxHead
@@ -71,8 +72,10 @@ def test_what_it_remembers_trains_as_the_images_would(
     old: ModelBundle, new: ModelBundle, surfaces: Path, brass: Path, tmp_path: Path
 ):
     forgetful = save_bundle(tmp_path / "start", old.keras_model(), old.card, old.familiarity)
-    both = [one + other for one, other in zip(parts(surfaces), parts(brass), strict=True)]
-    given = tuned(forgetful, *both, tmp_path / "given")
+    # Of remembered defects the background is not known: neither must it be of those given again.
+    known, test = ([replace(sample, mask=None) for sample in part] for part in parts(surfaces))
+    more, more_test = parts(brass)
+    given = tuned(forgetful, known + more, test + more_test, tmp_path / "given")
     assert given.card.figures["validation_auc"] == pytest.approx(new.card.figures["validation_auc"], abs=0.02)
     assert given.card.threshold == pytest.approx(new.card.threshold, abs=0.02)
     assert given.familiarity is not None
@@ -120,3 +123,13 @@ def test_the_box_head_stays_and_kinds_are_learnt_again_where_the_start_had_them(
     assert after.kinds is not None
     assert after.kinds.names == ("defect",)
     assert not np.array_equal(after.kinds.means, kinds.means)
+
+
+def test_the_background_of_a_defect_is_known_where_its_place_is(old: ModelBundle, surfaces: Path):
+    known, _ = parts(surfaces)
+    hidden = [replace(sample, mask=None) for sample in known if sample.defective]
+    shown = background_features(old.keras_model(), old.card, known)
+    is_known = np.isfinite(shown).all(axis=1)
+    assert is_known.any()
+    assert all(sample.defective for sample, has in zip(known, is_known, strict=True) if has)
+    assert np.isnan(background_features(old.keras_model(), old.card, hidden)).all()

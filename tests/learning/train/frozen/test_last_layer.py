@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from monitor.errors import DataError
 from monitor.learning.datasets.tiling import Tiling
+from monitor.learning.evaluate.metrics import area_under_roc
 from monitor.learning.train.frozen.last_layer import (
     FOLDS,
     FrameFeatures,
@@ -105,3 +106,25 @@ def test_without_masks_the_tile_that_differs_is_found_to_show_the_defect():
     assert (scores.reshape(40, 4)[defective].argmax(axis=1) == np.arange(20) % 4).all()
     per_frame = frame_scores(scores, np.arange(0, 160, 4))
     assert per_frame[defective].min() > per_frame[~defective].max()
+
+
+def test_a_defect_learnt_on_one_background_is_found_on_others():
+    """Backgrounds vary more than a defect changes them, and three defects show one background each."""
+    random, channels = np.random.default_rng(5), 60
+    shading = random.normal(0, 1, (12, channels))
+    mark = np.float32(random.normal(0, 0.3, channels))
+
+    def backgrounds(count: int) -> np.ndarray:
+        return (20 + random.normal(0, 1, (count, 12)) @ shading).astype(np.float32)
+
+    labels = np.arange(24) < 3
+    background = backgrounds(24)
+    features = background + np.outer(labels, mark).astype(np.float32)
+    known = np.where(labels[:, None], background, np.nan).astype(np.float32)
+    tiles = (np.arange(24), labels.astype(np.int8))
+    plain = FrameFeatures(features, *tiles).fit(np.ones(24, bool))
+    placed = FrameFeatures(features, *tiles, background=known).fit(np.ones(24, bool))
+    truth = np.arange(400) >= 200
+    others = backgrounds(400) + np.outer(truth, mark).astype(np.float32)
+    assert area_under_roc(placed.scores(others).astype(float), truth) > 0.9
+    assert area_under_roc(plain.scores(others).astype(float), truth) < 0.7
