@@ -84,6 +84,11 @@ class ExplanationStage:
         self._stopping = False
         self.last_heartbeat = time.monotonic()
 
+    @property
+    def config(self) -> ExplanationConfig:
+        """How flagged frames are explained now."""
+        return self._config
+
     def configure(self, config: ExplanationConfig) -> None:
         """Explain by `config` from the next frame on; the bounds of the queue stay. For any thread."""
         self._config = config
