@@ -41,7 +41,6 @@ from tests.support.events import BEGIN, deliver, make_event, make_parcel, make_v
 from tests.support.labels import make_label, make_sample
 from tests.support.redis_servers import DEBIANS, SentinelProcess, ServerProcess, server_program, wait_until
 
-
 CHALLENGE_ANSWER = ChallengeAnswer(camera="top", daemon="me", inspected_at=BEGIN, outcome="clean")
 
 

@@ -93,13 +93,13 @@ def _read_line(line: bytes, key: bytes) -> dict[str, Any] | None:
     """Return the record of a line; None unless it is signed, in its canonical form, and has its fields."""
     try:
         record = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     if not isinstance(record, dict) or not {"kind", "previous", "signature"} <= record.keys():
         return None
     unsigned = {name: value for name, value in record.items() if name != "signature"}
-    is_signed = hmac.compare_digest(_signature(unsigned, key), str(record["signature"]))
-    return record if is_signed and _canonical(record) == line else None
+    signed = _canonical({**unsigned, "signature": _signature(unsigned, key)})
+    return record if hmac.compare_digest(signed, line) else None
 
 
 def _signature(record: Mapping[str, object], key: bytes) -> str:

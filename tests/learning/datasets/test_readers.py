@@ -214,8 +214,8 @@ def test_a_set_without_a_reject_is_refused(folders: Path):
         shutil.rmtree(folders / kind)
     with pytest.raises(DataError, match="holds no known reject"):
         read_rejects(folders)
+    (folders / "pit").mkdir()
     with pytest.raises(DataError, match="no images"):
-        (folders / "pit").mkdir()
         read_rejects(folders)
     with pytest.raises(DataError, match="cannot be read: Not a directory"):
         read_rejects(folders / "good" / "0.png")
