@@ -1,4 +1,4 @@
-"""From a flagged frame to a better model in use, as its user goes: the page by keyboard, then the commands."""
+"""From a flagged frame to a better model in use, as its user goes: the page by keyboard, then commands."""
 
 import json
 import re
@@ -15,16 +15,20 @@ from typer.testing import CliRunner
 
 from monitor.cli import app
 from monitor.learning.datasets.manifest import read_manifest
-from monitor.models.bundle import ModelBundle, load_bundle
+from monitor.models.bundle import load_bundle
 from monitor.simulate.surface import SurfaceGenerator
+from monitor.simulate.writers import write_dataset
 from tests.support.daemon_process import ENVIRONMENT, events_of, free_port, run_daemon, wait_for, write_config
 from tests.support.hot_swap import reload
 from tests.support.model_copies import copy_bundle
-from tests.support.page import run_page
+from tests.support.page import run_chromium, run_page
 from tests.support.redis_servers import EMBEDDED, ServerProcess, server_program
 from tests.support.stored_labels import stored_labels
 
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+pytestmark = [
+    pytest.mark.soak,
+    pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),
+]
 
 LABELS, SEED, SIZE = 16, 5, 128
 
@@ -63,12 +67,24 @@ def run_archive(folder: Path, config: Path) -> Iterator[None]:
             archive.wait()
 
 
+def eager_model(folder: Path, store: Path) -> str:
+    """Add a small model that flags every frame to a store; return its version."""
+    write_dataset(SurfaceGenerator(3, 96, 96, 0.5, textures=2), folder / "data", train=16, test=0)
+    trained = folder / "trained"
+    options = ["--recipe", "frozen", "--init", "none", "--size", "32", "--tiles", "1x1"]
+    run("train", "--data", folder / "data", "--out", trained, *options)
+    return run(
+        "models", "add", copy_bundle(folder / "eager", trained, threshold=1e-6), "--store", store
+    ).strip()
+
+
 def press_until_focused(tab: Any, name: str) -> None:
     """Press Tab until the link or field of this name has the focus, and Enter would act on it."""
     for _ in range(40):
         tab.keyboard.press("Tab")
         focused = tab.evaluate(
-            "[document.activeElement.textContent.trim(), document.activeElement.labels?.[0]?.textContent.trim()]"
+            "[document.activeElement, ...(document.activeElement.labels ?? [])]"
+            ".map(it => it.textContent.trim())"
         )
         if name in focused:
             return
@@ -97,21 +113,19 @@ def label_by_keyboard(tab: Any, address: str, line: SurfaceGenerator) -> None:
         tab.wait_for_url(f"**last={frame}")
 
 
-def test_flagged_labelled_exported_trained_compared_promoted(
-    tmp_path: Path, small_bundle: ModelBundle, tab: Any
-) -> None:
-    eager = copy_bundle(tmp_path / "eager", small_bundle.path, threshold=0.05)  # it flags every frame
+def test_flagged_labelled_exported_trained_compared_promoted(tmp_path: Path) -> None:
     store = tmp_path / "models"
-    run("models", "add", eager, "--store", store)
-    run("models", "promote", small_bundle.card.model.sha256[:12], "--store", store)
+    run("models", "promote", eager_model(tmp_path, store), "--store", store)
     server, port = ServerProcess(tmp_path, server_program(EMBEDDED)), free_port()
     server.start()
     config = write_config(tmp_path, LINE.format(store=store), url=server.url, port=port)
     archive, dataset, better = tmp_path / "archive", tmp_path / "dataset", tmp_path / "better"
     try:
-        with run_daemon(config, port) as daemon, run_archive(archive, config), run_page(config) as page:
+        with run_daemon(config, port) as daemon, run_archive(archive, config):
             wait_for(lambda: len(events_of(server.url)) > LABELS, 120, daemon)
-            label_by_keyboard(tab, page.address, SurfaceGenerator(SEED, SIZE, SIZE, 0.5))
+            with run_page(config) as page, run_chromium() as browser:
+                tab = browser.new_page(locale="en-GB")
+                label_by_keyboard(tab, page.address, SurfaceGenerator(SEED, SIZE, SIZE, 0.5))
             with server.client() as client:
                 labels = stored_labels(client)
             assert len({it.subject.id for it in labels}) == LABELS
@@ -119,8 +133,8 @@ def test_flagged_labelled_exported_trained_compared_promoted(
             assert [(it.defect_kind, len(it.boxes)) for it in labels if it.boxes] == [("stain", 1)]
             wait_for(lambda: _lines(archive, "labels.jsonl") == LABELS, 30)
 
-            run("dataset", "export", "--archive", archive, "--out", dataset)
-            assert len(read_manifest(dataset).images) == LABELS
+            exported = run("dataset", "export", "--archive", archive, "--out", dataset)
+            assert len(read_manifest(dataset).images) == LABELS, exported
             run("train", "--data", dataset, "--init", store / "current", "--out", better)
             compared = run("compare", store / "current", better, "--data", dataset, "--json")
             assert json.loads(compared)["recommendation"]["decision"] in {"promote", "undecided"}
