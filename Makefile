@@ -80,7 +80,7 @@ test-systemd: ## as root: test the service on a real systemd in a container, ten
 	@$(BIN)/python -m pytest tests/systemd -m systemd -x --no-skips
 
 test-scale: setup ## run the tests on Ray, which this installs into .venv (600 MB)
-	@$(BIN)/python -m pip install --quiet 'ray[data]>=2.60'
+	@$(BIN)/python -m pip install --quiet 'ray[data,serve]>=2.60'
 	@$(BIN)/python -m pytest tests/cluster --no-skips
 
 # The template unit: every name and path of the unit gets the name of the instance.

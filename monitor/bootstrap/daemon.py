@@ -1,6 +1,7 @@
 """Build the daemon from the settings: each part after the parts that it needs."""
 
 from collections.abc import Callable
+from functools import partial
 
 from monitor import __version__
 from monitor.bootstrap.cameras import camera_configs, create_camera
@@ -15,7 +16,7 @@ from monitor.bootstrap.delivery import (
     heartbeat_path,
     incidents,
 )
-from monitor.bootstrap.inference import build_router, explanation_config
+from monitor.bootstrap.inference import build_router, explanation_config, pool_problems
 from monitor.bootstrap.reload import SettingsReloader
 from monitor.daemon.cameras import CameraFactory, CameraManager
 from monitor.daemon.coverage import CoverageRecorder
@@ -37,6 +38,7 @@ from monitor.settings import Settings
 from monitor.telemetry.heartbeat import HeartbeatFile
 from monitor.telemetry.http_server import start_http_server
 from monitor.telemetry.metrics import Metrics, create_registry
+from monitor.telemetry.pool_metrics import count_pool_answers
 from monitor.telemetry.process_metrics import WorkerProcessCollector, export_last_reload, export_standby
 from monitor.telemetry.sample_metrics import SampleMetrics
 from monitor.telemetry.stream_metrics import StreamBacklogCollector
@@ -60,8 +62,9 @@ def build_daemon(
     The other parameters replace a part: the metrics, the models, the camera factory.
     """
     scheduler = DeviceScheduler()
-    router = router or build_router(settings, scheduler)
     metrics = metrics or Metrics(create_registry())
+    on_pool_answer = ignore if settings.inference.pool is None else count_pool_answers(metrics.registry)
+    router = router or build_router(settings, scheduler, on_pool_answer=on_pool_answer)
     metrics.build(__version__)
     metrics.add_labels({handle.spec.labels[1] for handle in router.handles})
     for camera in settings.camera:
@@ -116,7 +119,7 @@ def build_daemon(
         inspection=[inference_thread, explanation_thread],
         threads=[leases.thread, stream_monitor.thread, *(part.thread for part in background)],
         stopped_threads=outbox.stopped_threads,
-        problems=[meter.problems, publisher.conflicts],
+        problems=[meter.problems, publisher.conflicts, partial(pool_problems, router)],
     )
     export_standby(metrics.registry, lambda: health.is_standby)
     export_last_reload(metrics.registry, lambda: health.reload_failure is None)
@@ -159,6 +162,7 @@ def build_daemon(
                 set_redis_access=[it.set_access for it in (sink, leases, stream_monitor, *background)],
                 on_models_changed=lambda: metrics.models(router.descriptions()),
                 on_recipe=publisher.publish_recipe,
+                on_pool_answer=on_pool_answer,
             ),
         )
     )

@@ -1,19 +1,21 @@
 """Build the models from the settings: which model classifies which camera, on which device."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from monitor.inference.candidates import InferenceOptions
 from monitor.inference.device import ComputeDevice, configure_tensorflow
 from monitor.inference.handle import ModelHandle, ModelSpec
 from monitor.inference.local import LocalModel
+from monitor.inference.remote import PoolModel, PoolOptions
 from monitor.inference.router import ModelRouter
 from monitor.inference.scheduler import DeviceScheduler
 from monitor.models.bundle import ModelBundle, load_bundle
 from monitor.models.card import ModelCard
 from monitor.models.registry import resolve_model_path
 from monitor.pipeline.explanation_stage import ExplanationConfig
+from monitor.pipeline.interfaces import ignore
 from monitor.settings import CameraSettings, Settings
 from monitor.settings.schema import ModelSettings
 
@@ -52,13 +54,41 @@ def build_model(
     )
 
 
+def build_handle(
+    settings: Settings, bundle: ModelBundle, scheduler: DeviceScheduler, on_pool_answer: Callable[[str], None]
+) -> LocalModel | PoolModel:
+    """Build the model of `bundle`, not loaded: on this machine or, with `inference.pool`, in a pool."""
+    model, options = build_model(settings, bundle, scheduler), pool_options(settings)
+    if options is None:
+        return model
+    deputy = model if settings.inference.fallback == "local" else None
+    return PoolModel(model.spec, options, deputy, on_pool_answer)
+
+
+def pool_options(settings: Settings) -> PoolOptions | None:
+    """Return how the pool is used; None without one."""
+    inference = settings.inference
+    if inference.pool is None:
+        return None
+    token = inference.pool_token
+    return PoolOptions(
+        url=inference.pool,
+        deadline=inference.pool_deadline,
+        token=None if token is None else token.get_secret_value(),
+        tls_ca=inference.pool_tls_ca,
+    )
+
+
 def build_router(
-    settings: Settings, scheduler: DeviceScheduler, running: ModelRouter | None = None
+    settings: Settings,
+    scheduler: DeviceScheduler,
+    running: ModelRouter | None = None,
+    on_pool_answer: Callable[[str], None] = ignore,
 ) -> ModelRouter:
-    """Build the models of all cameras, not loaded, with a shared `scheduler`. Raises ModelError.
+    """Build the models of all cameras, not loaded, with a shared `scheduler`. Raises MonitorError.
 
     A model of `running` is used again if nothing that it was built from has changed, and its graphs if only
-    thresholds have.
+    thresholds have. `on_pool_answer`: see `PoolModel`.
     """
     others = settings.model_copy(update={"model": ModelSettings()})  # `model.threshold` is not theirs
     default = resolve_model_path(settings.model.path)
@@ -77,7 +107,7 @@ def build_router(
                     "trained_overlap": bundle.card.training.overlap,
                 },
             )
-        model = build_model(settings if path == default else others, bundle, scheduler)
+        model = build_handle(settings if path == default else others, bundle, scheduler, on_pool_answer)
         handles[path] = model if running is None else _reuse(model, running)
         models |= {camera.name: handles[path] for camera in cameras if camera.model is not None}
     return ModelRouter(
@@ -114,14 +144,27 @@ def cameras_cut_otherwise(cameras: Sequence[CameraSettings], card: ModelCard) ->
     ]
 
 
-def _reuse(model: LocalModel, running: ModelRouter) -> ModelHandle:
+def local_models(router: ModelRouter) -> list[LocalModel]:
+    """Return the models that this machine runs, also those that do so for a pool."""
+    found = [it.deputy if isinstance(it, PoolModel) else it for it in router.handles]
+    return [model for model in found if isinstance(model, LocalModel)]
+
+
+def pool_problems(router: ModelRouter) -> list[str]:
+    """Return what is wrong with the pool, a sentence each."""
+    found = [it.problem for it in router.handles if isinstance(it, PoolModel)]
+    return [problem for problem in dict.fromkeys(found) if problem is not None]
+
+
+def _reuse(model: LocalModel | PoolModel, running: ModelRouter) -> ModelHandle:
     """Return the equal model of `running`, else `model`; it shares graphs if thresholds alone differ."""
     for other in running.handles:
         if getattr(other, "identity", None) == model.identity:
             return other
-    for other in running.handles:
-        if isinstance(other, LocalModel):
-            model.share_network(other)
+    here = model.deputy if isinstance(model, PoolModel) else model
+    if isinstance(here, LocalModel):
+        for network in local_models(running):
+            here.share_network(network)
     return model
 
 

@@ -5,9 +5,8 @@ from functools import partial
 
 from monitor.bootstrap.cameras import camera_configs
 from monitor.bootstrap.delivery import redis_credentials
-from monitor.bootstrap.inference import build_router, explanation_config
+from monitor.bootstrap.inference import build_router, explanation_config, local_models
 from monitor.daemon.daemon import Reloaded
-from monitor.inference.local import LocalModel
 from monitor.inference.router import ModelRouter
 from monitor.inference.scheduler import DeviceScheduler
 from monitor.pipeline.explanation_stage import ExplanationStage
@@ -33,8 +32,8 @@ class SettingsReloader:
     Cameras, frame limits, models, thresholds, explanations and the credentials for Redis change while the
     daemon runs. A new model is loaded while the old one still classifies, and used if it answers its
     reference images as its card says. `set_redis_access` hands the credentials to each connection.
-    `on_recipe` gets the name of a new recipe, and of the one before. Other changes are reported as not
-    applied.
+    `on_recipe` gets the name of a new recipe, and of the one before. `on_pool_answer`: see `PoolModel`. Other
+    changes are reported as not applied.
     """
 
     def __init__(
@@ -48,6 +47,7 @@ class SettingsReloader:
         set_redis_access: Sequence[Callable[[str, RedisCredentials], None]],
         on_models_changed: Callable[[], None],
         on_recipe: Callable[[str | None, str | None], None],
+        on_pool_answer: Callable[[str], None],
     ) -> None:
         self._settings = settings
         self._started_with = settings
@@ -58,6 +58,7 @@ class SettingsReloader:
         self._set_redis_access = tuple(set_redis_access)
         self._on_models_changed = on_models_changed
         self._on_recipe = on_recipe
+        self._on_pool_answer = on_pool_answer
 
     def __call__(self) -> Reloaded:
         """Apply the current settings. On MonitorError nothing has changed."""
@@ -70,7 +71,7 @@ class SettingsReloader:
         fixed = {"inference": started_with.inference, "samples": started_with.samples}
         fresh = changed.model_copy(update={**fixed, "redis": redis})
         access = redis_credentials(fresh)
-        router = build_router(fresh, self._scheduler, running=self._router)
+        router = build_router(fresh, self._scheduler, self._router, self._on_pool_answer)
         configs = camera_configs(fresh, router)
         _load(router, self._router)
         for set_access in self._set_redis_access:
@@ -108,9 +109,9 @@ class SettingsReloader:
 def _load(router: ModelRouter, running: ModelRouter) -> None:
     """Load the models, and check bundles that do not run yet. Raises DeviceError or ModelError."""
     router.load()
-    known = [model.card for model in running.handles if isinstance(model, LocalModel)]
-    for model in router.handles:
-        if isinstance(model, LocalModel) and model.card not in known:
+    known = [model.card for model in local_models(running)]
+    for model in local_models(router):
+        if model.card not in known:
             model.check_references()
 
 

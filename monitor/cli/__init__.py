@@ -21,6 +21,7 @@ from monitor.cli import (
     label,
     models,
     page,
+    pool,
     recipe,
     rescore,
     run,
@@ -43,6 +44,7 @@ app.command("demo", rich_help_panel=_RUN)(demo.demo)
 app.command("run", rich_help_panel=_RUN)(run.run)
 app.add_typer(recipe.app, name="recipe", rich_help_panel=_RUN)
 app.command("archive", rich_help_panel=_RUN)(archive.archive)
+app.add_typer(pool.app, name="pool", rich_help_panel=_RUN)
 app.command("check-config", rich_help_panel=_RUN)(check_config.check_config)
 app.add_typer(page.app, name="page", rich_help_panel=_LOOK)
 app.command("doctor", rich_help_panel=_LOOK)(doctor.doctor)

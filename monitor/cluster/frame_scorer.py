@@ -1,9 +1,7 @@
 """Score the frames of an archive, block by block: the same code in this process and in Ray's actors."""
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -150,6 +148,4 @@ class PackedModelScorer(FrameScorer):
     """A scorer on a machine that has no copy of the model: it gets the bundle as bytes."""
 
     def __init__(self, location: str, packed: bytes, options: ScoringOptions) -> None:
-        home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-        bundle = unpack_bundle(packed, Path(home, "defect-monitor", "bundles"))
-        super().__init__(location, options.load(bundle), options)
+        super().__init__(location, options.load(unpack_bundle(packed)), options)

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import os
 import shutil
 import tarfile
 import tempfile
@@ -27,11 +28,14 @@ def pack_bundle(bundle: ModelBundle) -> bytes:
     return content.getvalue()
 
 
-def unpack_bundle(content: bytes, folder: Path) -> ModelBundle:
+def unpack_bundle(content: bytes, folder: Path | None = None) -> ModelBundle:
     """Unpack a bundle into a folder of its own in `folder`, once, and load it; hashes are checked.
 
-    Several processes may do so at the same time. Raises ModelError where `content` is no packed bundle.
+    `folder` is by default in the user's cache. Several processes may do so at the same time.
+    Raises ModelError where `content` is no packed bundle.
     """
+    if folder is None:
+        folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "defect-monitor", "bundles")
     place = folder / hashlib.sha256(content).hexdigest()
     if not place.exists():
         folder.mkdir(parents=True, exist_ok=True)

@@ -45,8 +45,12 @@ def load_settings(path: Path, environment: Mapping[str, str] = os.environ) -> Se
 
 def load_recipe(settings_file: Path, name: str, environment: Mapping[str, str] = os.environ) -> Recipe:
     """Return the recipe `name` beside the settings file; mistakes are reported as by `load_settings`."""
-    path = recipe_path(settings_file, name)
-    return _parse(Recipe, read_text(path), str(path), environment)
+    return load_table(recipe_path(settings_file, name), Recipe, environment)
+
+
+def load_table(path: Path, table: type[_Table], environment: Mapping[str, str] = os.environ) -> _Table:
+    """Return the settings `table` of a whole file; mistakes are reported as by `load_settings`."""
+    return _parse(table, read_text(path), str(path), environment)
 
 
 def read_text(path: Path) -> str:

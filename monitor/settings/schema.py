@@ -12,6 +12,7 @@ from monitor.errors import UsageError
 from monitor.redis_streams.address import parse_redis_url
 from monitor.settings.base import Name, Seconds, SettingsTable, Share
 from monitor.settings.camera import CameraSettings, SanitySettings
+from monitor.settings.inference import InferenceSettings
 from monitor.settings.page import PageSettings
 
 
@@ -22,25 +23,6 @@ class ModelSettings(SettingsTable):
     """Folder of a model bundle, or the name of a shipped one."""
     threshold: Share | None = None
     """Score (0..1) from which a frame is flagged. Default: the bundle's, chosen on its validation data."""
-
-
-class InferenceSettings(SettingsTable):
-    """Where and how the network runs."""
-
-    device: Literal["auto", "gpu", "cpu"] = "auto"
-    """`gpu` requires a GPU and fails without one; `auto` (default) uses a GPU if there is one and logs the
-    choice."""
-    runtime: Literal["auto", "tensorflow", "openvino"] = "auto"
-    """Runtime of the network on a CPU. `auto` (default): the fastest installed one. A GPU always uses
-    TensorFlow."""
-    precision: Literal["auto", "fp32", "bf16", "mixed-float16"] = "auto"
-    """Arithmetic of the network. `auto` (default): `bf16` on a CPU that runs it faster, `mixed-float16` on a
-    GPU, if the model's reference images are classified as in `fp32`. With both, a frame whose score is not
-    near 0 or 1 is classified again in `fp32`."""
-    batch: Annotated[int, Field(ge=1, le=256)] = 8
-    """Maximum number of network inputs per batch (default 8)."""
-    threads: Annotated[int, Field(ge=0, le=1024)] = 0
-    """Threads for the network on the CPU; 0 (default): one per core."""
 
 
 class ExplainSettings(SettingsTable):

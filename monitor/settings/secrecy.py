@@ -42,6 +42,7 @@ def find_secrets(settings: Settings | None, text: str, environment: Mapping[str,
             redis.password,
             redis.sentinel_password,
             settings.page.redis_password,
+            settings.inference.pool_token,
             *passwords,
             *hashes,
         )

@@ -62,6 +62,7 @@ def cause_class(cause: str) -> str:
         "stopping": "away",
         "overload": "overload",
         "late": "overload",
+        "pool-busy": "overload",
         "daemon-away": "away",
     }
     damage = ("damaged", "lost-upstream", "unreadable", "unusable", "frozen", "misconfigured")

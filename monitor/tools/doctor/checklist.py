@@ -20,6 +20,7 @@ from monitor.tools.doctor.clock import check_monotonic_clock, check_time_sync
 from monitor.tools.doctor.metrics_port import check_port
 from monitor.tools.doctor.model import check_device, check_model
 from monitor.tools.doctor.outbox import check_set_aside
+from monitor.tools.doctor.pool import check_pool
 from monitor.tools.doctor.redis import check_redis
 from monitor.tools.doctor.resources import check_outbox_disk, check_shared_memory
 from monitor.tools.doctor.result import CheckResult, failed, ok, skipped
@@ -57,6 +58,10 @@ def run_checks(settings: Settings, *, pictures: Path | None = None) -> Iterator[
         yield models[-1]
     if settings.camera and all(model.result == "ok" for model in models):
         yield from _check_tiles(settings)
+    pool = build_inference.pool_options(settings)
+    if pool is not None and all(model.result == "ok" for model in models):
+        for folder in build_inference.cameras_by_model(settings):
+            yield check_pool(pool, load_bundle(folder).card)
     figures = models[0].figures
     size = int(figures.get("input_height", _INPUT)), int(figures.get("input_width", _INPUT))
     configs = [build_capture.capture_config(settings, camera, size) for camera in settings.camera]
