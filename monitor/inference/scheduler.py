@@ -15,11 +15,6 @@ class DeviceScheduler:
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._busy = self._verdict_waits = False
-        self._kept: set[object] = set()
-
-    def keep(self, network: object) -> None:
-        """Keep a network for good, also once it is replaced: the daemon crashed after one was freed."""
-        self._kept.add(network)
 
     @contextmanager
     def verdict_slot(self) -> Iterator[None]:
