@@ -15,12 +15,7 @@ class DeviceScheduler:
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._busy = self._verdict_waits = False
-        self._kept: set[object] = set()
         self._thread = threading.local()
-
-    def keep(self, network: object) -> None:
-        """Keep a network for good, also once it is replaced: the daemon crashed after one was freed."""
-        self._kept.add(network)
 
     def defer_thread(self) -> None:
         """Let verdicts that this thread asks for wait as explanations do, from now on."""

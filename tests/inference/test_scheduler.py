@@ -99,16 +99,3 @@ def test_work_that_fails_leaves_the_gate_open() -> None:
             raise OSError("the device")
     with gate.verdict_slot():
         pass
-
-
-def test_a_network_that_is_no_longer_used_is_not_freed() -> None:
-    gate, freed = DeviceScheduler(), []
-
-    class Network:
-        def __del__(self) -> None:
-            freed.append(self)
-
-    gate.keep(Network())
-    with gate.verdict_slot():
-        pass
-    assert not freed

@@ -87,7 +87,7 @@ def load_mask(sample: Sample, height: int, width: int) -> NDArray[np.bool_] | No
 
 
 def _crop(pixels: NDArray[Any], box: Box) -> NDArray[Any]:
-    return pixels[box.top : box.bottom, box.left : box.right]
+    return box.of(pixels)
 
 
 @lru_cache(maxsize=16)
