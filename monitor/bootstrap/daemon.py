@@ -33,6 +33,7 @@ from monitor.inference.scheduler import DeviceScheduler
 from monitor.pipeline.explanation_stage import ExplanationStage
 from monitor.pipeline.inference_stage import InferenceStage
 from monitor.pipeline.interfaces import ignore
+from monitor.pipeline.shadow_stage import ShadowStage
 from monitor.redis_streams.preview import PreviewPublisher
 from monitor.settings import Settings
 from monitor.telemetry.heartbeat import HeartbeatFile
@@ -74,7 +75,12 @@ def build_daemon(
     sink = build_redis_sink(settings, identity, metrics)
     queue = build_outbox_queue(settings, [sink.name])
     outbox = Outbox(queue, [SinkSender(sink, queue, DeliveryRecorder(metrics))])
-    samples = build_samples(settings, SampleMetrics(metrics.registry)) if settings.samples.publish else None
+    samples = shadow = None
+    if settings.samples.publish:
+        sample_metrics = SampleMetrics(metrics.registry)
+        samples = build_samples(settings, sample_metrics)
+        budget = settings.inference.shadow_budget
+        shadow = ShadowStage(samples.on_difference, sample_metrics, budget=budget)
     publisher = EventPublisher(
         outbox,
         incidents(settings, outbox.state(INCIDENTS)),
@@ -105,9 +111,11 @@ def build_daemon(
         is_backlogged=explanation.is_backlogged,
         on_verdict=verdicts.on_verdict if verdicts else ignore,
         on_clean=samples.on_clean if samples else ignore,
+        on_shadowed=shadow.put if shadow else ignore,
     )
     preview = build_preview(settings)
-    background: list[PreviewPublisher | SampleRecorder] = [preview, *([samples] if samples else ())]
+    redis_writers: list[PreviewPublisher | SampleRecorder] = [preview, *([samples] if samples else ())]
+    background = [*redis_writers, *([shadow] if shadow else ())]
     cameras = CameraManager(camera_factory, inference, coverage, metrics, viewer=preview)
     WorkerProcessCollector(metrics.registry, cameras.pids)
 
@@ -159,7 +167,7 @@ def build_daemon(
                 router=router,
                 scheduler=scheduler,
                 explanation=explanation,
-                set_redis_access=[it.set_access for it in (sink, leases, stream_monitor, *background)],
+                set_redis_access=[it.set_access for it in (sink, leases, stream_monitor, *redis_writers)],
                 on_models_changed=lambda: metrics.models(router.descriptions()),
                 on_recipe=publisher.publish_recipe,
                 on_pool_answer=on_pool_answer,

@@ -28,6 +28,20 @@ OnClean = Callable[[Frame, Verdict, NoveltyScore | None, ModelSpec], None]
 """Receives a frame below the threshold of its model, with its novelty. It must not block."""
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class ClassifiedFrame:
+    """A frame with its `verdict` and `novelty`, by the model of `spec`."""
+
+    frame: Frame
+    verdict: Verdict
+    novelty: NoveltyScore | None
+    spec: ModelSpec
+
+
+OnShadowed = Callable[[ModelHandle, ClassifiedFrame], None]
+"""Receives a frame that the shadow model of its camera may classify, too. It must not block."""
+
+
 class PipelineObserver(Protocol):
     """Counts frames and times stages; every call is cheap and never fails. Times are in seconds."""
 

@@ -68,10 +68,16 @@ def doubt(frame: LabelFrame) -> float:
 def order_by_information(frames: Iterable[LabelFrame]) -> list[LabelFrame]:
     """Return frames in the order of what an answer teaches.
 
-    Unfamiliar frames come first, then those near the threshold, the newest first where that is equal. Of an
-    incident, whose frames show the same defect, one frame comes in this order and the others at the end.
+    Unfamiliar frames and those on which two models differ come first, then those near the threshold, the
+    newest first where that is equal. Of an incident, whose frames show the same defect, one frame comes in
+    this order and the others at the end.
     """
-    ordered = sorted(frames, key=lambda it: (not it.is_unfamiliar, -doubt(it), -it.captured_at.timestamp()))
+
+    def key(frame: LabelFrame) -> tuple[bool, float, float]:
+        is_open = frame.is_unfamiliar or frame.reason == "shadow-differs"
+        return not is_open, -doubt(frame), -frame.captured_at.timestamp()
+
+    ordered = sorted(frames, key=key)
     seen: set[str] = set()
     firsts: list[LabelFrame] = []
     others: list[LabelFrame] = []
