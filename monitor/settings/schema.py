@@ -272,7 +272,5 @@ class Settings(SettingsTable):
             if name not in names:
                 raise ValueError(f"incidents.shift: there is no camera named '{name}'")
         if not self.samples.publish and (shadowed := [it.name for it in self.camera if it.shadow]):
-            raise ValueError(
-                f"camera '{shadowed[0]}' has a shadow, whose differences are samples: set samples.publish"
-            )
+            raise ValueError(f"camera '{shadowed[0]}' has a shadow model: set samples.publish = true")
         return self
