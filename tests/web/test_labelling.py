@@ -57,6 +57,11 @@ def test_samples_come_first_among_them_unfamiliar_frames_and_those_near_the_thre
     ]
 
 
+def test_the_score_of_an_unfamiliar_frame_does_not_matter() -> None:
+    near, newer = (flagged(n, score, familiarity=UNFAMILIAR) for n, score in ((1, 0.51), (2, 0.99)))
+    assert order_by_information([near, newer]) == [newer, near]
+
+
 def test_one_frame_of_an_incident_comes_before_the_others_of_it() -> None:
     incident = EventIncident(id="i", phase="update")
     first, second = flagged(1, 0.6, incident=incident), flagged(2, 0.7, incident=incident)
@@ -80,7 +85,7 @@ def test_the_order_holds_every_frame_once_and_never_puts_certainty_before_doubt(
     ordered = order_by_information(frames)
     assert sorted(it.number for it in ordered) == list(range(len(frames)))
     alone = [it for it in ordered if it.incident is None]
-    ranks = [(not it.is_unfamiliar, -doubt(it)) for it in alone]
+    ranks = [0 if it.is_unfamiliar else 2 - doubt(it) for it in alone]
     assert ranks == sorted(ranks)
     assert all(0 <= doubt(it) <= 1 for it in frames)
 
