@@ -102,11 +102,12 @@ def explain(
     prepare_gpus()
 
     from monitor.explain import Explainer
-    from monitor.explain.drawing import render_comparison, render_method
+    from monitor.explain.drawing import CamOptions, render_comparison, render_method
 
     subject = _subject(model, weights, preprocess, read_tiling(None, None, None, like, camera))
     explainer = Explainer(subject.model, layer or subject.layer, head)
     explainer.network.verify()
+    options = CamOptions(max_n=max_n, scoring=scoring, choice=choice, gradient_of=gradient_of)
     unreadable = 0
     for path in paths:
         try:
@@ -118,30 +119,9 @@ def explain(
             print(printable(f"not explained: {error}"), file=sys.stderr)
             continue
         if grid:
-            drawn = render_comparison(
-                explainer,
-                subject,
-                image,
-                printable(path.name),
-                target,
-                max_n=max_n,
-                scoring=scoring,
-                choice=choice,
-                gradient_of=gradient_of,
-            )
+            drawn = render_comparison(explainer, subject, image, printable(path.name), target, **options)
         else:
-            drawn = render_method(
-                explainer,
-                subject,
-                image,
-                target,
-                method,
-                max_n=max_n,
-                scoring=scoring,
-                choice=choice,
-                gradient_of=gradient_of,
-                emphasized=emphasize,
-            )
+            drawn = render_method(explainer, subject, image, target, method, emphasized=emphasize, **options)
         place = out if as_file else out / drawn.class_name.replace("/", "_") / f"{names[path]}.png"
         _save(place, drawn.picture)
         print(printable(f"{path}: {drawn.summary} -> {place}"))

@@ -1,6 +1,7 @@
 """Draw the explanation of an image: one method, or a comparison sheet of all methods."""
 
 from dataclasses import dataclass
+from typing import TypedDict, Unpack
 
 from monitor.explain.explainer import CAMS, DEFAULT_METHOD, REFINEMENTS, CamResult, Explainer
 from monitor.explain.grid import comparison_sheet
@@ -9,6 +10,15 @@ from monitor.explain.methods import GradientOf, MapRanking
 from monitor.explain.score_cam import Scoring
 from monitor.explain.targets import ExplainableModel
 from monitor.records import Box, Heatmap, Image
+
+
+class CamOptions(TypedDict, total=False):
+    """The options of `Explainer.explain` that some methods take."""
+
+    max_n: int | None
+    scoring: Scoring
+    choice: MapRanking
+    gradient_of: GradientOf
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -27,25 +37,14 @@ def render_method(
     target: int | None = None,
     method: str = DEFAULT_METHOD,
     *,
-    max_n: int | None = None,
-    scoring: Scoring = "seed",
-    choice: MapRanking = "deviation",
-    gradient_of: GradientOf = "logit",
     emphasized: bool = False,
+    **options: Unpack[CamOptions],
 ) -> RenderedExplanation:
     """Draw the heat of one method over each explained part of `image` (h, w, 3)."""
     picture = image.copy()
     for box in subject.parts(image):
         part = box.of(image)
-        explained = explainer.explain(
-            subject.preprocess(part),
-            target,
-            method,
-            max_n=max_n,
-            scoring=scoring,
-            choice=choice,
-            gradient_of=gradient_of,
-        )
+        explained = explainer.explain(subject.preprocess(part), target, method, **options)
         heat = _resized(subject, explained, part)
         box.of(picture)[:] = overlay_heatmap(part, heat, emphasized=emphasized)
     class_name = subject.class_name(int(explained.target[0]))
@@ -58,11 +57,7 @@ def render_comparison(
     image: Image,
     name: str,
     target: int | None = None,
-    *,
-    max_n: int | None = None,
-    scoring: Scoring = "seed",
-    choice: MapRanking = "deviation",
-    gradient_of: GradientOf = "logit",
+    **options: Unpack[CamOptions],
 ) -> RenderedExplanation:
     """Draw the comparison of all methods on the deciding part of `image` (h, w, 3), called `name`."""
     box = subject.parts(image)[-1]
@@ -70,9 +65,7 @@ def render_comparison(
     x = subject.preprocess(part)
     found = {"guided-backprop": explainer.explain(x, target, "guided-backprop")}
     for cam in CAMS:
-        found[cam] = explainer.explain(
-            x, target, cam, max_n=max_n, scoring=scoring, choice=choice, gradient_of=gradient_of
-        )
+        found[cam] = explainer.explain(x, target, cam, **options)
         for product in REFINEMENTS:
             found[f"{product}-{cam}"] = explainer.refine(found[cam], product, x)
     one = found[DEFAULT_METHOD]
@@ -82,8 +75,8 @@ def render_comparison(
         *filter(None, [_tile(box, image)]),
         f"{class_name} {one.score[0]:.3f}",
         f"layer {one.layer}",
-        f"faster-score-cam: {explainer.map_count(max_n)} of {explainer.network.channels} maps",
-        f"chosen by {choice}, scoring {scoring}",
+        f"faster-score-cam: {explainer.map_count(options.get('max_n'))} of {explainer.network.channels} maps",
+        f"chosen by {options.get('choice', 'deviation')}, scoring {options.get('scoring', 'seed')}",
     ]
     sheet = comparison_sheet(
         part,
