@@ -162,11 +162,12 @@ class FrameFeatures:
     def _fit(self, tiles: NDArray[np.bool_]) -> LastLayer:
         every = np.zeros(len(self.frame), np.str_) if self.surfaces is None else self.surfaces[self.frame]
         features, defective, surfaces = [self.features[tiles]], [self.label[tiles] != 0], [every[tiles]]
-        for surface in np.unique(every[tiles]) if self.views is not None else ():
-            empty, marked = self._transplanted(tiles & (every == surface), self.views)
-            features += [empty, marked]
-            defective += [np.zeros(len(empty), bool), np.ones(len(marked), bool)]
-            surfaces += [np.full(len(empty) + len(marked), surface)]
+        if self.views is not None:
+            for surface in np.unique(every[tiles]):
+                empty, marked = self._transplanted(tiles & (every == surface), self.views)
+                features += [empty, marked]
+                defective += [np.zeros(len(empty), bool), np.ones(len(marked), bool)]
+                surfaces += [np.full(len(empty) + len(marked), surface)]
         return fit_last_layer(np.concatenate(features), np.concatenate(defective), np.concatenate(surfaces))
 
     def _transplanted(
