@@ -50,8 +50,8 @@ def test_samples_come_first_among_them_unfamiliar_frames_and_those_near_the_thre
     strange = replace(flagged(5, 0.99, familiarity=UNFAMILIAR), has_sample=True)
     disputed = LabelFrame.of_sample(make_sample(6, reason="shadow-differs", score=0.1))
     assert order_by_information([clean, sure, clean_near, disputed, strange, near]) == [
-        disputed,
         strange,
+        disputed,
         clean_near,
         clean,
         near,  # the last two are not kept for learning
