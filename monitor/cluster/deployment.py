@@ -16,6 +16,13 @@ from monitor.inference.candidates import InferenceOptions
 from monitor.inference.handle import Classification
 from monitor.models.packing import unpack_bundle
 
+_PATIENT_CONTROLLER = {"runtime_env": {"env_vars": {"RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60"}}}
+"""Serve kills a proxy that is not ready after three checks of 5 s: on a busy machine it never starts."""
+
+
+_NO_ACCESS_LOG = {"enable_access_log": False}
+"""Serve would log a line for each batch of frames."""
+
 
 @dataclass(frozen=True, slots=True)
 class PoolDeployment:
@@ -77,6 +84,8 @@ def deploy(address: str, packed: Sequence[bytes], pool: PoolDeployment) -> None:
                 "ssl_certfile": pool.tls_certificate,
                 "ssl_keyfile": pool.tls_key,
             },
+            logging_config=_NO_ACCESS_LOG,
+            controller_options=_PATIENT_CONTROLLER,
         )
         options = InferenceOptions(
             device=pool.device,  # type: ignore[arg-type]
@@ -94,6 +103,7 @@ def deploy(address: str, packed: Sequence[bytes], pool: PoolDeployment) -> None:
             max_ongoing_requests=2 * pool.batch,
             max_queued_requests=pool.queue,
             ray_actor_options={"num_cpus": pool.cpus, "num_gpus": pool.gpus},
+            logging_config=_NO_ACCESS_LOG,
         ).bind(list(packed), options, pool)
         serve.run(application, name=pool.name, route_prefix="/")
 
@@ -105,10 +115,10 @@ def status(address: str, name: str) -> dict[str, Any]:
         if found is None:
             raise ClusterError(f"the cluster {address} runs no application {name}")
         return {
-            "status": str(found.status),
+            "status": found.status.value,
             "message": found.message,
             "replicas": {
-                deployment: {str(state): count for state, count in its.replica_states.items()}
+                deployment: {state.value: count for state, count in its.replica_states.items()}
                 for deployment, its in found.deployments.items()
             },
         }
@@ -136,5 +146,5 @@ class _Cluster:
 
     def __exit__(self, kind: object, error: BaseException | None, _: object) -> None:
         ray.shutdown()
-        if isinstance(error, ray.exceptions.RayError | RuntimeError):
+        if isinstance(error, ray.exceptions.RayError | RuntimeError | TimeoutError):
             raise ClusterError(f"the Ray cluster {self._address} failed: {first_line(error)}") from error
