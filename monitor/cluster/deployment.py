@@ -2,7 +2,8 @@
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import Any
 
 import ray
@@ -46,7 +47,7 @@ class PoolDeployment:
     batch: int = 8
     batch_wait: float = 0.0
     device: str = "auto"
-    token: str | None = None
+    token: str | None = field(default=None, repr=False)
     tls_certificate: str | None = None
     tls_key: str | None = None
 
@@ -73,20 +74,21 @@ class ModelPool:
 def deploy(address: str, packed: Sequence[bytes], pool: PoolDeployment) -> None:
     """Start or change the application on the cluster at `address`; returns once it answers.
 
-    Replicas are replaced one by one, so a change of models interrupts nothing. Raises ClusterError.
+    Ray replaces replicas a few at a time. Raises ClusterError.
     """
     with _Cluster(address):
-        serve.start(
-            proxy_location="EveryNode",
-            http_options={
-                "host": pool.host,
-                "port": pool.port,
-                "ssl_certfile": pool.tls_certificate,
-                "ssl_keyfile": pool.tls_key,
-            },
-            logging_config=_NO_ACCESS_LOG,
-            controller_options=_PATIENT_CONTROLLER,
-        )
+        with suppress(TimeoutError):  # Serve waits a minute for its proxies, which may start later
+            serve.start(
+                proxy_location="EveryNode",
+                http_options={
+                    "host": pool.host,
+                    "port": pool.port,
+                    "ssl_certfile": pool.tls_certificate,
+                    "ssl_keyfile": pool.tls_key,
+                },
+                logging_config=_NO_ACCESS_LOG,
+                controller_options=_PATIENT_CONTROLLER,
+            )
         options = InferenceOptions(
             device=pool.device,  # type: ignore[arg-type]
             threads=max(1, int(pool.cpus)),

@@ -22,7 +22,7 @@ from monitor.models.bundle import ModelBundle
 from tests.support.daemon_process import free_port, wait_for
 from tests.support.ray_cluster import LIMIT, RayCluster
 
-pytestmark = pytest.mark.timeout(1200)
+pytestmark = pytest.mark.timeout(2400)
 
 INPUTS = np.random.default_rng(3).integers(0, 256, (5, 32, 32, 3), dtype=np.uint8)
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from tests.support.daemon_process import ENVIRONMENT, children_of, free_port, wait_for
 
-LIMIT = 300
-"""Seconds for a start of Ray or of a pool: on a busy machine each new process takes half a minute."""
+LIMIT = 900
+"""Seconds for a start of Ray or of a pool: on a busy machine each new process takes a minute."""
 
 
 class RayCluster:
@@ -46,8 +46,12 @@ class RayCluster:
 
     def replicas(self) -> list[int]:
         """The processes of the pool's replicas."""
+        return self.actors("ServeReplica")
+
+    def actors(self, name: str) -> list[int]:
+        """The processes of actors of a class."""
         assert self._process is not None
-        return [pid for pid in _family(self._process.pid) if b"ServeReplica" in _command(pid)]
+        return [pid for pid in _family(self._process.pid) if name.encode() in _command(pid)]
 
     def pool(self, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
         """Run `defect-monitor pool`."""
