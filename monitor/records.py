@@ -7,10 +7,12 @@ time for people and subscribers; every duration is a difference of monotonic tim
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+
+Scalar = TypeVar("Scalar", bound=np.generic)
 
 Image = NDArray[np.uint8]
 """An image: (height, width, 3) uint8, channels blue, green, red."""
@@ -105,6 +107,10 @@ class Box:
     def area(self) -> int:
         """Area in pixels."""
         return self.width * self.height
+
+    def of(self, pixels: NDArray[Scalar]) -> NDArray[Scalar]:
+        """Return the part of `pixels` (h, w, …) inside the box, a view."""
+        return pixels[self.top : self.bottom, self.left : self.right]
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,9 @@ from deploy.grafana.panels import Panel, Query, density, facts, lines, number, s
 _HERE = 'instance=~"$instance"'
 _UP = {0: ("down", "red"), 1: ("up", "green")}
 
+_ZERO = f"sum by (camera) (0 * defect_monitor_camera_up{{{SHOWN}}})"
+"""A line at zero for each camera where a counter has no series: nothing was counted yet."""
+
 
 def delivery() -> list[Panel]:
     """Return the panels of the dashboard Delivery: does every event reach Redis, and how soon?"""
@@ -193,6 +196,27 @@ def network() -> list[Panel]:
             about="The network, its device and its arithmetic.",
             width=24,
         ),
+        lines(
+            8,
+            "Samples a minute, by reason",
+            "none",
+            Query(
+                f"60 * {rate('camera, reason', 'samples_total')} or {_ZERO}",
+                "{{camera}} {{reason}}",
+            ),
+            about="Frames that were kept for learning.",
+        ),
+        lines(
+            9,
+            "Samples not kept, by cause",
+            "none",
+            Query(
+                "sum by (camera, cause) "
+                f"(increase(defect_monitor_skipped_samples_total{{{SHOWN}}}[15m])) or {_ZERO}",
+                "{{camera}} {{cause}}",
+            ),
+            about="Frames worth keeping for learning that were not kept, within 15 minutes.",
+        ),
     ]
 
 
@@ -296,6 +320,14 @@ def process() -> list[Panel]:
             Query(f"defect_monitor_standby{{{_HERE}}}", here),
             {0: ("inspects", "green"), 1: ("standby", "blue")},
             about="Whether the daemon waits for another one that inspects the same cameras.",
+            width=12,
+        ),
+        states(
+            13,
+            "Last reload",
+            Query(f"defect_monitor_last_reload_succeeded{{{_HERE}}}", here),
+            {0: ("failed", "red"), 1: ("succeeded", "green")},
+            about="Whether the settings in force are those that were last to be read.",
             width=12,
         ),
     ]

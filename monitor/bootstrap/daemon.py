@@ -6,6 +6,7 @@ from functools import partial
 from monitor import __version__
 from monitor.bootstrap.cameras import camera_configs, create_camera
 from monitor.bootstrap.delivery import (
+    build_challenge_queue,
     build_leases,
     build_outbox_queue,
     build_preview,
@@ -19,6 +20,7 @@ from monitor.bootstrap.delivery import (
 from monitor.bootstrap.inference import build_router, explanation_config, pool_problems
 from monitor.bootstrap.reload import SettingsReloader
 from monitor.daemon.cameras import CameraFactory, CameraManager
+from monitor.daemon.challenger import Challenger
 from monitor.daemon.coverage import CoverageRecorder
 from monitor.daemon.daemon import Daemon, DaemonParts
 from monitor.daemon.delivery_metrics import DeliveryRecorder, OutboxMeter
@@ -35,6 +37,7 @@ from monitor.pipeline.inference_stage import InferenceStage
 from monitor.pipeline.interfaces import ignore
 from monitor.redis_streams.preview import PreviewPublisher
 from monitor.settings import Settings
+from monitor.telemetry.challenge_metrics import ChallengeMetrics
 from monitor.telemetry.heartbeat import HeartbeatFile
 from monitor.telemetry.http_server import start_http_server
 from monitor.telemetry.metrics import Metrics, create_registry
@@ -107,8 +110,21 @@ def build_daemon(
         on_clean=samples.on_clean if samples else ignore,
     )
     preview = build_preview(settings)
-    background: list[PreviewPublisher | SampleRecorder] = [preview, *([samples] if samples else ())]
     cameras = CameraManager(camera_factory, inference, coverage, metrics, viewer=preview)
+    challenger = Challenger(
+        build_challenge_queue(settings),
+        cameras,
+        router=router,
+        explanation=explanation,
+        scheduler=scheduler,
+        daemon_id=identity,
+        metrics=ChallengeMetrics(metrics.registry),
+    )
+    background: list[PreviewPublisher | Challenger | SampleRecorder] = [
+        preview,
+        challenger,
+        *([samples] if samples else ()),
+    ]
     WorkerProcessCollector(metrics.registry, cameras.pids)
 
     inference_thread = SupervisedThread("judge", inference)

@@ -15,6 +15,7 @@ from monitor.delivery.sqlite_storage import SqliteStorage
 from monitor.errors import SettingsError
 from monitor.events.incidents import IncidentTracker, IncidentWindow
 from monitor.redis_streams.address import RedisCredentials
+from monitor.redis_streams.challenge import ChallengeQueue
 from monitor.redis_streams.lease import CameraLeases
 from monitor.redis_streams.preview import PreviewPublisher
 from monitor.redis_streams.sample_store import SampleStore
@@ -124,6 +125,17 @@ def build_preview(settings: Settings) -> PreviewPublisher:
         redis.prefix,
         rate=settings.preview.rate,
         max_side=settings.preview.side,
+        timeout=min(1.0, redis.timeout),
+        access=redis_credentials(settings),
+    )
+
+
+def build_challenge_queue(settings: Settings) -> ChallengeQueue:
+    """Build the queue of known frames to inspect as a test; does not connect."""
+    redis = settings.redis
+    return ChallengeQueue(
+        redis.url.get_secret_value(),
+        redis.prefix,
         timeout=min(1.0, redis.timeout),
         access=redis_credentials(settings),
     )

@@ -113,5 +113,5 @@ class CaptureConfig:
         """Return the parts that are shown to the network, and each at its size. Raises as `tile_boxes`."""
         boxes = self.tile_boxes(image.shape[1], image.shape[0])
         height, width = self.input_size
-        parts = [image[box.top : box.bottom, box.left : box.right] for box in boxes]
+        parts = [box.of(image) for box in boxes]
         return boxes, np.stack([resize_to_input(part, (height, width)) for part in parts])

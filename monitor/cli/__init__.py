@@ -10,6 +10,7 @@ from monitor import __version__
 from monitor.cli import (
     archive,
     bench,
+    challenge,
     check_config,
     compare,
     dataset,
@@ -58,6 +59,7 @@ app.add_typer(models.app, name="models", rich_help_panel=_TEACH)
 app.command("simulate", rich_help_panel=_TEACH)(simulate.simulate)
 app.command("evaluate", rich_help_panel=_MEASURE)(evaluate.evaluate)
 app.command("compare", rich_help_panel=_MEASURE)(compare.compare)
+app.command("challenge", rich_help_panel=_MEASURE)(challenge.challenge)
 app.command("rescore", rich_help_panel=_MEASURE)(rescore.rescore)
 app.add_typer(bench.app, name="bench", rich_help_panel=_MEASURE)
 

@@ -9,6 +9,7 @@ import typer
 
 if TYPE_CHECKING:
     from monitor.redis_streams.address import RedisCredentials
+    from monitor.redis_streams.challenge import ChallengeClient
     from monitor.redis_streams.consumer_group import MissedEntries, UnreadableEntry
     from monitor.redis_streams.history import StreamHistory
     from monitor.redis_streams.subscriber import Subscriber
@@ -106,6 +107,16 @@ class RedisServer:
 
         url, prefix, access = self._address(for_page=True)
         return StreamHistory(url, prefix, access=access)
+
+    def challenge(self) -> "ChallengeClient":
+        """Return what shows known frames to the daemon, with the page's user if it has one.
+
+        Connects when it shows the first. Raises SettingsError, UsageError.
+        """
+        from monitor.redis_streams.challenge import ChallengeClient
+
+        url, prefix, access = self._address(for_page=True)
+        return ChallengeClient(url, prefix, access=access)
 
     def _address(self, *, for_page: bool) -> "tuple[str, str, RedisCredentials]":
         from monitor.redis_streams.address import NO_CREDENTIALS

@@ -117,9 +117,7 @@ class FrameScorer:
         height, width = image.shape[:2]
         size = self._model.spec.input_size
         boxes = tiling.boxes(width, height)
-        return _Frame(
-            row, [resize_to_input(image[it.top : it.bottom, it.left : it.right], size) for it in boxes]
-        )
+        return _Frame(row, [resize_to_input(it.of(image), size) for it in boxes])
 
     def _score(self, frames: Sequence[_Frame]) -> None:
         answer = self._model.classify(np.stack([tile for frame in frames for tile in frame.tiles]))

@@ -135,6 +135,11 @@ class CameraManager:
             camera.drop_queued()
 
     @property
+    def configs(self) -> Mapping[str, CameraConfig]:
+        """The configuration of each camera that is inspected, by name; never changed, but replaced."""
+        return self._configs
+
+    @property
     def has_ended(self) -> bool:
         """Whether every camera has ended and its frames were taken."""
         return all(camera.ended for camera in self._cameras.values())

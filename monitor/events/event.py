@@ -224,7 +224,7 @@ def build_event(
         threshold=round(float(verdict.threshold), 6),
         model=EventModel(name=model_name, sha256=model_sha256),
         image=EventImage(width=int(frame.image.shape[1]), height=int(frame.image.shape[0])),
-        regions=tuple(_place(region) for region in finding.regions),
+        regions=tuple(event_region(region) for region in finding.regions),
         explanation=EventExplanation(
             method=heat.method,
             max_n=heat.maps_used,
@@ -242,7 +242,8 @@ def build_event(
     )
 
 
-def _place(region: Region) -> EventRegion:
+def event_region(region: Region) -> EventRegion:
+    """Return a region as documents have it: points rounded to hundredths of a pixel, heat to 4 digits."""
     return EventRegion(
         x=int(region.box.left),
         y=int(region.box.top),

@@ -63,7 +63,6 @@ class LocalModel:
         return self._bundle.card
 
     def _use(self, network: Network) -> None:
-        self._scheduler.keep(network)
         self._network, self.device = network, network.device
         self.refinement_seconds, self.efficient_batch = network.refinement_seconds, network.efficient_batch
 
@@ -104,7 +103,7 @@ class LocalModel:
         return heat._replace(extents=head.extents(activations[0], hot))
 
     def close(self) -> None:
-        """Give up the network."""
+        """Free the network, unless another model shares it."""
         self._network = None
 
     def _kinds(self, flagged: NDArray[np.bool_], features: NDArray[np.float32]) -> list[str | None]:

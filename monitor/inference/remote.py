@@ -7,6 +7,7 @@ import http.client
 import logging
 import math
 import ssl
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -180,6 +181,7 @@ class PoolModel:
         self._client, self._options = PoolClient(options), options
         self._on_answer, self._clock = on_answer, clock
         self._away_until = -math.inf
+        self._lock = threading.Lock()  # one request at a time: a challenge asks beside the production
 
     def load(self) -> None:
         """Load the deputy, which must be ready when the pool fails. Raises DeviceError or ModelError."""
@@ -197,7 +199,8 @@ class PoolModel:
         if thresholds is None:
             thresholds = np.full(len(inputs), self.spec.threshold)
         try:
-            answer = self._ask(inputs, thresholds)
+            with self._lock:
+                answer = self._ask(inputs, thresholds)
         except InferenceError as error:
             self._on_answer(error.cause.removeprefix("pool-"))
             if self.deputy is None:

@@ -32,7 +32,7 @@ class ModelRouter:
     """The model of each camera; `default` for every camera without one of its own.
 
     `routing` is replaced as a whole, from any thread. A model that was replaced stays usable for the frames
-    that it flagged; its network stays in memory, see `DeviceScheduler.keep`.
+    that it flagged, and is freed after the last of them, since nothing else refers to it.
     """
 
     def __init__(

@@ -9,21 +9,25 @@ class DeviceScheduler:
     """Lets one piece of work at a time onto the device, so that none slows down another.
 
     `verdict_slot` waits for what runs and for nothing else; `explanation_slot`, for short steps, also until
-    no verdict is waiting.
+    no verdict is waiting. Verdicts of a thread that called `defer_thread` wait as explanations do.
     """
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._busy = self._verdict_waits = False
-        self._kept: set[object] = set()
+        self._thread = threading.local()
 
-    def keep(self, network: object) -> None:
-        """Keep a network for good, also once it is replaced: the daemon crashed after one was freed."""
-        self._kept.add(network)
+    def defer_thread(self) -> None:
+        """Let verdicts that this thread asks for wait as explanations do, from now on."""
+        self._thread.is_deferred = True
 
     @contextmanager
     def verdict_slot(self) -> Iterator[None]:
         """Hold the device for a verdict."""
+        if getattr(self._thread, "is_deferred", False):
+            with self.explanation_slot():
+                yield
+            return
         with self._changed:
             self._verdict_waits = True
             self._changed.wait_for(lambda: not self._busy)

@@ -62,6 +62,7 @@ class ExplanationStage:
     The event names the method and the number of maps. At four times `queue_limit`, or above `queue_bytes`,
     `put` blocks: no flagged frame is dropped, and memory stays bounded. Where explaining or drawing fails,
     the event has no result and names the reason. `clock` is the clock of the frames' `monotonic`, in seconds.
+    `config` is in force now.
     """
 
     def __init__(
@@ -74,7 +75,7 @@ class ExplanationStage:
         queue_bytes: int = 256_000_000,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._config = config
+        self.config = config
         self._publish = publish
         self._on_gap = on_gap
         self._observer = observer
@@ -86,7 +87,7 @@ class ExplanationStage:
 
     def configure(self, config: ExplanationConfig) -> None:
         """Explain by `config` from the next frame on; the bounds of the queue stay. For any thread."""
-        self._config = config
+        self.config = config
 
     def put(self, flagged: FlaggedFrame, heartbeat: Callable[[], None] = ignore) -> None:
         """Take over a flagged frame. While the queue is full, this blocks and calls `heartbeat`."""
@@ -101,7 +102,7 @@ class ExplanationStage:
     def is_backlogged(self) -> bool:
         """Return whether more flagged frames are queued than can be explained in time."""
         return (
-            len(self._queue) > self._config.queue_limit
+            len(self._queue) > self.config.queue_limit
             or QUEUE_FACTOR * self._queue.nbytes > self._queue_bytes
         )
 
@@ -127,7 +128,7 @@ class ExplanationStage:
 
     def process(self, flagged: FlaggedFrame) -> None:
         """Explain, locate, annotate and publish one flagged frame."""
-        config, frame = self._config, flagged.frame
+        config, frame = self.config, flagged.frame
         timer = StageTimer(frame.monotonic + sum(flagged.latency.values()), self._clock)
         timer.mark("wait")
         explanation = self._explain(flagged)
@@ -179,7 +180,7 @@ class ExplanationStage:
         self._on_gap(frame_gap(flagged.frame, cause, detail))
 
     def _explain(self, flagged: FlaggedFrame) -> Explanation:
-        config = self._config
+        config = self.config
         if not config.cameras.get(flagged.frame.camera, config.enabled):
             return Explanation("none", 0, "skipped", reason="explanations are switched off")
         heats = []
@@ -221,7 +222,7 @@ class ExplanationStage:
 
     def _has_time(self, flagged: FlaggedFrame) -> bool:
         """Return whether the heat of a live camera's frame may be refined now."""
-        config = self._config
+        config = self.config
         seconds = flagged.handle.refinement_seconds * len(flagged.tiles)
         fits = config.budget >= 1 or seconds <= config.budget * flagged.frame_interval
         is_late = self._clock() >= flagged.frame.monotonic + config.deadline
@@ -243,7 +244,7 @@ class ExplanationStage:
                 input_size=spec.input_size,
                 cell_offset=spec.cell_offset,
                 threshold=spec.regions.threshold,
-                minimum_area=self._config.minimum_area,
+                minimum_area=self.config.minimum_area,
             )
         except Exception as error:
             _log_failure("locating", flagged, error)
@@ -267,11 +268,11 @@ class ExplanationStage:
             camera=frame.camera,
             captured_at=frame.captured_at,
             reason=reason,
-            heat_style=self._config.heat_style,
+            heat_style=self.config.heat_style,
         )
         identity = event_id(frame.camera, frame.captured_at, frame.number)
         xmp = xmp_packet(identity, verdict.label, verdict.score, regions)
-        return encode_jpeg(drawn, self._config.jpeg_quality, xmp)
+        return encode_jpeg(drawn, self.config.jpeg_quality, xmp)
 
 
 def _attempt(step: str, flagged: FlaggedFrame, make: Callable[[], bytes]) -> bytes | None:

@@ -260,9 +260,7 @@ def _inputs(frame: Frame, size: tuple[int, int]) -> NDArray[np.uint8]:
     if frame.tile_inputs.shape[1:3] == size:
         return frame.tile_inputs
     boxes = frame.tile_boxes
-    return np.stack(
-        [resize_to_input(frame.image[box.top : box.bottom, box.left : box.right], size) for box in boxes]
-    )
+    return np.stack([resize_to_input(box.of(frame.image), size) for box in boxes])
 
 
 def _tile_slices(frames: Sequence[Frame]) -> Iterator[slice]:

@@ -28,6 +28,10 @@ OnClean = Callable[[Frame, Verdict, NoveltyScore | None, ModelSpec], None]
 """Receives a frame below the threshold of its model, with its novelty. It must not block."""
 
 
+def ignore(*_: object) -> None:
+    """Do nothing: the default of a callback."""
+
+
 class PipelineObserver(Protocol):
     """Counts frames and times stages; every call is cheap and never fails. Times are in seconds."""
 
@@ -48,6 +52,12 @@ class PipelineObserver(Protocol):
 
     def on_novelty(self, camera: str, distance: float, limit: float) -> None:
         """Record the distance of a frame from the training data; beyond `limit` it is unfamiliar."""
+
+
+class SilentObserver:
+    """A `PipelineObserver` that counts nothing: for frames that are no production."""
+
+    on_stage = on_verdict = on_late_verdict = on_outcome = on_explanation = on_novelty = staticmethod(ignore)
 
 
 class FrameProvider(Protocol):
@@ -115,7 +125,3 @@ def frame_gap(frame: Frame, cause: str, detail: str) -> Gap:
         detail=detail,
         lost=(LostFrames(frame.number, frame.number, frame.captured_at, frame.source_name),),
     )
-
-
-def ignore(*_: object) -> None:
-    """Do nothing: the default of a callback."""

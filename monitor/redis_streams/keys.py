@@ -98,6 +98,14 @@ class RedisKeys:
         """The expiring key that exists while somebody watches previews."""
         return f"{self.prefix}:watching"
 
+    def challenge(self, camera: str) -> str:
+        """The list of known frames that a daemon is to inspect as those of a camera, as a test."""
+        return f"{self.prefix}:challenge:{camera}"
+
+    def challenge_answer(self, request: str) -> str:
+        """The list with the answer to a challenge."""
+        return f"{self.prefix}:challenge-answer:{request}"
+
     def live(self, camera: str) -> str:
         """The channel on which a camera's events are published."""
         return f"{self.prefix}:live:{camera}"

@@ -1,6 +1,6 @@
-"""Define the settings of the operator's page."""
+"""Define the settings of the operator's page, and of the live frames that it shows."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, SecretStr, field_validator
 
@@ -34,3 +34,12 @@ class PageSettings(SettingsTable):
     adds labels."""
     redis_password: SecretStr | None = None
     """Password of that user; prefer `${NAME}` to plain text."""
+
+
+class PreviewSettings(SettingsTable):
+    """Live frames for the operator's page, stored in Redis while somebody watches."""
+
+    rate: Annotated[float, Field(ge=0, le=30)] = 2.0
+    """Maximum number of frames per second of each camera (default 2). 0: no live frames."""
+    side: Annotated[int, Field(ge=64, le=4096)] = 640
+    """Pixels of the longer side of a live frame (default 640); larger frames are reduced to it."""

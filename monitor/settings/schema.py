@@ -13,7 +13,7 @@ from monitor.redis_streams.address import parse_redis_url
 from monitor.settings.base import Name, Seconds, SettingsTable, Share
 from monitor.settings.camera import CameraSettings, SanitySettings
 from monitor.settings.inference import InferenceSettings
-from monitor.settings.page import PageSettings
+from monitor.settings.page import PageSettings, PreviewSettings
 
 
 class ModelSettings(SettingsTable):
@@ -200,13 +200,11 @@ class MetricsSettings(SettingsTable):
     """Port (default 9464); 0 selects a free port."""
 
 
-class PreviewSettings(SettingsTable):
-    """Live frames for the operator's page, stored in Redis while somebody watches."""
+class ChallengeSettings(SettingsTable):
+    """Tests of the running daemon with known rejects, `defect-monitor challenge`."""
 
-    rate: Annotated[float, Field(ge=0, le=30)] = 2.0
-    """Maximum number of frames per second of each camera (default 2). 0: no live frames."""
-    side: Annotated[int, Field(ge=64, le=4096)] = 640
-    """Pixels of the longer side of a live frame (default 640); larger frames are reduced to it."""
+    key_file: str | None = None
+    """File with the key, of 16 bytes or more, that signs the logs. Default: the one that `--key` names."""
 
 
 class LogSettings(SettingsTable):
@@ -252,6 +250,8 @@ class Settings(SettingsTable):
     """Live frames for the operator's page."""
     page: PageSettings = PageSettings()
     """The operator's page."""
+    challenge: ChallengeSettings = ChallengeSettings()
+    """Tests with known rejects."""
     log: LogSettings = LogSettings()
     """The log."""
 

@@ -16,15 +16,13 @@ CAMERA = """[[camera]]
 name = "top"
 source = "simulate:?size=128x128&defect_rate=1"
 fps = 5
-[model]
-threshold = 0.0001
 [explain]
 enabled = false
 """
 
 
 def test_credentials_reload_from_file_settings_and_url(
-    make_server: Callable[..., Any], tmp_path: Path
+    make_server: Callable[..., Any], tmp_path: Path, flag_all: str
 ) -> None:
     server = make_server("--requirepass", "admin")
     admin = redis.Redis.from_url(server.url, password="admin", protocol=2)
@@ -40,7 +38,7 @@ def test_credentials_reload_from_file_settings_and_url(
                 admin.client_kill_filter(_id=client["id"])
 
     def write(access: str, url: str = server.url) -> Path:
-        path = write_config(tmp_path, CAMERA, url=url, port=port)
+        path = write_config(tmp_path, CAMERA, url=url, port=port, more=flag_all)
         path.write_text(path.read_text().replace("[metrics]", f"{access}\n[metrics]", 1))
         return path
 

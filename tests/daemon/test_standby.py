@@ -22,11 +22,11 @@ from tests.support.daemon_process import (
 CAMERA = '[[camera]]\nname = "{}"\nsource = "simulate:?size=128x128"\nfps = 5\n'
 
 
-def settings(folder: Path, name: str, url: str, camera: str = "top") -> tuple[Path, int]:
+def settings(folder: Path, name: str, url: str, model: str) -> tuple[Path, int]:
     folder = folder / name
     folder.mkdir(exist_ok=True)
     port = free_port()
-    return write_config(folder, CAMERA.format(camera), url=url, port=port), port
+    return write_config(folder, CAMERA.format("top"), url=url, port=port, more=model), port
 
 
 def report(daemon: DaemonUnderTest, page: str) -> dict[str, object]:
@@ -61,10 +61,10 @@ def service_manager(path: Path) -> Iterator[list[str]]:
 
 
 def test_a_standby_waits_and_takes_over_within_a_lease_once_the_holder_was_killed(
-    tmp_path: Path, valkey: str
+    tmp_path: Path, valkey: str, small_model: str
 ) -> None:
-    first_config, first_port = settings(tmp_path, "first", valkey)
-    config, port = settings(tmp_path, "second", valkey)
+    first_config, first_port = settings(tmp_path, "first", valkey, small_model)
+    config, port = settings(tmp_path, "second", valkey, small_model)
     notify = tmp_path / "notify"
     with service_manager(notify) as messages, run_daemon(first_config, first_port) as first:
         first.ready()
@@ -95,9 +95,11 @@ def test_a_standby_waits_and_takes_over_within_a_lease_once_the_holder_was_kille
             assert second.stop() == 0
 
 
-def test_a_standby_stops_at_once_and_reloads_names_that_are_free(tmp_path: Path, valkey: str) -> None:
-    first_config, first_port = settings(tmp_path, "first", valkey)
-    config, port = settings(tmp_path, "second", valkey)
+def test_a_standby_stops_at_once_and_reloads_names_that_are_free(
+    tmp_path: Path, valkey: str, small_model: str
+) -> None:
+    first_config, first_port = settings(tmp_path, "first", valkey, small_model)
+    config, port = settings(tmp_path, "second", valkey, small_model)
     with run_daemon(first_config, first_port) as first:
         first.ready()
         with run_daemon(config, port) as second:

@@ -13,7 +13,7 @@ from monitor.redis_streams.subscriber import Subscriber
 from monitor.simulate.surface import SurfaceGenerator
 from tests.support.daemon_process import DaemonUnderTest, events_of, run_daemon, wait_for, write_config
 
-LIVE = '[[camera]]\nname = "live"\nsource = "simulate:?seed=5&defect_rate=0.3"\nfps = 4\n'
+LIVE = '[[camera]]\nname = "live"\nsource = "simulate:?seed=5&defect_rate=0.3"\nfps = 4\nthreshold = 0.01\n'
 
 
 def batches_of(url: str) -> list[VerdictBatch]:
@@ -40,10 +40,12 @@ def make_folder(folder: Path) -> list[str]:
     return ["0.png", "2.png", "3-gr\\xfcn.png"]
 
 
-def test_it_accounts_for_every_frame_of_every_run(tmp_path: Path, valkey: str, port: int) -> None:
+def test_it_accounts_for_every_frame_of_every_run(
+    tmp_path: Path, valkey: str, port: int, small_model: str
+) -> None:
     names = make_folder(tmp_path / "files")
     cameras = f'[[camera]]\nname = "folder"\nsource = "{tmp_path}/files"\n{LIVE}'
-    more = f'[outbox]\npath = "{tmp_path}/outbox.db"\n[verdicts]\npublish = true\n'
+    more = f'{small_model}[outbox]\npath = "{tmp_path}/outbox.db"\n[verdicts]\npublish = true\n'
     config = write_config(tmp_path, cameras, url=valkey, port=port, more=more)
 
     def live_batches(run_count: int, daemon: DaemonUnderTest) -> None:
@@ -77,6 +79,7 @@ def test_it_accounts_for_every_frame_of_every_run(tmp_path: Path, valkey: str, p
             assert all((verdict.score is None) == (verdict.cause is not None) for verdict in verdicts)
             if camera == "folder":
                 assert [verdict.source_name for verdict in verdicts] == names
+                assert [verdict.outcome for verdict in verdicts] == ["clean", "unusable", "clean"]
                 assert [verdict.cause for verdict in verdicts] == [None, "unreadable", None]
     flagged = {
         (batch.camera, verdict.captured_at)

@@ -25,7 +25,7 @@ FPS, BAD = 2, "camera-0"
 OTHERS = [f"camera-{number}" for number in range(1, 8)]
 CAMERA = '[[camera]]\nname = "camera-{}"\nsource = "{}"\nbuffer = 100\nmax_age = 60\n'
 # What is shown is noise: whether it looks defective is not the question here, nor where.
-SETTINGS = "[model]\nthreshold = 1.0\n[explain]\nenabled = false\n"
+SETTINGS = "threshold = 1.0\n[explain]\nenabled = false\n"
 
 
 @dataclass
@@ -50,7 +50,7 @@ class Line:
 
 
 @pytest.fixture
-def line(tmp_path: Path, valkey: str, port: int) -> Iterator[Line]:
+def line(tmp_path: Path, valkey: str, port: int, small_model: str) -> Iterator[Line]:
     if reason := no_server():
         pytest.skip(reason)
     private = no_resolver() is None
@@ -60,7 +60,7 @@ def line(tmp_path: Path, valkey: str, port: int) -> Iterator[Line]:
             bad = bad.replace("127.0.0.1", NAME)
         sources = [bad, *(server.address(str(number)) for number in range(1, 8))]
         cameras = "".join(CAMERA.format(number, source) for number, source in enumerate(sources))
-        config = write_config(tmp_path, cameras, url=valkey, port=port, more=SETTINGS)
+        config = write_config(tmp_path, cameras, url=valkey, port=port, more=small_model + SETTINGS)
         if not private:
             with run_daemon(config, port) as daemon:
                 yield Line(daemon, server, wire, None, valkey)

@@ -41,6 +41,22 @@ def test_a_verdict_that_came_later_goes_before_a_step_of_an_explanation() -> Non
     assert order == ["verdict", "step"]
 
 
+def test_a_verdict_of_a_deferred_thread_waits_for_the_others() -> None:
+    gate, order = DeviceScheduler(), []
+
+    def verdict(name: str) -> None:
+        if name == "test":
+            gate.defer_thread()
+        with gate.verdict_slot():
+            order.append(name)
+
+    with gate.verdict_slot():
+        threads = [queued(gate, lambda name=name: verdict(name)) for name in ("test", "production")]
+    for thread in threads:
+        thread.join(5)
+    assert order == ["production", "test"]
+
+
 def test_nothing_runs_beside_anything_else() -> None:
     gate, inside, seen = DeviceScheduler(), [], []
 
@@ -83,16 +99,3 @@ def test_work_that_fails_leaves_the_gate_open() -> None:
             raise OSError("the device")
     with gate.verdict_slot():
         pass
-
-
-def test_a_network_that_is_no_longer_used_is_not_freed() -> None:
-    gate, freed = DeviceScheduler(), []
-
-    class Network:
-        def __del__(self) -> None:
-            freed.append(self)
-
-    gate.keep(Network())
-    with gate.verdict_slot():
-        pass
-    assert not freed

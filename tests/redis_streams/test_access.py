@@ -21,10 +21,12 @@ from typer.testing import CliRunner
 from monitor.cli.events import app
 from monitor.delivery.sinks.redis import RedisSink
 from monitor.errors import DeliveryError, MonitorError, UsageError
+from monitor.events.challenge import ChallengeAnswer, ChallengeRequest
 from monitor.events.event import Event
 from monitor.events.messages import NoticeMessage
 from monitor.records import CameraStateChange
 from monitor.redis_streams.address import RedisCredentials
+from monitor.redis_streams.challenge import ChallengeClient, ChallengeQueue
 from monitor.redis_streams.consumer_group import GroupConsumer
 from monitor.redis_streams.history import StreamHistory
 from monitor.redis_streams.labelling import find_target, read_labels
@@ -38,6 +40,8 @@ from tests.support.acl import CONVENIENCE, each_right_removed, rules_of
 from tests.support.events import BEGIN, deliver, make_event, make_parcel, make_verdicts
 from tests.support.labels import make_label, make_sample
 from tests.support.redis_servers import DEBIANS, SentinelProcess, ServerProcess, server_program, wait_until
+
+CHALLENGE_ANSWER = ChallengeAnswer(camera="top", daemon="me", inspected_at=BEGIN, outcome="clean")
 
 
 def test_a_unix_socket(make_server: Callable[..., Any], tmp_path: Path) -> None:
@@ -324,6 +328,17 @@ def write_everything(url: str) -> str:
         ) as samples:
             for number in range(2):  # the second has the first one's file removed
                 samples.store(make_sample(number), bytes(900))
+        with closing(
+            ChallengeQueue(
+                url, "defects", access=RedisCredentials("defect-monitor", "change-me"), timeout=5.0
+            )
+        ) as challenges:
+            request = ChallengeRequest(id="a" * 32, camera="top", file="a.png")
+            with redis.Redis.from_url(url, protocol=2) as asker:
+                asker.rpush("defects:challenge:top", request.to_bytes(b"x"))
+            if challenges.take(["top"]) != request.to_bytes(b"x"):
+                return "refused: the challenge"
+            challenges.answer(request, CHALLENGE_ANSWER)
         message = listener.get_message(timeout=0.5)
         heard = [message["data"]] if message else []
     except MonitorError as error:
@@ -375,7 +390,8 @@ def read_everything(url: str) -> str:
 
 def show_everything(url: str) -> str:
     """All that the operator's page does."""
-    history = StreamHistory(url, access=RedisCredentials("defect-page", "change-me"))
+    access = RedisCredentials("defect-page", "change-me")
+    history = StreamHistory(url, access=access)
     keys = history.keys
     try:
         newest = history.newest_first(keys.events, count=1)
@@ -395,6 +411,12 @@ def show_everything(url: str) -> str:
         history.image(keys.sample("1"))
         history.add_label(make_label("good"))
         assert read_labels(history.newest_first(keys.labels, count=1))
+        with closing(ChallengeClient(url, access=access, taken_within=0.05, timeout=5.0)) as challenges:
+            try:
+                challenges.show("top", "a.png", b"x")
+            except MonitorError as error:
+                if "no running daemon" not in str(error):
+                    raise
     except (MonitorError, redis.RedisError) as error:
         return f"refused: {error}"
     finally:

@@ -7,9 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import cv2
 import pytest
 import redis
 
+from monitor.simulate.surface import SurfaceGenerator
 from tests.support import ROOT
 from tests.support.daemon_process import events_of, run_daemon, wait_for, write_config
 
@@ -37,15 +39,18 @@ def consume() -> Consume:
 
 
 def test_it_finds_every_entry_valid_and_refuses_broken_ones(
-    tmp_path: Path, valkey: str, port: int, consume: Consume
+    tmp_path: Path, valkey: str, port: int, consume: Consume, small_model: str
 ) -> None:
     (tmp_path / "files").mkdir()
     (tmp_path / "files" / "0.png").write_bytes(b"no image")
+    cv2.imwrite(str(tmp_path / "files" / "1.png"), SurfaceGenerator(seed=1, textures=1).picture(1))
     cameras = (
-        '[[camera]]\nname = "live"\nsource = "simulate:?seed=5&defect_rate=0.5"\nfps = 4\n'
+        '[[camera]]\nname = "live"\nsource = "simulate:?seed=5&defect_rate=0.5"\nfps = 4\nthreshold = 0.01\n'
         f'[[camera]]\nname = "folder"\nsource = "{tmp_path}/files"\n'
     )
-    config = write_config(tmp_path, cameras, url=valkey, port=port, more="[verdicts]\npublish = true")
+    config = write_config(
+        tmp_path, cameras, url=valkey, port=port, more=small_model + "[verdicts]\npublish = true"
+    )
     with run_daemon(config, port) as daemon:
         wait_for(lambda: bool(events_of(valkey)), 90, daemon)
         code, found = consume(valkey, 60, 3)

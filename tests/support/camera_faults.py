@@ -166,6 +166,7 @@ def make_camera(
     """A camera with the default settings but for what is said; a busy machine drops none of its frames."""
     order = CaptureConfig(
         source=url,
+        transport="tcp",  # the fault proxy carries TCP; `auto` changes to UDP, past the proxy
         every=False,
         reopen=True,
         input_size=(224, 224),
@@ -221,6 +222,8 @@ class Fault(Generic[Where]):
     """Whether the camera is read without a wire between."""
     unsaid: float = 0.0
     """Seconds without a picture that need not be told: before `silence` is over, a camera is not silent."""
+    opening: float = 0.0
+    """Seconds that an opening which the fault has spoilt may still take after the source's return."""
 
     def __str__(self) -> str:
         return self.name

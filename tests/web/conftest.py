@@ -12,6 +12,7 @@ from tests.support.daemon_process import DaemonUnderTest, free_port, run_daemon,
 from tests.support.page import LINE, PageUnderTest, run_chromium, run_page
 from tests.support.redis_servers import EMBEDDED, ServerProcess, server_program
 
+# Slow: what the cameras cost, the page and the browser do not get.
 CAMERAS = """
 [redis]
 url = "{url}"
@@ -19,11 +20,11 @@ raw_frames = true
 [[camera]]
 name = "left"
 source = "simulate:?seed=11&defect_rate=0.1"
-fps = 4
+fps = 2
 [[camera]]
 name = "right"
 source = "simulate:?seed=12&defect_rate=0.1"
-fps = 4
+fps = 2
 """
 
 

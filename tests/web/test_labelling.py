@@ -2,6 +2,7 @@
 
 import itertools
 import re
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import urlencode
@@ -42,16 +43,16 @@ def flagged(number: int, score: float, **changes: Any) -> LabelFrame:
     return LabelFrame.of_event(event, f"{number}-0")
 
 
-def test_unfamiliar_frames_and_those_near_the_threshold_come_first() -> None:
+def test_samples_come_first_among_them_unfamiliar_frames_and_those_near_the_threshold() -> None:
     near, sure = flagged(1, 0.51), flagged(2, 0.99)
     clean_near = LabelFrame.of_sample(make_sample(3, reason="near-threshold", score=0.48))
     clean = LabelFrame.of_sample(make_sample(4, score=0.1))
-    strange = flagged(5, 0.99, familiarity=UNFAMILIAR)
+    strange = replace(flagged(5, 0.99, familiarity=UNFAMILIAR), has_sample=True)
     assert order_by_information([clean, sure, clean_near, strange, near]) == [
         strange,
-        near,
         clean_near,
         clean,
+        near,  # the last two are not kept for learning
         sure,
     ]
 
@@ -91,11 +92,12 @@ def test_keys_answer_and_undo_and_the_next_frame_is_shown(client: Any, quiet_pag
     sample = store_sample(client, base + 2, score=0.2)
     shown = tab.locator("#question input[name=frame]")
     tab.goto(f"{quiet_page.address}/label")
-    nearest = shown.get_attribute("value")
+    nearest = make_event(base + 1, "left").id
+    assert shown.get_attribute("value") == sample
     tab.keyboard.press("1")
     tab.locator(".notice").wait_for()
-    assert [(it.subject.id, it.answer) for it in stored_labels(client)] == [(nearest, "defect")]
-    assert shown.get_attribute("value") == sample
+    assert [(it.subject.id, it.answer) for it in stored_labels(client)] == [(sample, "defect")]
+    assert shown.get_attribute("value") == nearest
     tab.get_by_label("Kind of defect (optional)").fill("123u")  # keys in a field are text
     assert len(stored_labels(client)) == 1
     tab.keyboard.press("Escape")
@@ -103,12 +105,12 @@ def test_keys_answer_and_undo_and_the_next_frame_is_shown(client: Any, quiet_pag
     tab.get_by_label("Kind of defect (optional)").blur()
     tab.keyboard.press("u")
     tab.wait_for_url("**/label?*frame=*")
-    assert shown.get_attribute("value") == nearest
+    assert shown.get_attribute("value") == sample
     assert stored_labels(client)[1].withdraws == stored_labels(client)[0].id
     tab.keyboard.press("2")
     tab.locator(".notice").wait_for()
     tab.keyboard.press("3")
-    tab.wait_for_url(f"**last={sample}")
+    tab.wait_for_url(f"**last={nearest}")
     assert [it.answer for it in stored_labels(client)[2:]] == ["good", "unsure"]
     tab.keyboard.press("1")
     tab.get_by_text("No frame waits for an answer here.").wait_for()

@@ -100,9 +100,9 @@ def read_folder_class(folder: Path, layout: FolderLayout) -> list[Sample]:
     parts together count as undivided.
     """
     if (folder / layout.good).is_dir():
-        return _read_kinds(folder, folder, layout, None)
-    train = _read_kinds(folder / "train", folder, layout, "Train")
-    test = _read_kinds(folder / "test", folder, layout, "Test")
+        return read_kinds(folder, folder, layout, None)
+    train = read_kinds(folder / "train", folder, layout, "Train")
+    test = read_kinds(folder / "test", folder, layout, "Test")
     if any(sample.defective for sample in train):
         return train + test
     return [
@@ -111,7 +111,8 @@ def read_folder_class(folder: Path, layout: FolderLayout) -> list[Sample]:
     ]
 
 
-def _read_kinds(place: Path, surface: Path, layout: FolderLayout, split: Split | None) -> list[Sample]:
+def read_kinds(place: Path, surface: Path, layout: FolderLayout, split: Split | None) -> list[Sample]:
+    """Read the folders of kinds in `place`, good ones or not, of the class in the folder `surface`."""
     if not place.is_dir():
         return []
     entries = sorted(path for path in place.iterdir() if not is_leftover(path.name))

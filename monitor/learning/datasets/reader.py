@@ -15,7 +15,12 @@ from monitor.learning.datasets.dagm import (
     read_development_class,
 )
 from monitor.learning.datasets.fingerprint import group_keys, image_hash
-from monitor.learning.datasets.folders import FolderLayout, is_folder_class, read_folder_class
+from monitor.learning.datasets.folders import (
+    FolderLayout,
+    is_folder_class,
+    read_folder_class,
+    read_kinds,
+)
 from monitor.learning.datasets.manifest import is_exported, read_exported
 from monitor.learning.datasets.near_duplicates import thumbnail
 from monitor.learning.datasets.sample import Sample, Split, load_image
@@ -53,6 +58,27 @@ def read_samples(
             found = [sample for sample in found if sample.split == split]
         _refuse_one_sided(found, folder, split)
         samples += found
+    return samples
+
+
+def read_rejects(root: Path) -> list[Sample]:
+    """Read a set of known rejects: classes as in `read_samples`, or folders of kinds of defects alone.
+
+    Good images may be missing. Raises `DataError` where there is no defective image.
+    """
+    layout, root = FolderLayout(), root.resolve()
+    try:
+        inside = sorted(path for path in root.iterdir() if path.is_dir())
+        if any(_is_class(path, layout) for path in (root, *inside)):
+            samples = [it for each in _class_folders([root], (), layout) for it in _read_class(each, layout)]
+        else:
+            samples = read_kinds(root, root, layout, None)
+    except OSError as error:
+        raise DataError(f"the set {root} cannot be read: {error.strerror or error}") from error
+    if not any(sample.defective for sample in samples):
+        raise DataError(
+            f"the set {root} holds no known reject: put images into folders named after their kind of defect"
+        )
     return samples
 
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -55,7 +55,7 @@ def load_image(sample: Sample) -> Image:
         if sample.box is None:
             return read_image(sample.path, bit_depth=sample.bit_depth)
         image = _read_image_cached(sample.path, sample.bit_depth)
-        return np.ascontiguousarray(_crop(image, sample.box))
+        return np.ascontiguousarray(sample.box.of(image))
     except UnusableError as error:
         raise DataError(f"{error} (here the option --bit-depth)") from error
     except ImageError as error:
@@ -82,12 +82,8 @@ def load_mask(sample: Sample, height: int, width: int) -> NDArray[np.bool_] | No
                 f"mask {sample.mask} has {mask.shape[1]}x{mask.shape[0]} pixels, its image {sample.path} "
                 f"{width}x{height}"
             )
-    part = np.ascontiguousarray(_crop(mask, box))
+    part = np.ascontiguousarray(box.of(mask))
     return part if part.any() else None
-
-
-def _crop(pixels: NDArray[Any], box: Box) -> NDArray[Any]:
-    return pixels[box.top : box.bottom, box.left : box.right]
 
 
 @lru_cache(maxsize=16)

@@ -47,7 +47,7 @@ class ModelUnderTest:
         """Cut `image` into the daemon's tiles: their boxes, and each resized to the network's input."""
         height, width = image.shape[:2]
         boxes = self.tiling.boxes(width, height)
-        return boxes, [self.fit(image[box.top : box.bottom, box.left : box.right]) for box in boxes]
+        return boxes, [self.fit(box.of(image)) for box in boxes]
 
     def localise(
         self, flagged: Sequence[tuple[Box, Image, Evidence | None, float]], *, width: int, height: int

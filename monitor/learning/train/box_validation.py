@@ -148,9 +148,7 @@ def summarise(places: Sequence[DefectLocalisation]) -> Mapping[str, float]:
 def _flagged_tiles(truth: FrameTruth, tiling: Tiling, features: FeatureReader) -> list[FlaggedTile]:
     image, card = load_image(truth.sample), features.card
     boxes = tiling.boxes(truth.width, truth.height)
-    inputs = [
-        resize_to_input(image[box.top : box.bottom, box.left : box.right], card.input_size) for box in boxes
-    ]
+    inputs = [resize_to_input(box.of(image), card.input_size) for box in boxes]
     activations, scores = features(inputs)
     return [
         FlaggedTile(box, float(score), each.astype(np.float16))

@@ -131,7 +131,7 @@ def _steps(
     if keys.samples in optional:
         strings.append(keys.sample(trace))
         ledgers.append(keys.sample_ledger)
-    preview = keys.preview(trace)
+    preview, challenge, answer = keys.preview(trace), keys.challenge(trace), keys.challenge_answer(trace)
     # Of the ledger and the streams nothing is changed: "only if it is there", and an id that none can have.
     probes: list[tuple[str, str, Callable[[], object]]] = []
     for key in streams:
@@ -155,6 +155,10 @@ def _steps(
         ("+expire", preview, partial(client.expire, preview, 0)),
         ("+hset", preview, partial(client.hset, preview, "doctor", 0)),
         ("+expire", preview, partial(client.expire, preview, 0)),  # removes it
+        ("+blpop", challenge, partial(client.blpop, [challenge], timeout=0.01)),
+        ("+expire", answer, partial(client.expire, answer, 0)),
+        ("+rpush", answer, partial(client.rpush, answer, "doctor")),
+        ("+expire", answer, partial(client.expire, answer, 0)),  # removes it
         ("+zcard", ledger, partial(client.zcard, ledger)),
     ]
     for key in ledgers:

@@ -3,6 +3,7 @@
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 from monitor.events.labels import Label, standing_labels
 from monitor.redis_streams.history import HistoryEntry, StreamHistory
@@ -48,7 +49,9 @@ class LabelBook:
                 self._frames[event.id] = LabelFrame.of_event(event, entry.id)
         for entry in self._new_entries(keys.samples, MAX_FRAMES // 2):
             if (sample := read_sample(entry)) is not None:
-                self._frames.setdefault(sample.id, LabelFrame.of_sample(sample))
+                flagged = self._frames.get(sample.id)
+                kept = LabelFrame.of_sample(sample)
+                self._frames[sample.id] = kept if flagged is None else replace(flagged, has_sample=True)
         for label in read_labels(self._new_entries(keys.labels, MAX_LABELLED)):
             self._add(label)
         while len(self._frames) > MAX_FRAMES:

@@ -11,7 +11,10 @@ from monitor.redis_streams.labelling import LabelTarget
 
 @dataclass(frozen=True, slots=True)
 class LabelFrame:
-    """A frame that can be labelled; `entry` is the id of its event's entry, None without an event."""
+    """A frame that can be labelled; `entry` is the id of its event's entry, None without an event.
+
+    `has_sample`: it is kept for learning, so that a dataset can hold it.
+    """
 
     target: LabelTarget
     number: int
@@ -22,6 +25,7 @@ class LabelFrame:
     incident: str | None
     reason: SampleReason
     entry: str | None
+    has_sample: bool = False
 
     @property
     def id(self) -> str:
@@ -56,6 +60,7 @@ class LabelFrame:
             sample.incident,
             sample.reason,
             None,
+            has_sample=True,
         )
 
 
@@ -68,10 +73,14 @@ def doubt(frame: LabelFrame) -> float:
 def order_by_information(frames: Iterable[LabelFrame]) -> list[LabelFrame]:
     """Return frames in the order of what an answer teaches.
 
-    Unfamiliar frames come first, then those near the threshold, the newest first where that is equal. Of an
-    incident, whose frames show the same defect, one frame comes in this order and the others at the end.
+    Frames that are kept for learning come first; among them unfamiliar ones, then those near the threshold,
+    the newest first where that is equal. Of an incident, whose frames show the same defect, one frame comes
+    in this order and the others at the end.
     """
-    ordered = sorted(frames, key=lambda it: (not it.is_unfamiliar, -doubt(it), -it.captured_at.timestamp()))
+    ordered = sorted(
+        frames,
+        key=lambda it: (not it.has_sample, not it.is_unfamiliar, -doubt(it), -it.captured_at.timestamp()),
+    )
     seen: set[str] = set()
     firsts: list[LabelFrame] = []
     others: list[LabelFrame] = []

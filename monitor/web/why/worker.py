@@ -65,7 +65,7 @@ def explain_frame(order: ExplanationOrder, image: Image) -> Image:
         left, top, across, down = order.roi
         roi = Box(left, top, left + across, top + down)
     boxes = tile_boxes(width, height, roi=roi, tiles=order.tiles, overlap=order.overlap)
-    parts = [resize_to_input(image[it.top : it.bottom, it.left : it.right], card.input_size) for it in boxes]
+    parts = [resize_to_input(it.of(image), card.input_size) for it in boxes]
     x = preprocess(card, np.stack(parts))
     explainer = Explainer(bundle.keras_model(), card.cam_layer)
     scores = explainer.explain(x, card.defect_class, "grad-cam").score

@@ -10,6 +10,7 @@ import pytest
 
 from monitor.errors import DataError
 from monitor.learning.datasets import FolderLayout, load_image, load_mask, read_samples
+from monitor.learning.datasets.reader import read_rejects
 from monitor.simulate.surface import SurfaceGenerator
 
 
@@ -195,3 +196,26 @@ def test_the_bit_depth_reaches_every_image(folders: Path, tmp_path: Path):
         image = load_image(sample)
         if sample.path == folders / "good" / "0.png":
             assert (image == 255).all()
+
+
+def test_rejects_are_read_from_every_layout_and_need_no_good_image(folders: Path, simulated: Path):
+    assert {(it.category, it.defective) for it in read_rejects(folders)} == {
+        ("good", False),
+        ("pit", True),
+        ("scratch", True),
+    }
+    shutil.rmtree(folders / "good")
+    assert [it.category for it in read_rejects(folders)] == ["pit"] * 2 + ["scratch"] * 4
+    assert len(read_rejects(simulated)) == len(read_rejects(simulated / "Simulated")) == 20
+
+
+def test_a_set_without_a_reject_is_refused(folders: Path):
+    for kind in ("scratch", "pit"):
+        shutil.rmtree(folders / kind)
+    with pytest.raises(DataError, match="holds no known reject"):
+        read_rejects(folders)
+    (folders / "pit").mkdir()
+    with pytest.raises(DataError, match="no images"):
+        read_rejects(folders)
+    with pytest.raises(DataError, match="cannot be read: Not a directory"):
+        read_rejects(folders / "good" / "0.png")

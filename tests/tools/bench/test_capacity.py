@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monitor.settings import parse_settings
+from monitor.models.bundle import ModelBundle
+from monitor.settings import Settings, parse_settings
 from monitor.tools.bench.capacity import HEADROOM, Costs, capacity, measure_capacity
 
 SECONDS = st.floats(1e-5, 1.0)
@@ -63,9 +64,10 @@ def test_what_was_not_measured_is_not_listed() -> None:
         capacity(Costs(0, 0, 0, 0), rate=15, event_rate=0.5, cores=2)
 
 
-def test_the_costs_of_a_configuration_are_measured(tmp_path: Path) -> None:
+def two_cameras(folder: Path, model: str = "dagm-class1") -> Settings:
     text = f"""
-    outbox.path = "{tmp_path / "outbox.db"}"
+    model.path = "{model}"
+    outbox.path = "{folder / "outbox.db"}"
     [[camera]]
     name = "a"
     source = "simulate:?size=128x128"
@@ -76,9 +78,20 @@ def test_the_costs_of_a_configuration_are_measured(tmp_path: Path) -> None:
     tiles = [1, 2]
     fps = 20
     """
-    found = measure_capacity(parse_settings(text, "line.toml", {}))
+    return parse_settings(text, "line.toml", {})
+
+
+def test_the_costs_of_a_configuration_are_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("monitor.tools.bench.capacity._ROUNDS", 2)
+    found = measure_capacity(two_cameras(tmp_path))
     assert (found.configured, found.rate) == (2, 15)
     costs = {stage.stage: stage.milliseconds for stage in found.stages}
     assert all(costs.values())
     assert costs["network"] > costs["decode and check"]
-    assert measure_capacity(parse_settings(text, "line.toml", {}), rate=1e-3).cameras > found.cameras
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # Keras and NumPy 2
+def test_a_lower_rate_carries_more_cameras(tmp_path: Path, small_bundle: ModelBundle) -> None:
+    settings = two_cameras(tmp_path, str(small_bundle.path))
+    found = measure_capacity(settings)
+    assert measure_capacity(settings, rate=1e-3).cameras > found.cameras
