@@ -217,6 +217,16 @@ def network() -> list[Panel]:
             ),
             about="Frames worth keeping for learning that were not kept, within 15 minutes.",
         ),
+        lines(
+            10,
+            "Shadow model: frames a minute, by outcome",
+            "none",
+            Query(
+                f"60 * {rate('camera, outcome', 'shadow_frames_total')} or {_ZERO}",
+                "{{camera}} {{outcome}}",
+            ),
+            about="The same verdict as the camera's model, another one, or dropped: not classified again.",
+        ),
     ]
 
 

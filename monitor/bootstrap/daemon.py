@@ -35,6 +35,7 @@ from monitor.inference.scheduler import DeviceScheduler
 from monitor.pipeline.explanation_stage import ExplanationStage
 from monitor.pipeline.inference_stage import InferenceStage
 from monitor.pipeline.interfaces import ignore
+from monitor.pipeline.shadow_stage import ShadowStage
 from monitor.redis_streams.preview import PreviewPublisher
 from monitor.settings import Settings
 from monitor.telemetry.challenge_metrics import ChallengeMetrics
@@ -77,7 +78,12 @@ def build_daemon(
     sink = build_redis_sink(settings, identity, metrics)
     queue = build_outbox_queue(settings, [sink.name])
     outbox = Outbox(queue, [SinkSender(sink, queue, DeliveryRecorder(metrics))])
-    samples = build_samples(settings, SampleMetrics(metrics.registry)) if settings.samples.publish else None
+    samples = shadow = None
+    if settings.samples.publish:
+        sample_metrics = SampleMetrics(metrics.registry)
+        samples = build_samples(settings, sample_metrics)
+        budget = settings.inference.shadow_budget
+        shadow = ShadowStage(samples.on_difference, sample_metrics, budget=budget)
     publisher = EventPublisher(
         outbox,
         incidents(settings, outbox.state(INCIDENTS)),
@@ -108,6 +114,7 @@ def build_daemon(
         is_backlogged=explanation.is_backlogged,
         on_verdict=verdicts.on_verdict if verdicts else ignore,
         on_clean=samples.on_clean if samples else ignore,
+        on_shadowed=shadow.put if shadow else ignore,
     )
     preview = build_preview(settings)
     cameras = CameraManager(camera_factory, inference, coverage, metrics, viewer=preview)
@@ -120,11 +127,12 @@ def build_daemon(
         daemon_id=identity,
         metrics=ChallengeMetrics(metrics.registry),
     )
-    background: list[PreviewPublisher | Challenger | SampleRecorder] = [
+    redis_clients: list[PreviewPublisher | Challenger | SampleRecorder] = [
         preview,
         challenger,
         *([samples] if samples else ()),
     ]
+    background = [*redis_clients, *([shadow] if shadow else ())]
     WorkerProcessCollector(metrics.registry, cameras.pids)
 
     inference_thread = SupervisedThread("judge", inference)
@@ -175,7 +183,7 @@ def build_daemon(
                 router=router,
                 scheduler=scheduler,
                 explanation=explanation,
-                set_redis_access=[it.set_access for it in (sink, leases, stream_monitor, *background)],
+                set_redis_access=[it.set_access for it in (sink, leases, stream_monitor, *redis_clients)],
                 on_models_changed=lambda: metrics.models(router.descriptions()),
                 on_recipe=publisher.publish_recipe,
                 on_pool_answer=on_pool_answer,

@@ -1,7 +1,7 @@
 """Build the models from the settings: which model classifies which camera, on which device."""
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from monitor.inference.candidates import InferenceOptions
@@ -95,27 +95,50 @@ def build_router(
     handles: dict[Path, ModelHandle] = {}
     models: dict[str, ModelHandle] = {}
     for path, cameras in cameras_by_model(settings).items():
-        bundle = load_bundle(path)
-        for camera in cameras_cut_otherwise(cameras, bundle.card):
-            logger.warning(
-                "camera tiles differ from the model's training",
-                extra={
-                    "camera": camera.name,
-                    "tiles": camera.tiles,
-                    "overlap": camera.overlap,
-                    "trained_tiles": bundle.card.training.tiles,
-                    "trained_overlap": bundle.card.training.overlap,
-                },
-            )
+        bundle = _load_for(cameras, path)
         model = build_handle(settings if path == default else others, bundle, scheduler, on_pool_answer)
-        handles[path] = model if running is None else _reuse(model, running)
+        handles[path] = model if running is None else _reuse(model, running.handles)
         models |= {camera.name: handles[path] for camera in cameras if camera.model is not None}
     return ModelRouter(
         handles.get(default, next(iter(handles.values()))),
         models,
         {camera.name: camera.threshold for camera in settings.camera if camera.threshold is not None},
         settings.recipe,
+        _build_shadows(others, scheduler.in_background(), running),
     )
+
+
+def _build_shadows(
+    settings: Settings, scheduler: DeviceScheduler, running: ModelRouter | None
+) -> Mapping[str, ModelHandle]:
+    """Build the shadow models by camera; none without samples, which have their differences."""
+    found: dict[Path, list[CameraSettings]] = {}
+    for camera in settings.camera if settings.samples.publish else ():
+        if camera.shadow is not None:
+            found.setdefault(resolve_model_path(camera.shadow), []).append(camera)
+    shadows: dict[str, ModelHandle] = {}
+    for path, cameras in found.items():
+        model = build_model(settings, _load_for(cameras, path), scheduler)
+        handle = model if running is None else _reuse(model, running.shadows)
+        shadows |= {camera.name: handle for camera in cameras}
+    return shadows
+
+
+def _load_for(cameras: Sequence[CameraSettings], path: Path) -> ModelBundle:
+    """Load the bundle at `path`; warn of cameras that it was not trained for. Raises ModelError."""
+    bundle = load_bundle(path)
+    for camera in cameras_cut_otherwise(cameras, bundle.card):
+        logger.warning(
+            "camera tiles differ from the model's training",
+            extra={
+                "camera": camera.name,
+                "tiles": camera.tiles,
+                "overlap": camera.overlap,
+                "trained_tiles": bundle.card.training.tiles,
+                "trained_overlap": bundle.card.training.overlap,
+            },
+        )
+    return bundle
 
 
 def cameras_by_model(settings: Settings) -> Mapping[Path, Sequence[CameraSettings]]:
@@ -144,9 +167,9 @@ def cameras_cut_otherwise(cameras: Sequence[CameraSettings], card: ModelCard) ->
     ]
 
 
-def local_models(router: ModelRouter) -> list[LocalModel]:
-    """Return the models that this machine runs, also those that do so for a pool."""
-    found = [it.deputy if isinstance(it, PoolModel) else it for it in router.handles]
+def local_models(handles: Iterable[ModelHandle]) -> list[LocalModel]:
+    """Return those of `handles` that this machine runs, also those that do so for a pool."""
+    found = [it.deputy if isinstance(it, PoolModel) else it for it in handles]
     return [model for model in found if isinstance(model, LocalModel)]
 
 
@@ -156,9 +179,9 @@ def pool_problems(router: ModelRouter) -> list[str]:
     return [problem for problem in dict.fromkeys(found) if problem is not None]
 
 
-def _reuse(model: LocalModel | PoolModel, running: ModelRouter) -> ModelHandle:
+def _reuse(model: LocalModel | PoolModel, running: Sequence[ModelHandle]) -> ModelHandle:
     """Return the equal model of `running`, else `model`; it shares graphs if thresholds alone differ."""
-    for other in running.handles:
+    for other in running:
         if getattr(other, "identity", None) == model.identity:
             return other
     here = model.deputy if isinstance(model, PoolModel) else model

@@ -109,8 +109,8 @@ class SettingsReloader:
 def _load(router: ModelRouter, running: ModelRouter) -> None:
     """Load the models, and check bundles that do not run yet. Raises DeviceError or ModelError."""
     router.load()
-    known = [model.card for model in local_models(running)]
-    for model in local_models(router):
+    known = [model.card for model in local_models((*running.handles, *running.shadows))]
+    for model in local_models((*router.handles, *router.shadows)):
         if model.card not in known:
             model.check_references()
 

@@ -4,7 +4,7 @@ import random
 from collections import Counter, deque
 from dataclasses import dataclass
 from datetime import date
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import cv2
 import numpy as np
@@ -34,7 +34,8 @@ class SamplingRules:
     - `unfamiliar`: keep frames beyond the model's limit of familiarity
     - `random_fraction`: keep this fraction of all other clean frames
     - `interval`: at least so many seconds between two of a camera
-    - `per_day`: at most so many of each camera and reason in a day (UTC); flagged frames have this limit only
+    - `per_day`: at most so many of each camera and reason in a day (UTC); flagged frames, and those on which
+      the shadow model differs, have this limit only
     """
 
     band: float = 0.2
@@ -54,6 +55,17 @@ def make_thumbnail(image: Image) -> Thumbnail:
     return cv2.resize(grey, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA).astype(np.float32)
 
 
+Group = Literal["flagged", "clean", "shadow"]
+"""Samples that are compared with each other, and of which one at a time is stored."""
+
+
+def group_of(reason: SampleReason) -> Group:
+    """Return the group of samples with this reason."""
+    if reason == "shadow-differs":
+        return "shadow"
+    return "flagged" if reason == "flagged" else "clean"
+
+
 class Choice(NamedTuple):
     """Why a frame is worth keeping, and what forbids it; `skipped` None: it is kept."""
 
@@ -70,8 +82,8 @@ class SampleSelector:
         self._next_at = float("-inf")
         self._day: date | None = None
         self._kept: Counter[SampleReason] = Counter()
-        self._thumbnails: dict[bool, deque[Thumbnail]] = {
-            is_flagged: deque(maxlen=_REMEMBERED) for is_flagged in (False, True)
+        self._thumbnails: dict[Group, deque[Thumbnail]] = {
+            group: deque(maxlen=_REMEMBERED) for group in get_args(Group)
         }
 
     def choose(
@@ -94,9 +106,9 @@ class SampleSelector:
         self._next_at = now + self._rules.interval
         return Choice(reason, None)
 
-    def choose_flagged(self, day: date) -> Choice:
-        """Choose whether to keep a flagged frame."""
-        return Choice("flagged", None if self.has_budget("flagged", day) else "budget")
+    def choose_by_budget(self, reason: Literal["flagged", "shadow-differs"], day: date) -> Choice:
+        """Choose whether to keep a frame that the day's limit alone forbids."""
+        return Choice(reason, None if self.has_budget(reason, day) else "budget")
 
     def has_budget(self, reason: SampleReason, day: date) -> bool:
         """Return whether the day's limit allows another sample."""
@@ -105,16 +117,13 @@ class SampleSelector:
             self._kept.clear()
         return self._kept[reason] < self._rules.per_day
 
-    def is_duplicate(self, thumbnail: Thumbnail, *, is_flagged: bool) -> bool:
-        """Return whether a frame shows nearly the same as a sample before it.
-
-        Flagged frames are compared among themselves, clean ones likewise.
-        """
+    def is_duplicate(self, thumbnail: Thumbnail, group: Group) -> bool:
+        """Return whether a frame shows nearly the same as a sample of its group before it."""
         return any(
-            np.abs(thumbnail - earlier).max() <= _MAX_DIFFERENCE for earlier in self._thumbnails[is_flagged]
+            np.abs(thumbnail - earlier).max() <= _MAX_DIFFERENCE for earlier in self._thumbnails[group]
         )
 
     def count(self, reason: SampleReason, thumbnail: Thumbnail) -> None:
         """Count a sample that was stored, and remember what it shows."""
         self._kept[reason] += 1
-        self._thumbnails[reason == "flagged"].append(thumbnail)
+        self._thumbnails[group_of(reason)].append(thumbnail)

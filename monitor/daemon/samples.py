@@ -1,7 +1,7 @@
 """Frames that are kept for learning, on their way to Redis.
 
-No verdict waits for a sample. A frame is left in a mailbox with room for one clean and one flagged frame of
-each camera; a thread of its own encodes and stores it. What cannot be kept is dropped and counted.
+No verdict waits for a sample. A frame is left in a mailbox with room for one frame of each group and camera;
+a thread of its own encodes and stores it. What cannot be kept is dropped and counted.
 """
 
 import logging
@@ -11,16 +11,24 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from functools import partial
+from typing import Any
 
 import cv2
 import numpy as np
 
-from monitor.daemon.sample_selection import SampleSelector, SamplingRules, make_thumbnail
+from monitor.daemon.sample_selection import (
+    Group,
+    SampleSelector,
+    SamplingRules,
+    group_of,
+    make_thumbnail,
+)
 from monitor.errors import DeliveryError
 from monitor.events.event import Event, EventFamiliarity, EventModel, event_id, printable
-from monitor.events.samples import Sample, SampleImage, SampleReason
+from monitor.events.samples import Sample, SampleImage, SampleReason, SampleShadow
 from monitor.inference.handle import ModelSpec
 from monitor.models.novelty import NoveltyScore
+from monitor.pipeline.interfaces import ClassifiedFrame
 from monitor.records import Frame, Image, Verdict
 from monitor.redis_streams.address import RedisCredentials
 from monitor.redis_streams.sample_store import SampleStore
@@ -30,7 +38,8 @@ from monitor.telemetry.supervised_thread import SupervisedThread
 logger = logging.getLogger(__name__)
 
 PINNED_FRAMES = 3
-"""Frames of one camera that samples may hold: a clean one, a flagged one, and the one being encoded."""
+"""Frames of one camera that samples may hold: a clean one, a flagged one, and the one being encoded. A camera
+with a shadow model has one more."""
 
 _HEARTBEAT = 1.0
 
@@ -48,7 +57,8 @@ class _Kept:
 class SampleRecorder:
     """Chooses frames by `rules` and keeps them in `store`.
 
-    `on_clean` and `on_event` are for any thread and never wait. `clock` is monotonic seconds.
+    `on_clean`, `on_event` and `on_difference` are for any thread and never wait. `clock` is monotonic
+    seconds.
     """
 
     def __init__(
@@ -61,7 +71,8 @@ class SampleRecorder:
     ) -> None:
         self._store, self._rules, self._metrics, self._clock = store, rules, metrics, clock
         self._selectors: dict[str, SampleSelector] = {}
-        self._mailbox: dict[tuple[str, bool], _Kept] = {}  # setting and popping an item of a dict are atomic
+        # Setting and popping an item of a dict are atomic.
+        self._mailbox: dict[tuple[str, Group], _Kept] = {}
         self._filled = threading.Event()
         self._end = False
         self._is_reachable = True
@@ -86,17 +97,28 @@ class SampleRecorder:
         if choice.skipped is not None:
             self._metrics.skipped(frame.camera, choice.skipped)
             return
-        build = partial(self._describe, frame, verdict, novelty, spec, choice.reason)
+        classified = ClassifiedFrame(frame, verdict, novelty, spec)
+        build = partial(self._describe, classified, choice.reason)
         self._leave(_Kept(frame.camera, choice.reason, frame.image, build))
 
     def on_event(self, event: Event, frame: Frame) -> None:
         """Take the frame of an event."""
-        choice = self._selector(event.camera).choose_flagged(_today())
+        choice = self._selector(event.camera).choose_by_budget("flagged", _today())
         if choice.skipped is not None:
             self._metrics.skipped(event.camera, choice.skipped)
             return
         build = partial(Sample.of_event, event, self._store.keys.sample(event.id))
         self._leave(_Kept(event.camera, "flagged", frame.image, build))
+
+    def on_difference(self, classified: ClassifiedFrame, verdict: Verdict, spec: ModelSpec) -> None:
+        """Take a frame on which the shadow model of `spec` has another verdict."""
+        frame = classified.frame
+        choice = self._selector(frame.camera).choose_by_budget("shadow-differs", _today())
+        if choice.skipped is not None:
+            self._metrics.skipped(frame.camera, choice.skipped)
+            return
+        build = partial(self._describe, classified, choice.reason, (verdict, spec))
+        self._leave(_Kept(frame.camera, choice.reason, frame.image, build))
 
     def start(self) -> None:
         """Start to keep frames."""
@@ -123,13 +145,12 @@ class SampleRecorder:
 
     def _describe(
         self,
-        frame: Frame,
-        verdict: Verdict,
-        novelty: NoveltyScore | None,
-        spec: ModelSpec,
+        classified: ClassifiedFrame,
         reason: SampleReason,
+        shadow: tuple[Verdict, ModelSpec] | None = None,
     ) -> Sample:
-        """Return the document of a clean frame. Raises ValueError where a figure is not finite."""
+        """Return the document of a frame. Raises ValueError where a figure is not finite."""
+        frame, verdict, novelty = classified.frame, classified.verdict, classified.novelty
         identity = event_id(frame.camera, frame.captured_at, frame.number)
         height, width = frame.image.shape[:2]
         return Sample(
@@ -138,25 +159,24 @@ class SampleRecorder:
             frame_number=frame.number,
             captured_at=frame.captured_at,
             reason=reason,
-            score=round(min(1.0, max(0.0, verdict.score)), 6),
-            threshold=round(verdict.threshold, 6),
+            **_figures(verdict, classified.spec),
             familiarity=None
             if novelty is None
             else EventFamiliarity(
                 distance=round(novelty.distance, 4), limit=novelty.limit, unfamiliar=novelty.is_novel
             ),
-            model=EventModel(name=spec.name, sha256=spec.sha256),
             image=SampleImage(width=width, height=height, png_key=self._store.keys.sample(identity)),
             source_name=frame.source_name and printable(frame.source_name),
+            shadow=None if shadow is None else SampleShadow(**_figures(*shadow)),
         )
 
     def _leave(self, kept: _Kept) -> None:
-        if self._mailbox.setdefault((kept.camera, kept.reason == "flagged"), kept) is kept:
+        if self._mailbox.setdefault((kept.camera, group_of(kept.reason)), kept) is kept:
             self._filled.set()
         else:
             self._metrics.skipped(kept.camera, "queue-full")
 
-    def _keep(self, key: tuple[str, bool]) -> None:
+    def _keep(self, key: tuple[str, Group]) -> None:
         """Encode and store the frame in the mailbox, which takes the next one meanwhile."""
         kept = self._mailbox.pop(key)
         camera, reason, selector = kept.camera, kept.reason, self._selector(kept.camera)
@@ -164,7 +184,7 @@ class SampleRecorder:
             self._metrics.skipped(camera, "budget")
             return
         thumbnail = make_thumbnail(kept.image)
-        if selector.is_duplicate(thumbnail, is_flagged=reason == "flagged"):
+        if selector.is_duplicate(thumbnail, group_of(reason)):
             self._metrics.skipped(camera, "duplicate")
             return
         try:
@@ -201,6 +221,15 @@ def encode_png(image: Image) -> bytes:
     done, data = cv2.imencode(".png", image, [cv2.IMWRITE_PNG_COMPRESSION, 1])
     assert done
     return np.asarray(data).tobytes()
+
+
+def _figures(verdict: Verdict, spec: ModelSpec) -> dict[str, Any]:
+    """Return what a sample tells of a verdict and of the model of `spec` that gave it."""
+    return {
+        "score": round(min(1.0, max(0.0, verdict.score)), 6),
+        "threshold": round(verdict.threshold, 6),
+        "model": EventModel(name=spec.name, sha256=spec.sha256),
+    }
 
 
 def _today() -> date:

@@ -15,8 +15,9 @@ from monitor.events.event import (
     Timestamp,
 )
 
-SampleReason = Literal["flagged", "near-threshold", "unfamiliar", "random"]
-"""Why a frame is kept. `flagged`: it has an event; the others are clean, and the first that holds counts."""
+SampleReason = Literal["flagged", "near-threshold", "unfamiliar", "random", "shadow-differs"]
+"""Why a frame is kept. `flagged`: it has an event; `shadow-differs`: the camera's shadow model has another
+verdict; the others are clean, and the first that holds counts."""
 
 
 class SampleImage(Document):
@@ -25,6 +26,14 @@ class SampleImage(Document):
     width: Annotated[int, Field(ge=1)]
     height: Annotated[int, Field(ge=1)]
     png_key: str
+
+
+class SampleShadow(Document):
+    """What the shadow model of the camera makes of the frame."""
+
+    score: Share
+    threshold: Share
+    model: EventModel
 
 
 class Sample(Document):
@@ -50,6 +59,9 @@ class Sample(Document):
     image: SampleImage
     incident: Annotated[str | None, Field(description="incident of a flagged frame")] = None
     source_name: Annotated[str | None, Field(description="file that the frame comes from")] = None
+    shadow: Annotated[
+        SampleShadow | None, Field(description="the other verdict of a sample whose reason is shadow-differs")
+    ] = None
 
     def to_json(self) -> str:
         """The document as one line of JSON."""

@@ -11,13 +11,15 @@ class Routing:
     """How the frames of each camera are classified, at one moment.
 
     `models` and `thresholds` (0..1) are by camera. Any other camera has the `default` model, and the
-    threshold of its model. `recipe` names the settings of the product on the line; None without recipes.
+    threshold of its model. `shadows` are models, by camera, that classify the same frames without effect on
+    the verdict. `recipe` names the settings of the product on the line; None without recipes.
     """
 
     default: ModelHandle
     models: Mapping[str, ModelHandle]
     thresholds: Mapping[str, float]
     recipe: str | None
+    shadows: Mapping[str, ModelHandle]
 
     def handle_for(self, camera: str) -> ModelHandle:
         """Return the model that classifies the frames of `camera`."""
@@ -41,8 +43,11 @@ class ModelRouter:
         models: Mapping[str, ModelHandle] | None = None,
         thresholds: Mapping[str, float] | None = None,
         recipe: str | None = None,
+        shadows: Mapping[str, ModelHandle] | None = None,
     ) -> None:
-        self.routing = Routing(default, dict(models or {}), dict(thresholds or {}), recipe)
+        self.routing = Routing(
+            default, dict(models or {}), dict(thresholds or {}), recipe, dict(shadows or {})
+        )
 
     def handle_for(self, camera: str) -> ModelHandle:
         """Return the model that classifies the frames of `camera` from now on."""
@@ -54,12 +59,17 @@ class ModelRouter:
 
     @property
     def handles(self) -> Sequence[ModelHandle]:
-        """Each model in use, once."""
+        """Each model that gives verdicts, once."""
         routing = self.routing
         return list(dict.fromkeys((routing.default, *routing.models.values())))
 
+    @property
+    def shadows(self) -> Sequence[ModelHandle]:
+        """Each shadow model, once."""
+        return list(dict.fromkeys(self.routing.shadows.values()))
+
     def descriptions(self) -> list[tuple[str, str, str, str]]:
-        """Return name, SHA-256, device and precision of each model in use; all are loaded."""
+        """Return name, SHA-256, device and precision of each model that gives verdicts; all are loaded."""
         return [
             (model.spec.name, model.spec.sha256, model.device.description, model.device.precision)
             for model in self.handles
@@ -67,10 +77,10 @@ class ModelRouter:
 
     def load(self) -> None:
         """Make every model ready. Raises DeviceError or ModelError."""
-        for handle in self.handles:
+        for handle in (*self.handles, *self.shadows):
             handle.load()
 
     def close(self) -> None:
         """Free every model."""
-        for handle in self.handles:
+        for handle in (*self.handles, *self.shadows):
             handle.close()

@@ -52,3 +52,24 @@ class DeviceScheduler:
         with self._changed:
             self._busy = False
             self._changed.notify_all()
+
+    def in_background(self) -> "DeviceScheduler":
+        """Return a scheduler of the same device whose verdicts wait as steps of an explanation do."""
+        return _BackgroundScheduler(self)
+
+
+class _BackgroundScheduler(DeviceScheduler):
+    """Lets verdicts that nobody waits for onto the device of `scheduler`, after all others."""
+
+    def __init__(self, scheduler: DeviceScheduler) -> None:
+        self._scheduler = scheduler
+
+    @contextmanager
+    def verdict_slot(self) -> Iterator[None]:
+        with self._scheduler.explanation_slot():
+            yield
+
+    @contextmanager
+    def explanation_slot(self) -> Iterator[None]:
+        with self._scheduler.explanation_slot():
+            yield

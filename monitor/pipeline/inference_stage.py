@@ -16,11 +16,13 @@ from monitor.inference.handle import ModelHandle
 from monitor.inference.router import ModelRouter, Routing
 from monitor.models.novelty import NoveltyScore
 from monitor.pipeline.interfaces import (
+    ClassifiedFrame,
     FlaggedFrame,
     FlaggedTile,
     FrameProvider,
     OnClean,
     OnGap,
+    OnShadowed,
     OnVerdict,
     PipelineObserver,
     frame_gap,
@@ -42,9 +44,10 @@ class InferenceStage:
     With a live camera it takes no more inputs than save time together: on a processor most often one, whose
     verdict then need not wait for those of others. `router` gives the model of each camera. Flagged frames go
     to `on_flagged`, frames that a model has no answer to go to `on_gap`, each verdict goes to `on_verdict`
-    first, frames below the threshold to `on_clean`. While `is_backlogged`, explanations are behind: no frame
-    is taken of a source that waits, so that live cameras keep their verdicts and no explanation is cut short.
-    `clock` is the clock of the frames' `monotonic`, in seconds.
+    first, frames below the threshold to `on_clean`, all of a camera with a shadow model to `on_shadowed`.
+    While `is_backlogged`, explanations are behind: no frame is taken of a source that waits, so that live
+    cameras keep their verdicts and no explanation is cut short. `clock` is the clock of the frames'
+    `monotonic`, in seconds.
     """
 
     def __init__(
@@ -58,6 +61,7 @@ class InferenceStage:
         is_backlogged: Callable[[], bool] = lambda: False,
         on_verdict: OnVerdict = ignore,
         on_clean: OnClean = ignore,
+        on_shadowed: OnShadowed = ignore,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._router = router
@@ -68,6 +72,7 @@ class InferenceStage:
         self._is_backlogged = is_backlogged
         self._on_verdict = on_verdict
         self._on_clean = on_clean
+        self._on_shadowed = on_shadowed
         self._clock = clock
         self._cameras: deque[FrameProvider] = deque()
         self._lock = threading.Lock()  # guards the cameras
@@ -176,7 +181,7 @@ class InferenceStage:
     def _classify(self, handle: ModelHandle, frames: Sequence[Frame], routing: Routing) -> None:
         spec = handle.spec
         started = self._clock()
-        inputs = np.concatenate([_inputs(frame, spec.input_size) for frame in frames])
+        inputs = np.concatenate([inputs_of(frame, spec.input_size) for frame in frames])
         thresholds = [routing.threshold_for(frame.camera) for frame in frames]
         try:
             if all(threshold == spec.threshold for threshold in thresholds):
@@ -204,6 +209,8 @@ class InferenceStage:
             }
             self._observe(frame, verdict, novelty, latency, finished)
             self._on_verdict(frame, verdict)
+            if (shadow := routing.shadows.get(frame.camera)) is not None:
+                self._on_shadowed(shadow, ClassifiedFrame(frame, verdict, novelty, spec))
             if verdict.defective:
                 tiles = tuple(
                     FlaggedTile(box, inputs[index], float(answer.scores[index]), answer.evidence[index])
@@ -252,7 +259,7 @@ class InferenceStage:
             self._observer.on_novelty(camera, novelty.distance, novelty.limit)
 
 
-def _inputs(frame: Frame, size: tuple[int, int]) -> NDArray[np.uint8]:
+def inputs_of(frame: Frame, size: tuple[int, int]) -> NDArray[np.uint8]:
     """Return the tiles of `frame` at `size` (height, width); cut again where they are of another size.
 
     That is so right after a camera was given a model of another input size.

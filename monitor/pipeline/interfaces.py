@@ -32,6 +32,20 @@ def ignore(*_: object) -> None:
     """Do nothing: the default of a callback."""
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class ClassifiedFrame:
+    """A frame with its `verdict` and `novelty`, by the model of `spec`."""
+
+    frame: Frame
+    verdict: Verdict
+    novelty: NoveltyScore | None
+    spec: ModelSpec
+
+
+OnShadowed = Callable[[ModelHandle, ClassifiedFrame], None]
+"""Receives a frame that the shadow model of its camera may classify, too. It must not block."""
+
+
 class PipelineObserver(Protocol):
     """Counts frames and times stages; every call is cheap and never fails. Times are in seconds."""
 

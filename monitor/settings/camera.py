@@ -116,6 +116,9 @@ class CameraSettings(SettingsTable):
     threshold: Share | None = None
     """Score (0..1) from which a frame of this camera is flagged. Default: `model.threshold`, or with a model
     of its own the bundle's."""
+    shadow: str | None = None
+    """Model, as in `model`, that classifies a share of the frames as well, without effect on verdicts: frames
+    on which its verdict differs become samples. Needs `samples.publish`. Default: none."""
     explain: bool | None = None
     """Explain flagged frames of this camera. Default: `explain.enabled`."""
     frames: Literal["auto", "every", "newest"] = "auto"

@@ -25,6 +25,8 @@ class InferenceSettings(SettingsTable):
     """Maximum number of network inputs per batch (default 8)."""
     threads: Annotated[int, Field(ge=0, le=1024)] = 0
     """Threads for the network on the CPU; 0 (default): one per core."""
+    shadow_budget: Annotated[float, Field(gt=0, le=1)] = 0.1
+    """Fraction of the time that shadow models (`shadow` of a camera) may take (default 0.1)."""
     pool: str | None = None
     """Address of a pool of machines that classifies instead (`defect-monitor pool deploy`):
     `http://host:port` or `https://…`. Default: this machine classifies."""

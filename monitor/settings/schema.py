@@ -160,7 +160,7 @@ class SampleSettings(SettingsTable):
     """Minimum seconds between two clean frames of a camera (default 10)."""
     per_day: Annotated[int, Field(ge=1)] = 200
     """Maximum number of samples of each camera and reason (`flagged`, `near-threshold`, `unfamiliar`,
-    `random`) in a day, UTC (default 200)."""
+    `random`, `shadow-differs`) in a day, UTC (default 200)."""
     max_bytes: Annotated[int, Field(ge=1_000_000)] = 200_000_000
     """Maximum size in bytes of all samples in Redis (default 200 MB); the oldest are removed first."""
     ttl: Annotated[int, Field(ge=1)] = 86_400
@@ -266,9 +266,11 @@ class Settings(SettingsTable):
         return self
 
     @model_validator(mode="after")
-    def _shifts_are_of_cameras(self) -> "Settings":
+    def _cameras_fit_other_tables(self) -> "Settings":
         names = {camera.name for camera in self.camera}
         for name in self.incidents.shift:
             if name not in names:
                 raise ValueError(f"incidents.shift: there is no camera named '{name}'")
+        if not self.samples.publish and (shadowed := [it.name for it in self.camera if it.shadow]):
+            raise ValueError(f"camera '{shadowed[0]}' has a shadow model: set samples.publish = true")
         return self

@@ -16,6 +16,11 @@ class SampleMetrics:
             "Frames that were worth keeping for learning and are not kept, by cause.",
             *("camera", "cause"),
         )
+        self._shadow = counter(
+            "shadow_frames_total",
+            "Frames of cameras with a shadow model: the same verdict, another one, or not classified by it.",
+            *("camera", "outcome"),
+        )
 
     def kept(self, camera: str, reason: str) -> None:
         """Count a frame that is kept."""
@@ -24,3 +29,7 @@ class SampleMetrics:
     def skipped(self, camera: str, cause: str) -> None:
         """Count a frame that was worth keeping and is not kept."""
         self._skipped.labels(camera, cause).inc()
+
+    def on_shadow(self, camera: str, outcome: str) -> None:
+        """Count a frame of a camera with a shadow model."""
+        self._shadow.labels(camera, outcome).inc()

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
-from monitor.daemon.sample_selection import SampleSelector, SamplingRules, make_thumbnail
+from monitor.daemon.sample_selection import Group, SampleSelector, SamplingRules, make_thumbnail
 from monitor.daemon.samples import SampleRecorder, encode_png
 from monitor.events.event import event_id
 from monitor.events.samples import Sample
@@ -73,11 +73,13 @@ def test_the_interval_and_the_days_budget_limit_what_is_kept() -> None:
     ]
     selector = SampleSelector(rules)
     for _ in range(2):
-        assert selector.choose_flagged(DAY).skipped is None  # flagged frames have a budget and no interval
+        assert (
+            selector.choose_by_budget("flagged", DAY).skipped is None
+        )  # flagged frames have a budget and no interval
         selector.count("flagged", BLANK)
-    assert selector.choose_flagged(DAY).skipped == "budget"
+    assert selector.choose_by_budget("flagged", DAY).skipped == "budget"
     assert selector.choose(0.45, 0.5, False, 0, DAY) == ("near-threshold", None)  # each reason has its own
-    assert selector.choose_flagged(date(2026, 12, 1)).skipped is None
+    assert selector.choose_by_budget("flagged", date(2026, 12, 1)).skipped is None
 
 
 @given(st.lists(st.floats(0, 0.499), max_size=60), st.integers(1, 5), st.floats(0, 3))
@@ -102,14 +104,14 @@ def noisy(seed: int, base: Image) -> Image:
 def test_near_duplicates_differ_by_noise_alone() -> None:
     selector = SampleSelector(ALL)
 
-    def is_duplicate(image: Image, *, is_flagged: bool = False) -> bool:
-        return selector.is_duplicate(make_thumbnail(image), is_flagged=is_flagged)
+    def is_duplicate(image: Image, group: Group = "clean") -> bool:
+        return selector.is_duplicate(make_thumbnail(image), group)
 
     texture = cv2.resize(np.random.default_rng(1).integers(60, 200, (64, 64, 3), np.uint8), (512, 512))
     assert not is_duplicate(texture)
     selector.count("random", make_thumbnail(texture))
     assert is_duplicate(noisy(1, texture))
-    assert not is_duplicate(noisy(2, texture), is_flagged=True)  # a flagged frame among its kind
+    assert not is_duplicate(noisy(2, texture), "flagged")  # a flagged frame among its kind
     scratched = texture.copy()
     cv2.line(scratched, (200, 200), (240, 215), (255, 255, 255), 4)
     assert not is_duplicate(scratched)

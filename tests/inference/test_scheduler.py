@@ -99,3 +99,22 @@ def test_work_that_fails_leaves_the_gate_open() -> None:
             raise OSError("the device")
     with gate.verdict_slot():
         pass
+
+
+def test_a_verdict_in_the_background_waits_as_an_explanation_does() -> None:
+    gate, order = DeviceScheduler(), []
+    background = gate.in_background()
+
+    def shadow() -> None:
+        with background.verdict_slot():
+            order.append("shadow")
+
+    def judge() -> None:
+        with gate.verdict_slot():
+            order.append("judge")
+
+    with gate.verdict_slot():
+        threads = [queued(gate, shadow), queued(gate, judge)]
+    for thread in threads:
+        thread.join(5)
+    assert order == ["judge", "shadow"]

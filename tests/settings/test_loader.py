@@ -44,6 +44,10 @@ def test_only_a_camera_is_required() -> None:
             CAMERA + "[inference]\npool = 'ray://h:1'\n",
             "line.toml:5: inference.pool: give the pool's address as http://host:port",
         ),
+        (
+            CAMERA + "shadow = 'other'\n",
+            "line.toml: camera 'one' has a shadow model: set samples.publish = true",
+        ),
     ],
 )
 def test_a_mistake_is_reported_with_its_place(text: str, expected: str) -> None:

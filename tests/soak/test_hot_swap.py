@@ -1,6 +1,7 @@
 """A hundred changes of the model at 30 frames a second.
 
-`pytest -m soak -s tests/soak/test_hot_swap.py` prints the figures; `SWAPS` is another number of changes.
+`pytest -m soak -s tests/soak/test_hot_swap.py` prints the figures; `SWAPS` is another number of changes,
+`BUNDLE` the folder of another model.
 """
 
 import json
@@ -18,9 +19,10 @@ from tests.support.hot_swap import PLAIN, accounted, reload
 from tests.support.model_copies import SHIPPED, copy_network
 
 SWAPS = int(os.environ.get("SWAPS", "100"))
+BUNDLE = Path(os.environ.get("BUNDLE", SHIPPED))
 CAMERA = '[[camera]]\nname = "line"\nsource = "simulate:?seed=5&defect_rate=0.05&size=256x256"\nfps = 30\n'
-CACHE = {"CACHE_DIRECTORY": str(SHIPPED / ".ready")}
-"""Beside the shipped model, so that the graphs of its copies are built once and not in each run."""
+CACHE = {"CACHE_DIRECTORY": str(BUNDLE / ".ready")}
+"""Beside the model, so that the graphs of its copies are built once and not in each run."""
 BUCKET = re.compile(r'^defect_monitor_verdict_seconds_bucket\{camera="line",le="(.+)"\} (.+)$', re.MULTILINE)
 
 
@@ -36,7 +38,7 @@ def p99(before: dict[float, float], after: dict[float, float]) -> float:
 @pytest.mark.soak
 def test_a_hundred_changes_lose_no_frame_and_no_memory(tmp_path: Path, valkey: str, port: int) -> None:
     store = ModelStore(tmp_path / "store")
-    versions = [store.add(SHIPPED), store.add(copy_network(tmp_path / "other"))]
+    versions = [store.add(BUNDLE), store.add(copy_network(tmp_path / "other", BUNDLE))]
     more = f'[model]\npath = "{store.root / CURRENT}"\n{PLAIN}'
 
     def swap(number: int) -> None:

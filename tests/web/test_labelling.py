@@ -48,7 +48,9 @@ def test_samples_come_first_among_them_unfamiliar_frames_and_those_near_the_thre
     clean_near = LabelFrame.of_sample(make_sample(3, reason="near-threshold", score=0.48))
     clean = LabelFrame.of_sample(make_sample(4, score=0.1))
     strange = replace(flagged(5, 0.99, familiarity=UNFAMILIAR), has_sample=True)
-    assert order_by_information([clean, sure, clean_near, strange, near]) == [
+    disputed = LabelFrame.of_sample(make_sample(6, reason="shadow-differs", score=0.1))
+    assert order_by_information([clean, sure, clean_near, disputed, strange, near]) == [
+        disputed,
         strange,
         clean_near,
         clean,

@@ -47,7 +47,8 @@ def run_checks(settings: Settings, *, pictures: Path | None = None) -> Iterator[
     result, device = check_device(partial(build_inference.device, settings))
     yield result
     models = []
-    for path in {settings.model.path: None} | {it.model: None for it in settings.camera if it.model}:
+    named = [path for camera in settings.camera for path in (camera.model, camera.shadow) if path]
+    for path in dict.fromkeys([settings.model.path, *named]):
         models.append(
             check_model(
                 lambda path=path: load_bundle(resolve_model_path(path)),  # type: ignore[misc]

@@ -73,14 +73,16 @@ def doubt(frame: LabelFrame) -> float:
 def order_by_information(frames: Iterable[LabelFrame]) -> list[LabelFrame]:
     """Return frames in the order of what an answer teaches.
 
-    Frames that are kept for learning come first; among them unfamiliar ones, then those near the threshold,
-    the newest first where that is equal. Of an incident, whose frames show the same defect, one frame comes
-    in this order and the others at the end.
+    Frames that are kept for learning come first; among them unfamiliar ones and those on which two models
+    differ, then those near the threshold, the newest first where that is equal. Of an incident, whose frames
+    show the same defect, one frame comes in this order and the others at the end.
     """
-    ordered = sorted(
-        frames,
-        key=lambda it: (not it.has_sample, not it.is_unfamiliar, -doubt(it), -it.captured_at.timestamp()),
-    )
+
+    def rank(frame: LabelFrame) -> tuple[bool, bool, float, float]:
+        is_open = frame.is_unfamiliar or frame.reason == "shadow-differs"
+        return not frame.has_sample, not is_open, -doubt(frame), -frame.captured_at.timestamp()
+
+    ordered = sorted(frames, key=rank)
     seen: set[str] = set()
     firsts: list[LabelFrame] = []
     others: list[LabelFrame] = []
