@@ -2,7 +2,8 @@
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import Any
 
 import ray
@@ -15,6 +16,13 @@ from monitor.errors import ClusterError, first_line
 from monitor.inference.candidates import InferenceOptions
 from monitor.inference.handle import Classification
 from monitor.models.packing import unpack_bundle
+
+_PATIENT_CONTROLLER = {"runtime_env": {"env_vars": {"RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60"}}}
+"""Serve kills a proxy that is not ready after three checks of 5 s: on a busy machine it never starts."""
+
+
+_NO_ACCESS_LOG = {"enable_access_log": False}
+"""Serve would log a line for each batch of frames."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +47,7 @@ class PoolDeployment:
     batch: int = 8
     batch_wait: float = 0.0
     device: str = "auto"
-    token: str | None = None
+    token: str | None = field(default=None, repr=False)
     tls_certificate: str | None = None
     tls_key: str | None = None
 
@@ -66,18 +74,21 @@ class ModelPool:
 def deploy(address: str, packed: Sequence[bytes], pool: PoolDeployment) -> None:
     """Start or change the application on the cluster at `address`; returns once it answers.
 
-    Replicas are replaced one by one, so a change of models interrupts nothing. Raises ClusterError.
+    Ray replaces replicas a few at a time. Raises ClusterError.
     """
     with _Cluster(address):
-        serve.start(
-            proxy_location="EveryNode",
-            http_options={
-                "host": pool.host,
-                "port": pool.port,
-                "ssl_certfile": pool.tls_certificate,
-                "ssl_keyfile": pool.tls_key,
-            },
-        )
+        with suppress(TimeoutError):  # Serve waits a minute for its proxies, which may start later
+            serve.start(
+                proxy_location="EveryNode",
+                http_options={
+                    "host": pool.host,
+                    "port": pool.port,
+                    "ssl_certfile": pool.tls_certificate,
+                    "ssl_keyfile": pool.tls_key,
+                },
+                logging_config=_NO_ACCESS_LOG,
+                controller_options=_PATIENT_CONTROLLER,
+            )
         options = InferenceOptions(
             device=pool.device,  # type: ignore[arg-type]
             threads=max(1, int(pool.cpus)),
@@ -94,6 +105,7 @@ def deploy(address: str, packed: Sequence[bytes], pool: PoolDeployment) -> None:
             max_ongoing_requests=2 * pool.batch,
             max_queued_requests=pool.queue,
             ray_actor_options={"num_cpus": pool.cpus, "num_gpus": pool.gpus},
+            logging_config=_NO_ACCESS_LOG,
         ).bind(list(packed), options, pool)
         serve.run(application, name=pool.name, route_prefix="/")
 
@@ -105,10 +117,10 @@ def status(address: str, name: str) -> dict[str, Any]:
         if found is None:
             raise ClusterError(f"the cluster {address} runs no application {name}")
         return {
-            "status": str(found.status),
+            "status": found.status.value,
             "message": found.message,
             "replicas": {
-                deployment: {str(state): count for state, count in its.replica_states.items()}
+                deployment: {state.value: count for state, count in its.replica_states.items()}
                 for deployment, its in found.deployments.items()
             },
         }
@@ -136,5 +148,5 @@ class _Cluster:
 
     def __exit__(self, kind: object, error: BaseException | None, _: object) -> None:
         ray.shutdown()
-        if isinstance(error, ray.exceptions.RayError | RuntimeError):
+        if isinstance(error, ray.exceptions.RayError | RuntimeError | TimeoutError):
             raise ClusterError(f"the Ray cluster {self._address} failed: {first_line(error)}") from error

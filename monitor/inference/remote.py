@@ -10,7 +10,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -50,7 +50,7 @@ class PoolOptions:
 
     url: str
     deadline: float = 0.2
-    token: str | None = None
+    token: str | None = field(default=None, repr=False)
     tls_ca: str | None = None
 
 

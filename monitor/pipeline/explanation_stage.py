@@ -207,7 +207,7 @@ class ExplanationStage:
 
     def _heat(self, flagged: FlaggedFrame, tile: FlaggedTile) -> tuple[CamHeat, bool]:
         """Explain one tile; return the heat, and whether all requested maps were scored."""
-        complete = True
+        complete: bool | None = None
 
         def proceed() -> bool:
             nonlocal complete
@@ -215,7 +215,10 @@ class ExplanationStage:
             complete = not self._stopping and (flagged.frame.source_waits or self._has_time(flagged))
             return complete
 
-        return flagged.handle.explain(tile.image, tile.evidence, proceed), complete
+        heat = flagged.handle.explain(tile.image, tile.evidence, proceed)
+        if complete is None:  # the model did not ask: it cannot refine what a pool sent
+            complete = heat.method == CAM_METHOD
+        return heat, complete
 
     def _has_time(self, flagged: FlaggedFrame) -> bool:
         """Return whether the heat of a live camera's frame may be refined now."""

@@ -1,7 +1,10 @@
 """A replica of the pool behind a real HTTP server, asked by the client of a line PC."""
 
+import subprocess
 from collections.abc import Iterator
 from contextlib import closing
+from pathlib import Path
+from shutil import which
 from typing import Any
 
 import numpy as np
@@ -71,6 +74,37 @@ def test_a_pool_of_another_schema_is_refused_in_one_sentence(
     monkeypatch.setattr("monitor.inference.remote.PATH", "/v9/classify/")
     with pytest.raises(InferenceError, match=f"404: this pool speaks schema {SCHEMA}"):
         ask(url)
+
+
+def test_the_pool_serves_https_to_clients_that_know_its_authority(tmp_path: Path) -> None:
+    if not which("openssl"):
+        pytest.skip("a certificate for the pool is made with openssl, which is missing")
+    key, certificate = str(tmp_path / "key.pem"), str(tmp_path / "certificate.pem")
+    names = ["-subj", "/CN=pool", "-addext", "subjectAltName=IP:127.0.0.1", "-days", "2"]
+    subprocess.run(
+        [
+            "openssl",
+            "req",
+            "-x509",
+            "-newkey",
+            "rsa:2048",
+            "-nodes",
+            "-keyout",
+            key,
+            "-out",
+            certificate,
+            *names,
+        ],
+        check=True,
+        capture_output=True,
+    )
+    service = PoolService({MODEL: INPUTS.shape[1:3]}, brightness, None)
+    with serve_in_thread(service, ssl_keyfile=key, ssl_certfile=certificate) as url:
+        options = PoolOptions(url, deadline=30, tls_ca=certificate)
+        with closing(PoolClient(options)) as client:
+            assert len(client.classify(MODEL, INPUTS, np.ones(len(INPUTS))).scores) == len(INPUTS)
+        with pytest.raises(InferenceError, match="self-signed certificate"):
+            ask(url)
 
 
 def test_requests_of_several_line_pcs_in_one_pass_get_the_answers_of_the_local_model(

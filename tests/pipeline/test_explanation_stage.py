@@ -190,6 +190,16 @@ def test_a_model_out_of_reach_leaves_an_event_without_regions_and_with_the_reaso
     assert finding.explanation.outcome == "skipped"
 
 
+def test_heat_that_the_model_cannot_refine_is_a_reduced_explanation() -> None:
+    outlet = RecordingPublisher()
+    report, notes = reporter(outlet)
+    heat = CamHeat(*hot_corner(np.zeros(0), None), FLOOR_METHOD, 10)
+    report.model = FakeModel(spec_of(size=INPUT), explain=lambda image, evidence, proceed: heat)
+    report.process(flagged())
+    assert outlet.findings[0].regions
+    assert notes.stages["reduced"] == 1
+
+
 def test_in_a_burst_every_event_has_a_box_and_heat_is_refined_only_where_there_is_time() -> None:
     outlet, go = RecordingPublisher(), threading.Event()
 

@@ -17,25 +17,25 @@ if TYPE_CHECKING:
     from monitor.cluster.pool_service import PoolService
 
 
-def _server(service: "PoolService", port: int) -> "uvicorn.Server":
+def _server(service: "PoolService", port: int, **tls: str) -> "uvicorn.Server":
     import uvicorn
     from starlette.applications import Starlette
     from starlette.routing import Route
 
     app = Starlette(routes=[Route("/{path:path}", service.handle, methods=["GET", "POST"])])
-    return uvicorn.Server(uvicorn.Config(app, port=port, log_level="error", ws="none"))
+    return uvicorn.Server(uvicorn.Config(app, port=port, log_level="error", ws="none", **tls))
 
 
 @contextmanager
-def serve_in_thread(service: "PoolService") -> Iterator[str]:
-    """Run `service` in this process; its URL."""
+def serve_in_thread(service: "PoolService", **tls: str) -> Iterator[str]:
+    """Run `service` in this process; its URL. `tls` are options of uvicorn."""
     port = free_port()
-    server = _server(service, port)
+    server = _server(service, port, **tls)
     thread = threading.Thread(target=server.run)
     thread.start()
     while not server.started:
         assert thread.is_alive()
-    yield f"http://127.0.0.1:{port}"
+    yield f"http{'s' if tls else ''}://127.0.0.1:{port}"
     server.should_exit = True
     thread.join()
 

@@ -50,13 +50,18 @@ def test_samples_come_first_among_them_unfamiliar_frames_and_those_near_the_thre
     strange = replace(flagged(5, 0.99, familiarity=UNFAMILIAR), has_sample=True)
     disputed = LabelFrame.of_sample(make_sample(6, reason="shadow-differs", score=0.1))
     assert order_by_information([clean, sure, clean_near, disputed, strange, near]) == [
-        disputed,
         strange,
+        disputed,
         clean_near,
         clean,
         near,  # the last two are not kept for learning
         sure,
     ]
+
+
+def test_the_score_of_an_unfamiliar_frame_does_not_matter() -> None:
+    near, newer = (flagged(n, score, familiarity=UNFAMILIAR) for n, score in ((1, 0.51), (2, 0.99)))
+    assert order_by_information([near, newer]) == [newer, near]
 
 
 def test_one_frame_of_an_incident_comes_before_the_others_of_it() -> None:
@@ -82,7 +87,7 @@ def test_the_order_holds_every_frame_once_and_never_puts_certainty_before_doubt(
     ordered = order_by_information(frames)
     assert sorted(it.number for it in ordered) == list(range(len(frames)))
     alone = [it for it in ordered if it.incident is None]
-    ranks = [(not it.is_unfamiliar, -doubt(it)) for it in alone]
+    ranks = [0 if it.is_unfamiliar else 2 - doubt(it) for it in alone]
     assert ranks == sorted(ranks)
     assert all(0 <= doubt(it) <= 1 for it in frames)
 

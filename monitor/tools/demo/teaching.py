@@ -3,9 +3,9 @@
     python -m monitor.tools.demo.teaching OUT [--frames N] [--budget N]
 
 At half time the line gets another surface with another kind of defect. In two rounds the operator, who knows
-the truth of the simulation, labels the frames nearest to the threshold; then the commands export, train and
-compare. Classification and archive are those of the daemon and of the archiver, in this process: Redis and
-cameras take no part.
+the truth of the simulation, labels unfamiliar frames, or else those nearest to the threshold; then the
+commands export, train and compare. Classification and archive are those of the daemon and of the archiver, in
+this process: Redis and cameras take no part.
 """
 
 import argparse
@@ -129,15 +129,20 @@ def reason_to_keep(one: Watched, threshold: float) -> SampleReason:
 
 
 def choose(watched: Sequence[Watched], threshold: float, count: int) -> list[Watched]:
-    """Return the frames that tell most: those nearest to the threshold, half of them on either side.
+    """Return the frames that tell most: unfamiliar ones, whatever their scores, evenly over the time.
 
-    Where a side has too few, the other gets more.
+    Others are those nearest to the threshold, half of them on either side. Where a side has too few, the
+    other gets more.
     """
-    above = sorted((one for one in watched if one.score >= threshold), key=lambda one: one.score)
-    below = sorted((one for one in watched if one.score < threshold), key=lambda one: -one.score)
+    unfamiliar = [one for one in watched if one.is_unfamiliar]
+    chosen = unfamiliar[:: max(1, len(unfamiliar) // count)][:count]
+    count -= len(chosen)
+    known = [one for one in watched if not one.is_unfamiliar]
+    above = sorted((one for one in known if one.score >= threshold), key=lambda one: one.score)
+    below = sorted((one for one in known if one.score < threshold), key=lambda one: -one.score)
     half = max(count // 2, count - len(below))
-    chosen = above[:half] + below[: count - min(half, len(above))]
-    return sorted(chosen, key=lambda one: one.number)
+    nearest = above[:half] + below[: count - min(half, len(above))]
+    return sorted([*chosen, *nearest], key=lambda one: one.number)
 
 
 class Operator:

@@ -74,13 +74,13 @@ def order_by_information(frames: Iterable[LabelFrame]) -> list[LabelFrame]:
     """Return frames in the order of what an answer teaches.
 
     Frames that are kept for learning come first; among them unfamiliar ones and those on which two models
-    differ, then those near the threshold, the newest first where that is equal. Of an incident, whose frames
-    show the same defect, one frame comes in this order and the others at the end.
+    differ, whatever their scores, then those near the threshold, the newest first where that is equal. Of an
+    incident, whose frames show the same defect, one frame comes in this order and the others at the end.
     """
 
-    def rank(frame: LabelFrame) -> tuple[bool, bool, float, float]:
+    def rank(frame: LabelFrame) -> tuple[bool, float, float]:
         is_open = frame.is_unfamiliar or frame.reason == "shadow-differs"
-        return not frame.has_sample, not is_open, -doubt(frame), -frame.captured_at.timestamp()
+        return not frame.has_sample, 0.0 if is_open else 2 - doubt(frame), -frame.captured_at.timestamp()
 
     ordered = sorted(frames, key=rank)
     seen: set[str] = set()

@@ -27,6 +27,12 @@ def test_frames_nearest_to_the_threshold_are_labelled_half_of_them_flagged():
     assert len(choose(watched, 0.05, 20)) == 20
 
 
+def test_unfamiliar_frames_are_labelled_first_whatever_their_scores():
+    watched = [Watched(number, number / 20, 0.0, number >= 10, False) for number in range(20)]
+    assert [one.number for one in choose(watched, 0.0, 5)] == [10, 12, 14, 16, 18]
+    assert [one.number for one in choose(watched, 0.3, 12)] == [5, 6, *range(10, 20)]
+
+
 def test_labels_of_a_changed_line_make_a_model_that_knows_both_surfaces(tmp_path: Path):
     found = teach(tmp_path, run, frames=16, budget=16, size=256, textures=1, rounds=1, say=lambda _: None)
     assert found.labels == 16

@@ -6,7 +6,7 @@ layer that was trained without it and without images that belong to it.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -96,21 +96,32 @@ def _equal_shares(defective: NDArray[np.bool_], surfaces: NDArray[np.str_] | Non
     return shares
 
 
+class DefectViews(NamedTuple):
+    """m views of defective tiles, turned and mirrored: a few defects lie in few directions.
+
+    `tile` (m,): the index of the tile that each shows. `marked` (m, c): its features, `background` (m, c):
+    those beside the defect alone.
+    """
+
+    tile: NDArray[np.intp]
+    marked: NDArray[np.float32]
+    background: NDArray[np.float32]
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class FrameFeatures:
     """The features (t, c) of all tiles of n frames.
 
     `frame` (t,) is the frame that each tile belongs to, `label` (t,) 1 for a defect, 0 for none, and -1 where
     the frame is defective and nobody knows whether the tile is. `surfaces` (n,) names the surface of each
-    frame, where there are several. `background` (t, c): the features of each tile beside its defect, not a
-    number where its place is not known.
+    frame, where there are several. `views` show defects whose place is known.
     """
 
     features: NDArray[np.float32]
     frame: NDArray[np.intp]
     label: NDArray[np.int8]
     surfaces: NDArray[np.str_] | None = None
-    background: NDArray[np.float32] | None = None
+    views: DefectViews | None = None
 
     @classmethod
     def of(
@@ -151,26 +162,29 @@ class FrameFeatures:
     def _fit(self, tiles: NDArray[np.bool_]) -> LastLayer:
         every = np.zeros(len(self.frame), np.str_) if self.surfaces is None else self.surfaces[self.frame]
         features, defective, surfaces = [self.features[tiles]], [self.label[tiles] != 0], [every[tiles]]
-        for surface in np.unique(every[tiles]) if self.background is not None else ():
-            empty, marked = self._transplanted(tiles & (every == surface))
-            features += [empty, marked]
-            defective += [np.zeros(len(empty), bool), np.ones(len(marked), bool)]
-            surfaces += [np.full(len(empty) + len(marked), surface)]
+        if self.views is not None:
+            for surface in np.unique(every[tiles]):
+                empty, marked = self._transplanted(tiles & (every == surface), self.views)
+                features += [empty, marked]
+                defective += [np.zeros(len(empty), bool), np.ones(len(marked), bool)]
+                surfaces += [np.full(len(empty) + len(marked), surface)]
         return fit_last_layer(np.concatenate(features), np.concatenate(defective), np.concatenate(surfaces))
 
-    def _transplanted(self, tiles: NDArray[np.bool_]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Return `tiles` (t,) without their defects, and each defect on the background of each good tile.
+    def _transplanted(
+        self, tiles: NDArray[np.bool_], views: DefectViews
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Return the views of `tiles` (t,) without their defects, and each defect on other backgrounds.
 
-        Features are means over a tile: what a defect adds to its own background it adds to another, too. So
-        few defects show how a defect differs, whatever the tile.
+        These are the good tiles and the places beside defects. Features are means over a tile: what a defect
+        adds to its own background it adds to another, too. So few defects show how a defect differs,
+        whatever the tile.
         """
-        assert self.background is not None
-        known = tiles & (self.label == 1) & np.isfinite(self.background).all(axis=1)
-        empty = self.background[known]
-        good = self.features[tiles & (self.label == 0)][: MAX_TRANSPLANTS // max(len(empty), 1)]
-        places = np.concatenate([good, empty])
-        marks = self.features[known] - empty
-        return empty, np.asarray((places[None] + marks[:, None]).reshape(-1, places.shape[1]), np.float32)
+        own = tiles[views.tile] & (self.label[views.tile] == 1)
+        empty, marks = views.background[own], views.marked[own] - views.background[own]
+        places = np.concatenate([self.features[tiles & (self.label == 0)], empty])
+        places = places[: MAX_TRANSPLANTS // max(len(marks), 1)]
+        transplants = (places[None] + marks[:, None]).reshape(-1, places.shape[1])
+        return empty, np.asarray(np.concatenate([views.marked[own], transplants]), np.float32)
 
     def cross_validated(
         self, keys: Sequence[str], defective: NDArray[np.bool_], *others: NDArray[np.float32]

@@ -10,7 +10,7 @@ from monitor.learning.datasets.sample import Sample
 from monitor.learning.datasets.tiling import FrameTruth, tiles_of
 from monitor.learning.train.checkpoint import EpochMetrics
 from monitor.learning.train.config import TrainingConfig, TrainingObserver
-from monitor.learning.train.frozen.background import background_features
+from monitor.learning.train.frozen.defect_views import view_defects
 from monitor.learning.train.frozen.last_layer import FOLDS, FrameFeatures, folds_of
 from monitor.learning.train.reference_images import select_references
 from monitor.learning.train.remembering import highest_tiles, measured, remember, scored_by_surface
@@ -52,9 +52,9 @@ def train_frozen(
         frames = kept.joined(frames)
 
     trained = frames.only(~frames.aside)
-    background = np.full_like(trained.features[0], np.nan)
-    background[-len(tiles) :] = background_features(model, card, tiles)
-    features = FrameFeatures(trained.features[0], trained.frame, trained.label, trained.surfaces, background)
+    views = view_defects(model, card, tiles)
+    views = views._replace(tile=views.tile + len(trained.frame) - len(tiles))  # those given are the last ones
+    features = FrameFeatures(trained.features[0], trained.frame, trained.label, trained.surfaces, views)
     scores, bad_scores = features.cross_validated(
         list(trained.groups), trained.defective, trained.features[1]
     )

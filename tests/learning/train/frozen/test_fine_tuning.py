@@ -3,18 +3,20 @@
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
 from monitor.errors import DataError, UsageError
-from monitor.learning.datasets import Sample, read_samples
+from monitor.learning.datasets import Sample, load_image, load_mask, read_samples
 from monitor.learning.train.config import TrainingConfig
-from monitor.learning.train.frozen.background import background_features
+from monitor.learning.train.frozen.defect_views import view_defects
 from monitor.learning.train.recipe import FROZEN
 from monitor.learning.train.trainer import train
 from monitor.models.box_head import WINDOWS, BoxHead
 from monitor.models.bundle import ModelBundle, load_bundle, save_bundle
 from monitor.models.kinds import KindClassifier
+from monitor.records import Box
 from monitor.simulate.surface import SurfaceGenerator
 from monitor.simulate.writers import write_dataset
 
@@ -125,11 +127,24 @@ def test_the_box_head_stays_and_kinds_are_learnt_again_where_the_start_had_them(
     assert not np.array_equal(after.kinds.means, kinds.means)
 
 
-def test_the_background_of_a_defect_is_known_where_its_place_is(old: ModelBundle, surfaces: Path):
+def test_a_defect_whose_place_is_known_is_seen_from_all_sides(
+    old: ModelBundle, surfaces: Path, tmp_path: Path
+):
     known, _ = parts(surfaces)
-    hidden = [replace(sample, mask=None) for sample in known if sample.defective]
-    shown = background_features(old.keras_model(), old.card, known)
-    is_known = np.isfinite(shown).all(axis=1)
-    assert is_known.any()
-    assert all(sample.defective for sample, has in zip(known, is_known, strict=True) if has)
-    assert np.isnan(background_features(old.keras_model(), old.card, hidden)).all()
+    model, views = old.keras_model(), view_defects(old.keras_model(), old.card, known)
+    seen, counts = np.unique(views.tile, return_counts=True)
+    assert len(seen) > 5
+    assert all(known[index].defective for index in seen)
+    assert set(counts) == {8}
+    first = known[seen[0]]
+    mask = load_mask(first, 96, 96)
+    assert mask is not None
+    assert cv2.imwrite(str(tmp_path / "turned.png"), np.rot90(load_image(first)))
+    assert cv2.imwrite(str(tmp_path / "mask.png"), 255 * np.rot90(mask).astype(np.uint8))
+    turned = replace(first, path=tmp_path / "turned.png", mask=tmp_path / "mask.png")
+    again = view_defects(model, old.card, [turned])  # the same views in another order
+    np.testing.assert_allclose(views.marked[:8].mean(axis=0), again.marked.mean(axis=0), rtol=1e-3, atol=1e-4)
+    wide = replace(first, box=Box(0, 0, 96, 90))
+    assert len(view_defects(model, old.card, [wide]).tile) == 4
+    hidden = [replace(sample, mask=None) for sample in known]
+    assert view_defects(model, old.card, hidden).marked.shape == (0, views.marked.shape[1])

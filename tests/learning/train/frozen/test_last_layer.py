@@ -13,6 +13,7 @@ from monitor.learning.datasets.tiling import Tiling
 from monitor.learning.evaluate.metrics import area_under_roc
 from monitor.learning.train.frozen.last_layer import (
     FOLDS,
+    DefectViews,
     FrameFeatures,
     fit_last_layer,
     folds_of,
@@ -120,10 +121,10 @@ def test_a_defect_learnt_on_one_background_is_found_on_others():
     labels = np.arange(24) < 3
     background = backgrounds(24)
     features = background + np.outer(labels, mark).astype(np.float32)
-    known = np.where(labels[:, None], background, np.nan).astype(np.float32)
+    views = DefectViews(np.flatnonzero(labels), features[labels], background[labels])
     tiles = (np.arange(24), labels.astype(np.int8))
     plain = FrameFeatures(features, *tiles).fit(np.ones(24, bool))
-    placed = FrameFeatures(features, *tiles, background=known).fit(np.ones(24, bool))
+    placed = FrameFeatures(features, *tiles, views=views).fit(np.ones(24, bool))
     truth = np.arange(400) >= 200
     others = backgrounds(400) + np.outer(truth, mark).astype(np.float32)
     assert area_under_roc(placed.scores(others).astype(float), truth) > 0.9
