@@ -104,7 +104,7 @@ def one_round(line: Line, fault: Fault[Line]) -> FaultResult:
     back = datetime.fromtimestamp(line.metric("last_frame_timestamp_seconds", BAD), UTC)
     assert line.metric("camera_up", BAD) == 1
     time.sleep(2.5)
-    causes = check_gaps(fault, line.gaps(BAD)[told:], began, back)
+    causes = check_gaps(fault, line.gaps(BAD)[told:], began, back, returned)
     return FaultResult(
         (back - returned).total_seconds(), round((back - began).total_seconds() * FPS), causes, 0
     )
