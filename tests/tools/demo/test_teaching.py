@@ -33,6 +33,7 @@ def test_unfamiliar_frames_are_labelled_first_whatever_their_scores():
     assert [one.number for one in choose(watched, 0.3, 12)] == [5, 6, *range(10, 20)]
 
 
+@pytest.mark.timeout(900)  # four networks are prepared: on a busy machine the usual limit is too short
 def test_labels_of_a_changed_line_make_a_model_that_knows_both_surfaces(tmp_path: Path):
     found = teach(tmp_path, run, frames=16, budget=16, size=256, textures=1, rounds=1, say=lambda _: None)
     assert found.labels == 16
