@@ -87,8 +87,7 @@ class Daemon:
     def __init__(self, parts: DaemonParts) -> None:
         self._parts = parts
         self._stopping = threading.Event()
-        self._reload_requested = threading.Event()
-        self._reloading: threading.Thread | None = None
+        self._reload_requested, self._is_reloading = threading.Event(), threading.Event()
         self._failure: Exception | None = None
         self._configs = parts.configs
         self._is_inspecting = self._is_announced = False
@@ -120,6 +119,7 @@ class Daemon:
         """
         parts = self._parts
         try:
+            threading.Thread(target=self._reload_on_request, name="reload", daemon=True).start()
             parts.outbox.start()
             parts.stream_monitor.thread.start()
             self._check_sinks()
@@ -195,7 +195,7 @@ class Daemon:
         while not self._stopping.wait(0.1) and health.failure() is None:
             self._tick()
             parts.heartbeat_file.touch()
-            is_reloading = self._reload_if_requested() if health.is_ready else self._is_reloading
+            is_reloading = self._reload_if_requested() if health.is_ready else self._is_reloading.is_set()
             if not is_reloading and parts.cameras.has_ended:
                 return
             if not health.is_ready and parts.cameras.all_attempted:
@@ -214,18 +214,18 @@ class Daemon:
             self._parts.notifier.ready(status)
         self._parts.notifier.update(heartbeats, status)
 
-    @property
-    def _is_reloading(self) -> bool:
-        return self._reloading is not None and self._reloading.is_alive()
-
     def _reload_if_requested(self) -> bool:
         """Begin a reload that was requested; return whether one is under way."""
-        if self._reload_requested.is_set() and not self._is_reloading:
+        if self._reload_requested.is_set() and not self._is_reloading.is_set():
             self._reload_requested.clear()
-            # In a thread: cameras that hang, or a model being loaded, must not delay the watchdog.
-            self._reloading = threading.Thread(target=self._reload, name="reload", daemon=True)
-            self._reloading.start()
-        return self._is_reloading
+            self._is_reloading.set()
+        return self._is_reloading.is_set()
+
+    def _reload_on_request(self) -> None:
+        # Cameras that hang must not delay the watchdog. A new thread each time kept a heap with what it read.
+        while self._is_reloading.wait():
+            self._reload()
+            self._is_reloading.clear()
 
     def _tick(self) -> None:
         self._parts.health.beat()

@@ -3,8 +3,10 @@
 import hashlib
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +64,7 @@ class ModelBundle:
 def load_bundle(path: Path) -> ModelBundle:
     """Read the bundle in folder `path` and check the hashes of its files; raises `ModelError`."""
     card = read_card(path)
-    _read_verified(path, card.model)
+    _verify(path, card.model)
     familiarity = None
     if card.familiarity is not None:
         familiarity = NoveltyDetector.from_bytes(_read_verified(path, card.familiarity))
@@ -232,13 +234,32 @@ def _remove_leftovers(folder: Path, card: ModelCard) -> None:
 
 
 def _read_verified(folder: Path, expected: BundleFile) -> bytes:
+    with _open(folder, expected) as file:
+        content = file.read()
+    _compare(folder, expected, hashlib.sha256(content).hexdigest())
+    return content
+
+
+def _verify(folder: Path, expected: BundleFile) -> None:
+    """Check a file piece by piece. As a whole it would stay in the heap of each thread that reloads."""
+    with _open(folder, expected) as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    _compare(folder, expected, digest)
+
+
+@contextmanager
+def _open(folder: Path, expected: BundleFile) -> Iterator[BufferedReader]:
     path = folder / expected.file
     try:
-        content = path.read_bytes()
+        with path.open("rb") as file:
+            yield file
     except FileNotFoundError as error:
         raise ModelError(f"the model at {folder} is incomplete: {path} does not exist") from error
     except OSError as error:
         raise ModelError(f"the model file {path} cannot be read: {error.strerror}") from error
-    if hashlib.sha256(content).hexdigest() != expected.sha256:
+
+
+def _compare(folder: Path, expected: BundleFile, digest: str) -> None:
+    if digest != expected.sha256:
+        path = folder / expected.file
         raise ModelError(f"{path} is not the file its card names (SHA-256 differs): altered or damaged")
-    return content
