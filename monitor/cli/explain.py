@@ -165,7 +165,7 @@ def _bundle(model: str, tiling: "Tiling | None") -> "ExplainableModel":
 
     bundle = load_bundle(resolve_model_path(model))
     card, network = bundle.card, bundle.keras_model()
-    used = tiling or Tiling(card.training.roi, card.training.tiles, card.training.overlap)
+    used = tiling or Tiling.of(card.training)
 
     def input_of(image: "Image") -> "NDArray[np.float32]":
         return prepared(card, resize_to_input(image, card.input_size)[None])

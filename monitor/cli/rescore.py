@@ -75,13 +75,12 @@ def rescore(
 
     setup_logging("warning", "text")
     bundle = load_bundle(resolve_model_path(model))
-    training = bundle.card.training
     of_cameras = (
         _tilings_of(like) if like is not None and (camera, roi, tiles, overlap) == (None,) * 4 else {}
     )
     tiling = None if len(of_cameras) > 1 else read_tiling(roi, tiles, overlap, like, camera)
     options = ScoringOptions(
-        tiling or Tiling(training.roi, training.tiles, training.overlap),
+        tiling or Tiling.of(bundle.card.training),
         of_cameras if len(of_cameras) > 1 else {},
         bit_depth,
         device,
@@ -110,7 +109,7 @@ def _tilings_of(path: Path) -> "Mapping[str, Tiling]":
     from monitor.learning.datasets.tiling import Tiling
     from monitor.settings.loader import load_settings
 
-    return {it.name: Tiling(it.roi, it.tiles, it.overlap) for it in load_settings(path).camera}
+    return {it.name: Tiling.of(it) for it in load_settings(path).camera}
 
 
 def _summary(report: dict[str, Any]) -> list[str]:

@@ -178,8 +178,10 @@ def test_the_table_is_the_same_in_whatever_order_and_parts_scores_came(data: st.
             with closing(ScoreStore(Path(folder, name), MODEL, {})) as store:
                 if name == "undisturbed":
                     store.append(scored(frames))
-                while todo := store.unscored(frames):
-                    store.append(scored(data.draw(st.lists(st.sampled_from(todo), min_size=1, max_size=4))))
+                while remaining := store.unscored(frames):
+                    store.append(
+                        scored(data.draw(st.lists(st.sampled_from(remaining), min_size=1, max_size=4)))
+                    )
                 table, repeated = store.finish(frames, 0.5)
             assert len(table) + repeated == len(frames)
             assert len(set(table["frame"].to_pylist())) == len(table)

@@ -95,7 +95,7 @@ def one_round(line: Line, fault: Fault[Line]) -> FaultResult:
     """Make the fault on the bad camera, and hold what the daemon says against what was done."""
     time.sleep(STEADY - 2.5)
     wait_for(lambda: line.metric("last_frame_timestamp_seconds", BAD) > time.time() - 3, 40, line.daemon)
-    told = len(line.gaps(BAD))
+    reported = len(line.gaps(BAD))
     began = datetime.now(UTC)
     fault.inject(line, 0)
     returned = datetime.now(UTC)
@@ -104,7 +104,7 @@ def one_round(line: Line, fault: Fault[Line]) -> FaultResult:
     back = datetime.fromtimestamp(line.metric("last_frame_timestamp_seconds", BAD), UTC)
     assert line.metric("camera_up", BAD) == 1
     time.sleep(2.5)
-    causes = check_gaps(fault, line.gaps(BAD)[told:], began, back, returned)
+    causes = check_gaps(fault, line.gaps(BAD)[reported:], began, back, returned)
     return FaultResult(
         (back - returned).total_seconds(), round((back - began).total_seconds() * FPS), causes, 0
     )

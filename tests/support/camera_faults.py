@@ -223,7 +223,7 @@ class Fault(Generic[Where]):
     unsaid: float = 0.0
     """Seconds without a picture that need not be told: before `silence` is over, a camera is not silent."""
     opening: float = 0.0
-    """Seconds that an opening which the fault has spoilt may still take after the source's return."""
+    """Seconds that an opening which the fault has disturbed may still take after the source's return."""
 
     def __str__(self) -> str:
         return self.name

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol, Self
 
 import cv2
 import numpy as np
@@ -21,6 +22,22 @@ LARGE_DEFECT = 0.25
 """Fraction of a tile's area from which a defect is large: half of this much is enough to see it."""
 
 
+class CutFrames(Protocol):
+    """Names how frames are cut: a camera's settings, or the card's account of the training."""
+
+    @property
+    def roi(self) -> tuple[int, int, int, int] | None:
+        """Region of interest: x, y, width, height in pixels."""
+
+    @property
+    def tiles(self) -> tuple[int, int]:
+        """Rows and columns."""
+
+    @property
+    def overlap(self) -> float:
+        """Fraction of its side that a tile shares with the next, 0..0.5."""
+
+
 @dataclass(frozen=True, slots=True)
 class Tiling:
     """How a camera's frame is cut: `roi` (x, y, width, height), `tiles` (rows, columns), `overlap` 0..0.5.
@@ -31,6 +48,11 @@ class Tiling:
     roi: tuple[int, int, int, int] | None = None
     tiles: tuple[int, int] = (1, 1)
     overlap: float = 0.0
+
+    @classmethod
+    def of(cls, source: CutFrames) -> Self:
+        """Return how the frames of a camera, or of a training, are cut."""
+        return cls(source.roi, source.tiles, source.overlap)
 
     @property
     def is_whole_frame(self) -> bool:

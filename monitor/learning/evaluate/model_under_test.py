@@ -105,7 +105,7 @@ def load_model_under_test(
         input_size=spec.input_size,
         cell_offset=spec.cell_offset,
         batch=batch,
-        tiling=tiling or Tiling(training.roi, training.tiles, training.overlap),
+        tiling=tiling or Tiling.of(training),
         trained_on=frozenset(training.trained),
         validated_on=frozenset(training.validated),
     )

@@ -71,7 +71,7 @@ def cross_validate(bundle: ModelBundle, truths: Sequence[FrameTruth], seed: int 
     Folds are by frame. The network itself knows the frames of its training, and so does the projection, which
     is fitted to their features without labels.
     """
-    card, tiling = bundle.card, tiling_of(bundle.card)
+    card, tiling = bundle.card, Tiling.of(bundle.card.training)
     features = FeatureReader(bundle.keras_model(), card)
     flagged = [_flagged_tiles(truth, tiling, features) for truth in truths]
     plain = [_located(truth, tiles, card, None) for truth, tiles in zip(truths, flagged, strict=True)]
@@ -126,11 +126,6 @@ def fit_better_head(
     }
     card = card.model_copy(update={"figures": {**card.figures, **figures}})
     return head if is_better else None, card
-
-
-def tiling_of(card: ModelCard) -> Tiling:
-    """Return how the frames of the model's training were cut."""
-    return Tiling(card.training.roi, card.training.tiles, card.training.overlap)
 
 
 def summarise(places: Sequence[DefectLocalisation]) -> Mapping[str, float]:

@@ -153,14 +153,13 @@ def inherit(card: ModelCard, start: ModelCard) -> ModelCard:
 def rewrite(folder: Path, data: Sequence[Path]) -> ModelBundle:
     """Give the bundle in `folder` the memory of the labelled images under `data`; `Test` is set aside."""
     bundle = load_bundle(folder)
-    training = bundle.card.training
     scorer = FrameScorer(Predictor(bundle.keras_model(), bundle.card), bundle.card.input_size, 16, 0)
     samples = read_samples(data)
     memory = remember(
         scorer,
         [read_truth(sample) for sample in _choose_samples(samples, "Train", MAX_FRAMES * 3 // 4)],
         _choose_samples(samples, "Test", MAX_FRAMES // 4),
-        Tiling(training.roi, training.tiles, training.overlap),
+        Tiling.of(bundle.card.training),
         None,
     )
     return replace_parts(bundle, memory=memory)

@@ -26,7 +26,7 @@ def keep_geometry(
 
     Raises `UsageError` where `tiling` or `side` asks for others, which its features do not fit.
     """
-    known = Tiling(start.training.roi, start.training.tiles, start.training.overlap)
+    known = Tiling.of(start.training)
     if tiling not in (None, known):
         raise UsageError(
             f"{start.name} was trained on {known}: fine-tuning keeps them (--recipe default does not)"
