@@ -4,6 +4,8 @@ BIN := .venv/bin
 PYTHON ?= python3
 SECONDS ?=
 HOURS ?= 4
+EXAMPLES ?= 1000
+MODEL ?= dagm-class1 dagm-class8
 DAGM_ROOT ?= ../shared/data/dagm
 START_WEIGHTS ?= ../shared/data/imagenet/resnet50_conv1_to_conv3.npz
 
@@ -19,6 +21,10 @@ demo: setup ## run the daemon on two simulated cameras; SECONDS=20 ends it after
 test: ## run all tests on real servers
 	@.ci/setup test
 	@$(BIN)/python -m pytest -n auto --dist loadfile
+
+properties: ## run the property tests on EXAMPLES=1000 examples each instead of 30
+	@.ci/setup test
+	@EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest -m 'hypothesis and not soak and not faults' -n auto --dist loadfile --timeout 1800
 
 faults: ## run the whole fault suite, about an hour; writes build/faults*.md and build/pace.md
 	@.ci/setup required
@@ -49,16 +55,33 @@ bench: setup ## measure the speed tables into build/bench; about an hour on an o
 	@$(BIN)/defect-monitor bench cam --out build/bench
 	@$(BIN)/defect-monitor bench pipeline --out build/bench
 
-model: setup ## train the shipped model again into build/dagm-class1, from DAGM_ROOT and START_WEIGHTS
+# Reference images without a DAGM image, which may not be shipped.
+REFERENCES = $(BIN)/defect-monitor simulate --out build/references --frames 60 --seed 11 --defect-rate 0.4 \
+	--textures 60 --force && $(BIN)/python -m monitor.learning.train.reference_images
+
+model: $(addprefix model-,$(MODEL)) ## train the models again into build/, from DAGM_ROOT and START_WEIGHTS; MODEL=dagm-class8 for one
+
+model-dagm-class1: setup
 	$(BIN)/defect-monitor simulate --out build/simulated --frames 250 --seed 7 --defect-rate 0.35 --textures 250 --force
 	$(BIN)/defect-monitor train --data $(DAGM_ROOT) --data build/simulated --classes Class1,Simulated \
 		--init $(START_WEIGHTS) --out build/dagm-class1 --overwrite
-	$(BIN)/defect-monitor simulate --out build/references --frames 60 --seed 11 --defect-rate 0.4 --textures 60 --force
-	$(BIN)/python -m monitor.learning.train.reference_images build/dagm-class1 build/references  # contains no DAGM image
+	$(REFERENCES) build/dagm-class1 build/references
+
+teach-demo: setup ## teach a model a new surface from 40 labels on a simulated line; writes build/teach
+	@$(BIN)/python -m monitor.tools.demo.teaching build/teach
+
+model-dagm-class8: setup
+	$(BIN)/defect-monitor train --data $(DAGM_ROOT) --classes Class8 --test-share 0.2 --tiles auto --epochs 8 \
+		--init $(START_WEIGHTS) --out build/dagm-class8 --overwrite
+	$(REFERENCES) build/dagm-class8 build/references
 
 test-systemd: ## as root: test the service on a real systemd in a container, ten minutes; log in build/systemd.log
 	@.ci/setup systemd
 	@$(BIN)/python -m pytest tests/systemd -m systemd -x --no-skips
+
+test-scale: setup ## run the tests on Ray, which this installs into .venv (600 MB)
+	@$(BIN)/python -m pip install --quiet 'ray[data,serve]>=2.60'
+	@$(BIN)/python -m pytest tests/cluster --no-skips
 
 # The template unit: every name and path of the unit gets the name of the instance.
 deploy/systemd/defect-monitor@.service: deploy/systemd/defect-monitor.service
@@ -84,17 +107,18 @@ units: deploy/systemd/defect-monitor@.service ## generate the template unit from
 dashboards: setup ## generate the Grafana dashboards from deploy/grafana/*.py
 	@$(BIN)/python -m deploy.grafana.build
 
-pictures: ## draw the dashboards for the documentation from six minutes of the demo, on an idle machine
+pictures: ## draw dashboards and page for the documentation from eight minutes of the demo, on an idle machine
 	@.ci/setup test
 	@$(BIN)/python -m pip install --quiet matplotlib
 	@$(BIN)/python -m tests.observe.pictures 180 180
+	@$(BIN)/python -m tests.web.pictures
 
 lock: ## update the lock files after a change of pyproject.toml
 	@$(BIN)/python -m pip install --quiet uv
-	@$(BIN)/uv pip compile --quiet --python-version 3.11 --generate-hashes --extra demo --extra openvino --group dev \
+	@$(BIN)/uv pip compile --quiet --python-version 3.11 --generate-hashes --extra demo --extra openvino --extra page --extra rescore --group dev \
 		--custom-compile-command 'make lock' --output-file requirements.lock pyproject.toml
 	@for kind in "" -gpu; do $(BIN)/uv pip compile --quiet --python-version 3.11 --generate-hashes --constraint requirements.lock \
-		--no-annotate $${kind:+--extra gpu} --extra openvino --custom-compile-command 'make lock' \
+		--no-annotate $${kind:+--extra gpu} --extra openvino --extra page --custom-compile-command 'make lock' \
 		--output-file deploy/runtime$$kind.lock pyproject.toml || exit; done
 
-.PHONY: help setup demo test test-systemd faults check format soak soak-hours bench model install rollback uninstall wheels units dashboards pictures lock
+.PHONY: help setup demo test test-scale properties test-systemd faults check format soak soak-hours bench model model-dagm-class1 model-dagm-class8 teach-demo install rollback uninstall wheels units dashboards pictures lock

@@ -175,16 +175,20 @@ rollback)
     ;;
 uninstall)
     if [ -d /run/systemd/system ]; then
-        systemctl disable --now --quiet defect-monitor.service 2>/dev/null || true
+        systemctl disable --now --quiet defect-monitor.service defect-monitor-page.service defect-monitor-archive.service \
+            2>/dev/null || true
         systemctl stop 'defect-monitor@*.service'
     fi
-    rm -f "$units/defect-monitor.service" "$units/defect-monitor@.service" /usr/local/bin/defect-monitor
+    for unit in defect-monitor defect-monitor@ defect-monitor-page defect-monitor-archive; do
+        rm -f "$units/$unit.service"
+    done
+    rm -f /usr/local/bin/defect-monitor
     rm -f /etc/systemd/system/*.wants/defect-monitor@*.service
-    rm -rf "$root" /var/cache/defect-monitor
+    rm -rf "$root" /var/cache/defect-monitor /var/cache/private/defect-monitor-page /var/cache/defect-monitor-page
     if [ -d /run/systemd/system ]; then
         systemctl daemon-reload
     fi
-    echo "not removed: $settings, /var/lib/defect-monitor and the user $user"
+    echo "not removed: $settings, /var/lib/defect-monitor, /var/lib/defect-monitor-archive and the user $user"
     ;;
 *)
     sed -n '2,10s/^# \{0,1\}//p' "$0" >&2

@@ -80,6 +80,10 @@ class DataError(MonitorError):
     """Training or evaluation data cannot be used."""
 
 
+class ClusterError(MonitorError):
+    """Ray is not installed, cannot be reached, or failed."""
+
+
 class ImageError(MonitorError):
     """A frame or an image file cannot be inspected. `cause` is the cause of the gap that reports it."""
 

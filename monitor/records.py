@@ -7,10 +7,12 @@ time for people and subscribers; every duration is a difference of monotonic tim
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Literal
+from typing import Literal, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+
+Scalar = TypeVar("Scalar", bound=np.generic)
 
 Image = NDArray[np.uint8]
 """An image: (height, width, 3) uint8, channels blue, green, red."""
@@ -106,11 +108,16 @@ class Box:
         """Area in pixels."""
         return self.width * self.height
 
+    def of(self, pixels: NDArray[Scalar]) -> NDArray[Scalar]:
+        """Return the part of `pixels` (h, w, …) inside the box, a view."""
+        return pixels[self.top : self.bottom, self.left : self.right]
+
 
 @dataclass(frozen=True, slots=True)
 class Region:
     """One connected area of heat, in pixels of the camera's frame.
 
+    `box` is the smallest one around the area or, where the model has a box head, the one that it predicts.
     `centroid` and `peak_at` are (x, y), pixel centres at whole numbers. `peak` is the highest heat
     inside, 0..1. `area` counts pixels above the threshold. `contour` is the closed outline as (x, y) points.
     """
@@ -125,7 +132,10 @@ class Region:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The classification of a frame: `score` is the probability of a defect, 0..1 (tiles: the highest)."""
+    """The classification of a frame by `score`, 0..1 (tiles: the highest): the higher, the more defective.
+
+    The score is compared with the threshold; it is no calibrated probability.
+    """
 
     label: str
     score: float
@@ -142,13 +152,16 @@ class TileHeatmap:
     """Heat of one network input, with the part of the frame that it covers.
 
     `heatmap` is (rows, columns); `box` is the part of the frame, in the frame's pixels. `raw_peak` is the
-    heat's maximum before it was scaled to 1, `score` the input's probability of a defect, 0..1.
+    heat's maximum before it was scaled to 1, `score` the input's, 0..1. `extents` (rows, columns, 4) gives,
+    for each hot cell, how far a defect there reaches to the left, top, right and bottom of the cell's centre,
+    in pixels of the input; None where the model has no box head.
     """
 
     heatmap: Heatmap
     box: Box
     raw_peak: float
     score: float = 0.0
+    extents: NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -177,13 +190,38 @@ NumberRanges = tuple[tuple[int, int], ...]
 """Frame numbers as ranges (first, last), both inclusive, ascending and disjoint."""
 
 
+def add_numbers(ranges: NumberRanges, first: int, last: int) -> NumberRanges:
+    """Add the numbers from `first` to `last`; ranges that overlap or adjoin become one."""
+    if ranges and first == ranges[-1][1] + 1:  # the usual case
+        return (*ranges[:-1], (ranges[-1][0], last))
+    merged: list[tuple[int, int]] = []
+    for start, end in sorted((*ranges, (first, last))):
+        if merged and start <= merged[-1][1] + 1:
+            merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
+        else:
+            merged.append((start, end))
+    return tuple(merged)
+
+
+class LostFrames(NamedTuple):
+    """One frame that was not inspected, or consecutive ones that never arrived.
+
+    `captured_at` is the capture of the first, or when their loss began; `source_name` is the frame's file.
+    """
+
+    first: int
+    last: int
+    captured_at: datetime
+    source_name: str | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Gap:
     """Frames of one camera that were not inspected, and when.
 
-    `numbers` are exactly these frames; by default all from `first` to `last`. If no frame arrived, `frames`
-    is 0 and `numbers` is empty. `cause` is one word, such as `overload` or `unreadable`; `detail` may add a
-    sentence.
+    `numbers` are exactly these frames; by default all from `first` to `last`. `lost` describes each of them,
+    in any order. If no frame arrived, `frames` is 0 and both are empty. `cause` is one word, such as
+    `overload` or `unreadable`; `detail` may add a sentence.
     """
 
     camera: str
@@ -195,10 +233,14 @@ class Gap:
     cause: str
     detail: str | None = None
     numbers: NumberRanges = ()
+    lost: tuple[LostFrames, ...] = field(default=(), compare=False)
 
     def __post_init__(self) -> None:
         if not self.numbers and self.first is not None and self.last is not None:
             object.__setattr__(self, "numbers", ((self.first, self.last),))
+        if not self.lost:
+            lost = tuple(LostFrames(first, last, self.started_at) for first, last in self.numbers)
+            object.__setattr__(self, "lost", lost)
 
 
 @dataclass(frozen=True, slots=True)

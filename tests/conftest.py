@@ -14,7 +14,9 @@ from tests.support.daemon_process import free_port
 pytest_plugins = ["tests.support.no_skips", "tests.support.redis_servers", "tests.support.tiny_models"]
 
 # A loaded machine is no failure: how long an example takes says nothing here.
-hypothesis.settings.register_profile("unhurried", deadline=None)
+hypothesis.settings.register_profile(
+    "unhurried", deadline=None, max_examples=int(os.environ.get("EXAMPLES", "30"))
+)
 hypothesis.settings.load_profile("unhurried")
 # Started in the background by a shell, this process and all it starts would ignore Ctrl-C, which is tested.
 signal.signal(signal.SIGINT, signal.default_int_handler)

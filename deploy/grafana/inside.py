@@ -6,6 +6,9 @@ from deploy.grafana.panels import Panel, Query, density, facts, lines, number, s
 _HERE = 'instance=~"$instance"'
 _UP = {0: ("down", "red"), 1: ("up", "green")}
 
+_ZERO = f"sum by (camera) (0 * defect_monitor_camera_up{{{SHOWN}}})"
+"""A line at zero for each camera where a counter has no series: nothing was counted yet."""
+
 
 def delivery() -> list[Panel]:
     """Return the panels of the dashboard Delivery: does every event reach Redis, and how soon?"""
@@ -90,6 +93,47 @@ def delivery() -> list[Panel]:
             ),
             about="Images that Redis had no room for. Their events were delivered.",
         ),
+        lines(
+            11,
+            "Unread by consumer groups: age",
+            "s",
+            Query(f"defect_monitor_consumer_oldest_seconds{{{_HERE}}}", "{{group}}"),
+            Query(f"max(defect_monitor_stream_oldest_seconds{{{_HERE}}})", "oldest in the stream"),
+            about="Age of the oldest event that a group has not acknowledged, and of the oldest in Redis.",
+        ),
+        lines(
+            12,
+            "Unread by consumer groups: events",
+            "none",
+            Query(f"defect_monitor_consumer_lag_events{{{_HERE}}}", "{{group}} unread"),
+            Query(f"defect_monitor_consumer_pending_events{{{_HERE}}}", "{{group}} not acknowledged"),
+            about="Events that a group was not given yet, and those that it has not acknowledged.",
+        ),
+        states(
+            13,
+            "Archiver",
+            Query("defect_monitor_archive_up", here),
+            _UP,
+            about="Whether events are stored in the archive.",
+            width=12,
+        ),
+        lines(
+            14,
+            "Size of the archive",
+            "bytes",
+            Query("defect_monitor_archive_bytes", here),
+            Query("defect_monitor_archive_max_bytes", "{{instance}} limit"),
+            about="At the limit the oldest days are removed.",
+        ),
+        lines(
+            15,
+            "Missing in the archive",
+            "none",
+            Query("defect_monitor_archive_missed_total", "{{instance}} times that events were missed"),
+            Query("defect_monitor_archive_images_missing_total", "{{instance}} images"),
+            Query("defect_monitor_archive_removed_events_total", "{{instance}} events removed for room"),
+            about="Trimmed away from Redis before they were archived, and removed with their day.",
+        ),
     ]
 
 
@@ -151,6 +195,37 @@ def network() -> list[Panel]:
             Query(f"defect_monitor_model_info{{{_HERE}}}"),
             about="The network, its device and its arithmetic.",
             width=24,
+        ),
+        lines(
+            8,
+            "Samples a minute, by reason",
+            "none",
+            Query(
+                f"60 * {rate('camera, reason', 'samples_total')} or {_ZERO}",
+                "{{camera}} {{reason}}",
+            ),
+            about="Frames that were kept for learning.",
+        ),
+        lines(
+            9,
+            "Samples not kept, by cause",
+            "none",
+            Query(
+                "sum by (camera, cause) "
+                f"(increase(defect_monitor_skipped_samples_total{{{SHOWN}}}[15m])) or {_ZERO}",
+                "{{camera}} {{cause}}",
+            ),
+            about="Frames worth keeping for learning that were not kept, within 15 minutes.",
+        ),
+        lines(
+            10,
+            "Shadow model: frames a minute, by outcome",
+            "none",
+            Query(
+                f"60 * {rate('camera, outcome', 'shadow_frames_total')} or {_ZERO}",
+                "{{camera}} {{outcome}}",
+            ),
+            about="The same verdict as the camera's model, another one, or dropped: not classified again.",
         ),
     ]
 
@@ -248,5 +323,21 @@ def process() -> list[Panel]:
             "Bps",
             Query(f"sum by (instance, device) ({received})", "{{instance}} {{device}}"),
             about="Received bytes a second, which include network cameras.",
+        ),
+        states(
+            12,
+            "Standby",
+            Query(f"defect_monitor_standby{{{_HERE}}}", here),
+            {0: ("inspects", "green"), 1: ("standby", "blue")},
+            about="Whether the daemon waits for another one that inspects the same cameras.",
+            width=12,
+        ),
+        states(
+            13,
+            "Last reload",
+            Query(f"defect_monitor_last_reload_succeeded{{{_HERE}}}", here),
+            {0: ("failed", "red"), 1: ("succeeded", "green")},
+            about="Whether the settings in force are those that were last to be read.",
+            width=12,
         ),
     ]

@@ -1,11 +1,13 @@
 """Build cameras and their configurations from the settings."""
 
+import math
 from collections.abc import Callable
 from functools import partial
 
 from monitor.bootstrap.capture import capture_config
 from monitor.capture.camera import Camera
 from monitor.capture.supervisor import spawn_worker
+from monitor.capture.viewer import FrameViewer
 from monitor.daemon.cameras import CameraConfig
 from monitor.inference.router import ModelRouter
 from monitor.records import CameraStateChange, Gap
@@ -25,11 +27,9 @@ def camera_configs(settings: Settings, router: ModelRouter) -> list[CameraConfig
         CameraConfig(
             name=camera.name,
             capture=capture_config(settings, camera, router.handle_for(camera.name).spec.input_size),
-            buffer=camera.buffer,
             # An idle watched folder reports that after each listing, which may take long.
             stall_timeout=max(camera.silence, _MAX_LISTING_TIME) if camera.watch else camera.silence,
             startup_timeout=camera.open_timeout + camera.read_timeout + _STARTUP_MARGIN,
-            max_age=camera.max_age,
             expected_fps=camera.expected_fps,
         )
         for camera in settings.camera
@@ -42,19 +42,21 @@ def create_camera(
     report: Callable[[Gap | CameraStateChange], None],
     on_frame: Callable[[], None],
     on_frame_read: Callable[[float], None],
+    viewer: FrameViewer,
 ) -> Camera:
     """Create a camera that a separate process reads; do not start it."""
     return Camera(
         config.name,
         partial(spawn_worker, config.name, config.capture),
         keep_every_frame=config.capture.every,
-        buffer=config.buffer,
+        buffer=config.capture.buffer,
         stall_timeout=config.stall_timeout,
         startup_timeout=config.startup_timeout,
-        max_age=config.max_age,
+        max_age=config.capture.max_age if config.capture.bounds_age else math.inf,
         expected_fps=config.expected_fps,
         finite=not config.capture.reopen,
         report=report,
         on_frame=on_frame,
         on_frame_read=on_frame_read,
+        viewer=viewer,
     )

@@ -8,8 +8,13 @@ from monitor.bootstrap.delivery import outbox_path
 from monitor.capture.config import CaptureConfig
 from monitor.capture.image_checks import QualityLimits
 from monitor.capture.sources.address import parse_address
+from monitor.daemon.samples import PINNED_FRAMES
 from monitor.pipeline.flagged_queue import MAX_PINNED_FRAMES
+from monitor.pipeline.shadow_stage import SHADOW_PINNED_FRAMES
 from monitor.settings import CameraSettings, Settings
+
+_SHOWN = 2
+"""Frames that previews may hold: one left for publication, one being encoded."""
 
 
 def capture_config(settings: Settings, camera: CameraSettings, input_size: tuple[int, int]) -> CaptureConfig:
@@ -18,14 +23,19 @@ def capture_config(settings: Settings, camera: CameraSettings, input_size: tuple
     if camera.roi is not None:
         left, top, width, height = camera.roi
         roi = left, top, left + width, top + height
+    sampled = PINNED_FRAMES if settings.samples.publish else 0
+    sampled += 0 if camera.shadow is None else SHADOW_PINNED_FRAMES + 1
     return CaptureConfig(
         source=camera.address,
         every=camera.inspects_every_frame,
         # A camera can recover by itself; a missing folder or file is a mistake that a person must fix.
         reopen=camera.loop or camera.watch or parse_address(camera.source).kind != "files",
         input_size=input_size,
-        # Frames queued, in a batch, queued for an explanation, and being written.
-        buffer_slots=camera.buffer + settings.inference.batch + MAX_PINNED_FRAMES + 2,
+        # Frames queued, in a batch, queued for an explanation, shown, kept for learning (those on which a
+        # shadow model differs, too), and being written.
+        buffer_slots=camera.buffer + settings.inference.batch + MAX_PINNED_FRAMES + _SHOWN + sampled + 2,
+        buffer=camera.buffer,
+        max_age=camera.max_age,
         fps=camera.fps,
         loop=camera.loop,
         open_timeout=camera.open_timeout,

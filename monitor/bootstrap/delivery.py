@@ -3,16 +3,25 @@
 import logging
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
+from monitor.daemon.sample_selection import SamplingRules
+from monitor.daemon.samples import SampleRecorder
 from monitor.delivery.identity import daemon_identity
 from monitor.delivery.outbox_queue import OutboxQueue
 from monitor.delivery.sinks.redis import ImageObserver, RedisSink
 from monitor.delivery.sqlite_storage import SqliteStorage
+from monitor.errors import SettingsError
 from monitor.events.incidents import IncidentTracker, IncidentWindow
 from monitor.redis_streams.address import RedisCredentials
+from monitor.redis_streams.challenge import ChallengeQueue
 from monitor.redis_streams.lease import CameraLeases
+from monitor.redis_streams.preview import PreviewPublisher
+from monitor.redis_streams.sample_store import SampleStore
+from monitor.redis_streams.stream_monitor import StreamMonitor
 from monitor.settings import Settings
+from monitor.telemetry.sample_metrics import SampleMetrics
 
 logger = logging.getLogger(__name__)
 
@@ -25,6 +34,7 @@ def build_redis_sink(settings: Settings, daemon: str, observer: ImageObserver | 
         redis.prefix,
         daemon=daemon,
         stream_maxlen=redis.stream_maxlen,
+        verdicts_maxlen=settings.verdicts.stream_maxlen if settings.verdicts.publish else None,
         frame_ttl=redis.frame_ttl,
         high_water_ttl=int(settings.outbox.max_age) + 3600,
         picture_bytes=redis.picture_bytes,
@@ -37,17 +47,41 @@ def build_redis_sink(settings: Settings, daemon: str, observer: ImageObserver | 
 
 
 def redis_credentials(settings: Settings) -> RedisCredentials:
-    """Return user, passwords and certificates for Redis."""
+    """Return user, passwords and certificates for Redis. Raises SettingsError for an unreadable file."""
     redis = settings.redis
     password, sentinel = redis.password, redis.sentinel_password
     return RedisCredentials(
         username=redis.username,
-        password=password.get_secret_value() if password else None,
+        password=_password_in(redis.password_file) or (password.get_secret_value() if password else None),
+        sentinel_username=redis.sentinel_username,
         sentinel_password=sentinel.get_secret_value() if sentinel else None,
         ca=redis.tls_ca,
         certificate=redis.tls_certificate,
         key=redis.tls_key,
     )
+
+
+def page_credentials(settings: Settings) -> RedisCredentials:
+    """Return those of the page's own user, if there is one, with the daemon's certificates."""
+    own, page = redis_credentials(settings), settings.page
+    if page.redis_username is None:
+        return own
+    password = page.redis_password.get_secret_value() if page.redis_password else None
+    return replace(own, username=page.redis_username, password=password)
+
+
+def _password_in(file: str | None) -> str | None:
+    if file is None:
+        return None
+    try:
+        password = Path(file).read_text(encoding="utf-8").rstrip("\r\n")
+    except OSError as error:
+        raise SettingsError(f"redis.password_file: {file} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError:
+        raise SettingsError(f"redis.password_file: {file} is not UTF-8 text") from None
+    if not password:
+        raise SettingsError(f"redis.password_file: {file} is empty")
+    return password
 
 
 def daemon_id(settings: Settings) -> str:
@@ -69,6 +103,64 @@ def build_leases(
         timeout=min(1.0, redis.timeout),  # stopping the daemon waits this long at most
         access=redis_credentials(settings),
     )
+
+
+def build_stream_monitor(settings: Settings) -> StreamMonitor:
+    """Build the thread that measures the lag of consumers; does not connect."""
+    redis = settings.redis
+    return StreamMonitor(
+        redis.url.get_secret_value(),
+        redis.prefix,
+        redis.stream_maxlen,
+        timeout=redis.timeout,
+        access=redis_credentials(settings),
+    )
+
+
+def build_preview(settings: Settings) -> PreviewPublisher:
+    """Build the publisher of live frames; does not connect."""
+    redis = settings.redis
+    return PreviewPublisher(
+        redis.url.get_secret_value(),
+        redis.prefix,
+        rate=settings.preview.rate,
+        max_side=settings.preview.side,
+        timeout=min(1.0, redis.timeout),
+        access=redis_credentials(settings),
+    )
+
+
+def build_challenge_queue(settings: Settings) -> ChallengeQueue:
+    """Build the queue of known frames to inspect as a test; does not connect."""
+    redis = settings.redis
+    return ChallengeQueue(
+        redis.url.get_secret_value(),
+        redis.prefix,
+        timeout=min(1.0, redis.timeout),
+        access=redis_credentials(settings),
+    )
+
+
+def build_samples(settings: Settings, metrics: SampleMetrics) -> SampleRecorder:
+    """Build the recorder of frames that are kept for learning; does not connect."""
+    redis, samples = settings.redis, settings.samples
+    store = SampleStore(
+        redis.url.get_secret_value(),
+        redis.prefix,
+        stream_maxlen=samples.stream_maxlen,
+        max_bytes=samples.max_bytes,
+        ttl=samples.ttl,
+        timeout=redis.timeout,
+        access=redis_credentials(settings),
+    )
+    rules = SamplingRules(
+        band=samples.band,
+        unfamiliar=samples.unfamiliar,
+        random_fraction=samples.random_fraction,
+        interval=samples.interval,
+        per_day=samples.per_day,
+    )
+    return SampleRecorder(store, rules, metrics)
 
 
 def outbox_path(settings: Settings) -> Path | None:

@@ -4,14 +4,15 @@ import math
 import socket
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
+from functools import partial
 from typing import Literal
 
 from monitor.capture.backoff import reconnect_delays
 from monitor.capture.camera_state import CameraStateMachine
 from monitor.capture.frame_period import MIN_PERIODS, FramePeriod
+from monitor.capture.frame_queue import FrameQueue
 from monitor.capture.gaps import GapAggregator
 from monitor.capture.messages import (
     FrameLost,
@@ -22,10 +23,13 @@ from monitor.capture.messages import (
     WorkerMessage,
 )
 from monitor.capture.shared_memory import SharedBufferReader
+from monitor.capture.slot_images import frame_in_slot, image_in_slot, utc_time
 from monitor.capture.supervisor import ProcessSupervisor, WorkerProcess
-from monitor.records import Box, CameraStateChange, Frame, Gap
+from monitor.capture.viewer import FrameViewer, NoViewer
+from monitor.records import CameraStateChange, Frame, Gap, Image
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_WITH_IMAGE = ("unusable", "misconfigured", "frozen")
+"""Causes of frames whose pixels the capture process has, and sends on request."""
 
 
 class Camera:
@@ -39,12 +43,15 @@ class Camera:
     none arrived. Their cause is the failure, `crashed` for a dead process, or `stalled` after more than
     `stall_timeout` seconds and three frame periods without a frame (0: never).
 
-    With `keep_every_frame` the source waits for free space; otherwise the oldest of more than `buffer` queued
-    frames is dropped. A `finite` source is not read again when its process dies: it would repeat frames.
-    Opening may take `startup_timeout` seconds. `expected_fps` is the expected rate in frames per second.
+    With `keep_every_frame` the source waits for free space; otherwise frames are dropped that cannot be
+    classified in time, most of them by the capture process, and the oldest of more than `buffer` queued ones.
+    `max_age` None: four frame periods, or no limit with `keep_every_frame`. A `finite` source is not read
+    again when its process dies: it would repeat frames. Opening may take `startup_timeout` seconds.
+    `expected_fps` is the expected rate in frames per second.
 
     `report` receives Gaps and state changes, `on_frame_read` the seconds that reading took; `on_frame` is
-    called after each frame and at the end. They are called without a lock held and must not block.
+    called after each frame and at the end. They are called without a lock held and must not block. `viewer`
+    is shown each frame, also those that are not inspected.
     """
 
     def __init__(
@@ -56,6 +63,7 @@ class Camera:
         report: Callable[[Gap | CameraStateChange], None],
         on_frame: Callable[[], None] = lambda: None,
         on_frame_read: Callable[[float], None] = lambda _: None,
+        viewer: FrameViewer = NoViewer(),  # noqa: B008 (it has no state)
         buffer: int = 8,
         stall_timeout: float = 3.0,
         startup_timeout: float = 15.0,
@@ -69,16 +77,15 @@ class Camera:
         self._report = report
         self._on_frame = on_frame
         self._on_frame_read = on_frame_read
-        self._buffer = buffer
+        self._viewer = viewer
         self._stall_timeout = stall_timeout
         self._startup_timeout = startup_timeout
-        self._max_age = max_age
         self._finite = finite
         self._period = FramePeriod()
         self._interval: float | None = None
         self._opened = False
         self._stopped = False
-        self._waiting: deque[Frame] = deque()
+        self._queue = FrameQueue(buffer, self._period, max_age, keep_all=keep_every_frame)
         self._gaps = GapAggregator(name)
         self._captured = 0
         self._lock = threading.Lock()  # guards the four attributes above
@@ -94,12 +101,12 @@ class Camera:
     @property
     def queued(self) -> int:
         """Number of frames in the queue."""
-        return len(self._waiting)
+        return len(self._queue)
 
     @property
     def ended(self) -> bool:
         """Whether no further frame can be taken."""
-        return self._state_machine.state == "ended" and not self._waiting
+        return self._state_machine.state == "ended" and not self._queue
 
     @property
     def pid(self) -> int | None:
@@ -127,17 +134,13 @@ class Camera:
 
     def take(self, limit: int) -> list[Frame]:
         """Return up to `limit` queued frames, oldest first, at once; also after `stop`."""
-        taken: list[Frame] = []
         now = time.monotonic()
         with self._lock:
-            while self._waiting and len(taken) < limit:
-                frame = self._waiting.popleft()
-                if self._max_age is not None and now - frame.monotonic > self._max_age:
-                    self._gaps.record_lost("late", frame.number, frame.captured_at, now)
-                else:
-                    taken.append(frame)
-            late = self._gaps.pop_all() if self._state_machine.state == "ended" else []
-        self._report_all(late)
+            taken, late = self._queue.take(limit, now)
+            for frame in late:
+                self._gaps.record_frame("late", frame, now)
+            gaps = self._gaps.pop_all() if self._state_machine.state == "ended" else []
+        self._report_all(gaps)
         return taken
 
     def stop(self, timeout: float) -> bool:
@@ -155,9 +158,8 @@ class Camera:
         """Report the queued frames as lost to `stopping`; after `stop`."""
         now = time.monotonic()
         with self._lock:
-            while self._waiting:
-                frame = self._waiting.popleft()
-                self._gaps.record_lost("stopping", frame.number, frame.captured_at, now)
+            for frame in self._queue.drain():
+                self._gaps.record_frame("stopping", frame, now)
         self._report_all(self._flush_gaps())
 
     def on_message(self, message: WorkerMessage, ring: SharedBufferReader | None) -> None:
@@ -168,6 +170,7 @@ class Camera:
                 self._enqueue(message, ring)
             case FrameLost():
                 self._on_frame_read(message.took)
+                self._show_lost(message, image_in_slot(message, ring))
                 self._record_lost(message)
             case SourceOpened():
                 self._interval, self._finite = message.interval, not message.live
@@ -217,45 +220,32 @@ class Camera:
     def _enqueue(self, message: FrameReady, ring: SharedBufferReader | None) -> None:
         if ring is None:
             raise ValueError("a frame arrived before its shared memory")
-        at = _EPOCH + timedelta(microseconds=message.captured_us)
-        memory = ring.view(message.slot)
-        height, width = message.input_size
-        boxes = tuple(Box(*box) for box in message.boxes)
-        inputs = memory[message.inputs_offset :][: len(boxes) * height * width * 3]
         with self._lock:
             if self._stopped:
                 return
-            frame = Frame(
-                self.name,
-                self._captured,
-                at,
-                message.monotonic,
-                memory[: message.height * message.width * 3].reshape(message.height, message.width, 3),
-                boxes,
-                inputs.reshape(len(boxes), height, width, 3),
-                source_name=message.source_name,
-                source_waits=self._every,
-                receipt=ring.receipt(message.receipt),
-                captured_by=message.captured_by,
-            )
+            frame = frame_in_slot(message, ring, self.name, self._captured, source_waits=self._every)
             self._captured += 1
-            self._waiting.append(frame)
-            while not self._every and len(self._waiting) > 1 and self._is_full(ring):
-                lost = self._waiting.popleft()
-                self._gaps.record_lost("overload", lost.number, lost.captured_at, message.monotonic)
+            self._queue.put(frame, partial(ring.announce_taken, message.slot))
+            while (lost := self._queue.pop_excess(is_full=ring.slots_in_use >= ring.slots)) is not None:
+                self._gaps.record_frame("overload", lost, message.monotonic)
                 del lost  # frees its slot
             gaps = self._gaps.pop_due(message.monotonic)
         self._period.frame_arrived(time.monotonic())
-        self._state_machine.frame_arrived(at, message.monotonic)
+        self._state_machine.frame_arrived(frame.captured_at, message.monotonic)
         self._report_all(gaps)
         self._on_frame()
+        self._viewer.show(self.name, frame.number, frame.captured_at, frame.image)
 
-    def _is_full(self, ring: SharedBufferReader) -> bool:
-        return len(self._waiting) > self._buffer or ring.slots_in_use >= ring.slots
+    def _show_lost(self, message: FrameLost, image: Image | None) -> None:
+        """Show a frame that is not inspected, or request the next one if it came without its pixels."""
+        if image is not None:
+            self._viewer.show(self.name, self.next_frame_number, utc_time(message.captured_us), image)
+        elif message.cause in _WITH_IMAGE and self._viewer.wants(self.name):
+            self._supervisor.request_image()
 
     def _record_lost(self, message: FrameLost) -> None:
-        at = _EPOCH + timedelta(microseconds=message.captured_us)
-        started_at = at if message.since_us is None else _EPOCH + timedelta(microseconds=message.since_us)
+        at = utc_time(message.captured_us)
+        started_at = at if message.since_us is None else utc_time(message.since_us)
         with self._lock:
             if self._stopped:
                 return

@@ -24,7 +24,8 @@ class CaptureConfig:
     """What a capture process reads, and how.
 
     `roi` is (left, top, right, bottom) in pixels, `input_size` (height, width) of the network's input,
-    `expected_size` (width, height) of a frame. `buffer_slots` frames may be on their way or queued. Without
+    `expected_size` (width, height) of a frame. `buffer_slots` frames may be on their way, `buffer` of them
+    queued, none for more than `max_age` seconds (None: see `AdmissionControl`). Without
     `limits` every frame is inspected; `find_lost` reports gaps in time stamps; `triggered` cameras may be
     silent for ever. The others are as in the settings. `source` may hold a password.
     """
@@ -34,6 +35,8 @@ class CaptureConfig:
     reopen: bool
     input_size: tuple[int, int]
     buffer_slots: int
+    buffer: int = 8
+    max_age: float | None = None
     fps: float | None = None
     loop: bool = False
     open_timeout: float = 5.0
@@ -56,6 +59,11 @@ class CaptureConfig:
     find_lost: bool = True
     watch: bool = False
     inspected_files: str | None = None
+
+    @property
+    def bounds_age(self) -> bool:
+        """Whether queued frames become too old: by default not where the source waits or is triggered."""
+        return self.max_age is not None or not (self.every or self.triggered)
 
     def open_source(self) -> Source:
         """Open the source. Raises SourceError."""
@@ -105,5 +113,5 @@ class CaptureConfig:
         """Return the parts that are shown to the network, and each at its size. Raises as `tile_boxes`."""
         boxes = self.tile_boxes(image.shape[1], image.shape[0])
         height, width = self.input_size
-        parts = [image[box.top : box.bottom, box.left : box.right] for box in boxes]
+        parts = [box.of(image) for box in boxes]
         return boxes, np.stack([resize_to_input(part, (height, width)) for part in parts])

@@ -1,13 +1,18 @@
 """Learn how far apart a camera's frames are, and so how long it may be silent. Pure: the times come in."""
 
 from collections import deque
+from statistics import median
 
 MIN_PERIODS = 3
 """Frame periods that a camera may be silent at least, whatever the settings say."""
 
 
+_MAX_AGE_PERIODS, _MIN_MAX_AGE = 4, 0.1
+"""Frame periods, and at least seconds, from which on a queued frame of a live camera is late by default."""
+
+
 class FramePeriod:
-    """Remembers the longest of the last intervals between two frames of a camera."""
+    """Remembers the last intervals between two frames of a camera."""
 
     def __init__(self, window: int = 5) -> None:
         self._intervals: deque[float] = deque(maxlen=window)
@@ -17,6 +22,22 @@ class FramePeriod:
     def seconds(self) -> float | None:
         """The longest recent interval in seconds; None until two frames have come."""
         return max(self._intervals, default=None)
+
+    @property
+    def typical(self) -> float | None:
+        """The median of the recent intervals in seconds; None until two frames have come."""
+        return median(self._intervals) if self._intervals else None
+
+    def max_age(self, wanted: float | None) -> float:
+        """Return the age in seconds from which on a queued frame is late: `wanted`, or four frame periods.
+
+        The default is at least 0.1 s, which a pass of the network may take, and unlimited while the period is
+        not known.
+        """
+        if wanted is not None:
+            return wanted
+        period = self.typical
+        return float("inf") if period is None else max(_MAX_AGE_PERIODS * period, _MIN_MAX_AGE)
 
     def frame_arrived(self, at: float) -> None:
         """Record a frame that came at `at`, in seconds of a monotonic clock."""

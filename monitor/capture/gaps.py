@@ -3,10 +3,10 @@
 from dataclasses import replace
 from datetime import datetime
 
-from monitor.records import Gap, NumberRanges
+from monitor.records import Frame, Gap, LostFrames, add_numbers
 
-_MAX_RANGES = 500
-"""Ranges of frame numbers in one Gap; more make a Gap due before its window is over."""
+_MAX_LOST = 500
+"""Losses in one Gap; more make a Gap due before its window is over."""
 
 _MAX_DETAIL = 1000
 """Characters of a detail to which no further name of a file is added."""
@@ -44,12 +44,15 @@ class GapAggregator:
             detail = name if detail is None else f"{name}: {detail}"
         until = at if until is None else until
         last = number + frames - 1
-        lost = Gap(self._camera, number, last, at, until, frames, cause, detail)
+        lost = LostFrames(number, last, until if frames == 1 else at, name)
         if cause not in self._open:
-            self._open[cause] = monotonic, lost
+            self._open[cause] = (
+                monotonic,
+                Gap(self._camera, number, last, at, until, frames, cause, detail, lost=(lost,)),
+            )
             return
         since, gap = self._open[cause]
-        numbers = _add_range(gap.numbers, number, last)
+        numbers = add_numbers(gap.numbers, number, last)
         self._open[cause] = (
             since,
             replace(
@@ -60,16 +63,21 @@ class GapAggregator:
                 ended_at=max(gap.ended_at, until),
                 frames=gap.frames + frames,
                 numbers=numbers,
+                lost=(*gap.lost, lost),
                 detail=gap.detail if name is None else _with_name(gap.detail or "", name),
             ),
         )
 
+    def record_frame(self, cause: str, frame: Frame, monotonic: float) -> None:
+        """Record a frame that arrived and is not inspected."""
+        self.record_lost(cause, frame.number, frame.captured_at, monotonic, name=frame.source_name)
+
     def pop_due(self, monotonic: float) -> list[Gap]:
-        """Close and return the Gaps that began a window or longer ago, or that hold many ranges."""
+        """Close and return the Gaps that began a window or longer ago, or that hold many losses."""
         expired = [
             cause
             for cause, (since, gap) in self._open.items()
-            if monotonic - since >= self._window or len(gap.numbers) >= _MAX_RANGES
+            if monotonic - since >= self._window or len(gap.lost) >= _MAX_LOST
         ]
         return [self._open.pop(cause)[1] for cause in expired]
 
@@ -113,16 +121,3 @@ def _with_name(detail: str, name: str) -> str:
 def _closed_at(gap: Gap, at: datetime) -> Gap:
     # The wall clock may have been set back in between.
     return replace(gap, ended_at=max(at, gap.started_at))
-
-
-def _add_range(ranges: NumberRanges, first: int, last: int) -> NumberRanges:
-    """Add a range that overlaps none; adjoining ranges become one."""
-    if first == ranges[-1][1] + 1:  # the usual case
-        return (*ranges[:-1], (ranges[-1][0], last))
-    merged: list[tuple[int, int]] = []
-    for start, end in sorted((*ranges, (first, last))):
-        if merged and start == merged[-1][1] + 1:
-            merged[-1] = (merged[-1][0], end)
-        else:
-            merged.append((start, end))
-    return tuple(merged)

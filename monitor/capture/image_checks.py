@@ -6,6 +6,7 @@ the green channel is used, which carries most of the brightness.
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -57,15 +58,39 @@ class QualityLimits:
     torn: float
 
 
+class Measure(NamedTuple):
+    """One figure of a frame beside its limit, named as in `QualityLimits`."""
+
+    name: str
+    value: float
+    limit: float
+    is_beyond: bool
+
+
+def measure(image: Image, limits: QualityLimits) -> tuple[Measure, ...]:
+    """Return the figures by which `unusable_reason` decides, but for tears, which have no single one."""
+    grey = _sample(image)
+    first, last, deviation, clipped = _level_figures(_histogram(grey))
+    figures: list[tuple[str, float, float, bool]] = [
+        ("black", last, limits.black, last <= limits.black),
+        ("white", first, limits.white, first >= limits.white),
+        ("uniform", deviation, limits.uniform, deviation < limits.uniform),
+        ("saturated", clipped, limits.saturated, clipped > limits.saturated),
+        ("smeared", smeared := _smeared_share(grey), limits.smeared, smeared > limits.smeared),
+    ]
+    if (fine := _fine_structure(grey, limits.noise)) is not None:
+        figures.append(("blurred", fine, limits.blurred, fine < limits.blurred))
+    return tuple(Measure(name, value, limit, beyond) for name, value, limit, beyond in figures)
+
+
 def unusable_reason(image: Image, limits: QualityLimits) -> str | None:
     """Return why `image`, (height, width, 3) uint8, cannot be classified; None if it can be.
 
     The reason is a short phrase. A small part of the frame, such as a defect, never makes it unusable.
     """
     grey = _sample(image)
-    counts = cv2.calcHist([grey.reshape(-1, grey.shape[2])], [0], None, [256], [0, 256]).ravel()
     return (
-        _levels(counts / counts.sum(), limits)
+        _levels(_histogram(grey), limits)
         or _smear(grey, limits)
         or _blur(grey, limits)
         or _tear(grey, limits)
@@ -78,23 +103,35 @@ def _sample(image: Image) -> GreyStrips:
     wide = min(_WIDE, -(-width // step))
     count = max(1, min(_STRIPS, width // (wide * step)))
     starts = np.linspace(0, width - (wide - 1) * step - 1, count).astype(int)
-    return np.stack([image[::step, start : start + wide * step : step, 1] for start in starts])
+    strips = [cv2.extractChannel(image[::step, start : start + wide * step], 1) for start in starts]
+    return np.stack([strip[:, ::step] for strip in strips])
+
+
+def _histogram(grey: GreyStrips) -> NDArray[np.float32]:
+    """Return the fraction of pixels at each grey level, (256,)."""
+    counts = cv2.calcHist([grey.reshape(-1, grey.shape[2])], [0], None, [256], [0, 256]).ravel()
+    return np.asarray(counts / counts.sum(), np.float32)
+
+
+def _level_figures(share: NDArray[np.float32]) -> tuple[int, int, float, float]:
+    """Return the levels of the darkest and brightest 1 %, the deviation, and the fraction that is clipped."""
+    levels = np.arange(256)
+    below = np.cumsum(share)
+    first, last = int(np.searchsorted(below, 0.01)), int(np.searchsorted(below, 0.99))
+    mean = float(share @ levels)
+    deviation = float(share @ (levels - mean) ** 2) ** 0.5
+    return first, last, deviation, float(share[_CLIPPED:].sum())
 
 
 def _levels(share: NDArray[np.float32], limits: QualityLimits) -> str | None:
     """Check the histogram of grey levels; `share` (256,) sums to one."""
-    levels = np.arange(256)
-    below = np.cumsum(share)
-    first, last = int(np.searchsorted(below, 0.01)), int(np.searchsorted(below, 0.99))
+    first, last, deviation, clipped = _level_figures(share)
     if last <= limits.black:
         return f"black: 99 % of it is at grey level {last} or below"
     if first >= limits.white:
         return f"white: 99 % of it is at grey level {first} or above"
-    mean = float(share @ levels)
-    deviation = float(share @ (levels - mean) ** 2) ** 0.5
     if deviation < limits.uniform:
         return f"uniform: its grey levels deviate by {deviation:.1f} only"
-    clipped = float(share[_CLIPPED:].sum())
     if clipped > limits.saturated:
         return f"saturated: {clipped:.0%} of it is clipped at white"
     return None
@@ -102,36 +139,49 @@ def _levels(share: NDArray[np.float32], limits: QualityLimits) -> str | None:
 
 def _smear(grey: GreyStrips, limits: QualityLimits) -> str | None:
     """Find rows that are equal bit by bit: a decoder that lost data fills with grey or repeats a row."""
+    if limits.smeared >= 1:
+        return None
+    share = _smeared_share(grey)
+    return f"smeared: on {share:.0%} of it all rows are equal" if share > limits.smeared else None
+
+
+def _smeared_share(grey: GreyStrips) -> float:
+    """Return the fraction on which each row equals the row above and is not clipped."""
     strips, rows, _ = grey.shape
     blocks = (rows - 1) // _BLOCK
-    if limits.smeared >= 1 or not blocks:
-        return None
+    if not blocks:
+        return 0.0
     below, above = grey[:, 1 : 1 + blocks * _BLOCK], grey[:, : blocks * _BLOCK]
     same = (below == above).reshape(strips, blocks, -1).all(axis=2)
     # Clipped rows, such as a dark background, are equal by nature.
     clear = ((below < _CLIPPED) & (below > 255 - _CLIPPED)).reshape(strips, blocks, -1).mean(axis=2) > 0.5
-    share = float((same & clear).mean())
-    return f"smeared: on {share:.0%} of it all rows are equal" if share > limits.smeared else None
+    return float((same & clear).mean())
 
 
 def _blur(grey: GreyStrips, limits: QualityLimits) -> str | None:
-    """Compare the variation over 2 pixels with that over 16, after subtracting noise from both.
+    ratio = _fine_structure(grey, limits.noise) if limits.blurred > 0 else None
+    if ratio is None or ratio >= limits.blurred:
+        return None
+    return f"blurred: fine structure is {ratio:.3f} of coarse"
+
+
+def _fine_structure(grey: GreyStrips, noise_limit: float) -> float | None:
+    """Return the variation over 2 pixels to that over 16, after subtracting noise; None if too small.
 
     The frame is averaged over squares of 1, 2, 4, 8 and 16 pixels. Each step reduces the variance of noise
     to a quarter, while a surface in focus has structure at all sizes. A smooth ramp has a ratio of 1/64.
     """
     _, rows, wide = grey.shape
-    if limits.blurred <= 0 or rows < 32 or wide < 32:
+    if rows < 32 or wide < 32:
         return None
     changes, at = [_change(grey)], grey.astype(np.float32)
     for _ in range(4):
         at = _halved(at)
         changes.append(_change(at))
-    noise = min(changes[0], 2 * limits.noise**2)
+    noise = min(changes[0], 2 * noise_limit**2)
     rounding = 1 / 12  # variance of rounding to whole grey levels; averaging does not remove it from a ramp
     fine, coarse = changes[1] - noise / 4 - rounding, changes[4] - noise / 256
-    ratio = max(fine, 0.0) / max(coarse, 1e-6)
-    return f"blurred: fine structure is {ratio:.3f} of coarse" if ratio < limits.blurred else None
+    return max(fine, 0.0) / max(coarse, 1e-6)
 
 
 def _halved(at: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -166,13 +216,11 @@ def _tear(grey: GreyStrips, limits: QualityLimits) -> str | None:
     columns = np.ascontiguousarray(grey.transpose(2, 0, 1))  # long rows in memory are subtracted fastest
     chance = _smooth(_difference(columns, apart), apart)
     chance = chance[:, np.clip(np.arange(rows - 1) - _NEAR, 0, chance.shape[1] - 1)]
-    jump, span = np.zeros_like(chance), np.zeros_like(chance)
-    for lag in _LAGS:
-        found = _difference(columns, 1, lag)
-        around = apart * _smooth(found, apart) - 3 * _smooth(found, 3)
-        usual = around / (apart - 3)  # without the row itself and its neighbours
-        jump += (chance - usual) * (found - usual)
-        span += (chance - usual) ** 2
+    found = np.stack([_difference(columns, 1, lag) for lag in _LAGS])
+    # Without the row itself and its neighbours.
+    usual = (apart * _smooth(found, apart) - 3 * _smooth(found, 3)) / (apart - 3)
+    rise = chance - usual
+    jump, span = (rise * (found - usual)).sum(axis=0), (rise * rise).sum(axis=0)
     margin = max(
         2 * _NEAR, rows // 16
     )  # near the border, parts often end, and a tear would leave one frame whole
@@ -227,31 +275,7 @@ def _difference(columns: NDArray[np.uint8], apart: int, lag: int = 0) -> NDArray
 
 
 def _smooth(rows: NDArray[np.float32], wide: int) -> NDArray[np.float32]:
-    return np.asarray(cv2.blur(rows, (wide, 1), borderType=cv2.BORDER_REFLECT), np.float32)
-
-
-_BYTES = 1_000_000
-
-
-class FrozenDetector:
-    """Count how many identical frames arrived in a row.
-
-    The detector compares whole rows byte by byte: all rows of frames up to 1 MB (577x577 pixels), and evenly
-    spaced rows, 1 MB in total, of larger ones. It misses only a change that lies entirely between those
-    rows. Sensor noise never does; a change in a rendered or noise-free frame may.
-    """
-
-    def __init__(self) -> None:
-        self._last: Image | None = None
-        self._repeats = 0
-
-    def repeat_count(self, image: Image) -> int:
-        """Return how many consecutive frames, up to `image` (height, width, 3) uint8, are identical."""
-        every = -(-image.nbytes // _BYTES) or 1
-        rows = image[::every]
-        if self._last is not None and np.array_equal(rows, self._last):
-            self._repeats += 1
-        else:
-            self._repeats = 1
-            self._last = rows.copy()  # the buffer of the frame may be overwritten
-        return self._repeats
+    flat = rows.reshape(-1, rows.shape[-1])
+    return np.asarray(cv2.blur(flat, (wide, 1), borderType=cv2.BORDER_REFLECT), np.float32).reshape(
+        rows.shape
+    )

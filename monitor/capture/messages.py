@@ -73,7 +73,8 @@ class FrameReady:
 class FrameLost:
     """`frames` frames that are not inspected. `since_us`: when the cause began, if before the frame.
 
-    For `lost-upstream`, `frames` is an estimate, lost between `since_us` and `captured_us`.
+    For `lost-upstream`, `frames` is an estimate, lost between `since_us` and `captured_us`. After an
+    `ImageRequested`, the pixels of the frame (height, width, 3) lie in `slot`, where it has any.
     """
 
     cause: LostReason
@@ -84,6 +85,9 @@ class FrameLost:
     since_us: int | None = None
     frames: int = 1
     source_name: str | None = None
+    slot: int | None = None
+    height: int = 0
+    width: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +110,19 @@ class SlotReleased:
     slot: int
 
 
+@dataclass(frozen=True, slots=True)
+class ImageRequested:
+    """To the capture process: send the pixels of the next frame that is not inspected, too."""
+
+
+@dataclass(frozen=True, slots=True)
+class FrameTaken:
+    """To the capture process: the frame in `slot` of memory number `ring` is no longer queued."""
+
+    ring: int
+    slot: int
+
+
 WorkerMessage = (
     SourceOpened
     | SourceIdle
@@ -116,6 +133,8 @@ WorkerMessage = (
     | SourceEnded
     | SlotReleased
     | FrameInspected
+    | ImageRequested
+    | FrameTaken
 )
 
 
@@ -131,6 +150,8 @@ _KINDS: dict[str, type[WorkerMessage]] = {
         SourceEnded,
         SlotReleased,
         FrameInspected,
+        ImageRequested,
+        FrameTaken,
     )
 }
 

@@ -59,7 +59,8 @@ class SharedBufferReader:
     """The daemon's side of the memory behind `descriptor`, which is closed by this.
 
     `released` is called with a slot's number, from whichever thread dropped the last array over it;
-    `inspected` with the number of a receipt, when that is dropped.
+    `inspected` with the number of a receipt, when that is dropped. `announce_taken`, which is `taken`, is for
+    the slot of a frame that is no longer queued.
     """
 
     def __init__(
@@ -68,7 +69,9 @@ class SharedBufferReader:
         slots: int,
         size: int,
         released: Callable[[int], None],
+        *,
         inspected: Callable[[int], None] = lambda _: None,
+        taken: Callable[[int], None] = lambda _: None,
     ) -> None:
         try:
             memory = mmap.mmap(descriptor, slots * size, prot=mmap.PROT_READ)
@@ -79,6 +82,7 @@ class SharedBufferReader:
         self._memory = np.frombuffer(memory, np.uint8)
         self._released = released
         self._inspected = inspected
+        self.announce_taken = taken
         self._lent: set[int] = set()  # adding to and discarding from a set is atomic
 
     @property

@@ -22,6 +22,8 @@ from monitor.capture.messages import (
     MAX_MESSAGE_BYTES,
     BufferMapped,
     FrameInspected,
+    FrameTaken,
+    ImageRequested,
     SlotReleased,
     SourceEnded,
     WorkerMessage,
@@ -105,6 +107,12 @@ class ProcessSupervisor:
     def start(self) -> None:
         """Start the supervision; call this once."""
         self._thread.start()
+
+    def request_image(self) -> None:
+        """Ask the process for the pixels of the next frame that is not inspected; never waits."""
+        with self._lock, contextlib.suppress(OSError):
+            if self._connection is not None:
+                self._connection.send(encode(ImageRequested()), socket.MSG_DONTWAIT)
 
     def stop(self, timeout: float) -> bool:
         """Ask the process to end, kill it after `timeout` seconds; return whether it ended by itself."""
@@ -234,7 +242,13 @@ def _map_buffer(message: BufferMapped, descriptor: int, connection: socket.socke
         with contextlib.suppress(OSError):
             connection.send(encode(FrameInspected(receipt)))
 
-    return SharedBufferReader(descriptor, message.slots, message.size, release, confirm)
+    def announce(slot: int) -> None:
+        with contextlib.suppress(OSError):
+            connection.send(encode(FrameTaken(message.ring, slot)))
+
+    return SharedBufferReader(
+        descriptor, message.slots, message.size, release, inspected=confirm, taken=announce
+    )
 
 
 def _describe_exit(code: int) -> str:

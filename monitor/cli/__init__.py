@@ -8,13 +8,23 @@ import typer
 
 from monitor import __version__
 from monitor.cli import (
+    archive,
     bench,
+    challenge,
     check_config,
+    compare,
+    dataset,
     demo,
     doctor,
     evaluate,
     events,
     explain,
+    label,
+    models,
+    page,
+    pool,
+    recipe,
+    rescore,
     run,
     simulate,
     support_bundle,
@@ -33,14 +43,24 @@ _RUN, _LOOK, _TEACH, _MEASURE = "Run", "Look", "Teach", "Measure"
 
 app.command("demo", rich_help_panel=_RUN)(demo.demo)
 app.command("run", rich_help_panel=_RUN)(run.run)
+app.add_typer(recipe.app, name="recipe", rich_help_panel=_RUN)
+app.command("archive", rich_help_panel=_RUN)(archive.archive)
+app.add_typer(pool.app, name="pool", rich_help_panel=_RUN)
 app.command("check-config", rich_help_panel=_RUN)(check_config.check_config)
+app.add_typer(page.app, name="page", rich_help_panel=_LOOK)
 app.command("doctor", rich_help_panel=_LOOK)(doctor.doctor)
 app.add_typer(events.app, name="events", rich_help_panel=_LOOK)
 app.command("explain", rich_help_panel=_LOOK)(explain.explain)
 app.command("support-bundle", rich_help_panel=_LOOK)(support_bundle.support_bundle)
+app.command("label", rich_help_panel=_TEACH)(label.label)
+app.add_typer(dataset.app, name="dataset", rich_help_panel=_TEACH)
 app.command("train", rich_help_panel=_TEACH)(train.train)
+app.add_typer(models.app, name="models", rich_help_panel=_TEACH)
 app.command("simulate", rich_help_panel=_TEACH)(simulate.simulate)
 app.command("evaluate", rich_help_panel=_MEASURE)(evaluate.evaluate)
+app.command("compare", rich_help_panel=_MEASURE)(compare.compare)
+app.command("challenge", rich_help_panel=_MEASURE)(challenge.challenge)
+app.command("rescore", rich_help_panel=_MEASURE)(rescore.rescore)
 app.add_typer(bench.app, name="bench", rich_help_panel=_MEASURE)
 
 

@@ -28,6 +28,9 @@ def demo(
         float | None, typer.Option(min=1, help="Stop after N seconds (default: at Ctrl-C).")
     ] = None,
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port for metrics; 0 takes a free one.")] = 9464,
+    page_port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port for the operator's page; a free one if it is taken.")
+    ] = 8460,
     out: Annotated[Path, typer.Option(help="Folder for some annotated frames.")] = Path("out/demo"),
 ) -> None:
     """Inspect two simulated cameras and show the events that come through Redis."""
@@ -47,8 +50,14 @@ def demo(
     stop_requested = threading.Event()
     stop_on_signals(stop_requested.set)
     console = Console()
-    console.print("starting: an embedded Redis-compatible server, two simulated cameras, the shipped model")
-    with start_demo(port, out) as running:
+
+    def show_page(address: str) -> None:
+        console.print(address, highlight=False, soft_wrap=True)
+        console.print(
+            "starting: an embedded Redis-compatible server, two simulated cameras, the shipped model"
+        )
+
+    with start_demo(port, out, page_port, show_page) as running:
         _watch(running, seconds, stop_requested, console)
         scorecard = running.finish()
     _summarise(scorecard, out, console)

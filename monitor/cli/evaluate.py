@@ -1,10 +1,7 @@
 """`defect-monitor evaluate`: how far a model can be trusted."""
 
 import json
-import os
-import shlex
 import sys
-from contextlib import contextmanager
 from datetime import date
 from functools import partial
 from pathlib import Path
@@ -12,16 +9,24 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from monitor.cli.evaluation_output import (
+    command_line,
+    is_divided,
+    progress,
+    refuse_unwritable,
+    show_tables,
+    write_report,
+)
 from monitor.cli.tiling import AUTO, CAMERA_HELP, LIKE_HELP, OVERLAP_HELP, ROI_HELP, read_tiling
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Sequence
 
     from rich.console import Console
 
     from monitor.learning.datasets import Sample
     from monitor.learning.datasets.tiling import Tiling
-    from monitor.learning.evaluate.cam_comparison import CamScore
+    from monitor.learning.evaluate.cam_variants import CamScore
     from monitor.learning.evaluate.evaluator import Evaluation, ExplainedImage, ImageResult
     from monitor.learning.evaluate.model_under_test import ModelUnderTest
     from monitor.learning.evaluate.tables import Table
@@ -71,6 +76,9 @@ def evaluate(  # noqa: PLR0915 (its late imports count as statements)
     mask_suffix: Annotated[
         str | None, typer.Option(help="Suffix of masks that lie beside their images, such as .png.")
     ] = None,
+    bit_depth: Annotated[
+        int | None, typer.Option(min=8, max=16, help="Bits that files of 16 bits use (default: as declared).")
+    ] = None,
     roi: Annotated[str | None, typer.Option(help=f"{ROI_HELP} Default: as in training.")] = None,
     tiles: Annotated[
         str | None,
@@ -103,7 +111,7 @@ def evaluate(  # noqa: PLR0915 (its late imports count as statements)
     if as_json and as_markdown:
         raise UsageError("--json and --markdown exclude each other: give one of them")
     if report is not None:
-        _refuse_unwritable(report)
+        refuse_unwritable(report)
     if tiles == AUTO:
         raise UsageError("--tiles auto is for training; evaluate cuts frames as in training by default")
     costs = Costs(miss_cost, alarm_cost, prevalence)
@@ -117,10 +125,11 @@ def evaluate(  # noqa: PLR0915 (its late imports count as statements)
         layout=FolderLayout(good, masks, mask_suffix),
         test_share=test_share,
         group=group,
+        bit_depth=bit_depth,
     )
-    split = split or ("Test" if _is_divided(read()) else "all")
+    split = split or ("Test" if is_divided(read()) else "all")
     samples = read(split=None if split == "all" else split)
-    unknown = _unlabelled(others) if others is not None else []
+    unknown = _unlabelled(others, bit_depth) if others is not None else []
     bundle = load_bundle(resolve_model_path(model))
 
     from rich.console import Console
@@ -139,7 +148,7 @@ def evaluate(  # noqa: PLR0915 (its late imports count as statements)
     corruptions = CORRUPTIONS if robustness else ()
     console = Console(stderr=True)
     total = len(samples) * (1 + len(corruptions)) + len(unknown)
-    with _progress(console, total) as advance:
+    with progress(console, total) as advance:
         evaluation = run(network, samples, corruptions=corruptions, others=unknown, advance=advance)
     _warn_of_used(evaluation)
     document: dict[str, Any] = as_document(evaluation, network)
@@ -152,17 +161,17 @@ def evaluate(  # noqa: PLR0915 (its late imports count as statements)
         surfaces = ", ".join(dict.fromkeys(sample.surface for sample in samples))
         data_line = f"{surfaces}, {split}: {len(samples)} images"
         header = ReportHeader(
-            f"{network.name} ({network.sha256[:12]})", data_line, _command(), date.today().isoformat()
+            f"{network.name} ({network.sha256[:12]})", data_line, command_line(), date.today().isoformat()
         )
         explain = partial(_explained, network)
-        _write(report, written(evaluation, header, explain, extra=extra, costs=costs))
+        write_report(report, written(evaluation, header, explain, extra=extra, costs=costs))
     found = [*tables(evaluation), *extra]
     if as_json:
         print(json.dumps(document, indent=2, allow_nan=False))
     elif as_markdown:
         print("\n".join(markdown(one) for one in found), end="")
     else:
-        _show(found)
+        show_tables(found)
         if report is not None:
             print(f"report: {report}")
 
@@ -171,26 +180,6 @@ def _explained(network: "ModelUnderTest", result: "ImageResult") -> "ExplainedIm
     from monitor.learning.evaluate.evaluator import explain_image
 
     return explain_image(network, result.sample)
-
-
-def _command() -> str:
-    return shlex.join(["defect-monitor", *sys.argv[1:]])
-
-
-@contextmanager
-def _progress(console: "Console", total: int) -> "Iterator[Callable[[str], None]]":
-    """Show a bar on a terminal; the function that is yielded advances it and names what is in progress."""
-    from rich.progress import Progress
-
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task("", total=total)
-        yield lambda name: progress.update(task, advance=1, description=name)
-
-
-def _is_divided(samples: "Sequence[Sample]") -> bool:
-    """Whether every surface has a Test part."""
-    surfaces = {sample.surface for sample in samples}
-    return surfaces == {sample.surface for sample in samples if sample.split == "Test"}
 
 
 def _warn_of_used(evaluation: "Evaluation") -> None:
@@ -226,15 +215,16 @@ def _compared(
     bundle: "ModelBundle", samples: "Sequence[Sample]", console: "Console"
 ) -> "tuple[list[CamScore], Table]":
     """Compare every explanation method on the defects of `samples`."""
-    from monitor.learning.evaluate.cam_comparison import as_table, cam_variants, compare_cams
+    from monitor.learning.evaluate.cam_comparison import compare_cams
+    from monitor.learning.evaluate.cam_variants import as_table, cam_variants
 
     methods = cam_variants()
-    with _progress(console, len(methods)) as advance:
+    with progress(console, len(methods)) as advance:
         worth = compare_cams(bundle, samples, methods, advance=advance)
     return worth, as_table(worth)
 
 
-def _unlabelled(others: str) -> "list[Sample]":
+def _unlabelled(others: str, bit_depth: int | None) -> "list[Sample]":
     """The images in a folder, at any depth, or of a glob, as samples without a label."""
     from monitor.errors import DataError, printable
     from monitor.imaging.folders import find_images
@@ -245,46 +235,7 @@ def _unlabelled(others: str) -> "list[Sample]":
         raise DataError(f"there are no images at {others}")
     if found.others:
         print(printable(f"not used in {others}: {found.others_summary}"), file=sys.stderr)
-    return [Sample(path, printable(path.parent.name), "other", defective=False) for path in found.images]
-
-
-def _show(found: "Sequence[Table]") -> None:
-    from rich.console import Console
-    from rich.table import Table as Drawn
-    from rich.text import Text
-
-    # A pipe has no width: a table there is as wide as it needs.
-    console = Console() if sys.stdout.isatty() else Console(width=200)
-    for one in found:
-        drawn = Drawn(title=one.title, title_justify="left", title_style="bold")
-        for index, name in enumerate(one.header):
-            drawn.add_column(name, justify="left" if index == 0 else "right")
-        for row in one.rows:
-            drawn.add_row(*(Text(cell) for cell in row))
-        console.print(drawn)
-        if one.note:
-            console.print(one.note, style="dim", highlight=False)
-        console.print()
-
-
-def _refuse_unwritable(report: Path) -> None:
-    """Refuse a report that cannot be written before minutes of work, not after."""
-    if report.is_dir():
-        raise _unwritable(report, "it is a folder")
-    if not report.parent.is_dir():
-        raise _unwritable(report, f"there is no folder {report.parent}")
-    if not os.access(report if report.exists() else report.parent, os.W_OK):
-        raise _unwritable(report, "permission denied")
-
-
-def _write(report: Path, page: str) -> None:
-    try:
-        report.write_text(page, "utf-8", errors="backslashreplace")  # names of files that are not UTF-8
-    except OSError as error:
-        raise _unwritable(report, error.strerror or str(error)) from error
-
-
-def _unwritable(report: Path, reason: str) -> Exception:
-    from monitor.errors import UsageError
-
-    return UsageError(f"the report cannot be written to {report}: {reason}")
+    return [
+        Sample(path, printable(path.parent.name), "other", defective=False, bit_depth=bit_depth)
+        for path in found.images
+    ]

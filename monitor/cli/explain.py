@@ -5,9 +5,18 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from monitor.cli.tiling import CAMERA_HELP, LIKE_HELP, read_tiling
+
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
     from monitor.explain.targets import ExplainableModel, Preprocess
+    from monitor.learning.datasets.tiling import Tiling
     from monitor.records import Heatmap, Image
+
+_MODEL_FILES = (".keras", ".h5", ".hdf5")
 
 
 def explain(
@@ -42,6 +51,12 @@ def explain(
             help="What ranks Faster-Score-CAM's maps: deviation, or gradient (deviation times gradient)."
         ),
     ] = "deviation",
+    gradient_of: Annotated[
+        Literal["logit", "probability"],
+        typer.Option(
+            help="What the Grad-CAMs differentiate: the class's logit (as in their papers) or probability."
+        ),
+    ] = "logit",
     target: Annotated[
         int | None, typer.Option(help="Class to explain, counted from 0 (default: the predicted one).")
     ] = None,
@@ -60,30 +75,39 @@ def explain(
         Literal["softmax", "sigmoid", "logits"] | None,
         typer.Option(help="What the model gives, where its last layer does not show it."),
     ] = None,
+    like: Annotated[
+        Path | None,
+        typer.Option(help=f"{LIKE_HELP} Default for a bundle: as in training."),
+    ] = None,
+    camera: Annotated[str | None, typer.Option(help=CAMERA_HELP)] = None,
     bit_depth: Annotated[
         int | None, typer.Option(min=8, max=16, help="Bits that files of 16 bits use (default: as declared).")
     ] = None,
 ) -> None:
-    """Show where the evidence for a class lies in IMAGES, as heat over each image."""
+    """Show where the evidence for a class lies in IMAGES, as heat over each image.
+
+    Of a frame in tiles those are explained that the model's threshold flags, or the one of highest score.
+    """
     import sys
 
     from monitor.errors import ImageError, UsageError, printable
     from monitor.imaging.files import read_image
-    from monitor.inference.device import import_tensorflow
+    from monitor.inference.device import prepare_gpus
 
     if grid and emphasize:
         raise UsageError("--emphasize is a row of --grid already")
     paths = _images(images)
     as_file = _is_file(out, len(paths))
     names = _names(paths)
-    import_tensorflow()
+    prepare_gpus()
 
     from monitor.explain import Explainer
-    from monitor.explain.drawing import render_comparison, render_method
+    from monitor.explain.drawing import CamOptions, render_comparison, render_method
 
-    subject = _subject(model, weights, preprocess)
+    subject = _subject(model, weights, preprocess, read_tiling(None, None, None, like, camera))
     explainer = Explainer(subject.model, layer or subject.layer, head)
     explainer.network.verify()
+    options = CamOptions(max_n=max_n, scoring=scoring, choice=choice, gradient_of=gradient_of)
     unreadable = 0
     for path in paths:
         try:
@@ -95,28 +119,9 @@ def explain(
             print(printable(f"not explained: {error}"), file=sys.stderr)
             continue
         if grid:
-            drawn = render_comparison(
-                explainer,
-                subject,
-                image,
-                printable(path.name),
-                target,
-                max_n=max_n,
-                scoring=scoring,
-                choice=choice,
-            )
+            drawn = render_comparison(explainer, subject, image, printable(path.name), target, **options)
         else:
-            drawn = render_method(
-                explainer,
-                subject,
-                image,
-                target,
-                method,
-                max_n=max_n,
-                scoring=scoring,
-                choice=choice,
-                emphasized=emphasize,
-            )
+            drawn = render_method(explainer, subject, image, target, method, emphasized=emphasize, **options)
         place = out if as_file else out / drawn.class_name.replace("/", "_") / f"{names[path]}.png"
         _save(place, drawn.picture)
         print(printable(f"{path}: {drawn.summary} -> {place}"))
@@ -124,34 +129,55 @@ def explain(
         raise ImageError(f"{unreadable} of {len(paths)} images cannot be read")
 
 
-def _subject(model: str, weights: Path | None, preprocess: "Preprocess | None") -> "ExplainableModel":
+def _subject(
+    model: str, weights: Path | None, preprocess: "Preprocess | None", tiling: "Tiling | None"
+) -> "ExplainableModel":
     from monitor.errors import UsageError
     from monitor.explain.targets import load_application, load_model_file
 
+    is_bundle = not model.startswith("keras:") and not model.lower().endswith(_MODEL_FILES)
+    if tiling is not None and not is_bundle:
+        raise UsageError("--like goes with a bundle; another model sees the whole image")
     if model.startswith("keras:"):
         if preprocess is not None:
             raise UsageError("--preprocess is for a .keras or .h5 file; a network of Keras brings its own")
         return load_application(model.removeprefix("keras:"), weights)
     if weights is not None:
         raise UsageError("--weights goes with --model keras:NAME")
-    if model.lower().endswith((".keras", ".h5", ".hdf5")):
+    if not is_bundle:
         return load_model_file(Path(model), preprocess)
     if preprocess is not None:
         raise UsageError("--preprocess is for a .keras or .h5 file; a bundle's card states it")
-    return _bundle(model)
+    return _bundle(model, tiling)
 
 
-def _bundle(model: str) -> "ExplainableModel":
+def _bundle(model: str, tiling: "Tiling | None") -> "ExplainableModel":
+    import numpy as np
+
     from monitor.explain.targets import ExplainableModel
     from monitor.imaging.geometry import resize_to_input
     from monitor.imaging.regions import merge_heatmaps
+    from monitor.learning.datasets.tiling import Tiling
     from monitor.models.bundle import load_bundle
     from monitor.models.preprocessing import preprocess as prepared
     from monitor.models.registry import resolve_model_path
     from monitor.records import Box, TileHeatmap
 
     bundle = load_bundle(resolve_model_path(model))
-    card = bundle.card
+    card, network = bundle.card, bundle.keras_model()
+    used = tiling or Tiling.of(card.training)
+
+    def input_of(image: "Image") -> "NDArray[np.float32]":
+        return prepared(card, resize_to_input(image, card.input_size)[None])
+
+    def flagged_tiles(image: "Image") -> "Sequence[Box]":
+        boxes = used.boxes(image.shape[1], image.shape[0])
+        if len(boxes) == 1:
+            return boxes
+        inputs = np.concatenate([input_of(box.of(image)) for box in boxes])
+        scores = network.predict(inputs, batch_size=8, verbose=0)[:, card.defect_class]
+        order = [int(index) for index in np.argsort(scores)]
+        return [boxes[index] for index in order if scores[index] >= card.threshold] or [boxes[order[-1]]]
 
     def spread(heat: "Heatmap", height: int, width: int) -> "Heatmap":
         patch = TileHeatmap(heat, Box(0, 0, width, height), 1.0)
@@ -159,13 +185,7 @@ def _bundle(model: str) -> "ExplainableModel":
             [patch], width=width, height=height, input_size=card.input_size, cell_offset=card.cell_offset
         )
 
-    return ExplainableModel(
-        bundle.keras_model(),
-        lambda image: prepared(card, resize_to_input(image, card.input_size)[None]),
-        card.classes,
-        card.cam_layer,
-        spread,
-    )
+    return ExplainableModel(network, input_of, card.classes, card.cam_layer, spread, flagged_tiles)
 
 
 def _images(paths: list[Path]) -> list[Path]:

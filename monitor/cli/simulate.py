@@ -17,6 +17,10 @@ def simulate(
     width: Annotated[int, typer.Option(help="Width of an image in pixels.")] = 512,
     height: Annotated[int, typer.Option(help="Height of an image in pixels.")] = 512,
     textures: Annotated[int, typer.Option(help="Number of different surfaces.")] = 16,
+    surface: Annotated[
+        str,
+        typer.Option(help="`pattern` with blurred patches, as DAGM's Class1, or `brushed` with scratches."),
+    ] = "pattern",
     fps: Annotated[float, typer.Option(help="Frames per second of a video.")] = 15,
     force: Annotated[bool, typer.Option("--force", help="Replace what an earlier run wrote.")] = False,
 ) -> None:
@@ -35,7 +39,7 @@ def simulate(
     kind = out.suffix.lower()
     if kind in {".avi", ".h264", ".mkv", ".mov", ".webm"}:
         raise UsageError(f"videos are written as .mp4 only, not {kind}")
-    line = SurfaceGenerator(seed, width, height, defect_rate, textures)
+    line = SurfaceGenerator(seed, width, height, defect_rate, textures, surface=surface)
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("Simulating", total=frames)

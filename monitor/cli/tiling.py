@@ -74,4 +74,4 @@ def _tiling_of_camera(path: Path, name: str | None) -> "Tiling":
         raise UsageError(f"{path} has no camera {name}: it has {names}")
     if len(found) > 1:
         raise UsageError(f"{path} has several cameras ({names}): choose one with --camera")
-    return Tiling(found[0].roi, found[0].tiles, found[0].overlap)
+    return Tiling.of(found[0])

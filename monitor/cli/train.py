@@ -28,7 +28,8 @@ def train(
     init: Annotated[
         str,
         typer.Option(
-            help="Start from these weights: an .npz file, a bundle, `imagenet` (downloaded) or `none`."
+            help="Start from these weights: an .npz file, `imagenet` (downloaded) or `none`. A bundle is "
+            "fine-tuned: it keeps what it has learnt, and learns the new images in one pass."
         ),
     ] = "imagenet",
     epochs: Annotated[
@@ -36,16 +37,26 @@ def train(
         typer.Option(min=1, help="Number of epochs. Default: the recipe's."),
     ] = None,
     recipe: Annotated[
-        str, typer.Option(help="Recipe: `default`, or `article` for the original one.")
-    ] = "default",
+        str,
+        typer.Option(
+            help="`default` trains all layers, `frozen` the last one alone, `article` as the original; "
+            "`auto` chooses between the first two by the number of defects, and fine-tunes a bundle."
+        ),
+    ] = AUTO,
     seed: Annotated[
         int | None,
         typer.Option(min=0, help="Seed of the split and of every random change. Default: the recipe's."),
     ] = None,
     name: Annotated[str | None, typer.Option(help="Name of the model. Default: the folder's.")] = None,
     size: Annotated[
-        int, typer.Option(min=32, max=1024, help="Side of the network's input in pixels, a multiple of 8.")
-    ] = 224,
+        int | None,
+        typer.Option(
+            min=32,
+            max=1024,
+            help="Side of the network's input in pixels, a multiple of 8. Default: that of a bundle to "
+            "fine-tune, or 224.",
+        ),
+    ] = None,
     test_share: Annotated[
         float,
         typer.Option(
@@ -57,11 +68,15 @@ def train(
     mask_suffix: Annotated[
         str | None, typer.Option(help="Suffix of masks that lie beside their images, such as .png.")
     ] = None,
+    bit_depth: Annotated[
+        int | None, typer.Option(min=8, max=16, help="Bits that files of 16 bits use (default: as declared).")
+    ] = None,
     roi: Annotated[str | None, typer.Option(help=ROI_HELP)] = None,
     tiles: Annotated[
         str | None,
         typer.Option(
             help="Cut each frame into ROWSxCOLUMNS tiles, such as 2x3; `auto` chooses by the size of defects."
+            " Default: tiles where they measure better than the whole frame."
         ),
     ] = None,
     overlap: Annotated[float | None, typer.Option(help=OVERLAP_HELP)] = None,
@@ -74,6 +89,9 @@ def train(
             "every split."
         ),
     ] = None,
+    kinds: Annotated[
+        bool, typer.Option("--kinds", help="Let events name the kind of defect, after its folder.")
+    ] = False,
     miss_cost: Annotated[float, typer.Option(help="Cost of a missed defect, in any unit.")] = 100.0,
     alarm_cost: Annotated[float, typer.Option(help="Cost of a false alarm, in the same unit.")] = 1.0,
     prevalence: Annotated[float, typer.Option(help="Expected fraction of defective frames.")] = 0.02,
@@ -85,23 +103,32 @@ def train(
     An interrupted training leaves the best model so far; the same command with --resume continues.
     """
     from monitor.errors import UsageError, printable
-    from monitor.inference.device import import_tensorflow, make_deterministic
+    from monitor.inference.device import make_deterministic, prepare_gpus
     from monitor.learning.datasets import FolderLayout, audit, read_samples
     from monitor.learning.datasets.tiling import Tiling
-    from monitor.learning.train.recipe import recipe_named
+    from monitor.learning.train.recipe import FROZEN, recipe_named
+    from monitor.learning.train.start import bundle_to_tune, find_start, keep_geometry
 
-    if size % 8:
+    if size is not None and size % 8:
         raise UsageError(f"--size must be a multiple of 8, not {size}")
-    recipe_settings = recipe_named(recipe)
+    init = find_start(init)
+    start = bundle_to_tune(init) if recipe in {AUTO, FROZEN.name} and epochs is None else None
+    has_features = init != "none" and recipe != "article"
+    recipe_settings = FROZEN if start else recipe_named("default" if recipe == AUTO else recipe)
     recipe_settings = replace(
         recipe_settings,
         epochs=recipe_settings.epochs if epochs is None else epochs,
         seed=recipe_settings.seed if seed is None else seed,
     )
     tiling = read_tiling(roi, tiles, overlap, like, camera)
+    input_size = (size or 224, size or 224)
+    if start is not None:
+        tiling, input_size = keep_geometry(start, tiling, size)
     layout = FolderLayout(good, masks, mask_suffix)
     names = [word.strip() for word in classes.split(",") if word.strip()]
-    samples = read_samples(data, names, layout=layout, test_share=test_share, group=group)
+    samples = read_samples(
+        data, names, layout=layout, test_share=test_share, group=group, bit_depth=bit_depth
+    )
 
     from rich.console import Console
 
@@ -116,7 +143,7 @@ def train(
         )
     samples = [sample for sample in samples if sample.path not in found.duplicates_to_skip]
 
-    import_tensorflow()
+    prepare_gpus()
     from monitor.cli.training_progress import ConsoleProgress
     from monitor.learning.evaluate.costs import Costs
     from monitor.learning.train.config import TrainingConfig
@@ -128,11 +155,15 @@ def train(
         out=out,
         recipe=recipe_settings,
         init=init,
-        size=(size, size),
+        size=input_size,
         command=printable(shlex.join(["defect-monitor", *sys.argv[1:]])),
         overwrite=overwrite,
         tiling=tiling or Tiling(),
         auto_tiles=tiles == AUTO,
+        fine_tuned=start is not None,
+        measured=has_features and tiling is None,
+        may_freeze=has_features and recipe == AUTO and epochs is None,
+        kinds=kinds,
         costs=Costs(miss_cost, alarm_cost, prevalence),
         group=group,
     )

@@ -11,13 +11,17 @@ from typing import Protocol
 
 from monitor.capture.camera import Camera
 from monitor.capture.config import CaptureConfig
+from monitor.capture.viewer import FrameViewer, NoViewer
 from monitor.daemon.coverage import CoverageRecorder
-from monitor.inference.scheduler import ArrivalPredictor
 from monitor.pipeline.inference_stage import InferenceStage
 from monitor.records import CameraStateChange, Gap
 from monitor.telemetry.metrics import Metrics
 
 logger = logging.getLogger(__name__)
+
+
+_DRAIN_TIMEOUT = 10.0
+"""Seconds that the queued frames of stopped cameras may take until the models change."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,10 +30,8 @@ class CameraConfig:
 
     name: str
     capture: CaptureConfig
-    buffer: int
     stall_timeout: float
     startup_timeout: float
-    max_age: float | None
     expected_fps: float | None
 
 
@@ -43,8 +45,9 @@ class CameraFactory(Protocol):
         report: Callable[[Gap | CameraStateChange], None],
         on_frame: Callable[[], None],
         on_frame_read: Callable[[float], None],
+        viewer: FrameViewer,
     ) -> Camera:
-        """Make the camera of `config`; the callbacks are those of `Camera`."""
+        """Make the camera of `config`; the callbacks and `viewer` are those of `Camera`."""
 
 
 class CameraManager:
@@ -55,16 +58,18 @@ class CameraManager:
         factory: CameraFactory,
         inference: InferenceStage,
         coverage: CoverageRecorder,
-        arrivals: ArrivalPredictor,
         metrics: Metrics,
+        *,
+        viewer: FrameViewer = NoViewer(),  # noqa: B008 (it has no state)
     ) -> None:
         self._factory = factory
         self._inference = inference
         self._coverage = coverage
-        self._arrivals = arrivals
         self._metrics = metrics
+        self._viewer = viewer
         self._cameras: Mapping[str, Camera] = {}  # replaced, never changed: other threads iterate over it
         self._configs: Mapping[str, CameraConfig] = {}
+        self._removed: dict[str, int] = {}  # the next frame number of each camera that was removed
         self._stopped = False
         self._lock = threading.Lock()  # no camera is started after the stop
 
@@ -73,13 +78,15 @@ class CameraManager:
         configs: Sequence[CameraConfig],
         *,
         not_running_since: datetime | None = None,
+        switch: Callable[[], None] | None = None,
         timeout: float = 2.0,
     ) -> None:
         """Inspect exactly the cameras of `configs`: add new ones, remove others, open changed ones again.
 
         A camera whose configuration is as before is not touched. Those that go or change are stopped side by
         side within about 2 `timeout` seconds; the frames that they have captured are classified. Nothing was
-        inspected since `not_running_since`.
+        inspected since `not_running_since`. `switch` is called once the frames of the stopped cameras are
+        taken, or after 10 s, and before another camera is started.
         """
         wanted = {config.name: config for config in configs}
         removed = [name for name in self._configs if name not in wanted]
@@ -87,10 +94,16 @@ class CameraManager:
         changed_at = datetime.now(UTC)
         stopped = {name: self._cameras[name] for name in (*removed, *changed)}
         _stop_all(stopped, timeout)
+        if switch is not None:
+            deadline = time.monotonic() + _DRAIN_TIMEOUT
+            while any(camera.queued for camera in stopped.values()) and time.monotonic() < deadline:
+                time.sleep(0.01)
+            switch()
         for name in (*removed, *changed):
             self._coverage.remove_camera(name)
         for name in removed:
             self._metrics.remove_camera(name)
+            self._removed[name] = stopped[name].next_frame_number
             logger.info("camera removed", extra={"camera": name})
         cameras = {name: camera for name, camera in self._cameras.items() if name not in stopped}
         with self._lock:
@@ -99,7 +112,7 @@ class CameraManager:
             for name, config in wanted.items():
                 if name in cameras:
                     continue
-                number, unobserved_since = 0, None
+                number, unobserved_since = self._removed.pop(name, 0), None
                 if name in stopped:
                     number, unobserved_since = stopped[name].next_frame_number, ("reload", changed_at)
                 elif not_running_since is not None and not config.capture.every:
@@ -122,6 +135,11 @@ class CameraManager:
             camera.drop_queued()
 
     @property
+    def configs(self) -> Mapping[str, CameraConfig]:
+        """The configuration of each camera that is inspected, by name; never changed, but replaced."""
+        return self._configs
+
+    @property
     def has_ended(self) -> bool:
         """Whether every camera has ended and its frames were taken."""
         return all(camera.ended for camera in self._cameras.values())
@@ -131,6 +149,11 @@ class CameraManager:
         """Whether each camera has delivered a frame or reported why not."""
         states = self._coverage.states()
         return all(states.get(name, "starting") != "starting" for name in self._cameras)
+
+    def next_frame_numbers(self) -> Mapping[str, int]:
+        """Return how many frames of each camera were numbered in this run, removed cameras included."""
+        cameras = {name: camera.next_frame_number for name, camera in self._cameras.items()}
+        return {**self._removed, **cameras}
 
     def pids(self) -> Mapping[str, int]:
         """Return the capture process of each camera that has one."""
@@ -155,14 +178,10 @@ class CameraManager:
         return self._factory(
             config,
             report=self._coverage.record,
-            on_frame=partial(self._on_frame, config.name),
+            on_frame=self._inference.notify,
             on_frame_read=partial(self._on_frame_read, config.name),
+            viewer=self._viewer,
         )
-
-    def _on_frame(self, name: str) -> None:
-        """A frame is queued, or the camera has ended."""
-        self._arrivals.record_arrival(name, time.monotonic())
-        self._inference.notify()
 
     def _on_frame_read(self, name: str, seconds: float) -> None:
         self._metrics.on_stage(name, "capture", seconds)

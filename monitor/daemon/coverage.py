@@ -4,6 +4,7 @@ import logging
 import threading
 from collections.abc import Callable, Mapping
 
+from monitor.pipeline.interfaces import OnGap, ignore
 from monitor.records import CameraStateChange, Gap
 from monitor.telemetry.metrics import Metrics
 
@@ -19,10 +20,16 @@ UNUSABLE_CAUSES = ("unreadable", "unusable", "frozen", "damaged", "misconfigured
 
 
 class CoverageRecorder:
-    """Records gaps and changes of cameras' states. Callable from any thread; `publish` must not block."""
+    """Records gaps and changes of cameras' states. Callable from any thread; the callbacks must not block."""
 
-    def __init__(self, metrics: Metrics, publish: Callable[[Gap | CameraStateChange], None]) -> None:
+    def __init__(
+        self,
+        metrics: Metrics,
+        publish: Callable[[Gap | CameraStateChange], None],
+        on_gap: OnGap = ignore,
+    ) -> None:
         self._metrics = metrics
+        self._on_gap = on_gap
         self._publish = publish
         self._changes: dict[str, CameraStateChange] = {}
         self._failures: dict[str, str] = {}
@@ -34,6 +41,7 @@ class CoverageRecorder:
             self._record_state(occurrence)
         else:
             self._record_gap(occurrence)
+            self._on_gap(occurrence)
         self._publish(occurrence)
 
     def states(self) -> Mapping[str, str]:

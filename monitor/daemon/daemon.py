@@ -4,22 +4,25 @@ import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 
 from monitor.daemon.cameras import CameraConfig, CameraManager
 from monitor.daemon.coverage import CoverageRecorder
 from monitor.daemon.delivery_metrics import OutboxMeter
 from monitor.daemon.health import Health
 from monitor.daemon.publisher import EventPublisher
+from monitor.daemon.verdicts import VerdictRecorder
 from monitor.delivery.outbox import Outbox
 from monitor.errors import MonitorError
 from monitor.inference.router import ModelRouter
 from monitor.pipeline.explanation_stage import ExplanationStage
 from monitor.pipeline.inference_stage import InferenceStage
 from monitor.redis_streams.lease import CameraLeases
+from monitor.redis_streams.stream_monitor import StreamMonitor
 from monitor.telemetry.heartbeat import HeartbeatFile
 from monitor.telemetry.http_server import HttpServer
 from monitor.telemetry.metrics import Metrics
-from monitor.telemetry.supervised_thread import SupervisedThread
+from monitor.telemetry.supervised_thread import BackgroundPart, SupervisedThread
 from monitor.telemetry.systemd import SystemdNotifier
 
 logger = logging.getLogger(__name__)
@@ -31,9 +34,14 @@ _CAMERAS_TIMEOUT, _INFERENCE_TIMEOUT, _EXPLANATION_TIMEOUT, _DELIVERY_TIMEOUT = 
 
 @dataclass(frozen=True, slots=True)
 class Reloaded:
-    """What a reload gives: the cameras to inspect, and what takes effect at the next start only."""
+    """What a reload gives: the cameras to inspect, and what takes effect at the next start only.
+
+    `switch` changes the models, after the last frame of the old cameras and before the first of the new ones;
+    None: they stay.
+    """
 
     cameras: Sequence[CameraConfig]
+    switch: Callable[[], None] | None
     not_applied: Sequence[str] = ()
 
 
@@ -43,6 +51,8 @@ class DaemonParts:
 
     - `configs`: the cameras to inspect at first
     - `sink_checks`: each raises DeliveryError unless its broker would take messages now
+    - `verdicts`: None where verdicts are not published
+    - `background`: starts with the cameras
     - `inference_thread`, `explanation_thread`: run `inference` and `explanation`
     - `reload`: applies the settings as they are now; raises MonitorError where they are refused
     """
@@ -59,7 +69,10 @@ class DaemonParts:
     outbox_meter: OutboxMeter
     sink_checks: Sequence[Callable[[], None]]
     publisher: EventPublisher
+    verdicts: VerdictRecorder | None
     leases: CameraLeases
+    stream_monitor: StreamMonitor
+    background: Sequence[BackgroundPart]
     metrics: Metrics
     health: Health
     http: HttpServer
@@ -68,22 +81,17 @@ class DaemonParts:
     reload: Callable[[], Reloaded]
 
 
-def report_models(router: ModelRouter, metrics: Metrics) -> None:
-    """Record the models in use, which are loaded."""
-    metrics.models(
-        (model.spec.name, model.spec.sha256, model.device.description, model.device.precision)
-        for model in router.handles
-    )
-
-
 class Daemon:
     """Everything between the cameras and the sinks."""
 
     def __init__(self, parts: DaemonParts) -> None:
         self._parts = parts
         self._stopping = threading.Event()
-        self._reload_requested = threading.Event()
+        self._reload_requested, self._is_reloading = threading.Event(), threading.Event()
         self._failure: Exception | None = None
+        self._configs = parts.configs
+        self._is_inspecting = self._is_announced = False
+        self._lock = threading.Lock()  # guards the cameras' configurations and whether they are inspected
         self.port = parts.http.port
 
     def stop(self) -> None:
@@ -105,20 +113,26 @@ class Daemon:
         return self._parts.health.wait_until_ready(timeout)
 
     def run(self) -> None:
-        """Inspect the cameras until all have ended or `stop` is called.
+        """Inspect the cameras until all have ended or `stop` is called; before, stand by for another daemon.
 
         Raises MonitorError where a part fails for good or something flagged could not be delivered.
         """
         parts = self._parts
         try:
-            parts.leases.start(self._stopping)
+            threading.Thread(target=self._reload_on_request, name="reload", daemon=True).start()
             parts.outbox.start()
+            parts.stream_monitor.thread.start()
             self._check_sinks()
             parts.router.load()
-            report_models(parts.router, parts.metrics)
-            self._supervise()
+            parts.metrics.models(parts.router.descriptions())
+            # With the models loaded, so that a standby inspects as soon as it gets the leases.
+            if parts.leases.start(self._stopping, self._stand_by):
+                self._supervise()
         finally:
             parts.http.close()
+            parts.stream_monitor.close()
+            for part in parts.background:
+                part.close()
             parts.leases.close()
             parts.outbox.close(0)
             parts.router.close()
@@ -134,12 +148,36 @@ class Daemon:
                 logger.warning("sink unavailable at the start", extra={"why": str(error)})
         self._parts.outbox_meter.measure()
 
+    def _stand_by(self, holders: Mapping[str, str]) -> None:
+        """Stay alive while other daemons inspect our cameras, for which no series exist meanwhile."""
+        parts = self._parts
+        if not parts.health.is_standby:
+            logger.warning("standing by: another daemon inspects these cameras", extra={"holders": holders})
+            for config in self._configs:
+                parts.metrics.remove_camera(config.name)
+        parts.health.set_standby(holders)
+        self._tick()
+        self._notify_manager({})
+        self._reload_if_requested()
+
     def _supervise(self) -> None:
         """Run until the cameras end, a stop is asked for, or a thread fails; then stop all in order."""
         parts = self._parts
-        parts.cameras.update(parts.configs, not_running_since=parts.heartbeat_file.last_seen)
+        since = parts.heartbeat_file.last_seen
+        if parts.health.is_standby:  # the other daemon inspected at least until its last renewal
+            since = datetime.now(UTC) - timedelta(seconds=parts.leases.ttl + 1)
+            parts.health.set_standby({})
+        if (recipe := parts.router.routing.recipe) is not None:
+            parts.publisher.publish_recipe(recipe, None)
+        with self._lock:
+            self._is_inspecting = True
+            if parts.verdicts is not None:
+                parts.verdicts.start(config.name for config in self._configs)
+            parts.cameras.update(self._configs, not_running_since=since)
         parts.inference_thread.start()
         parts.explanation_thread.start()
+        for part in parts.background:
+            part.start()
         try:
             self._watch()
         except Exception as error:
@@ -154,30 +192,47 @@ class Daemon:
 
     def _watch(self) -> None:
         parts, health = self._parts, self._parts.health
-        reloading: threading.Thread | None = None
         while not self._stopping.wait(0.1) and health.failure() is None:
             self._tick()
             parts.heartbeat_file.touch()
-            is_reloading = reloading is not None and reloading.is_alive()
+            is_reloading = self._reload_if_requested() if health.is_ready else self._is_reloading.is_set()
             if not is_reloading and parts.cameras.has_ended:
                 return
             if not health.is_ready and parts.cameras.all_attempted:
                 health.set_ready(True)
-                fields = {"cameras": len(parts.configs), "metrics": f"port {self.port}"}
+                fields = {"cameras": len(self._configs), "metrics": f"port {self.port}"}
                 logger.info("watching", extra=fields)
-                parts.notifier.ready(health.status())
-            if health.is_ready:
-                parts.notifier.update(health.inspection_heartbeats(), health.status())
-                if self._reload_requested.is_set() and not is_reloading:
-                    self._reload_requested.clear()
-                    # In a thread: cameras that hang, or a model being loaded, must not delay the watchdog.
-                    reloading = threading.Thread(target=self._reload, name="reload", daemon=True)
-                    reloading.start()
+                self._is_announced = False
+            if health.is_ready or self._is_announced:
+                self._notify_manager(health.inspection_heartbeats())
+
+    def _notify_manager(self, heartbeats: Mapping[str, float]) -> None:
+        """Report to the service manager that the daemon is active, once, and its status and keep-alive."""
+        status = self._parts.health.status()
+        if not self._is_announced:
+            self._is_announced = True
+            self._parts.notifier.ready(status)
+        self._parts.notifier.update(heartbeats, status)
+
+    def _reload_if_requested(self) -> bool:
+        """Begin a reload that was requested; return whether one is under way."""
+        if self._reload_requested.is_set() and not self._is_reloading.is_set():
+            self._reload_requested.clear()
+            self._is_reloading.set()
+        return self._is_reloading.is_set()
+
+    def _reload_on_request(self) -> None:
+        # Cameras that hang must not delay the watchdog. A new thread each time kept a heap with what it read.
+        while self._is_reloading.wait():
+            self._reload()
+            self._is_reloading.clear()
 
     def _tick(self) -> None:
         self._parts.health.beat()
         self._parts.outbox_meter.measure()
         self._parts.publisher.expire_incidents()
+        if self._parts.verdicts is not None:
+            self._parts.verdicts.flush()
 
     def _shut_down(self) -> None:
         """Stop the cameras, then finish or report every frame, then deliver."""
@@ -202,6 +257,8 @@ class Daemon:
         parts.explanation.drop_queued("stopping")
         if self._failure is None and (inference.is_alive() or explanation.is_alive()):
             self._failure = MonitorError("a thread did not finish in time: its frames are reported as gaps")
+        if parts.verdicts is not None:
+            parts.verdicts.finish(parts.cameras.next_frame_numbers())
         lost = parts.publisher.finish(_DELIVERY_TIMEOUT)
         self._failure = self._failure or lost
 
@@ -219,17 +276,25 @@ class Daemon:
         parts.notifier.reloading()
         try:
             reloaded = parts.reload()
-            parts.cameras.update(reloaded.cameras)
+            with self._lock:
+                self._configs = reloaded.cameras
+                if self._is_inspecting:
+                    parts.cameras.update(reloaded.cameras, switch=reloaded.switch)
+                elif reloaded.switch is not None:
+                    reloaded.switch()
             names = [config.name for config in reloaded.cameras]
             parts.leases.set_cameras(names)
             parts.publisher.set_cameras(names)
+            parts.health.set_reload_failure(None)
             logger.info("settings reloaded", extra={"cameras": len(names)})
             if reloaded.not_applied:
                 logger.warning(
                     "changes of these take effect at the next start only: %s", ", ".join(reloaded.not_applied)
                 )
         except MonitorError as error:
+            parts.health.set_reload_failure(str(error))
             logger.error("the settings are refused, the old ones stay in force: %s", error)  # noqa: TRY400
-        except Exception:
+        except Exception as error:
+            parts.health.set_reload_failure(type(error).__name__)
             logger.exception("the reload failed")
         parts.notifier.ready(parts.health.status())

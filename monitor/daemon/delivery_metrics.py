@@ -53,6 +53,7 @@ class OutboxMeter:
             "pictures": stats.shed_pictures,
             "events": stats.shed_events,
             "notices": stats.shed_notices,
+            "verdicts": stats.shed_verdicts,
         }
         for kind, count in dropped.items():
             self._metrics.outbox_dropped(kind, count - self._dropped[kind])

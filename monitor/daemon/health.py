@@ -40,10 +40,25 @@ class Health:
         self._problems = tuple(problems)
         self._main_heartbeat: float | None = None
         self._ready = threading.Event()
+        self._lease_holders: Mapping[str, str] = {}
+        self.reload_failure: str | None = None
 
     def beat(self) -> None:
         """Record that the main loop makes progress."""
         self._main_heartbeat = time.monotonic()
+
+    def set_standby(self, lease_holders: Mapping[str, str]) -> None:
+        """Record which other daemons inspect our cameras, so that this one stands by; empty: none does."""
+        self._lease_holders = lease_holders
+
+    @property
+    def is_standby(self) -> bool:
+        """Whether other daemons inspect our cameras."""
+        return bool(self._lease_holders)
+
+    def set_reload_failure(self, failure: str | None) -> None:
+        """Record why the last reload changed nothing; None: it was applied."""
+        self.reload_failure = failure
 
     def set_ready(self, is_ready: bool) -> None:
         """Record whether every part runs and every camera was tried."""
@@ -85,20 +100,28 @@ class Health:
         stuck = [name for name, at in heartbeats.items() if now - at > STUCK_AFTER]
         failed = [it.name for it in (*self._inspection, *self._threads) if it.failure is not None]
         failed += self._stopped_threads()
-        return HealthReport(not stuck and not failed, {"stuck": stuck, "failed": failed})
+        report = {"stuck": stuck, "failed": failed, "standby": self.is_standby}
+        return HealthReport(not stuck and not failed, report)
 
     def readiness(self) -> HealthReport:
         """Report whether the daemon is ready, the cameras' states, and what is degraded."""
         cameras = dict(self._coverage.states()) if self.is_ready else {}
-        return HealthReport(self.is_ready, {"cameras": cameras, "degraded": self.degraded()})
+        report = {"cameras": cameras, "degraded": self.degraded(), "standby": self.is_standby}
+        return HealthReport(self.is_ready, report)
 
     def degraded(self) -> list[str]:
-        """Return what is degraded with cameras and delivery, one sentence each."""
+        """Return what is degraded, or whom a standby waits for, a sentence each."""
+        holders = self._lease_holders.items()
+        standby = [f"standby: camera {name} is inspected by daemon {other}" for name, other in holders]
         states = self._coverage.states() if self.is_ready else {}
         found = [f"camera {name} is {state}" for name, state in states.items() if state in UNOBSERVED_STATES]
-        return found + [problem for problems in self._problems for problem in problems()]
+        if self.reload_failure is not None:
+            found.append(f"the last reload failed, the old settings stay in force: {self.reload_failure}")
+        return standby + found + [problem for problems in self._problems for problem in problems()]
 
     def status(self) -> str:
         """Return one line on what is inspected and what is degraded."""
+        if self.is_standby:
+            return "; ".join(self.degraded())
         count = len(self._coverage.states())
         return "; ".join((f"watching {count} camera{'' if count == 1 else 's'}", *self.degraded()))

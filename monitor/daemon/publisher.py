@@ -2,17 +2,17 @@
 
 import logging
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 
 from monitor.delivery.outbox import Outbox
 from monitor.errors import DeliveryError
-from monitor.events.coverage import NameConflict
-from monitor.events.event import EventFamiliarity, build_event
+from monitor.events.coverage import NameConflict, RecipeChange
+from monitor.events.event import Event, EventFamiliarity, build_event
 from monitor.events.incidents import IncidentTracker
 from monitor.events.messages import EventMessage, NoticeMessage
-from monitor.pipeline.interfaces import FlaggedFrame
-from monitor.records import CameraStateChange, Finding, Gap
+from monitor.pipeline.interfaces import FlaggedFrame, ignore
+from monitor.records import CameraStateChange, Finding, Frame, Gap
 from monitor.telemetry.metrics import Metrics
 
 logger = logging.getLogger(__name__)
@@ -27,13 +27,24 @@ _STORE_TIMEOUT = 1.0
 
 
 class EventPublisher:
-    """Puts events and notices into the outbox. Callable from any thread; never waits for the network."""
+    """Puts events and notices into the outbox. Callable from any thread; never waits for the network.
 
-    def __init__(self, outbox: Outbox, incidents: IncidentTracker, daemon_id: str, metrics: Metrics) -> None:
+    `on_event` receives each event with its frame; it must not block.
+    """
+
+    def __init__(
+        self,
+        outbox: Outbox,
+        incidents: IncidentTracker,
+        daemon_id: str,
+        metrics: Metrics,
+        on_event: Callable[[Event, Frame], None] = ignore,
+    ) -> None:
         self._outbox = outbox
         self._incidents = incidents
         self._daemon_id = daemon_id
         self._metrics = metrics
+        self._on_event = on_event
         self._conflicts: dict[str, str] = {}
         self._lock = threading.Lock()  # guards the incidents and the conflicts
 
@@ -50,6 +61,7 @@ class EventPublisher:
                 distance=round(novelty.distance, 4), limit=novelty.limit, unfamiliar=novelty.is_novel
             ),
             daemon=self._daemon_id,
+            recipe=flagged.recipe,
         )
         with self._lock:
             event = event.model_copy(update={"incident": self._incidents.observe(event)})
@@ -60,6 +72,7 @@ class EventPublisher:
                 message, finding.frame.monotonic, state={INCIDENTS: self._incidents.state()}
             )
             self._publish_incidents()
+        self._on_event(event, finding.frame)
         self._outbox.wait_until_stored(key, _STORE_TIMEOUT)
         logger.info(
             "defect",
@@ -75,6 +88,11 @@ class EventPublisher:
     def publish_notice(self, occurrence: Gap | CameraStateChange) -> None:
         """Put a notice of what was not inspected, or of a camera's state, into the outbox."""
         self._outbox.put(NoticeMessage.of(occurrence))
+
+    def publish_recipe(self, recipe: str | None, previous: str | None) -> None:
+        """Log and publish that the line makes the product of `recipe`; None: there is none any more."""
+        logger.info("recipe in force", extra={"recipe": recipe, "previous": previous})
+        self._outbox.put(NoticeMessage.of(RecipeChange(recipe, previous, datetime.now(UTC))))
 
     def on_conflict(self, camera: str, holder: str | None) -> None:
         """Publish which other daemon holds the lease of a camera's name; None: none does any more."""

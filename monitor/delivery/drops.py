@@ -8,6 +8,7 @@ from typing import Literal
 
 from monitor.delivery.storage import Drop, DroppedKind
 from monitor.events.coverage import Dropped
+from monitor.records import NumberRanges, add_numbers
 
 DropCause = Literal["outbox-full", "outbox-too-old", "outbox-damaged", "outbox-set-aside", "picture-withheld"]
 
@@ -32,6 +33,10 @@ _NOT_DROPPED: tuple[DropCause, ...] = ("picture-withheld", "outbox-set-aside")
 _QUIET, _LONGEST = 5.0, 60.0  # seconds
 
 
+_MAX_RANGES = 500
+"""Ranges of frame numbers in one report; of more, two neighbours become one that holds both."""
+
+
 @dataclass(slots=True)
 class _PendingDrops:
     """Losses of one cause that nobody has been notified of."""
@@ -47,6 +52,18 @@ class _CameraDrops:
     started_at: datetime
     ended_at: datetime
     counts: Counter[DroppedKind] = field(default_factory=Counter)
+    numbers: dict[DroppedKind, NumberRanges] = field(default_factory=dict)
+
+    def add_numbers(self, kind: DroppedKind, ranges: NumberRanges) -> None:
+        """Add frames; where there are too many ranges, join neighbours, so that none is missing."""
+        known = self.numbers.get(kind, ())
+        for first, last in ranges:
+            known = add_numbers(known, first, last)
+        if len(known) > _MAX_RANGES:
+            known = tuple(
+                (one[0], other[1]) for one, other in zip(known[::2], [*known[1::2], known[-1]], strict=False)
+            )
+        self.numbers[kind] = known
 
 
 class DropRecorder:
@@ -86,6 +103,7 @@ class DropRecorder:
             camera.started_at = min(camera.started_at, drop.started_at)
             camera.ended_at = max(camera.ended_at, drop.ended_at)
             camera.counts[drop.kind] += drop.count
+            camera.add_numbers(drop.kind, drop.numbers)
             if cause not in _NOT_DROPPED:
                 self.counts[drop.kind] += drop.count * sinks
         return begins
@@ -111,6 +129,9 @@ class DropRecorder:
                 pictures=drops.counts["pictures"],
                 events=drops.counts["events"],
                 notices=drops.counts["notices"],
+                verdicts=drops.counts["verdicts"],
+                numbers=drops.numbers.get("events", ()),
+                verdict_numbers=drops.numbers.get("verdicts", ()),
                 started_at=drops.started_at,
                 ended_at=drops.ended_at,
                 cause=cause,

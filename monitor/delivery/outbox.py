@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from monitor.delivery.outbox_queue import OutboxQueue
 from monitor.delivery.sender import SinkSender
+from monitor.delivery.storage import DroppedKind
 from monitor.events.messages import OutboxMessage
 
 logger = logging.getLogger(__name__)
@@ -31,6 +32,7 @@ class OutboxStats:
     shed_pictures: int
     shed_events: int
     shed_notices: int
+    shed_verdicts: int
     durable: bool
     set_aside: Mapping[str, int]
 
@@ -88,6 +90,10 @@ class Outbox:
         """Return the latest state of this name, of an earlier run too."""
         return self._queue.storage.state(name)
 
+    def fraction_of(self, kind: DroppedKind) -> float:
+        """Return the fraction of the outbox (0..1) that messages of this kind take."""
+        return self._queue.fraction_of(kind)
+
     def stats(self) -> OutboxStats:
         """Return the backlog and what was lost. Never waits for network or disk."""
         queue, counts = self._queue, self._queue.drops.counts
@@ -100,6 +106,7 @@ class Outbox:
             shed_pictures=counts["pictures"],
             shed_events=counts["events"],
             shed_notices=counts["notices"],
+            shed_verdicts=counts["verdicts"],
             durable=queue.storage.durable,
             set_aside={sender.name: sender.set_aside for sender in self._senders},
         )

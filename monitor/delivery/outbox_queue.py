@@ -7,14 +7,14 @@ import time
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 from monitor.delivery.clock import AgeClock
 from monitor.delivery.drops import DROP_MESSAGES, DropCause, DropRecorder
 from monitor.delivery.sqlite_storage import SqliteStorage
 from monitor.delivery.storage import (
-    DamagedFile,
     Drop,
+    DroppedKind,
     EntryInfo,
     OutboxEntry,
     Position,
@@ -80,6 +80,12 @@ class OutboxQueue:
         """Return how many messages the sink has not taken."""
         with self.changed:
             return len(self._keys) - bisect_right(self._keys, self._cursors[sink])
+
+    def fraction_of(self, kind: DroppedKind) -> float:
+        """Return the fraction of the bounds (0..1) that messages of this kind take."""
+        with self.changed:
+            sizes = [info.size for info in self._entries.values() if info.kind == kind]
+        return max(len(sizes) / self._max_items, sum(sizes) / self._max_bytes)
 
     def oldest_age(self) -> float:
         """Return the age of the oldest message in seconds, 0 if there is none."""
@@ -206,23 +212,13 @@ class OutboxQueue:
                 for sink in self._cursors:
                     self._cursors[sink] = min(self._cursors[sink], snapshot.cursors.get(sink, -1))
                 if snapshot.damaged is not None:
-                    self._record_damaged(snapshot.damaged)
+                    drops, detail = snapshot.damaged.losses(self._max_age, datetime.now(UTC))
+                    self._record("outbox-damaged", drops, detail=detail)
                 self._remove_passed()
                 self._make_room()
                 if self._keys:
                     logger.info("outbox backlog of an earlier run", extra={"messages": len(self._keys)})
             self.storage.set_cursors(self._cursors)
-
-    def _record_damaged(self, damaged: DamagedFile) -> None:
-        now = datetime.now(UTC)
-        detail = f"{damaged.reason}; the file is now {damaged.name}"
-        held = list(damaged.held)
-        if not damaged.complete:
-            # How many more there were is unknown; an event in the file is at most `max_age` old.
-            detail += "; it may have held more"
-            span = timedelta(seconds=min(self._max_age, 10**9))
-            held.append(Drop("*", "events", now - span, now, count=0))
-        self._record("outbox-damaged", held, detail=detail)
 
     def _add(self, items: Sequence[tuple[int, EntryInfo]], *, older: bool = False) -> None:
         keys = [key for key, _ in items]

@@ -107,7 +107,7 @@ def write(connection: sqlite3.Connection, changes: Changes) -> None:
 def read_entries(connection: sqlite3.Connection) -> Iterator[tuple[int, EntryInfo]]:
     """Yield number and description of each message, the oldest first. Raises ValueError for a bad row."""
     for number, info in connection.execute("SELECT number, info FROM entries ORDER BY number"):
-        yield number, _INFO.validate_python(json.loads(info))
+        yield number, _INFO.validate_python(json.loads(str(info)))  # a damaged row may hold anything
 
 
 def read_message(connection: sqlite3.Connection, number: int) -> OutboxMessage | None:
@@ -116,7 +116,7 @@ def read_message(connection: sqlite3.Connection, number: int) -> OutboxMessage |
     row = connection.execute(select, (number,)).fetchone()
     if row is None:
         return None
-    fields = json.loads(row[0])
+    fields = json.loads(str(row[0]))
     if "document" in fields:
         fields |= {"annotated_jpeg": row[1], "raw_jpeg": row[2]}
     return _MESSAGE.validate_python(fields)
@@ -150,6 +150,8 @@ def integrity_error(path: Path) -> str | None:
             version = connection.execute("PRAGMA user_version").fetchone()[0]
             if version != VERSION:
                 return f"it has version {version}, this program reads version {VERSION}"
+            if (missing := _missing_bytes(connection, path)) > 0:
+                return f"its last {missing} bytes are missing"
             found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
             if found != "ok":
                 return str(found)
@@ -162,6 +164,13 @@ def integrity_error(path: Path) -> str | None:
     except ValueError as error:
         return f"an entry cannot be read: {error}"
     return None
+
+
+def _missing_bytes(connection: sqlite3.Connection, path: Path) -> int:
+    """Return how much shorter the file is than its pages. SQLite reads what is missing of a page as zeros."""
+    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # a crash may have left pages in the log alone
+    pages = connection.execute("PRAGMA page_count").fetchone()[0]
+    return int(pages * connection.execute("PRAGMA page_size").fetchone()[0]) - path.stat().st_size
 
 
 def quarantine(path: Path, reason: str) -> DamagedFile:

@@ -2,14 +2,23 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Literal, NamedTuple
 
 from monitor.delivery.clock import Stamp
 from monitor.errors import MonitorError
-from monitor.events.messages import NoticeMessage, OutboxMessage
+from monitor.events.messages import EventMessage, OutboxMessage
+from monitor.records import NumberRanges
 
-DroppedKind = Literal["pictures", "events", "notices"]
+DroppedKind = Literal["pictures", "events", "notices", "verdicts"]
+"""`notices` are entries of the streams of coverage and incidents; `verdicts` are counted by frame."""
+
+
+_KINDS: Mapping[str, DroppedKind] = {
+    "coverage": "notices",
+    "incidents": "notices",
+    "verdicts": "verdicts",
+}
 
 
 class StorageReadError(MonitorError):
@@ -38,13 +47,17 @@ class OutboxEntry(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Drop:
-    """Messages or images of one camera that are lost, with the time of capture of the first and last."""
+    """Messages or images of one camera that are lost, with the time of capture of the first and last.
+
+    `numbers` are the frames whose events or verdicts are lost.
+    """
 
     camera: str
     kind: DroppedKind
     started_at: datetime
     ended_at: datetime
     count: int = 1
+    numbers: NumberRanges = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +67,12 @@ class EntryInfo:
     position: Position
     stamp: Stamp
     camera: str
-    notice: bool
     size: int
     image_bytes: int
     started_at: datetime
     ended_at: datetime
+    kind: DroppedKind = "events"
+    numbers: NumberRanges = ()
 
     @classmethod
     def of(cls, message: OutboxMessage, position: Position, stamp: Stamp) -> "EntryInfo":
@@ -67,17 +81,19 @@ class EntryInfo:
             position,
             stamp,
             message.camera,
-            isinstance(message, NoticeMessage),
             message.size,
             message.image_bytes,
             message.started_at,
             message.ended_at,
+            "events" if isinstance(message, EventMessage) else _KINDS[message.stream],
+            message.numbers,
         )
 
     def drop(self, kind: DroppedKind | None = None) -> Drop:
         """Return the loss of this message, or of its images."""
-        lost = kind or ("notices" if self.notice else "events")
-        return Drop(self.camera, lost, self.started_at, self.ended_at)
+        numbers = () if kind == "pictures" else self.numbers
+        count = sum(last - first + 1 for first, last in numbers) if self.kind == "verdicts" else 1
+        return Drop(self.camera, kind or self.kind, self.started_at, self.ended_at, count, numbers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +107,15 @@ class DamagedFile:
     name: str
     held: Sequence[Drop]
     complete: bool
+
+    def losses(self, max_age: float, now: datetime) -> tuple[list[Drop], str]:
+        """Return what is lost and a sentence about it; no event in it is older than `max_age` seconds."""
+        detail = f"{self.reason}; the file is now {self.name}"
+        if self.complete:
+            return list(self.held), detail
+        # How many more there were is not known.
+        since = now - timedelta(seconds=min(max_age, 10**9))
+        return [*self.held, Drop("*", "events", since, now, count=0)], f"{detail}; it may have held more"
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,8 +3,8 @@
 Every entry has `kind` and `camera`; `coverage_schema` describes the fields of each kind. Times are RFC 3339.
 
 Each frame number of a camera has exactly one outcome: *defect* if an event has it, *not inspected* if it is
-in the `numbers` of a `gap`, otherwise *clean*. No number is in two gaps, or in a gap and an event. Only where
-a `shed` entry reports dropped events, a frame without an entry may have been a defect.
+in the `numbers` of a `gap`, otherwise *clean*. No number is in two gaps, or in a gap and an event. Only a
+frame in the `numbers` of a `shed` entry, or between its times where it has none, may have been a defect.
 """
 
 from collections.abc import Iterator
@@ -18,7 +18,10 @@ from monitor.records import CameraStateChange, Gap, NumberRanges
 
 @dataclass(frozen=True, slots=True)
 class Dropped:
-    """What the outbox dropped of one camera, between two moments, for one cause."""
+    """What the outbox dropped of one camera, between two moments, for one cause.
+
+    `numbers` hold the frames whose events are among it, `verdict_numbers` those whose verdicts are.
+    """
 
     camera: str
     pictures: int
@@ -28,6 +31,9 @@ class Dropped:
     ended_at: datetime
     cause: str = "outbox-full"
     detail: str | None = None
+    verdicts: int = 0
+    numbers: NumberRanges = ()
+    verdict_numbers: NumberRanges = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +44,20 @@ class NameConflict:
     daemon: str
     other: str | None
     at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class RecipeChange:
+    """The line makes the product of another recipe from a moment on; None stands for no recipe."""
+
+    recipe: str | None
+    previous: str | None
+    at: datetime
+
+    @property
+    def camera(self) -> str:
+        """Stands for all cameras."""
+        return "*"
 
 
 def gap_entry(gap: Gap) -> dict[str, str]:
@@ -88,6 +108,9 @@ def dropped_entry(shed: Dropped) -> dict[str, str]:
         pictures=str(shed.pictures),
         events=str(shed.events),
         notices=str(shed.notices),
+        verdicts=str(shed.verdicts) if shed.verdicts else None,
+        numbers=format_numbers(shed.numbers) or None,
+        verdict_numbers=format_numbers(shed.verdict_numbers) or None,
         since=format_timestamp(shed.started_at),
         to=format_timestamp(shed.ended_at),
         cause=shed.cause,
@@ -107,6 +130,17 @@ def conflict_entry(clash: NameConflict) -> dict[str, str]:
     )
 
 
+def recipe_entry(change: RecipeChange) -> dict[str, str]:
+    """Return the entry of a change of the recipe."""
+    return _present(
+        kind="recipe",
+        camera=change.camera,
+        at=format_timestamp(change.at),
+        recipe=change.recipe,
+        previous=change.previous,
+    )
+
+
 def _present(**fields: str | None) -> dict[str, str]:
     """Return only the fields that have a value; `since` stands for `from`, a reserved word of Python."""
     return {
@@ -115,7 +149,7 @@ def _present(**fields: str | None) -> dict[str, str]:
 
 
 _TIME = "RFC 3339 in UTC"
-_CAMERA = {"camera": "name of the camera; `*` where it is not known"}
+_CAMERA = {"camera": "name of the camera; `*` where it is not known, or for all"}
 _REASON = {"cause": "one word", "detail": "one sentence"}
 _KINDS: dict[str, tuple[dict[str, str], dict[str, str]]] = {
     "gap": (
@@ -140,14 +174,27 @@ _KINDS: dict[str, tuple[dict[str, str], dict[str, str]]] = {
             "notices": "entries of this stream that the outbox dropped",
             "from": _TIME,
             "to": _TIME,
-            "cause": "`outbox-full`, `outbox-too-old`, `outbox-damaged`, or `picture-withheld`: events went "
-            "to Redis without images, as there was no room for them",
+            "cause": "`outbox-full`, `outbox-too-old`, `outbox-damaged`, `outbox-set-aside`, or "
+            "`picture-withheld`: events went to Redis without images, as there was no room for them",
         },
-        {},
+        {
+            "verdicts": "frames whose verdicts the outbox dropped",
+            "numbers": "frames whose events were dropped, as in a gap; of more than 500 ranges neighbours "
+            "are joined, so that frames in between are included",
+            "verdict_numbers": "frames whose verdicts were dropped, in the same form",
+            "detail": "one sentence",
+        },
     ),
     "clash": (
         {"state": "`begun` or `over`", "at": _TIME, "daemon": "the daemon that reports"},
         {"other": "the other daemon that has a camera of this name"},
+    ),
+    "recipe": (
+        {"at": _TIME},
+        {
+            "recipe": "recipe in force from `at` on; absent: none",
+            "previous": "recipe until then; absent: none, or the daemon has just started",
+        },
     ),
 }
 
@@ -160,10 +207,10 @@ def coverage_schema() -> dict[str, Any]:
 def _kind_schema(kind: str, required: dict[str, str], optional: dict[str, str]) -> dict[str, Any]:
     fields = {**_CAMERA, **required, **optional}
     described: dict[str, Any] = {name: {"type": "string", "description": fields[name]} for name in fields}
-    for name in {"frames", "first", "last", "pictures", "events", "notices"} & set(fields):
+    for name in {"frames", "first", "last", "pictures", "events", "notices", "verdicts"} & set(fields):
         described[name]["pattern"] = "^[0-9]+$"
-    if "numbers" in fields:
-        described["numbers"]["pattern"] = "^[0-9]+(-[0-9]+)?(,[0-9]+(-[0-9]+)?)*$"
+    for name in {"numbers", "verdict_numbers"} & set(fields):
+        described[name]["pattern"] = "^[0-9]+(-[0-9]+)?(,[0-9]+(-[0-9]+)?)*$"
     return {
         "title": kind,
         "type": "object",

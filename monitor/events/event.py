@@ -23,7 +23,8 @@ from monitor.records import ExplanationOutcome, Finding, Region
 _RFC3339 = r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?(Z|[+-]\d\d:\d\d)$"
 
 
-_ID = r"^[A-Za-z0-9._~-]+$"
+ID_PATTERN = r"^[A-Za-z0-9._~-]+$"
+"""Ids are safe inside a Redis key and as a file name."""
 
 
 def format_timestamp(at: datetime) -> str:
@@ -130,12 +131,14 @@ class Event(Document):
     """One flagged frame."""
 
     version: Literal[1] = 1
-    id: Annotated[str, Field(pattern=_ID, max_length=200, description="the same for the same frame")]
+    id: Annotated[str, Field(pattern=ID_PATTERN, max_length=200, description="the same for the same frame")]
     camera: Annotated[str, Field(min_length=1)]
     frame_number: Count
     captured_at: Timestamp
     label: str
-    score: Annotated[Share, Field(description="probability of a defect")]
+    score: Annotated[
+        Share, Field(description="the higher, the more like a defect; not a calibrated probability")
+    ]
     threshold: Annotated[Share, Field(description="scores from here on are flagged")]
     model: EventModel
     image: EventImage
@@ -154,6 +157,7 @@ class Event(Document):
         Literal["camera", "arrival"] | None,
         Field(description="clock of captured_at: the camera's time stamps, or the arrival of the frame"),
     ] = None
+    recipe: Annotated[str | None, Field(description="recipe of the product that was on the line")] = None
     latency: Annotated[dict[str, Seconds], Field(description="seconds by stage")]
 
     def to_json(self) -> str:
@@ -200,6 +204,7 @@ def build_event(
     incident: EventIncident | None = None,
     familiarity: EventFamiliarity | None = None,
     daemon: str | None = None,
+    recipe: str | None = None,
 ) -> Event:
     """Build the document of a finding. It names no image key: each sink adds its own.
 
@@ -219,7 +224,7 @@ def build_event(
         threshold=round(float(verdict.threshold), 6),
         model=EventModel(name=model_name, sha256=model_sha256),
         image=EventImage(width=int(frame.image.shape[1]), height=int(frame.image.shape[0])),
-        regions=tuple(_place(region) for region in finding.regions),
+        regions=tuple(event_region(region) for region in finding.regions),
         explanation=EventExplanation(
             method=heat.method,
             max_n=heat.maps_used,
@@ -232,11 +237,13 @@ def build_event(
         daemon=daemon,
         source_name=frame.source_name and printable(frame.source_name),
         captured_by=frame.captured_by,
+        recipe=recipe,
         latency={stage: round(float(seconds), 6) for stage, seconds in finding.latency.items()},
     )
 
 
-def _place(region: Region) -> EventRegion:
+def event_region(region: Region) -> EventRegion:
+    """Return a region as documents have it: points rounded to hundredths of a pixel, heat to 4 digits."""
     return EventRegion(
         x=int(region.box.left),
         y=int(region.box.top),

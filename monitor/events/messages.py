@@ -8,13 +8,15 @@ from typing import Literal
 from monitor.events.coverage import (
     Dropped,
     NameConflict,
+    RecipeChange,
     conflict_entry,
     dropped_entry,
     gap_entry,
+    recipe_entry,
     state_entry,
 )
 from monitor.events.event import Event, printable, safe_name
-from monitor.records import CameraStateChange, Gap
+from monitor.records import CameraStateChange, Gap, NumberRanges
 
 _OVERHEAD = 200  # bytes of keys and bookkeeping, so that many small messages count too
 
@@ -33,6 +35,7 @@ class EventMessage:
     annotated_jpeg: bytes | None
     raw_jpeg: bytes | None = None
     processing_seconds: float = 0.0
+    frame_number: int | None = None
 
     @classmethod
     def of(
@@ -44,9 +47,15 @@ class EventMessage:
         processing_seconds: float = 0.0,
     ) -> "EventMessage":
         """Pack an event with its images."""
-        document = event.to_json()
         return cls(
-            event.id, event.camera, document, event.captured_at, annotated_jpeg, raw_jpeg, processing_seconds
+            event.id,
+            event.camera,
+            event.to_json(),
+            event.captured_at,
+            annotated_jpeg,
+            raw_jpeg,
+            processing_seconds,
+            event.frame_number,
         )
 
     @property
@@ -58,6 +67,11 @@ class EventMessage:
     def ended_at(self) -> datetime:
         """Time of capture."""
         return self.captured_at
+
+    @property
+    def numbers(self) -> NumberRanges:
+        """The number of its frame."""
+        return () if self.frame_number is None else ((self.frame_number, self.frame_number),)
 
     @property
     def size(self) -> int:
@@ -76,9 +90,9 @@ class EventMessage:
 
 @dataclass(frozen=True, slots=True)
 class NoticeMessage:
-    """An entry of the stream of coverage or of incidents, about the time from `started_at` to `ended_at`.
+    """An entry of a stream other than that of events, about the time from `started_at` to `ended_at`.
 
-    The same occurrence always has the same id.
+    The same occurrence always has the same id. `numbers` are the frames of a batch of verdicts.
     """
 
     id: str
@@ -86,10 +100,13 @@ class NoticeMessage:
     fields: tuple[tuple[str, str], ...]
     started_at: datetime
     ended_at: datetime
-    stream: Literal["coverage", "incidents"] = "coverage"
+    stream: Literal["coverage", "incidents", "verdicts"] = "coverage"
+    numbers: NumberRanges = ()
 
     @classmethod
-    def of(cls, occurrence: Gap | CameraStateChange | Dropped | NameConflict) -> "NoticeMessage":
+    def of(
+        cls, occurrence: Gap | CameraStateChange | Dropped | NameConflict | RecipeChange
+    ) -> "NoticeMessage":
         """Pack a statement about coverage."""
         match occurrence:
             case Gap():
@@ -100,6 +117,8 @@ class NoticeMessage:
                 fields, span = dropped_entry(occurrence), (occurrence.started_at, occurrence.ended_at)
             case NameConflict():
                 fields, span = conflict_entry(occurrence), (occurrence.at, occurrence.at)
+            case RecipeChange():
+                fields, span = recipe_entry(occurrence), (occurrence.at, occurrence.at)
         fields = {name: printable(value) for name, value in fields.items()}
         digest = hashlib.blake2s(repr(sorted(fields.items())).encode(), digest_size=8).hexdigest()
         return cls(

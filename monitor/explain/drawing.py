@@ -1,14 +1,24 @@
 """Draw the explanation of an image: one method, or a comparison sheet of all methods."""
 
 from dataclasses import dataclass
+from typing import TypedDict, Unpack
 
 from monitor.explain.explainer import CAMS, DEFAULT_METHOD, REFINEMENTS, CamResult, Explainer
 from monitor.explain.grid import comparison_sheet
 from monitor.explain.heatmap import overlay_heatmap, sobel_edges, upsample
-from monitor.explain.methods import MapRanking
+from monitor.explain.methods import GradientOf, MapRanking
 from monitor.explain.score_cam import Scoring
 from monitor.explain.targets import ExplainableModel
-from monitor.records import Heatmap, Image
+from monitor.records import Box, Heatmap, Image
+
+
+class CamOptions(TypedDict, total=False):
+    """The options of `Explainer.explain` that some methods take."""
+
+    max_n: int | None
+    scoring: Scoring
+    choice: MapRanking
+    gradient_of: GradientOf
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -27,22 +37,18 @@ def render_method(
     target: int | None = None,
     method: str = DEFAULT_METHOD,
     *,
-    max_n: int | None = None,
-    scoring: Scoring = "seed",
-    choice: MapRanking = "deviation",
     emphasized: bool = False,
+    **options: Unpack[CamOptions],
 ) -> RenderedExplanation:
-    """Draw the heat of one method over `image` (h, w, 3)."""
-    explained = explainer.explain(
-        subject.preprocess(image), target, method, max_n=max_n, scoring=scoring, choice=choice
-    )
-    heat = _resized(subject, explained, image)
+    """Draw the heat of one method over each explained part of `image` (h, w, 3)."""
+    picture = image.copy()
+    for box in subject.parts(image):
+        part = box.of(image)
+        explained = explainer.explain(subject.preprocess(part), target, method, **options)
+        heat = _resized(subject, explained, part)
+        box.of(picture)[:] = overlay_heatmap(part, heat, emphasized=emphasized)
     class_name = subject.class_name(int(explained.target[0]))
-    return RenderedExplanation(
-        overlay_heatmap(image, heat, emphasized=emphasized),
-        class_name,
-        _verdict(class_name, explained),
-    )
+    return RenderedExplanation(picture, class_name, _verdict(class_name, explained, box, image))
 
 
 def render_comparison(
@@ -51,35 +57,35 @@ def render_comparison(
     image: Image,
     name: str,
     target: int | None = None,
-    *,
-    max_n: int | None = None,
-    scoring: Scoring = "seed",
-    choice: MapRanking = "deviation",
+    **options: Unpack[CamOptions],
 ) -> RenderedExplanation:
-    """Draw the comparison of all methods on `image` (h, w, 3), called `name`."""
-    x = subject.preprocess(image)
+    """Draw the comparison of all methods on the deciding part of `image` (h, w, 3), called `name`."""
+    box = subject.parts(image)[-1]
+    part = box.of(image)
+    x = subject.preprocess(part)
     found = {"guided-backprop": explainer.explain(x, target, "guided-backprop")}
     for cam in CAMS:
-        found[cam] = explainer.explain(x, target, cam, max_n=max_n, scoring=scoring, choice=choice)
+        found[cam] = explainer.explain(x, target, cam, **options)
         for product in REFINEMENTS:
             found[f"{product}-{cam}"] = explainer.refine(found[cam], product, x)
     one = found[DEFAULT_METHOD]
     class_name = subject.class_name(int(one.target[0]))
     facts = [
         name,
+        *filter(None, [_tile(box, image)]),
         f"{class_name} {one.score[0]:.3f}",
         f"layer {one.layer}",
-        f"faster-score-cam: {explainer.map_count(max_n)} of {explainer.network.channels} maps",
-        f"chosen by {choice}, scoring {scoring}",
+        f"faster-score-cam: {explainer.map_count(options.get('max_n'))} of {explainer.network.channels} maps",
+        f"chosen by {options.get('choice', 'deviation')}, scoring {options.get('scoring', 'seed')}",
     ]
     sheet = comparison_sheet(
-        image,
-        {method: _resized(subject, explained, image) for method, explained in found.items()},
+        part,
+        {method: _resized(subject, explained, part) for method, explained in found.items()},
         sobel_edges(x[0]),
         facts,
         {method: explained.notes[0] for method, explained in found.items() if explained.notes[0]},
     )
-    return RenderedExplanation(sheet, class_name, _verdict(class_name, one))
+    return RenderedExplanation(sheet, class_name, _verdict(class_name, one, box, image))
 
 
 def _resized(subject: ExplainableModel, explained: CamResult, image: Image) -> Heatmap:
@@ -88,6 +94,16 @@ def _resized(subject: ExplainableModel, explained: CamResult, image: Image) -> H
     return resize(explained.heat[0], *image.shape[:2])
 
 
-def _verdict(class_name: str, explained: CamResult) -> str:
-    note = explained.notes[0]
-    return f"{class_name} {explained.score[0]:.3f}" + (f", no heat: {note}" if note else "")
+def _verdict(class_name: str, explained: CamResult, box: Box, image: Image) -> str:
+    note, place = explained.notes[0], _tile(box, image)
+    return (
+        f"{class_name} {explained.score[0]:.3f}"
+        + (f" in {place}" if place else "")
+        + (f", no heat: {note}" if note else "")
+    )
+
+
+def _tile(box: Box, image: Image) -> str:
+    """Name the part `box` of `image`, in pixels; empty for the whole image."""
+    is_whole = (box.height, box.width) == image.shape[:2]
+    return "" if is_whole else f"tile {box.left},{box.top},{box.width},{box.height}"

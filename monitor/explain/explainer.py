@@ -14,6 +14,8 @@ from monitor.explain.heatmap import sobel_edges, upsample
 from monitor.explain.instrumented import Head, InstrumentedModel
 from monitor.explain.methods import (
     CHOICES,
+    GRADIENTS,
+    GradientOf,
     MapRanking,
     TracedOutput,
     gradient_cam,
@@ -98,6 +100,7 @@ class Explainer:
         max_n: int | None = None,
         scoring: Scoring = "seed",
         choice: MapRanking = "deviation",
+        gradient_of: GradientOf = "logit",
         chunk: int | None = None,
     ) -> CamResult:
         """Explain why `images` (b, h, w, d), preprocessed for the model, belong to `target`.
@@ -106,7 +109,8 @@ class Explainer:
         faster-score-cam scores the `max_n` maps (default 10, or all if fewer) that rank highest by `choice`:
         `deviation`, or `gradient`, the deviation times the mean gradient. Both Score-CAMs use `scoring` (see
         `monitor.explain.score_cam`) and `chunk`, the number of masked inputs per batch (default: as
-        `MASKED_PIXELS` allows). Raises `UsageError`.
+        `MASKED_PIXELS` allows). Grad-CAM and Grad-CAM++ differentiate `gradient_of` the class: its logit, as
+        their papers do, or its probability, whose gradient vanishes as it nears 1. Raises `UsageError`.
         """
         x = self._checked(images)
         targets = self._targets(target, len(x))
@@ -115,11 +119,23 @@ class Explainer:
             chunk = self.chunk_for(x.shape[1:])
         elif chunk < 1:
             raise UsageError(f"chunk is {chunk}; it must be at least 1 masked input per batch")
-        for name, given, known in (("scoring", scoring, SCORINGS), ("choice", choice, CHOICES)):
+        for name, given, known in (
+            ("scoring", scoring, SCORINGS),
+            ("choice", choice, CHOICES),
+            ("gradient_of", gradient_of, GRADIENTS),
+        ):
             if given not in known:
                 raise UsageError(f"there is no {name} {given!r}; there are {', '.join(known)}")
         max_n = self.map_count(max_n) if base == "faster-score-cam" else None
-        run = self.compiled(base, x.shape, max_n=max_n, scoring=scoring, choice=choice, chunk=chunk)
+        run = self.compiled(
+            base,
+            x.shape,
+            max_n=max_n,
+            scoring=scoring,
+            choice=choice,
+            gradient_of=gradient_of,
+            chunk=chunk,
+        )
         heat, strength, classes, score, finite = (part.numpy() for part in run(x, targets))
         notes = _notes(strength, finite)
         explained = CamResult(base, self.network.layer, heat, classes, score, strength, notes)
@@ -170,10 +186,11 @@ class Explainer:
         max_n: int | None = None,
         scoring: Scoring = "seed",
         choice: MapRanking = "deviation",
+        gradient_of: GradientOf = "logit",
         chunk: int | None = None,
     ) -> Callable[[tf.Tensor, tf.Tensor], TracedOutput]:
         """Return the function (x, target classes or -1) of a method for one shape of x, traced once."""
-        options = (max_n, scoring, choice, chunk) if "score" in method else ()
+        options = (max_n, scoring, choice, chunk) if "score" in method else (gradient_of,)
         key = (method, tuple(shape), *options)
         if key not in self._traced:
             if method == "guided-backprop":
@@ -189,7 +206,8 @@ class Explainer:
                     background=self._background,
                 )
             else:
-                heat_of = gradient_cam(self.network, grad_cam if method == "grad-cam" else grad_cam_plus_plus)
+                cam = grad_cam if method == "grad-cam" else grad_cam_plus_plus
+                heat_of = gradient_cam(self.network, cam, gradient_of)
             traced = tf.function(with_class_score(self.network, heat_of))
             self._traced[key] = traced.get_concrete_function(
                 tf.TensorSpec(shape, tf.float32), tf.TensorSpec(shape[:1], tf.int32)

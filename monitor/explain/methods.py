@@ -7,12 +7,19 @@ import tensorflow as tf
 
 from monitor.explain.gradients import guided_gradients, saliency
 from monitor.explain.instrumented import InstrumentedModel
-from monitor.explain.score_cam import Scoring, all_finite, map_std, scale_heat, score_cam
+from monitor.explain.score_cam import Scoring, WeightedMaps, all_finite, map_std, scale_heat, weigh_maps
 
 MapRanking = Literal["deviation", "gradient"]
 
 
 CHOICES: tuple[MapRanking, ...] = ("deviation", "gradient")
+
+
+GradientOf = Literal["logit", "probability"]
+"""What the gradient CAMs differentiate: the class's score before softmax or sigmoid, or after it."""
+
+
+GRADIENTS: tuple[GradientOf, ...] = ("logit", "probability")
 
 
 HeatmapFunction = Callable[
@@ -42,12 +49,14 @@ def with_class_score(
 
 
 def gradient_cam(
-    network: InstrumentedModel, cam: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+    network: InstrumentedModel,
+    cam: Callable[[tf.Tensor, tf.Tensor], tf.Tensor],
+    gradient_of: GradientOf = "logit",
 ) -> HeatmapFunction:
     """Return the function of `cam`, which maps activations and their gradients to heat."""
 
     def heat_of(x: tf.Tensor, targets: tf.Tensor) -> TracedOutput:
-        activations, logits, classes, gradients = _with_gradients(network, x, targets)
+        activations, logits, classes, gradients = _with_gradients(network, x, targets, gradient_of)
         return *scale_heat(cam(activations, gradients)), classes, logits, activations
 
     return heat_of
@@ -63,16 +72,37 @@ def score_based_cam(
     background: tf.Tensor | None,
 ) -> HeatmapFunction:
     """Return the function of Score-CAM with the `max_n` maps that rank highest by `choice`, or all."""
-    values = network.probabilities if scoring == "paper" else network.outputs
+    weigh = map_weights(
+        network, max_n=max_n, scoring=scoring, choice=choice, chunk=chunk, background=background
+    )
 
     def heat_of(x: tf.Tensor, targets: tf.Tensor) -> TracedOutput:
+        weighted, classes, logits, activations = weigh(x, targets)
+        return *weighted.heat(), classes, logits, activations
+
+    return heat_of
+
+
+def map_weights(
+    network: InstrumentedModel,
+    *,
+    max_n: int | None,
+    scoring: Scoring,
+    choice: MapRanking,
+    chunk: int | None,
+    background: tf.Tensor | None,
+) -> Callable[[tf.Tensor, tf.Tensor], tuple[WeightedMaps, tf.Tensor, tf.Tensor, tf.Tensor]]:
+    """Return the function from (x, targets) to Score-CAM's maps and weights, classes, logits, activations."""
+    values = network.probabilities if scoring == "paper" else network.outputs
+
+    def weigh(x: tf.Tensor, targets: tf.Tensor) -> tuple[WeightedMaps, tf.Tensor, tf.Tensor, tf.Tensor]:
         if choice == "gradient" and max_n is not None:
             activations, logits, classes, gradients = _with_gradients(network, x, targets)
             rank = map_std(activations) * tf.reduce_mean(gradients, axis=[1, 2])
         else:
             activations, logits = network.forward(x)
             classes, rank = _classes(network, logits, targets), None
-        heat, strength = score_cam(
+        weighted = weigh_maps(
             lambda masked: values(network.forward(masked)[1]),
             x,
             activations,
@@ -83,9 +113,9 @@ def score_based_cam(
             rank=rank,
             background=background if scoring == "paper" else None,
         )
-        return heat, strength, classes, logits, activations
+        return weighted, classes, logits, activations
 
-    return heat_of
+    return weigh
 
 
 def guided_backprop(network: InstrumentedModel, guided: InstrumentedModel) -> HeatmapFunction:
@@ -101,13 +131,14 @@ def guided_backprop(network: InstrumentedModel, guided: InstrumentedModel) -> He
 
 
 def _with_gradients(
-    network: InstrumentedModel, x: tf.Tensor, targets: tf.Tensor
+    network: InstrumentedModel, x: tf.Tensor, targets: tf.Tensor, gradient_of: GradientOf = "logit"
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
     """Return activations, logits, classes, and the gradient of the class scores by the activations."""
+    score_of = network.class_logits if gradient_of == "logit" else network.probabilities
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         activations, logits = network.forward(x, tape.watch)
         classes = _classes(network, logits, targets)
-        score = tf.gather(network.class_logits(logits), classes, batch_dims=1)
+        score = tf.gather(score_of(logits), classes, batch_dims=1)
     gradients = tf.cast(tape.gradient(score, activations), tf.float32)
     return tf.cast(activations, tf.float32), logits, classes, gradients
 

@@ -24,7 +24,7 @@ probabilities nearly equal (within a factor of e of each other), so this module 
 """
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import tensorflow as tf
 
@@ -66,6 +66,46 @@ def score_cam(
     before scaling. Where inputs, activations or scores are not finite, or the heat is zero or flat, both
     are zero.
     """
+    weighted = weigh_maps(
+        forward,
+        inputs,
+        activations,
+        target,
+        max_n=max_n,
+        scoring=scoring,
+        chunk=chunk,
+        rank=rank,
+        background=background,
+    )
+    heat, strength = weighted.heat()
+    finite = all_finite(inputs) & all_finite(activations)  # a ReLU may have turned NaN into 0
+    return tf.where(finite[:, None, None], heat, 0.0), tf.where(finite, strength, 0.0)
+
+
+class WeightedMaps(NamedTuple):
+    """The maps (b, k, fh, fw) that Score-CAM adds, and the weight of each (b, k)."""
+
+    maps: tf.Tensor
+    weights: tf.Tensor
+
+    def heat(self) -> tuple[tf.Tensor, tf.Tensor]:
+        """Return the rectified sum of the weighted maps (b, fh, fw), scaled, and its maximum (b,)."""
+        return scale_heat(tf.nn.relu(tf.reduce_sum(self.weights[:, :, None, None] * self.maps, axis=1)))
+
+
+def weigh_maps(
+    forward: Callable[[tf.Tensor], tf.Tensor],
+    inputs: tf.Tensor,
+    activations: tf.Tensor,
+    target: tf.Tensor,
+    *,
+    max_n: int | None,
+    scoring: Scoring,
+    chunk: int | None,
+    rank: tf.Tensor | None,
+    background: tf.Tensor | None,
+) -> WeightedMaps:
+    """Choose and weigh the maps of each image; the arguments are those of `score_cam`."""
     inputs = tf.cast(inputs, tf.float32)
     activations = tf.cast(activations, tf.float32)
     maps = top_maps(activations, max_n, map_std(activations) if rank is None else rank)  # (b, k, fh, fw)
@@ -87,9 +127,7 @@ def score_cam(
         blank = tf.zeros_like(inputs[:1]) if background is None else background[None]
         baseline = tf.cast(forward(blank), tf.float32)  # (1, classes)
         weights -= tf.gather(baseline[0], target)[:, None]
-    heat = tf.nn.relu(tf.reduce_sum(weights[:, :, None, None] * maps, axis=1))
-    finite = all_finite(inputs) & all_finite(activations)  # a ReLU may have turned NaN into 0
-    return scale_heat(tf.where(finite[:, None, None], heat, 0.0))
+    return WeightedMaps(maps, weights)
 
 
 def map_std(activations: tf.Tensor) -> tf.Tensor:

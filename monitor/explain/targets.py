@@ -4,7 +4,7 @@ From a model file, or one of `keras.applications` by name.
 """
 
 import difflib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from monitor.errors import ModelError, UsageError, first_line
 from monitor.explain.heatmap import upsample
 from monitor.explain.instrumented import check_classifier
-from monitor.records import Heatmap, Image
+from monitor.records import Box, Heatmap, Image
 
 Preprocess = Literal["none", "unit", "tf", "torch", "caffe"]
 """`none`: red-green-blue 0..255; `unit`: 0..1; `tf`, `torch`, `caffe`: Keras' three modes for ImageNet."""
@@ -26,13 +26,19 @@ Preprocess = Literal["none", "unit", "tf", "torch", "caffe"]
 PREPROCESS: tuple[Preprocess, ...] = ("none", "unit", "tf", "torch", "caffe")
 
 
+def whole_image(image: Image) -> Sequence[Box]:
+    """Return the one part of an image that is explained undivided."""
+    return [Box(0, 0, image.shape[1], image.shape[0])]
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class ExplainableModel:
     """A model and how an image becomes its input.
 
     `preprocess` maps one (h, w, 3) uint8 blue-green-red image to (1, h', w', d) float32. `classes` names the
     classes in the order of the outputs, empty where they are not known. `upsample` enlarges a layer's heat to
-    (height, width) of the image: by the plain resize of the article, or to where the cells lie.
+    (height, width) of the image: by the plain resize of the article, or to where the cells lie. `parts` names
+    the parts of an image to explain, each by itself; the last one decides the image's class.
     """
 
     model: Any
@@ -40,6 +46,7 @@ class ExplainableModel:
     classes: tuple[str, ...] = ()
     layer: str | None = None
     upsample: Callable[[Heatmap, int, int], Heatmap] = upsample
+    parts: Callable[[Image], Sequence[Box]] = whole_image
 
     def class_name(self, index: int) -> str:
         """Return the name of a class."""

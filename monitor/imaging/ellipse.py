@@ -50,7 +50,7 @@ class Ellipse:
         window = self._window(width, height)
         x = np.arange(window.left, window.right, dtype=float)[None, :]
         y = np.arange(window.top, window.bottom, dtype=float)[:, None]
-        inside[window.top : window.bottom, window.left : window.right] = self.radius(x, y) <= 1
+        window.of(inside)[:] = self.radius(x, y) <= 1
         return inside
 
     def box(self, width: int, height: int) -> Box:

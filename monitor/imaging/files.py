@@ -33,6 +33,11 @@ def read_image(path: Path | str, *, page: int = 0, bit_depth: int | None = None)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise ImageError(f"{path}: cannot be read: {reason}") from error
+    return decode_image(data, path, page=page, bit_depth=bit_depth)
+
+
+def decode_image(data: bytes, path: Path | str, *, page: int = 0, bit_depth: int | None = None) -> Image:
+    """Decode the content `data` of the file `path` as `read_image` does."""
     if not data:
         raise ImageError(f"{path}: the file is empty (0 bytes)")
     try:

@@ -41,7 +41,7 @@ def merge_heatmaps(
         across = AxisMapping(
             box.left, box.right, input_size[1], columns, cell_offset[0]
         ).interpolation_weights()  # (w, columns)
-        part = merged[box.top : box.bottom, box.left : box.right]
+        part = box.of(merged)
         np.maximum(part, down @ tile.heatmap @ across.T, out=part)
     return merged
 
@@ -116,7 +116,7 @@ def _overlap(one: Box, other: Box) -> bool:
 
 
 def _region(heat: Heatmap, box: Box, inside: NDArray[np.bool_], area: int) -> Region:
-    own = np.where(inside, heat[box.top : box.bottom, box.left : box.right], 0)
+    own = np.where(inside, box.of(heat), 0)
     peak_y, peak_x = np.unravel_index(int(own.argmax()), own.shape)
     rows, columns = inside.nonzero()
     return Region(

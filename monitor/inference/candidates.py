@@ -14,15 +14,13 @@ BackendChoice = tuple[BackendName, Precision]
 
 
 _CPU_BACKENDS: tuple[BackendChoice, ...] = (
-    ("openvino", "screened"),
     ("openvino", "bf16"),
     ("openvino", "fp32"),
     ("tensorflow", "bf16"),
     ("tensorflow", "fp32"),
 )
-"""Fastest first, as measured (PERFORMANCE.md). `screened` needs a bundle that can screen. The bfloat16
-of a backend comes before its fp32: whether it is faster depends on the processor, and is measured at start
-(`loader`). OpenVINO runs without TensorFlow."""
+"""Fastest first, as measured (PERFORMANCE.md). The bfloat16 of a backend comes before its fp32: whether it is
+faster depends on the processor, and is measured at start (`loader`). OpenVINO runs without TensorFlow."""
 
 
 _GPU_BACKENDS: tuple[BackendChoice, ...] = (
@@ -47,6 +45,9 @@ class InferenceOptions:
 
 def detect_device(options: InferenceOptions) -> ComputeDevice:
     """Select the processor; TensorFlow is imported, and set up, only where there may be a GPU."""
+    cpu_alone = options.runtime == "openvino" or options.precision == "bf16"
+    if options.device == "auto" and cpu_alone:
+        return select_device("cpu", options.precision, [])
     if options.device != "cpu" and has_gpu_files():
         return configure_tensorflow(options.device, options.precision, options.threads)
     device = select_device(options.device, options.precision, [])
@@ -54,12 +55,11 @@ def detect_device(options: InferenceOptions) -> ComputeDevice:
 
 
 def candidate_backends(
-    options: InferenceOptions, device: ComputeDevice, *, has_references: bool, has_screening: bool = False
+    options: InferenceOptions, device: ComputeDevice, *, has_references: bool
 ) -> Iterator[BackendChoice]:
     """Yield what meets `options`, best first; at least one. Raises DeviceError where nothing does.
 
-    `has_references`: whether the bundle has images on which a backend can be checked. `has_screening`:
-    whether its first layers can answer for inputs that are clearly good.
+    `has_references`: whether the bundle has images on which a backend can be checked.
     """
     if options.runtime != "auto" and not is_installed(options.runtime):
         raise DeviceError(
@@ -83,17 +83,7 @@ def candidate_backends(
             )
         yield "tensorflow", "mixed-float16"
         return
-    if options.precision == "screened":
-        if not has_screening:
-            raise DeviceError(
-                'precision = "screened", but the model was trained without it: set precision = "auto", '
-                "or train it again"
-            )
-        if device.kind == "gpu" or options.runtime == "tensorflow" or not is_installed("openvino"):
-            raise DeviceError('precision = "screened" runs with OpenVINO on a CPU: set precision = "auto"')
     for name, precision in available_backends(device.kind):
-        if precision == "screened" and not has_screening:
-            continue
         # Without references nothing shows that another backend gives the same scores: only what is asked
         # for, or TensorFlow in single precision, is safe.
         precision_is_safe = has_references or precision in (options.precision, "fp32")

@@ -11,18 +11,17 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from monitor.explain.score_cam import Scoring, all_finite, map_std, scale_heat, upsampled_masks
+from monitor.explain.score_cam import Scoring, upsampled_masks
 from monitor.inference.backends.base import GRAPHS
 from monitor.models.card import ModelCard
 from monitor.models.preprocessing import preprocess_tf
-from monitor.models.screening import Screening
 
 Policy = Literal["float32", "mixed_float16", "mixed_bfloat16"]
 """Of Keras: in which type the layers compute. The last one stays in float32."""
 
 
 def build_model_graphs(
-    card: ModelCard, model: Any, *, max_n: int, step: int, scoring: Scoring, policy: Policy = "float32"
+    card: ModelCard, model: Any, *, step: int, scoring: Scoring, policy: Policy = "float32"
 ) -> Mapping[str, Any]:
     """Build the graphs of a bundle's `model`; the other arguments as for `build_graphs`."""
     return build_graphs(
@@ -30,7 +29,6 @@ def build_model_graphs(
         layer=card.cam_layer,
         defect_index=card.defect_class,
         preprocess=partial(preprocess_tf, card),
-        max_n=max_n,
         step=step,
         scoring=scoring,
         policy=policy,
@@ -43,25 +41,22 @@ def build_graphs(
     layer: str,
     defect_index: int,
     preprocess: Callable[[Any], Any],
-    max_n: int,
     step: int,
     scoring: Scoring,
     policy: Policy = "float32",
 ) -> Mapping[str, Any]:
     """Build the graphs of a Keras classifier: concrete functions with the inputs and outputs of `GRAPHS`.
 
-    `classify`: images (b, h, w, 3) uint8 to scores (b,), features (b, c) and activations (b, fh, fw, c).
-    To explain an image, `select_maps` gives the `max_n` leading maps (n, fh, fw) and the preprocessed input;
-    `mask_inputs` lays `step` of the maps, from map `start` (1,) on, over it; `score_maps` gives the weights
-    (step,) of these; `combine_maps` gives heat (1, fh, fw), 0..1, and its peak before scaling (1,).
+    `classify`: images (b, h, w, 3) uint8 to scores (b,), features (b, c) and activations (b, fh, fw, c). To
+    explain an image (1, h, w, 3), `mask_inputs` lays `step` maps (step, fh, fw) over it; `score_maps` gives
+    the weights (step,) of these.
 
     `model` ends in probabilities (n, classes); `layer` names the 4-D layer that is explained; `defect_index`
     is the class whose score counts; `preprocess` maps uint8 images (n, h, w, 3) in blue-green-red to the
     network's input. `model` stays as it is.
     """
     network = without_variables(optimize_network(model, layer, policy), layer)
-    size, channels = model.input_shape[1:], model.get_layer(layer).output.shape[-1]
-    count = min(max_n, channels)
+    size = model.input_shape[1:]
 
     def forward(inputs: Any) -> Any:
         return tf.cast(network(inputs)[1], tf.float32)
@@ -76,16 +71,9 @@ def build_graphs(
         scores = tf.cast(probabilities[:, defect_index], tf.float32)
         return {"scores": scores, "features": features, "activations": activations}
 
-    def select_maps(images: Any, activations: Any) -> Mapping[str, Any]:
+    def mask_inputs(images: Any, maps: Any) -> Mapping[str, Any]:
         inputs = tf.cast(preprocess(images), tf.float32)
-        leading = tf.math.top_k(map_std(activations)[0], k=count).indices
-        maps = tf.gather(tf.transpose(activations[0], [2, 0, 1]), leading)
-        finite = all_finite(inputs) & all_finite(activations)
-        return {"maps": tf.where(finite[:, None, None], maps, 0.0), "inputs": inputs}
-
-    def mask_inputs(maps: Any, inputs: Any, start: Any) -> Mapping[str, Any]:
-        chosen = tf.gather(maps, tf.minimum(start + tf.range(step), count - 1))
-        return {"masked": inputs * upsampled_masks(chosen, tf.shape(inputs)[1:], scoring)}
+        return {"masked": inputs * upsampled_masks(maps, tf.shape(inputs)[1:], scoring)}
 
     def score_maps(masked: Any) -> Mapping[str, Any]:
         outputs = forward(masked)
@@ -93,19 +81,12 @@ def build_graphs(
         # A plain slice: OpenVINO's gather fails in bfloat16.
         return {"weights": outputs[:, defect_index] - baseline}
 
-    def combine_maps(maps: Any, weights: Any) -> Mapping[str, Any]:
-        heat, peak = scale_heat(tf.nn.relu(tf.reduce_sum(weights[:, None, None] * maps, axis=0))[None])
-        return {"heat": heat, "peak": peak}
-
     cells = model.get_layer(layer).output.shape[1:3]
-    image, kept = tf.TensorSpec((1, *size), tf.uint8), tf.TensorSpec((1, *cells, channels))
-    maps, inputs = tf.TensorSpec((count, *cells)), tf.TensorSpec(blank.shape)
+    image, maps = tf.TensorSpec((1, *size), tf.uint8), tf.TensorSpec((step, *cells))
     graphs: Mapping[str, tuple[Callable[..., Any], list[Any]]] = {
         "classify": (classify, [tf.TensorSpec((None, *size), tf.uint8)]),
-        "select_maps": (select_maps, [image, kept]),
-        "mask_inputs": (mask_inputs, [maps, inputs, tf.TensorSpec((1,), tf.int32)]),
+        "mask_inputs": (mask_inputs, [image, maps]),
         "score_maps": (score_maps, [tf.TensorSpec((step, *blank.shape[1:]))]),
-        "combine_maps": (combine_maps, [maps, tf.TensorSpec((count,))]),
     }
     return {
         name: tf.function(function, autograph=False).get_concrete_function(
@@ -116,47 +97,6 @@ def build_graphs(
         )
         for name, (function, specs) in graphs.items()
     }
-
-
-def build_screening(model: Any, screening: Screening, preprocess: Callable[[Any], Any]) -> Any:
-    """Build the graph by which the first layers answer: images to scores (b,) and features (b, c)."""
-    trunk = screening_trunk(optimize_network(model, screening.layer), screening.layer, preprocess)
-
-    def screen(images: Any) -> Mapping[str, Any]:
-        features, statistics = trunk(images)
-        logits = tf.linalg.matvec(statistics, tf.constant(screening.weights)) + screening.bias
-        return {"scores": tf.sigmoid(logits), "features": features}
-
-    images = tf.TensorSpec((None, *model.input_shape[1:]), tf.uint8, name="images")
-    return tf.function(screen, autograph=False).get_concrete_function(images)
-
-
-def screening_trunk(
-    model: Any, layer: str, preprocess: Callable[[Any], Any]
-) -> Callable[[Any], tuple[Any, Any]]:
-    """Return a function from uint8 images to the means of the maps of `layer` (b, c), and statistics (b, 6c).
-
-    Every second cell is read: layers of stride 2 read no other, so these need not be computed. Defects stand
-    out in the extremes of the maps, and in those of their local means.
-    """
-    forward = without_variables(keras.Model(model.input, model.get_layer(layer).output), layer)
-
-    def read(images: Any) -> tuple[Any, Any]:
-        maps = tf.cast(forward(preprocess(images))[0], tf.float32)[:, ::2, ::2]
-        local = tf.nn.avg_pool2d(maps, 3, 1, "VALID")
-        means = tf.reduce_mean(maps, axis=(1, 2))
-        parts = [
-            means,
-            *(part for each in (maps, local) for part in _extremes(each)),
-            tf.reduce_min(local, axis=(1, 2)),
-        ]
-        return means, tf.math.log1p(tf.concat(parts, axis=1))
-
-    return read
-
-
-def _extremes(maps: Any) -> tuple[Any, Any]:
-    return tf.reduce_max(maps, axis=(1, 2)), tf.math.reduce_std(maps, axis=(1, 2))
 
 
 def without_variables(model: Any, layer: str) -> Callable[[Any], tuple[Any, Any]]:

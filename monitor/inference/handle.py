@@ -21,9 +21,8 @@ Evidence = object
 local model's is a copy of the activations, a remote one's may be a ticket that expires."""
 
 
-Proceed = Callable[[int, float], bool]
-"""Called before the first step of an explanation and after each: maps scored, seconds of the step. Returns
-whether to make another step."""
+Proceed = Callable[[], bool]
+"""Called before each step of an explanation; returns whether to make it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,14 +66,16 @@ class ModelSpec:
 class Classification(NamedTuple):
     """The answer to a batch of b inputs.
 
-    `scores` (b,) float32 are probabilities of a defect, 0..1. `novelty` has None for each input where the
-    model does not know what is familiar, `evidence` None for each input below the threshold. Evidence is
-    valid until the handle is closed, whatever is classified meanwhile.
+    `scores` (b,) float32, 0..1: the higher, the more like a defect. `novelty` has None for each input where
+    the model does not know what is familiar, `evidence` None for each input below the threshold. Evidence is
+    valid until the handle is closed, whatever is classified meanwhile. `kinds` names the kind of defect of
+    each input at or above the threshold; it is empty where the model knows none.
     """
 
     scores: NDArray[np.float32]
     novelty: Sequence[NoveltyScore | None]
     evidence: Sequence[Evidence | None]
+    kinds: Sequence[str | None] = ()
 
 
 CAM_METHOD = "faster-score-cam"
@@ -89,26 +90,38 @@ class CamHeat(NamedTuple):
 
     `heatmap` (rows, columns) is 0..1. `peak` is its highest value before scaling; 0 where there is no heat
     to show: it is flat, zero or not finite. `method` names the CAM method, which used `maps_used` maps.
+    `extents`: as in `TileHeatmap`, None for a model without a box head.
     """
 
     heatmap: Heatmap
     peak: float
     method: str
     maps_used: int
+    extents: NDArray[np.float32] | None = None
 
 
 class ModelHandle(Protocol):
-    """One version of one model, on this machine or elsewhere. `device` is known once it is loaded."""
+    """One version of one model, on this machine or elsewhere.
+
+    The other attributes are known once it is loaded: its `device`; `refinement_seconds`, what scoring all
+    maps of one input takes; `efficient_batch`, the inputs of a pass from which on more in one pass save no
+    time.
+    """
 
     spec: ModelSpec
     device: ComputeDevice
+    refinement_seconds: float
+    efficient_batch: int
 
     def load(self) -> None:
         """Make the model ready, which takes seconds. Raises DeviceError or ModelError."""
 
-    def classify(self, inputs: NDArray[np.uint8]) -> Classification:
+    def classify(
+        self, inputs: NDArray[np.uint8], thresholds: NDArray[np.float64] | None = None
+    ) -> Classification:
         """Classify (b, h, w, 3) uint8 inputs of the model's size; any b ≥ 1.
 
+        `thresholds` (b,) replace that of `spec` where cameras have their own.
         Raises InferenceError where the model is out of reach.
         """
 

@@ -23,13 +23,11 @@ from monitor.errors import DeviceError, ModelError, first_line
 from monitor.inference.artifact_cache import cached_artifact, find_cache_dir
 from monitor.inference.backends.base import Backend, BackendName
 from monitor.inference.candidates import InferenceOptions, candidate_backends, detect_device
-from monitor.inference.device import ComputeDevice, configure_tensorflow
+from monitor.inference.device import ComputeDevice, configure_tensorflow, import_tensorflow
 from monitor.inference.handle import ModelSpec
 from monitor.inference.network import Network
 from monitor.inference.scheduler import DeviceScheduler
 from monitor.models.bundle import ModelBundle
-from monitor.models.preprocessing import preprocess_tf
-from monitor.models.screening import Screening
 
 logger = logging.getLogger(__name__)
 
@@ -70,19 +68,15 @@ def load_network(
     """
     device = detect_device(options)
     builder = _NetworkBuilder(bundle, spec, options, device, scheduler or DeviceScheduler())
-    candidates = list(
-        candidate_backends(
-            options,
-            device,
-            has_references=bool(bundle.references),
-            has_screening=bundle.screening is not None,
-        )
-    )
+    candidates = list(candidate_backends(options, device, has_references=bool(bundle.references)))
     for index, (name, precision) in enumerate(candidates):
         is_last = index == len(candidates) - 1
         try:
             network, mismatch = builder.build(name, replace(device, runtime=name, precision=precision))
         except Exception as error:  # whatever a library raises over a graph it does not support
+            if is_last and device.kind == "gpu" and options.device == options.runtime == "auto":
+                logger.warning("the GPU cannot run the network, the CPU does: %s", first_line(error))
+                return _load_on_cpu(bundle, spec, options, scheduler)
             if is_last or isinstance(error, ModelError | DeviceError):
                 raise _as_model_error(name, error) from error
             logger.warning("%s cannot run the network: %s", name, error)
@@ -98,16 +92,19 @@ def load_network(
         if mismatch:
             logger.warning("%s in %s differs from what the bundle expects: %s", name, precision, mismatch)
         logger.info(
-            "network ready",
-            extra={
-                "runtime": name,
-                "precision": precision,
-                "device": device.description,
-                "speedup": round(network.speedup() or 1.0, 2),
-            },
+            "network ready", extra={"runtime": name, "precision": precision, "device": device.description}
         )
         return network
     raise AssertionError("the last candidate is single precision, which is not rejected")
+
+
+def _load_on_cpu(
+    bundle: ModelBundle, spec: ModelSpec, options: InferenceOptions, scheduler: DeviceScheduler | None
+) -> Network:
+    """Load the network with OpenVINO: TensorFlow is set up for the GPU, once a process."""
+    with import_tensorflow().device("/CPU:0"):
+        on_cpu = replace(options, device="cpu", runtime="openvino", precision="auto")
+        return load_network(bundle, spec, on_cpu, scheduler)
 
 
 def score_references(network: Network, bundle: ModelBundle, threshold: float) -> ReferenceScores:
@@ -133,11 +130,7 @@ def reference_mismatch(
         zip(score_references(network, bundle, threshold), expected, strict=True), start=1
     ):
         name = f"reference image {number}"
-        # A screened input's score is close enough if its verdict is the same: it is clearly good.
-        tolerance = (
-            1.0 if network.device.precision == "screened" and expected_score < threshold else SCORE_TOLERANCE
-        )
-        if not abs(score - expected_score) <= tolerance:  # true for a score that is not a number
+        if not abs(score - expected_score) <= SCORE_TOLERANCE:  # true for a score that is not a number
             return f"{name} scores {score:.3f} instead of {expected_score:.3f}"
         if (score >= threshold) != (expected_score >= threshold):
             return f"{name} has another verdict: it scores {score:.4f} instead of {expected_score:.4f}"
@@ -145,6 +138,14 @@ def reference_mismatch(
             return f"{name} {'has no heat' if peak is None else 'has heat where there should be none'}"
         if peak and expected_peak and np.abs(np.subtract(peak, expected_peak)).max() > PEAK_TOLERANCE:
             return f"{name} has its peak at {peak} instead of {expected_peak}"
+    return None
+
+
+def card_mismatch(bundle: ModelBundle, expected: ReferenceScores) -> str | None:
+    """Describe the first reference whose `expected` score is not the one that its training recorded."""
+    for number, ((score, _), reference) in enumerate(zip(expected, bundle.references, strict=True), start=1):
+        if not abs(score - reference.score) <= SCORE_TOLERANCE:
+            return f"reference image {number} scores {score:.3f} instead of {reference.score:.3f}"
     return None
 
 
@@ -170,6 +171,7 @@ class _NetworkBuilder:
         self._options = options
         self._device = device
         self._scheduler = scheduler
+        self._has_warned = False
         self._folder = find_cache_dir(bundle.path, os.environ)
 
     def build(self, name: BackendName, device: ComputeDevice) -> tuple[Network, str | None]:
@@ -179,6 +181,9 @@ class _NetworkBuilder:
         with cached_artifact(self._folder, self._cache_key(device), export) as (folder, metadata):
             network = self._load(backend, folder, device, self._options.batch)
         expected = [(score, None if peak is None else tuple(peak)) for score, peak in metadata["expected"]]
+        if (difference := card_mismatch(self._bundle, expected)) and not self._has_warned:
+            self._has_warned = True
+            logger.warning("single precision on this machine differs from the model's card: %s", difference)
         return network, reference_mismatch(network, self._bundle, expected, self._spec.threshold)
 
     def _backend(self, name: BackendName, device: ComputeDevice) -> Backend:
@@ -216,9 +221,7 @@ class _NetworkBuilder:
         policies: Mapping[Any, Any] = {"bf16": "mixed_bfloat16", "mixed-float16": "mixed_float16"}
         policy = "float32" if backend.name == "openvino" else policies.get(device.precision, "float32")
         graphs = dict(self._graphs(policy))
-        if device.precision == "screened" and self._bundle.screening is not None:
-            graphs["screen"] = self._screening_graph(self._bundle.screening)
-        elif device.precision != "fp32":
+        if device.precision != "fp32":
             graphs["classify_fp32"] = self._graphs("float32")["classify"]
         backend.export(graphs, folder)
         return {"expected": self._expected()}
@@ -231,9 +234,15 @@ class _NetworkBuilder:
             size=self._spec.input_size,
             batch=batch,
             threshold=self._spec.threshold,
+            max_n=self._spec.regions.max_n,
+            step=self._step,
             scheduler=self._scheduler,
-            screening=self._bundle.screening,
         )
+
+    @property
+    def _step(self) -> int:
+        """Maps scored at a time: on a GPU all at once; on a CPU one, so that a verdict waits least for it."""
+        return self._spec.regions.max_n if self._device.kind == "gpu" else 1
 
     def _expected(self) -> ReferenceScores:
         """Score the references with TensorFlow in single precision."""
@@ -249,11 +258,6 @@ class _NetworkBuilder:
         self._backend("tensorflow", self._device)  # TensorFlow is set up before Keras imports it
         return self._bundle.keras_model()
 
-    def _screening_graph(self, screening: Screening) -> Any:
-        from monitor.inference.graphs import build_screening  # noqa: PLC0415 (Keras: seconds)
-
-        return build_screening(self._model, screening, partial(preprocess_tf, self._bundle.card))
-
     def _graphs(self, policy: Any) -> Mapping[str, Any]:
         model = self._model  # first: TensorFlow must be set up, and kept quiet, before Keras imports it
         from monitor.inference.graphs import build_model_graphs  # noqa: PLC0415 (Keras: seconds)
@@ -261,9 +265,7 @@ class _NetworkBuilder:
         return build_model_graphs(
             self._bundle.card,
             model,
-            max_n=self._spec.regions.max_n,
-            # On a GPU all maps at once; on a CPU one, for which there is room between frames most often.
-            step=self._spec.regions.max_n if self._device.kind == "gpu" else 1,
+            step=self._step,
             scoring=self._spec.regions.scoring,
             policy=policy,
         )

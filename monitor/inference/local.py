@@ -7,10 +7,11 @@ from monitor.errors import ModelError
 from monitor.inference.candidates import InferenceOptions
 from monitor.inference.device import ComputeDevice
 from monitor.inference.handle import CamHeat, Classification, Evidence, ModelSpec, Proceed
-from monitor.inference.loader import load_network
-from monitor.inference.network import Network, NetworkOutput
+from monitor.inference.loader import card_mismatch, load_network, score_references
+from monitor.inference.network import Network
 from monitor.inference.scheduler import DeviceScheduler
 from monitor.models.bundle import ModelBundle
+from monitor.models.card import ModelCard
 from monitor.models.novelty import NoveltyScore
 from monitor.records import Image
 
@@ -25,6 +26,8 @@ class LocalModel:
     """
 
     device: ComputeDevice
+    refinement_seconds: float
+    efficient_batch: int
 
     def __init__(
         self,
@@ -42,56 +45,80 @@ class LocalModel:
     def load(self) -> None:
         """Make the model ready, if it is not. Raises DeviceError or ModelError."""
         if self._network is None:
-            self._network = load_network(self._bundle, self.spec, self._options, self._scheduler)
-            self.device = self._network.device
+            self._use(load_network(self._bundle, self.spec, self._options, self._scheduler))
 
     def share_network(self, other: "LocalModel") -> None:
         """Run the graphs of `other`, which is loaded, if they are the ones that `load` would make."""
         if other._network is not None and self._graphs_of() == other._graphs_of():
-            self._network = other._network.at_threshold(self.spec.threshold)
-            self.device = other.device
+            self._use(other._network)
+
+    @property
+    def identity(self) -> tuple[object, ...]:
+        """All that decides on its answers: two models of equal identity are interchangeable."""
+        return self._bundle.card, self._options, self.spec
+
+    @property
+    def card(self) -> ModelCard:
+        """The card of its bundle."""
+        return self._bundle.card
+
+    def _use(self, network: Network) -> None:
+        self._network, self.device = network, network.device
+        self.refinement_seconds, self.efficient_batch = network.refinement_seconds, network.efficient_batch
 
     def _graphs_of(self) -> tuple[object, ...]:
         """Return all that the graphs depend on."""
-        regions = self.spec.regions
-        return self._bundle.card.model.sha256, self._options, regions.max_n, regions.scoring
+        card, regions = self._bundle.card, self.spec.regions
+        network = card.model.sha256, card.cam_layer, card.classes, card.defect_class, card.preprocessing
+        return *network, self._options, regions.max_n, regions.scoring
 
-    def classify(self, inputs: NDArray[np.uint8]) -> Classification:
+    def check_references(self) -> None:
+        """Raise ModelError unless the reference images score as the card says; the model is loaded."""
+        scores = score_references(self._loaded, self._bundle, self.spec.threshold)
+        if (difference := card_mismatch(self._bundle, scores)) is not None:
+            raise ModelError(f"the model at {self._bundle.path} is not what its card says: {difference}")
+
+    def classify(
+        self, inputs: NDArray[np.uint8], thresholds: NDArray[np.float64] | None = None
+    ) -> Classification:
         """Classify (b, h, w, 3) uint8 inputs of the model's size; any b ≥ 1."""
-        output = self._loaded.classify(inputs)
-        return Classification(output.scores, self._novelty(output), output.activations)
+        if thresholds is None:
+            thresholds = np.full(len(inputs), self.spec.threshold)
+        scores, features, activations = self._loaded.classify(inputs, thresholds)
+        detector = self._bundle.familiarity
+        novelty = (
+            [None] * len(scores)
+            if detector is None
+            else _novelty(detector.distance(features), detector.limit)
+        )
+        return Classification(scores, novelty, activations, self._kinds(scores >= thresholds, features))
 
-    def _novelty(self, output: NetworkOutput) -> list[NoveltyScore | None]:
-        """Compare the features of each input with those of the training images.
-
-        A screened input has other features. Its distance is scaled so that the limits agree.
-        """
-        full, screening = self._bundle.familiarity, self._bundle.screening
-        if full is None:
-            return [None] * len(output.scores)
-        distances = np.empty(len(output.scores), np.float32)
-        for which, detector in (
-            (output.screened, screening.familiarity if screening else full),
-            (~output.screened, full),
-        ):
-            if which.any():
-                features = np.stack([output.features[index] for index in np.flatnonzero(which).tolist()])
-                distances[which] = detector.distance(features) * (full.limit / detector.limit)
-        distances[~np.isfinite(distances)] = _FAR
-        return [NoveltyScore(float(each), full.limit) for each in distances]
-
-    def explain(
-        self, image: Image, evidence: Evidence | None, proceed: Proceed = lambda _maps, _seconds: True
-    ) -> CamHeat:
+    def explain(self, image: Image, evidence: Evidence | None, proceed: Proceed = lambda: True) -> CamHeat:
         """Explain the defect on one input `image` (h, w, 3) uint8."""
-        return self._loaded.explain(image, evidence if isinstance(evidence, np.ndarray) else None, proceed)
+        activations = evidence if isinstance(evidence, np.ndarray) else self._loaded.activations(image)
+        heat, head = self._loaded.explain(image, activations, proceed), self._bundle.box_head
+        if head is None:
+            return heat
+        hot = heat.heatmap >= self.spec.regions.threshold
+        return heat._replace(extents=head.extents(activations[0], hot))
 
     def close(self) -> None:
-        """Free the network."""
+        """Free the network, unless another model shares it."""
         self._network = None
+
+    def _kinds(self, flagged: NDArray[np.bool_], features: NDArray[np.float32]) -> list[str | None]:
+        classifier = self._bundle.kinds
+        if classifier is None:
+            return []
+        names = iter(classifier.classify(features[flagged]))
+        return [next(names) if each else None for each in flagged]
 
     @property
     def _loaded(self) -> Network:
         if self._network is None:
             raise ModelError(f"the model {self.spec.name} is not loaded")
         return self._network
+
+
+def _novelty(distances: NDArray[np.float32], limit: float) -> list[NoveltyScore | None]:
+    return [NoveltyScore(float(each) if np.isfinite(each) else _FAR, limit) for each in distances]

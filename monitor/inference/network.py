@@ -5,11 +5,11 @@ without a forward pass, and then by Faster-Score-CAM in steps of a few maps, bet
 classified.
 """
 
-import copy
 import math
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from itertools import accumulate, chain
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,9 +19,8 @@ from numpy.typing import NDArray
 from monitor.inference.backends.base import Backend, GraphFunction, graph_precision
 from monitor.inference.device import ComputeDevice
 from monitor.inference.handle import CAM_METHOD, FLOOR_METHOD, CamHeat, Proceed
-from monitor.inference.precision import PrecisionFallback, recheck_band, shift_score
+from monitor.inference.precision import PrecisionFallback, recheck_band
 from monitor.inference.scheduler import DeviceScheduler
-from monitor.models.screening import Screening
 from monitor.records import Image
 
 Activations = NDArray[np.float32]
@@ -32,27 +31,29 @@ _FLAT = 1e-5
 """Heat that varies by less than this fraction of its maximum points nowhere; it is rounding."""
 
 
+_MIN_SAVING = 1.1
+"""How many times as fast a larger batch must classify an input, for it to be used."""
+
+
 class NetworkOutput(NamedTuple):
-    """The answer to b inputs: `scores` (b,) 0..1, and `features`, (c,) each: activations averaged in space.
+    """The answer to b inputs: `scores` (b,) 0..1, and `features` (b, c), the activations averaged over space.
 
     `activations` holds a copy for each input whose score reaches the threshold, None for the others.
-    `screened` (b,) marks the inputs that the first layers answered: their features are of those.
     """
 
     scores: NDArray[np.float32]
-    features: Sequence[NDArray[np.float32]]
+    features: NDArray[np.float32]
     activations: Sequence[Activations | None]
-    screened: NDArray[np.bool_]
 
 
 class Network:
     """The graphs that `backend` wrote into `folder`, compiled for `device`.
 
-    `size` is the (height, width) of inputs, `batch` the largest number in one pass. An input whose score
-    reaches `threshold` keeps its activations. An explanation scores `max_n` maps, as many at a time as the
-    graphs were made for. In reduced precision, an input whose score lies near the threshold is classified
-    again in single precision; while nearly all do, in single precision alone. The same holds where the first
-    layers answer (`screened`), and `screening` decides which of their answers count.
+    `size` is the (height, width) of inputs, `batch` the largest number in one pass;
+    smaller ones are used where a larger one saves no time. An input whose score
+    reaches `threshold` keeps its activations. An explanation scores `max_n` maps, or all if there are fewer,
+    `step` at a time, for which the graphs were made. In reduced precision, an input whose score lies near the
+    threshold is classified again in single precision; while nearly all do, in single precision alone.
     """
 
     def __init__(
@@ -64,62 +65,68 @@ class Network:
         size: tuple[int, int],
         batch: int,
         threshold: float,
+        max_n: int,
+        step: int = 1,
         scheduler: DeviceScheduler | None = None,
-        screening: Screening | None = None,
     ) -> None:
         self.device = device
+        self._step = step
         self._size = size
         self._threshold = threshold
         self._scheduler = scheduler or DeviceScheduler()
-        self._screening = screening if device.precision == "screened" else None
 
         def load(name: str, count: int = 1) -> GraphFunction:
             precision = graph_precision(name, device.precision)
             return backend.compile(folder, name, batch=count, precision=precision)
 
-        first = "screen" if device.precision == "screened" else "classify"
         sizes = sorted({*(2**power for power in range(batch.bit_length())), batch})
-        self._classify: Mapping[int, GraphFunction] = {count: load(first, count) for count in sizes}
-        self._costs: Mapping[int, float] = dict.fromkeys(sizes, 1.0)  # until measured: fewest passes
+        self._classify = self._useful_passes(partial(load, "classify"), sizes)
+        self.efficient_batch = max(self._classify)
+        self._costs: Mapping[int, float] = dict.fromkeys(self._classify, 1.0)  # until measured: fewest passes
         exact = device.precision == "fp32"
-        self._fallback = None if exact else self._make_fallback()
-        exact_graph = "classify" if device.precision == "screened" else "classify_fp32"
-        self._fp32 = self._classify[1] if exact else load(exact_graph)
+        self._fallback = None if exact else PrecisionFallback()
+        self._fp32 = self._classify[1] if exact else load("classify_fp32")
         self._fp32_cost: float | None = None  # until measured
-        self._select_maps, self._combine_maps = load("select_maps"), load("combine_maps")
         self._mask_inputs, self._score_maps = load("mask_inputs"), load("score_maps")
-        self.max_n = self._warm_up()
+        self._blank_maps = self._warm_up()[:max_n]
+        self.max_n = len(self._blank_maps)
+        self.refinement_seconds = math.inf  # until measured
 
-    def at_threshold(self, threshold: float) -> "Network":
-        """Return a network that runs the same graphs, for verdicts at another threshold."""
-        twin = copy.copy(self)
-        twin._threshold = threshold
-        if self._fallback is not None:
-            twin._fallback = twin._make_fallback()
-        return twin
+    def _useful_passes(
+        self, compile_for: Callable[[int], GraphFunction], sizes: Sequence[int]
+    ) -> Mapping[int, GraphFunction]:
+        """Compile for growing numbers of inputs, as long as more inputs in a pass save time; run each."""
+        passes: dict[int, GraphFunction] = {}
+        least = math.inf
+        for count in sizes:
+            run, blank = compile_for(count), self._blank(count)
+            self._time(run, blank)  # the first run takes longer
+            seconds = min(self._time(run, blank) for _ in range(2)) / count
+            if seconds * _MIN_SAVING > least:
+                break
+            passes[count], least = run, seconds
+        return passes
 
-    def _make_fallback(self) -> PrecisionFallback:
-        if self._screening is None:
-            return PrecisionFallback(*recheck_band(self._threshold))
-        lowest = shift_score(self._threshold, -self._screening.margin)
-        return PrecisionFallback(lowest, 1.0, self._screening.familiarity)
+    def _warm_up(self) -> NDArray[np.float32]:
+        """Run the other graphs once, before any frame; return all maps (c, fh, fw) of an image."""
+        image = self._blank(1)[0]
+        maps = _leading_maps(self.activations(image), None)
+        self._time(self._score_step, image, maps, 0)
+        return maps
 
-    def _warm_up(self) -> int:
-        """Run each graph once, so that no frame pays for a first run; return the number of maps scored."""
-        for count, run in self._classify.items():
-            run(self._blank(count))
-        image = self._blank(1)
-        maps, inputs = self._select_maps(image, self._classify_fp32(image[0])[2])
-        self._score_maps(*self._mask_inputs(maps, inputs, np.zeros(1, np.int32)))
-        self._combine_maps(maps, np.zeros(len(maps), np.float32))
-        return len(maps)
+    def classify(
+        self, images: NDArray[np.uint8], thresholds: NDArray[np.float64] | None = None
+    ) -> NetworkOutput:
+        """Classify (b, h, w, 3) uint8 inputs of the network's size; any b ≥ 1.
 
-    def classify(self, images: NDArray[np.uint8]) -> NetworkOutput:
-        """Classify (b, h, w, 3) uint8 inputs of the network's size; any b ≥ 1."""
+        `thresholds` (b,) replace that of the network.
+        """
+        if thresholds is None:
+            thresholds = np.full(len(images), self._threshold)
         passes = split_batch(self._costs, len(images))
         starts = accumulate(passes, initial=0)
         return _concatenate(
-            self._classify_pass(images[start : start + size], size)
+            self._classify_pass(images[start : start + size], thresholds[start : start + size], size)
             for start, size in zip(starts, passes, strict=False)
         )
 
@@ -128,12 +135,20 @@ class Network:
 
         That is into which passes a batch is split, and whether reduced precision is tried first.
         """
-        costs, exact = dict.fromkeys(self._classify, math.inf), math.inf
+        costs, exact, step = dict.fromkeys(self._classify, math.inf), math.inf, math.inf
+        image = self._blank(1)
         for _ in range(rounds):
             for size, run in self._classify.items():
-                costs[size] = min(costs[size], _seconds(run, self._blank(size)))
-            exact = min(exact, _seconds(self._fp32, self._blank(1)))
+                costs[size] = min(costs[size], self._time(run, self._blank(size)))
+            exact = min(exact, self._time(self._fp32, image))
+            step = min(step, self._time(self._score_step, image[0], self._blank_maps, 0))
         self._costs, self._fp32_cost = costs, exact
+        self.refinement_seconds = step * math.ceil(self.max_n / self._step)
+
+    def _time(self, run: Callable[..., Any], *arguments: Any) -> float:
+        """Time one run in seconds, between the verdicts of a model that is in use."""
+        with self._scheduler.explanation_slot():
+            return _seconds(run, *arguments)
 
     def speedup(self) -> float | None:
         """How many times as fast as single precision one input is classified, as measured last.
@@ -144,11 +159,16 @@ class Network:
             return None
         return self._fp32_cost / self._costs[1]
 
+    def activations(self, image: Image) -> Activations:
+        """Compute the activations of the explained layer for one input (h, w, 3) uint8."""
+        with self._scheduler.explanation_slot():
+            return self._classify_fp32(image)[2]
+
     def explain(
         self,
         image: Image,
         activations: Activations | None,
-        proceed: Proceed = lambda _maps, _seconds: True,
+        proceed: Proceed = lambda: True,
     ) -> CamHeat:
         """Explain the defect class on one input (h, w, 3) uint8.
 
@@ -157,60 +177,62 @@ class Network:
         activations alone. Without `activations` they are computed again.
         """
         if activations is None:
+            activations = self.activations(image)
+        if not np.isfinite(activations).all():
+            return CamHeat(np.zeros(activations.shape[1:3], np.float32), 0.0, FLOOR_METHOD, 0)
+        maps = _leading_maps(activations, self.max_n)
+        weights = np.zeros(len(maps), np.float32)
+        scored = 0
+        while scored < len(maps) and proceed():
             with self._scheduler.explanation_slot():
-                activations = self._classify_fp32(image)[2]
-        weights = np.zeros(self.max_n, np.float32)
-        maps = inputs = None
-        scored, going = 0, proceed(0, 0.0)
-        while going and scored < self.max_n:
-            with self._scheduler.explanation_slot():
-                started_at = time.monotonic()
-                if maps is None:
-                    maps, inputs = self._select_maps(image[None], activations)
-                (step,) = self._score_maps(*self._mask_inputs(maps, inputs, np.array([scored], np.int32)))
-                step = np.asarray(step)[: self.max_n - scored]
-                seconds = time.monotonic() - started_at
+                step = self._score_step(image, maps, scored)
             weights[scored : scored + len(step)] = step
             scored += len(step)
-            going = proceed(scored, seconds)
         if scored:
-            heat, peak = self._combine_maps(maps, weights)
-            if (highest := float(np.asarray(peak)[0])) > 0:
-                return CamHeat(np.array(heat, np.float32)[0], highest, CAM_METHOD, scored)
+            heat, peak = _scaled_heat(np.tensordot(weights, maps, axes=1))
+            if peak > 0:
+                return CamHeat(heat, peak, CAM_METHOD, scored)
         return activation_heat(activations, self.max_n)
+
+    def _score_step(self, image: Image, maps: NDArray[np.float32], start: int) -> NDArray[np.float32]:
+        """Return the weights of the next maps (n, fh, fw) from `start` on, as many as a step has."""
+        indices = np.minimum(np.arange(start, start + self._step), len(maps) - 1)
+        (weights,) = self._score_maps(*self._mask_inputs(image[None], maps[indices]))
+        return np.array(weights, np.float32)[: len(maps) - start]
 
     def _blank(self, count: int) -> NDArray[np.uint8]:
         return np.zeros((count, *self._size, 3), np.uint8)
 
-    def _classify_pass(self, images: NDArray[np.uint8], size: int) -> NetworkOutput:
+    def _classify_pass(
+        self, images: NDArray[np.uint8], thresholds: NDArray[np.float64], size: int
+    ) -> NetworkOutput:
         """Classify at most `size` images in one pass."""
         count, fallback, exact = len(images), self._fallback, self._fp32_cost
+        bands = [recheck_band(float(each)) for each in thresholds] if fallback else []
         with self._scheduler.verdict_slot():
             if fallback and exact and not fallback.is_worthwhile(self._costs[size], exact, count):
                 output: Sequence[Any] = ()
                 rows: list[tuple[Any, Any, Activations | None]]
                 rows = [self._classify_fp32(image) for image in images]
-                again = np.ones(count, np.bool_)
-                fallback.needs_recheck(np.array([score for score, _, _ in rows]))
+                fallback.needs_recheck(np.array([score for score, _, _ in rows]), bands)
             else:
                 padding = np.repeat(images[-1:], size - count, axis=0)
                 output = self._classify[size](np.concatenate([images, padding]) if size > count else images)
                 scores, features = (np.asarray(part)[:count] for part in output[:2])
-                again = fallback.needs_recheck(scores, features) if fallback else np.zeros(count, np.bool_)
+                again = fallback.needs_recheck(scores, bands) if fallback else np.zeros(count, np.bool_)
                 rows = [
-                    self._classify_fp32(image) if doubtful else (score, np.array(feature), None)
+                    self._classify_fp32(image) if doubtful else (score, feature, None)
                     for image, doubtful, score, feature in zip(images, again, scores, features, strict=True)
                 ]
             return NetworkOutput(
                 np.array([score for score, _, _ in rows], np.float32),
-                [feature for _, feature, _ in rows],
+                np.array([feature for _, feature, _ in rows], np.float32),
                 [
                     np.array(output[2][index : index + 1] if own is None else own, np.float32)
-                    if score >= self._threshold
+                    if score >= threshold
                     else None
-                    for index, (score, _, own) in enumerate(rows)
+                    for index, ((score, _, own), threshold) in enumerate(zip(rows, thresholds, strict=True))
                 ],
-                np.full(count, self._screening is not None) & ~again,
             )
 
     def _classify_fp32(self, image: Image) -> tuple[np.float32, NDArray[np.float32], Activations]:
@@ -220,29 +242,41 @@ class Network:
 
 
 def activation_heat(activations: Activations, max_n: int) -> CamHeat:
-    """Add up the `max_n` maps of highest standard deviation: heat that costs no forward pass."""
+    """Return the mean of the `max_n` maps of highest standard deviation: heat without a forward pass."""
+    maps = _leading_maps(activations, max_n)
+    return CamHeat(*_scaled_heat(maps.mean(axis=0)), FLOOR_METHOD, len(maps))
+
+
+def _leading_maps(activations: Activations, max_n: int | None) -> NDArray[np.float32]:
+    """Return the `max_n` maps of highest standard deviation, highest first: (n, rows, columns)."""
     maps = activations[0]
-    if not np.isfinite(maps).all():
-        return CamHeat(np.zeros(maps.shape[:2], np.float32), 0.0, FLOOR_METHOD, 0)
     leading = np.argsort(-maps.std(axis=(0, 1)), kind="stable")[:max_n]
-    heat = np.maximum(maps[..., leading].mean(axis=-1), 0)
+    return np.ascontiguousarray(np.moveaxis(maps[..., leading], -1, 0))
+
+
+def _scaled_heat(heat: NDArray[np.float32]) -> tuple[NDArray[np.float32], float]:
+    """Scale the positive part of `heat` (rows, columns) to 0..1; return it and its peak before.
+
+    Heat that is zero, flat or not finite is all zero, and so is its peak.
+    """
+    heat = np.maximum(heat, 0)
     peak = float(heat.max())
-    if not peak - float(heat.min()) > _FLAT * peak:
-        return CamHeat(np.zeros_like(heat), 0.0, FLOOR_METHOD, len(leading))
-    return CamHeat(heat / np.float32(peak), peak, FLOOR_METHOD, len(leading))
+    if not (math.isfinite(peak) and peak - float(heat.min()) > _FLAT * peak):
+        return np.zeros_like(heat), 0.0
+    return heat / np.float32(peak), peak
 
 
-def _seconds(run: GraphFunction, images: NDArray[np.uint8]) -> float:
-    """Time one run until its scores are there."""
+def _seconds(run: Callable[..., Any], *arguments: Any) -> float:
+    """Time one run until its result is there."""
     started_at = time.perf_counter()
-    np.asarray(run(images)[0])
+    np.asarray(run(*arguments)[0])
     return time.perf_counter() - started_at
 
 
 def _concatenate(outputs: Iterable[NetworkOutput]) -> NetworkOutput:
-    scores, features, activations, screened = zip(*outputs, strict=True)
+    scores, features, activations = zip(*outputs, strict=True)
     return NetworkOutput(
-        np.concatenate(scores), list(chain(*features)), list(chain(*activations)), np.concatenate(screened)
+        np.concatenate(scores), np.concatenate(features), [each for part in activations for each in part]
     )
 
 

@@ -1,34 +1,33 @@
 """A model bundle: a folder with the Keras file, its card, its novelty detector, and reference images."""
 
-import contextlib
 import hashlib
-import io
-import json
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from io import BufferedReader
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile, ZipFile
 
 import cv2
 import numpy as np
 
-from monitor.errors import ModelError, first_line
-from monitor.models.card import CARD_NAME, BundleFile, ModelCard, ReferenceFile, read_card, write_card
-from monitor.models.novelty import NoveltyDetector
-from monitor.models.screening import Screening
-from monitor.records import Image
-
-_ALLOWED_MODULES = (
-    "keras",
-    "keras.layers",
-    "keras.initializers",
-    "keras.src.models.functional",
-    "keras.models",
+from monitor.errors import ModelError
+from monitor.models.box_head import BoxHead
+from monitor.models.card import (
+    CARD_NAME,
+    BundleFile,
+    ModelCard,
+    ReferenceFile,
+    read_card,
+    write_card,
 )
-"""Modules whose classes a model file may name; Keras would import any other."""
+from monitor.models.keras_file import load_network
+from monitor.models.kinds import KindClassifier
+from monitor.models.memory import TrainingMemory
+from monitor.models.novelty import NoveltyDetector
+from monitor.records import Image
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,45 +42,37 @@ class ReferenceImage:
 class ModelBundle:
     """A bundle whose files are what its card says they are. The network itself is not loaded yet.
 
-    `references` is empty, and `screening` None, in bundles written before there were any.
+    `references` is empty in bundles written before there were any, `kinds` None where training knew none,
+    `box_head` None where boxes come from heat alone, `memory` None in bundles written before there was any.
     """
 
     path: Path
     card: ModelCard
     familiarity: NoveltyDetector | None
     references: tuple[ReferenceImage, ...] = ()
-    screening: Screening | None = None
+    kinds: KindClassifier | None = None
+    box_head: BoxHead | None = None
+    memory: TrainingMemory | None = None
 
     def keras_model(self) -> Any:
         """Load the network (a `keras.Model`); nothing in the file is run. Raises `ModelError`."""
-        path = self.path / self.card.model.file
-        content = _read_verified(self.path, self.card.model)
-        _reject_foreign_code(path, content)
-        import keras  # noqa: PLC0415 (seconds that reading a card should not cost)
-
-        # Keras reads by name; a private copy of the checked bytes cannot change under it.
-        with tempfile.NamedTemporaryFile(suffix=".keras") as private:
-            private.write(content)
-            private.flush()
-            try:
-                model = keras.saving.load_model(private.name, compile=False, safe_mode=True)
-            except Exception as error:  # whatever a broken file makes Keras raise
-                raise ModelError(f"the model file {path} cannot be loaded: {first_line(error)}") from error
-        return _verify_architecture(model, self.card, path)
+        return load_network(
+            self.path / self.card.model.file, _read_verified(self.path, self.card.model), self.card
+        )
 
 
 def load_bundle(path: Path) -> ModelBundle:
     """Read the bundle in folder `path` and check the hashes of its files; raises `ModelError`."""
     card = read_card(path)
-    _read_verified(path, card.model)
+    _verify(path, card.model)
     familiarity = None
     if card.familiarity is not None:
         familiarity = NoveltyDetector.from_bytes(_read_verified(path, card.familiarity))
+    kinds = None if card.kinds is None else KindClassifier.from_bytes(_read_verified(path, card.kinds))
+    head = None if card.box_head is None else BoxHead.from_bytes(_read_verified(path, card.box_head))
+    memory = None if card.memory is None else TrainingMemory.from_bytes(_read_verified(path, card.memory))
     references = tuple(_reference(path, card, file) for file in card.references)
-    screening = None
-    if card.screening is not None:
-        screening = Screening.from_bytes(_read_verified(path, card.screening))
-    return ModelBundle(path, card, familiarity, references, screening)
+    return ModelBundle(path, card, familiarity, references, kinds, head, memory)
 
 
 def save_bundle(
@@ -90,6 +81,10 @@ def save_bundle(
     card: ModelCard,
     familiarity: NoveltyDetector | None,
     references: Sequence[ReferenceImage] = (),
+    *,
+    kinds: KindClassifier | None = None,
+    box_head: BoxHead | None = None,
+    memory: TrainingMemory | None = None,
 ) -> ModelBundle:
     """Write `model` (a `keras.Model`) as a bundle into folder `path`, made where missing.
 
@@ -97,53 +92,88 @@ def save_bundle(
     until the new one is: files are named by their content and written first, the card replaces the old
     one last and at once. Raises `ModelError` where the folder cannot be written.
     """
-    with _writing(path) as scratch:
-        model.save(scratch / "model.keras")
-        model_file = _write_hashed(path, "model", ".keras", (scratch / "model.keras").read_bytes())
-        familiarity_file = None
-        if familiarity is not None:
-            familiarity_file = _write_hashed(path, "familiarity", ".npz", familiarity.to_bytes())
-        files = _store_references(path, references)
-        update = {"model": model_file, "familiarity": familiarity_file, "references": files}
-        card = card.model_copy(update=update | {"screening": None})
-        _replace_card(path, card, scratch)
-    return ModelBundle(path, card, familiarity, tuple(references))
-
-
-def save_references(bundle: ModelBundle, references: Sequence[ReferenceImage]) -> ModelBundle:
-    """Replace the reference images of the bundle; the network's file stays. Raises `ModelError`."""
-    with _writing(bundle.path) as scratch:
-        files = _store_references(bundle.path, references)
-        card = bundle.card.model_copy(update={"references": files})
-        _replace_card(bundle.path, card, scratch)
-    return replace(bundle, card=card, references=tuple(references))
-
-
-def save_screening(bundle: ModelBundle, screening: Screening) -> ModelBundle:
-    """Give the bundle an early exit; the network's file stays. Raises `ModelError`."""
-    with _writing(bundle.path) as scratch:
-        file = _write_hashed(bundle.path, "screening", ".npz", screening.to_bytes())
-        card = bundle.card.model_copy(update={"screening": file})
-        _replace_card(bundle.path, card, scratch)
-    return replace(bundle, card=card, screening=screening)
-
-
-@contextlib.contextmanager
-def _writing(path: Path) -> Iterator[Path]:
-    """Yield a folder for drafts inside `path`, which is made where missing."""
     try:
         path.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=path, prefix=".writing-") as scratch:
-            yield Path(scratch)
+            staged = Path(scratch) / "model.keras"
+            model.save(staged)
+            model_file = _write_hashed(path, "model", ".keras", staged.read_bytes())
+            familiarity_file = None
+            if familiarity is not None:
+                familiarity_file = _write_hashed(path, "familiarity", ".npz", familiarity.to_bytes())
+            kinds_file = None if kinds is None else _write_hashed(path, "kinds", ".npz", kinds.to_bytes())
+            card = card.model_copy(
+                update={
+                    "format": _format(box_head, memory),
+                    "model": model_file,
+                    "familiarity": familiarity_file,
+                    "kinds": kinds_file,
+                    "box_head": None if box_head is None else _store_box_head(path, box_head),
+                    "memory": None if memory is None else _store_memory(path, memory),
+                    "references": _store_references(path, references),
+                }
+            )
+            _replace_card(path, card, Path(scratch))
+        _remove_leftovers(path, card)
     except OSError as error:
         raise ModelError(f"the model cannot be written to {path}: {error.strerror or error}") from error
+    return ModelBundle(path, card, familiarity, tuple(references), kinds, box_head, memory)
+
+
+def replace_parts(
+    bundle: ModelBundle,
+    *,
+    references: Sequence[ReferenceImage] | None = None,
+    box_head: BoxHead | None = None,
+    memory: TrainingMemory | None = None,
+    figures: Mapping[str, float] | None = None,
+) -> ModelBundle:
+    """Replace what is given, add `figures` to those of the card; the network's file stays.
+
+    Raises `ModelError`.
+    """
+    path, card = bundle.path, bundle.card
+    try:
+        with tempfile.TemporaryDirectory(dir=path, prefix=".writing-") as scratch:
+            changed: dict[str, object] = {"figures": {**card.figures, **(figures or {})}}
+            if references is not None:
+                changed["references"] = _store_references(path, references)
+            if box_head is not None:
+                changed["box_head"] = _store_box_head(path, box_head)
+            if memory is not None:
+                changed["memory"] = _store_memory(path, memory)
+            changed["format"] = _format(box_head or bundle.box_head, memory or bundle.memory)
+            card = card.model_copy(update=changed)
+            _replace_card(path, card, Path(scratch))
+        _remove_leftovers(path, card)
+    except OSError as error:
+        raise ModelError(f"the model cannot be written to {path}: {error.strerror or error}") from error
+    return replace(
+        bundle,
+        card=card,
+        references=bundle.references if references is None else tuple(references),
+        box_head=box_head or bundle.box_head,
+        memory=memory or bundle.memory,
+    )
+
+
+def _format(box_head: BoxHead | None, memory: TrainingMemory | None) -> int:
+    """Return the lowest format of a card that holds both."""
+    return 3 if memory is not None else 2 if box_head is not None else 1
+
+
+def _store_box_head(path: Path, box_head: BoxHead) -> BundleFile:
+    return _write_hashed(path, "boxes", ".npz", box_head.to_bytes())
+
+
+def _store_memory(path: Path, memory: TrainingMemory) -> BundleFile:
+    return _write_hashed(path, "memory", ".npz", memory.to_bytes())
 
 
 def _replace_card(path: Path, card: ModelCard, scratch: Path) -> None:
     _write(scratch / CARD_NAME, write_card(card).encode())
     (scratch / CARD_NAME).replace(path / CARD_NAME)
-    _sync_folder(path)
-    _remove_leftovers(path, card)
+    sync_path(path)
 
 
 def _store_references(path: Path, references: Sequence[ReferenceImage]) -> tuple[ReferenceFile, ...]:
@@ -182,8 +212,9 @@ def _write(path: Path, content: bytes) -> None:
         os.fsync(file.fileno())
 
 
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
+def sync_path(path: Path) -> None:
+    """Have a file, or the names of a folder's files, on disk."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
@@ -192,67 +223,43 @@ def _sync_folder(folder: Path) -> None:
 
 def _remove_leftovers(folder: Path, card: ModelCard) -> None:
     """Delete the files of earlier bundles, and those of a write that was cut short."""
-    kept = {card.model.file, card.familiarity.file if card.familiarity else None}
+    parts = (card.model, card.familiarity, card.kinds, card.box_head, card.memory)
+    kept = {part.file for part in parts if part is not None}
     kept |= {reference.file for reference in card.references}
-    if card.screening is not None:
-        kept.add(card.screening.file)
-    for pattern in ("model-*.keras", "familiarity-*.npz", "screening-*.npz", "reference-*.png"):
+    patterns = ("model-*.keras", "familiarity-*.npz", "kinds-*.npz", "boxes-*.npz", "memory-*.npz")
+    for pattern in (*patterns, "reference-*.png"):
         for path in (*folder.glob(pattern), *folder.glob(f".{pattern}")):
             if path.name not in kept:
                 path.unlink()
 
 
 def _read_verified(folder: Path, expected: BundleFile) -> bytes:
+    with _open(folder, expected) as file:
+        content = file.read()
+    _compare(folder, expected, hashlib.sha256(content).hexdigest())
+    return content
+
+
+def _verify(folder: Path, expected: BundleFile) -> None:
+    """Check a file piece by piece. As a whole it would stay in the heap of each thread that reloads."""
+    with _open(folder, expected) as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    _compare(folder, expected, digest)
+
+
+@contextmanager
+def _open(folder: Path, expected: BundleFile) -> Iterator[BufferedReader]:
     path = folder / expected.file
     try:
-        content = path.read_bytes()
+        with path.open("rb") as file:
+            yield file
     except FileNotFoundError as error:
         raise ModelError(f"the model at {folder} is incomplete: {path} does not exist") from error
     except OSError as error:
         raise ModelError(f"the model file {path} cannot be read: {error.strerror}") from error
-    if hashlib.sha256(content).hexdigest() != expected.sha256:
+
+
+def _compare(folder: Path, expected: BundleFile, digest: str) -> None:
+    if digest != expected.sha256:
+        path = folder / expected.file
         raise ModelError(f"{path} is not the file its card names (SHA-256 differs): altered or damaged")
-    return content
-
-
-def _reject_foreign_code(path: Path, content: bytes) -> None:
-    """Raise unless the network in `content` is made of Keras' own layers alone, without code inside."""
-    try:
-        with ZipFile(io.BytesIO(content)) as archive:
-            config = json.loads(archive.read("config.json"))
-    except (
-        BadZipFile,
-        KeyError,
-        ValueError,
-        OSError,
-        EOFError,
-        NotImplementedError,
-        RecursionError,
-    ) as error:
-        raise ModelError(f"{path} is not a Keras model file: {first_line(error)}") from error
-    pending = [config]
-    while pending:
-        part = pending.pop()
-        if isinstance(part, list):
-            pending += part
-        elif isinstance(part, dict):
-            pending += part.values()
-            module = part.get("module")
-            if part.get("class_name") == "Lambda" or (
-                "module" in part and module not in (*_ALLOWED_MODULES, None)
-            ):
-                named = f"{module}.{part.get('class_name')}"
-                raise ModelError(f"{path} is refused: it would run code of its own ({named})")
-
-
-def _verify_architecture(model: Any, card: ModelCard, path: Path) -> Any:
-    """Return `model` if it has the input, the outputs and the layer that its card names."""
-    expected = (None, card.input_height, card.input_width, 3), (None, len(card.classes))
-    if (model.input_shape, model.output_shape) != expected:
-        raise ModelError(
-            f"{path} does not fit its card: it maps {model.input_shape} to {model.output_shape}, "
-            f"the card says {expected[0]} to {expected[1]}"
-        )
-    if card.cam_layer not in {layer.name for layer in model.layers}:
-        raise ModelError(f"{path} does not fit its card: it has no layer {card.cam_layer}")
-    return model

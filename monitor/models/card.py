@@ -11,7 +11,8 @@ from monitor.errors import ModelError
 CARD_NAME = "card.json"
 
 
-CARD_FORMAT = 1
+CARD_FORMAT = 3
+"""The highest known: that of a card with `memory`. One with `box_head` alone has 2, any other 1."""
 
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -87,9 +88,9 @@ class ReferenceFile(BundleFile):
 
 
 class ModelCard(_CardSection):
-    """The card, version 1."""
+    """The card, format 1 to 3."""
 
-    format: Literal[1] = 1
+    format: Literal[1, 2, 3] = 1
     name: str = Field(min_length=1)
     classes: tuple[str, ...] = Field(min_length=2, description="in the order of the network's outputs")
     defect_class: int = Field(
@@ -109,8 +110,12 @@ class ModelCard(_CardSection):
     figures: dict[str, float] = Field(description="what was measured, by name")
     model: BundleFile
     familiarity: BundleFile | None = None
-    screening: BundleFile | None = Field(
-        default=None, description="by which the first layers answer for inputs that are clearly good"
+    box_head: BundleFile | None = Field(
+        default=None, description="predicts the extents of a defect; without it boxes come from heat alone"
+    )
+    kinds: BundleFile | None = Field(default=None, description="by which flagged images get a kind's name")
+    memory: BundleFile | None = Field(
+        default=None, description="features of frames that it was trained on, for a later training"
     )
     references: tuple[ReferenceFile, ...] = Field(
         default=(), description="by which a machine's arithmetic is checked before it is trusted"

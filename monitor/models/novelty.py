@@ -6,12 +6,12 @@ features of the training images.
 
 import io
 from dataclasses import dataclass
-from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
 from monitor.errors import ModelError
+from monitor.models.arrays import open_arrays
 
 Features = NDArray[np.float32]
 """(n, c) float32: the activations of the explained layer, averaged over all positions."""
@@ -47,12 +47,9 @@ class NoveltyDetector:
     @classmethod
     def from_bytes(cls, content: bytes) -> "NoveltyDetector":
         """Read what `to_bytes` wrote; runs nothing from it. Raises `ModelError`."""
-        try:
-            with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-                mean, whitening = arrays["mean"], arrays["whitening"]
-                limit = float(arrays["limit"])
-        except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile) as error:
-            raise ModelError(f"the model's familiarity file cannot be read: {error}") from error
+        with open_arrays(content, "familiarity file") as arrays:
+            mean, whitening = arrays["mean"], arrays["whitening"]
+            limit = float(arrays["limit"])
         if mean.ndim != 1 or whitening.shape != (len(mean), len(mean)):
             raise ModelError("the model's familiarity file holds arrays that do not fit together")
         return cls(mean.astype(np.float32), whitening.astype(np.float32), limit)
@@ -71,15 +68,15 @@ def fit_novelty_detector(training: Features, validation: Features, *, share: flo
         raise ValueError("familiarity needs at least two training images and one for validation")
     logs = np.log1p(training.astype(np.float64))
     mean = logs.mean(axis=0)
-    values, vectors = np.linalg.eigh(_shrunk_covariance(logs - mean))
+    values, vectors = np.linalg.eigh(shrunk_covariance(logs - mean))
     whitening = (vectors / np.sqrt(values)) @ vectors.T
     draft = NoveltyDetector(mean.astype(np.float32), whitening.astype(np.float32), np.inf)
     limit = np.quantile(draft.distance(validation), 1 - share, method="higher")
     return NoveltyDetector(draft.mean, draft.whitening, float(limit))
 
 
-def _shrunk_covariance(centred: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Ledoit and Wolf's estimate of the covariance of `centred` (n, c): (c, c)."""
+def shrunk_covariance(centred: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return Ledoit and Wolf's estimate of the covariance of `centred` (n, c): (c, c)."""
     count, width = centred.shape
     sample = centred.T @ centred / count
     target = float(np.trace(sample)) / width

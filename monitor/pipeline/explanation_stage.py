@@ -2,17 +2,16 @@
 
 import logging
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from monitor.errors import InferenceError
 from monitor.events.event import event_id
 from monitor.imaging.annotation import HeatStyle, annotate
 from monitor.imaging.jpeg import encode_jpeg, xmp_packet
-from monitor.imaging.regions import find_regions, merge_heatmaps
+from monitor.imaging.localisation import locate
 from monitor.inference.handle import CAM_METHOD, CamHeat
-from monitor.pipeline.budget import TimeBudget
 from monitor.pipeline.flagged_queue import FlaggedQueue
 from monitor.pipeline.interfaces import (
     FlaggedFrame,
@@ -34,9 +33,10 @@ QUEUE_FACTOR = 4  # `put` blocks at this multiple of the queue limit
 class ExplanationConfig:
     """How flagged frames are explained and located.
 
-    Explanations may take the fraction `budget` (0..1) of the time. None is refined later than `deadline`
-    seconds after capture, or while more than `queue_limit` frames are queued. `minimum_area` is a fraction of
-    a tile's area. The frame's handle supplies the settings of the model.
+    A frame of a live camera is refined only if that takes at most the fraction `budget` (0..1; 1: always) of
+    the time between two frames, not later than `deadline` seconds after capture, and not while more than
+    `queue_limit` frames are queued. `minimum_area` is a fraction of a tile's area. The frame's handle
+    supplies the settings of the model. `cameras` tells which cameras differ from `enabled`.
     """
 
     enabled: bool = True
@@ -47,6 +47,7 @@ class ExplanationConfig:
     heat_style: HeatStyle = "overlay"
     jpeg_quality: int = 85
     raw_frames: bool = False
+    cameras: Mapping[str, bool] = field(default_factory=dict)
 
 
 Publish = Callable[[Finding, FlaggedFrame, bytes | None, bytes | None], None]
@@ -56,11 +57,12 @@ Publish = Callable[[Finding, FlaggedFrame, bytes | None, bytes | None], None]
 class ExplanationStage:
     """Turn every flagged frame into an event, one after another, in parallel to the inference loop.
 
-    Every flagged frame gets heat from the activations of its classification. Faster-Score-CAM refines it,
-    with fewer maps or none when time is short or more than `queue_limit` frames are queued. The event names
-    the method and the number of maps. At four times `queue_limit`, or above `queue_bytes`, `put` blocks: no
-    flagged frame is dropped, and memory stays bounded. Where explaining or drawing fails, the event has no
-    result and names the reason. `clock` is the clock of the frames' `monotonic`, in seconds.
+    Every flagged frame gets heat from the activations of its classification, which costs no forward pass.
+    Faster-Score-CAM refines it where the source waits, or where no verdict of a live camera is late for it.
+    The event names the method and the number of maps. At four times `queue_limit`, or above `queue_bytes`,
+    `put` blocks: no flagged frame is dropped, and memory stays bounded. Where explaining or drawing fails,
+    the event has no result and names the reason. `clock` is the clock of the frames' `monotonic`, in seconds.
+    `config` is in force now.
     """
 
     def __init__(
@@ -73,21 +75,19 @@ class ExplanationStage:
         queue_bytes: int = 256_000_000,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._config = config
+        self.config = config
         self._publish = publish
         self._on_gap = on_gap
         self._observer = observer
         self._queue_bytes = queue_bytes
         self._clock = clock
-        self._budget = TimeBudget(config.budget, config.deadline, now=clock())
         self._queue = FlaggedQueue(QUEUE_FACTOR * config.queue_limit, queue_bytes)
         self._stopping = False
         self.last_heartbeat = time.monotonic()
 
     def configure(self, config: ExplanationConfig) -> None:
         """Explain by `config` from the next frame on; the bounds of the queue stay. For any thread."""
-        self._budget = TimeBudget(config.budget, config.deadline, now=self._clock())
-        self._config = config
+        self.config = config
 
     def put(self, flagged: FlaggedFrame, heartbeat: Callable[[], None] = ignore) -> None:
         """Take over a flagged frame. While the queue is full, this blocks and calls `heartbeat`."""
@@ -102,7 +102,7 @@ class ExplanationStage:
     def is_backlogged(self) -> bool:
         """Return whether more flagged frames are queued than can be explained in time."""
         return (
-            len(self._queue) > self._config.queue_limit
+            len(self._queue) > self.config.queue_limit
             or QUEUE_FACTOR * self._queue.nbytes > self._queue_bytes
         )
 
@@ -128,7 +128,7 @@ class ExplanationStage:
 
     def process(self, flagged: FlaggedFrame) -> None:
         """Explain, locate, annotate and publish one flagged frame."""
-        config, frame = self._config, flagged.frame
+        config, frame = self.config, flagged.frame
         timer = StageTimer(frame.monotonic + sum(flagged.latency.values()), self._clock)
         timer.mark("wait")
         explanation = self._explain(flagged)
@@ -180,12 +180,13 @@ class ExplanationStage:
         self._on_gap(frame_gap(flagged.frame, cause, detail))
 
     def _explain(self, flagged: FlaggedFrame) -> Explanation:
-        if not self._config.enabled:
+        config = self.config
+        if not config.cameras.get(flagged.frame.camera, config.enabled):
             return Explanation("none", 0, "skipped", reason="explanations are switched off")
         heats = []
         try:
-            for behind, tile in reversed(list(enumerate(reversed(flagged.tiles)))):
-                heats.append((tile, *self._heat(flagged, tile, behind)))
+            for tile in flagged.tiles:
+                heats.append((tile, *self._heat(flagged, tile)))
         except InferenceError as error:
             return _nothing(str(error))
         except Exception as error:
@@ -197,36 +198,35 @@ class ExplanationStage:
         )
         outcome: ExplanationOutcome = "full" if all(complete for _, _, complete in heats) else "reduced"
         found = tuple(
-            TileHeatmap(heat.heatmap, tile.box, heat.peak, tile.score)
+            TileHeatmap(heat.heatmap, tile.box, heat.peak, tile.score, heat.extents)
             for tile, heat, _ in heats
             if heat.peak > 0
         )
         reason = None if found else "the heat is flat, zero or not a number"
         return Explanation(least.method, least.maps_used, outcome, found, reason)
 
-    def _heat(self, flagged: FlaggedFrame, tile: FlaggedTile, behind: int) -> tuple[CamHeat, bool]:
-        """Explain one tile while time permits; `behind` more tiles of the frame follow it.
+    def _heat(self, flagged: FlaggedFrame, tile: FlaggedTile) -> tuple[CamHeat, bool]:
+        """Explain one tile; return the heat, and whether all requested maps were scored."""
+        complete: bool | None = None
 
-        Returns the heat, and whether all requested maps were scored.
-        """
-        frame, handle = flagged.frame, flagged.handle
-        queued, max_n = len(self._queue), handle.spec.regions.max_n
-        crowded = self.is_backlogged()
-        budget = self._budget.allocate(frame.monotonic, self._clock(), queued=queued + behind)
-        complete = True
-
-        def proceed(maps: int, seconds: float) -> bool:
+        def proceed() -> bool:
             nonlocal complete
             self.last_heartbeat = time.monotonic()
-            if frame.source_waits:
-                complete = not self._stopping
-                return complete
-            budget.spend(seconds)
-            has_time = not crowded and budget.may_continue(self._clock(), stopping=self._stopping)
-            complete = has_time or maps >= max_n
-            return has_time
+            complete = not self._stopping and (flagged.frame.source_waits or self._has_time(flagged))
+            return complete
 
-        return handle.explain(tile.image, tile.evidence, proceed), complete
+        heat = flagged.handle.explain(tile.image, tile.evidence, proceed)
+        if complete is None:  # the model did not ask: it cannot refine what a pool sent
+            complete = heat.method == CAM_METHOD
+        return heat, complete
+
+    def _has_time(self, flagged: FlaggedFrame) -> bool:
+        """Return whether the heat of a live camera's frame may be refined now."""
+        config = self.config
+        seconds = flagged.handle.refinement_seconds * len(flagged.tiles)
+        fits = config.budget >= 1 or seconds <= config.budget * flagged.frame_interval
+        is_late = self._clock() >= flagged.frame.monotonic + config.deadline
+        return fits and not is_late and not self.is_backlogged()
 
     def _locate(
         self, flagged: FlaggedFrame, explanation: Explanation
@@ -237,14 +237,14 @@ class ExplanationStage:
             return explanation, None, ()
         spec, (height, width) = flagged.handle.spec, flagged.frame.image.shape[:2]
         try:
-            heat = merge_heatmaps(
-                tiles, width=width, height=height, input_size=spec.input_size, cell_offset=spec.cell_offset
-            )
-            regions = find_regions(
-                heat,
+            heat, regions = locate(
+                tiles,
+                width=width,
+                height=height,
+                input_size=spec.input_size,
+                cell_offset=spec.cell_offset,
                 threshold=spec.regions.threshold,
-                minimum_area=self._config.minimum_area * max(tile.box.area for tile in tiles),
-                tiles=tiles,
+                minimum_area=self.config.minimum_area,
             )
         except Exception as error:
             _log_failure("locating", flagged, error)
@@ -268,11 +268,11 @@ class ExplanationStage:
             camera=frame.camera,
             captured_at=frame.captured_at,
             reason=reason,
-            heat_style=self._config.heat_style,
+            heat_style=self.config.heat_style,
         )
         identity = event_id(frame.camera, frame.captured_at, frame.number)
         xmp = xmp_packet(identity, verdict.label, verdict.score, regions)
-        return encode_jpeg(drawn, self._config.jpeg_quality, xmp)
+        return encode_jpeg(drawn, self.config.jpeg_quality, xmp)
 
 
 def _attempt(step: str, flagged: FlaggedFrame, make: Callable[[], bytes]) -> bytes | None:

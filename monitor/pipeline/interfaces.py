@@ -4,12 +4,46 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from monitor.inference.handle import Evidence, ModelHandle
+from monitor.inference.handle import Evidence, ModelHandle, ModelSpec
 from monitor.models.novelty import NoveltyScore
-from monitor.records import Box, ExplanationOutcome, Frame, FrameOutcome, Gap, Image, Stage, Verdict
+from monitor.records import (
+    Box,
+    ExplanationOutcome,
+    Frame,
+    FrameOutcome,
+    Gap,
+    Image,
+    LostFrames,
+    Stage,
+    Verdict,
+)
 
 OnGap = Callable[[Gap], None]
 """Reports frames that were not inspected."""
+
+OnVerdict = Callable[[Frame, Verdict], None]
+"""Receives the verdict on a frame. It must not block."""
+
+OnClean = Callable[[Frame, Verdict, NoveltyScore | None, ModelSpec], None]
+"""Receives a frame below the threshold of its model, with its novelty. It must not block."""
+
+
+def ignore(*_: object) -> None:
+    """Do nothing: the default of a callback."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ClassifiedFrame:
+    """A frame with its `verdict` and `novelty`, by the model of `spec`."""
+
+    frame: Frame
+    verdict: Verdict
+    novelty: NoveltyScore | None
+    spec: ModelSpec
+
+
+OnShadowed = Callable[[ModelHandle, ClassifiedFrame], None]
+"""Receives a frame that the shadow model of its camera may classify, too. It must not block."""
 
 
 class PipelineObserver(Protocol):
@@ -34,6 +68,12 @@ class PipelineObserver(Protocol):
         """Record the distance of a frame from the training data; beyond `limit` it is unfamiliar."""
 
 
+class SilentObserver:
+    """A `PipelineObserver` that counts nothing: for frames that are no production."""
+
+    on_stage = on_verdict = on_late_verdict = on_outcome = on_explanation = on_novelty = staticmethod(ignore)
+
+
 class FrameProvider(Protocol):
     """The part of a camera that the inference stage needs."""
 
@@ -51,13 +91,6 @@ class FrameProvider(Protocol):
         """Whether no further frame can be taken."""
 
 
-class IdleListener(Protocol):
-    """Learns whether frames are without a verdict; `monitor.inference.scheduler.ArrivalPredictor` is one."""
-
-    def set_idle(self, is_idle: bool) -> None:
-        """Record whether no frame is queued or being classified."""
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class FlaggedTile:
     """A defective part of a frame: `image` (h, w, 3) uint8 is the input, `evidence` the model's own."""
@@ -73,6 +106,8 @@ class FlaggedFrame:
     """A frame with a defect on its way to its event; `latency` is in seconds.
 
     `handle` is the model that classified it, `tiles` are those of its inputs that are defective.
+    `frame_interval` is the time in seconds between two frames of all live cameras together; 0: not known.
+    `recipe` names the settings of the product that was on the line.
     """
 
     frame: Frame
@@ -81,6 +116,8 @@ class FlaggedFrame:
     tiles: tuple[FlaggedTile, ...]
     novelty: NoveltyScore | None
     latency: Mapping[Stage, float]
+    frame_interval: float = 0.0
+    recipe: str | None = None
 
     @property
     def nbytes(self) -> int:
@@ -100,8 +137,5 @@ def frame_gap(frame: Frame, cause: str, detail: str) -> Gap:
         frames=1,
         cause=cause,
         detail=detail,
+        lost=(LostFrames(frame.number, frame.number, frame.captured_at, frame.source_name),),
     )
-
-
-def ignore(*_: object) -> None:
-    """Do nothing: the default of a callback."""

@@ -36,7 +36,10 @@ _IGNORED = frozenset(
 )
 """Options that other programs need in a shared URL; here they have no effect, as this client sets its own."""
 
-_USED = frozenset({"db", "username", "password", "ssl_ca_certs", "ssl_certfile", "ssl_keyfile"})
+_SENTINEL = ("sentinel_username", "sentinel_password")
+
+
+_USED = frozenset({"db", "username", "password", "ssl_ca_certs", "ssl_certfile", "ssl_keyfile", *_SENTINEL})
 
 _SAFE_VALUES = {
     "ssl_cert_reqs": {"required"},
@@ -49,12 +52,13 @@ _SAFE_VALUES = {
 class RedisCredentials:
     """User, password and certificates for a server; None and empty: none.
 
-    `ca`, `certificate`, `key` are paths of PEM files, for TLS. `sentinel_password` is that of the Sentinels
-    themselves.
+    `ca`, `certificate`, `key` are paths of PEM files, for TLS. `sentinel_username` and `sentinel_password`
+    are for the Sentinels themselves.
     """
 
     username: str | None = None
     password: str | None = None
+    sentinel_username: str | None = None
     sentinel_password: str | None = None
     ca: str | None = None
     certificate: str | None = None
@@ -91,6 +95,16 @@ class RedisAddress:
     passwords: tuple[str, ...]
     sentinels: tuple[tuple[str, int], ...] = ()
     service: str = ""
+    sentinel_username: str = ""
+    sentinel_password: str = ""
+
+    @property
+    def server(self) -> tuple[object, ...]:
+        """What names the server and its database: all but the credentials."""
+        parts = urlsplit(self.url)
+        path = "" if parts.scheme == "unix" else parts.path.strip("/")
+        database = dict(parse_qsl(parts.query)).get("db") or path or "0"
+        return self.kind, self.is_tls, self.place, self.sentinels, self.service, database
 
     @property
     def is_tls(self) -> bool:
@@ -101,8 +115,9 @@ class RedisAddress:
 def parse_redis_url(url: str) -> RedisAddress:
     """Parse `redis://`, `rediss://` (TLS), `unix://`, `redis+cluster://` and `redis+sentinel://` URLs.
 
-    Sentinels: `redis+sentinel://[user:password@]host:port,host:port/service[/db]`. Raises UsageError, whose
-    message shows no part of the URL but the name of an option.
+    Sentinels: `redis+sentinel://[user:password@]host:port,host:port/service[/db]`, where user and password
+    are those of the server, and the options `sentinel_username` and `sentinel_password` of the Sentinels.
+    Raises UsageError, whose message shows no part of the URL but the name of an option.
     """
     scheme, _, rest = url.partition("://")
     plain, _, kind = scheme.lower().partition("+")
@@ -116,7 +131,10 @@ def parse_redis_url(url: str) -> RedisAddress:
         parts = urlsplit(f"{plain}://{rest}")
         options = _checked_options(parts)
         _check_parts(parts)
-        passwords = _passwords(parts, options.get("password"))
+        of_sentinel = {name: options.pop(name, "") for name in _SENTINEL}
+        if any(of_sentinel.values()) and not sentinels:
+            raise UsageError("sentinel_username and sentinel_password are for redis+sentinel URLs")
+        passwords = _passwords(parts, options.get("password"), of_sentinel["sentinel_password"])
     except ValueError:
         raise UsageError(_FORM) from None
     place = _place(parts)
@@ -124,7 +142,7 @@ def parse_redis_url(url: str) -> RedisAddress:
         place = f"{','.join(f'{host}:{port}' for host, port in sentinels)} (Sentinel, {service})"
     query = f"?{urlencode(options)}" if options else ""
     cleaned = f"{plain}://{parts.netloc}{parts.path}{query}"
-    return RedisAddress(kind, cleaned, place, passwords, sentinels, service)  # type: ignore[arg-type]  # checked above
+    return RedisAddress(kind, cleaned, place, passwords, sentinels, service, **of_sentinel)  # type: ignore[arg-type]  # checked above
 
 
 def _refuse_raw_characters(scheme: str, rest: str) -> None:
@@ -169,8 +187,8 @@ def _check_parts(parts: SplitResult) -> None:
         raise ValueError("no port")
 
 
-def _passwords(parts: SplitResult, option: str | None) -> tuple[str, ...]:
-    given = [text for text in (parts.password, option) if text]
+def _passwords(parts: SplitResult, *options: str | None) -> tuple[str, ...]:
+    given = [text for text in (parts.password, *options) if text]
     for text in (parts.username or "", *given):
         unquote_to_bytes(text).decode("utf-8")  # the client would replace what is no UTF-8
     return tuple({*given, *(unquote_to_bytes(text).decode("utf-8") for text in given)})

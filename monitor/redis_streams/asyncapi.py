@@ -11,7 +11,10 @@ from pydantic.json_schema import models_json_schema
 from monitor.events.coverage import coverage_schema
 from monitor.events.event import Event
 from monitor.events.incidents import IncidentReport
+from monitor.events.labels import Label
+from monitor.events.samples import Sample
 from monitor.events.schemas import schema_text
+from monitor.events.verdicts import VerdictBatch
 from monitor.redis_streams.keys import RedisKeys
 
 ASYNCAPI_FILE = Path(__file__).with_name("asyncapi.json")
@@ -27,7 +30,8 @@ def asyncapi() -> dict[str, Any]:
     """The document, AsyncAPI 3.0.0, for the default prefix."""
     keys = RedisKeys()
     _, defined = models_json_schema(
-        [(Event, "serialization"), (IncidentReport, "serialization")], ref_template=_REF
+        [(model, "serialization") for model in (Event, IncidentReport, VerdictBatch, Sample, Label)],
+        ref_template=_REF,
     )
     channels = {
         "events": _channel(keys.events, "event", "Stream: every flagged frame, in the order of its camera."),
@@ -39,6 +43,15 @@ def asyncapi() -> dict[str, Any]:
         "coverage": _channel(
             keys.coverage, "coverage", "Stream: what was not inspected or is lost, and why."
         ),
+        "verdicts": _channel(
+            keys.verdicts, "verdicts", "Stream: the outcome of every frame, where `verdicts.publish` is set."
+        ),
+        "samples": _channel(
+            keys.samples, "sample", "Stream: frames kept for learning, where `samples.publish` is set."
+        ),
+        "labels": _channel(
+            keys.labels, "label", "Stream: what people answer about frames; programs may add to it."
+        ),
     }
     return {
         "asyncapi": "3.0.0",
@@ -49,8 +62,8 @@ def asyncapi() -> dict[str, Any]:
             "description": (
                 "What the daemon publishes in Redis or Valkey. A stream's entry has text fields: those "
                 "named as headers, and the payload, which is JSON in the field named after the message. An "
-                "entry of the coverage stream is its fields alone. Images (JPEG) are in the keys that an "
-                "event names."
+                "entry of the coverage stream is its fields alone. Images are in the keys that an event "
+                "(JPEG) or a sample (PNG) names."
             ),
         },
         "defaultContentType": "application/json",
@@ -64,6 +77,9 @@ def asyncapi() -> dict[str, Any]:
             "messages": {
                 "event": _message("Event", "One flagged frame.", "id", "camera"),
                 "incident": _message("IncidentReport", "An incident's start or end.", "id", "camera"),
+                "verdicts": _message("VerdictBatch", "Consecutive frames of one camera.", "camera"),
+                "sample": _message("Sample", "A frame kept for learning.", "id", "camera"),
+                "label": _message("Label", "A person's answer about a frame.", "id", "camera"),
                 "coverage": _message(
                     "Coverage", "A gap, a camera's change of state, what was dropped, or a conflict of names."
                 ),

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from typing import Any
 
 import redis
@@ -41,6 +42,20 @@ _TRANSIENT_ERRORS = {
 """Answers that may pass, by their code."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Target:
+    """A server and how to log in."""
+
+    address: RedisAddress
+    access: RedisCredentials
+
+    @property
+    def secrets(self) -> list[str]:
+        """Every password, so that no message repeats one."""
+        given = (*self.address.passwords, self.access.password, self.access.sentinel_password)
+        return [password for password in given if password]
+
+
 class RedisConnection:
     """A Redis or Valkey server by its URL: `redis://`, `rediss://` (TLS), `unix://`.
 
@@ -57,43 +72,62 @@ class RedisConnection:
     def __init__(
         self, url: str, keys: RedisKeys, *, timeout: float, access: RedisCredentials = NO_CREDENTIALS
     ) -> None:
-        self._address = address = parse_redis_url(url)
+        self._keys, self._timeout = keys, timeout
+        self._target = self._checked_target(url, access)
         self._client: redis.Redis | redis.RedisCluster | None = None
-        self._options: dict[str, Any] = {
-            "protocol": 2,  # one shape of replies from every server since 6.2
-            "socket_timeout": timeout,
-            "socket_connect_timeout": timeout,
-            "retry": Retry(NoBackoff(), 0),
-            "client_name": "defect-monitor",
-            **access.options(),
-        }
-        self._sentinel_password = access.sentinel_password
+        self._connected_to: _Target | None = None
+        self.place = self._target.address.place
+
+    def set_access(self, url: str, access: RedisCredentials) -> None:
+        """Use other credentials for the same server from the next command on, on a new connection.
+
+        Callable from any thread: a command under way ends on its connection. Raises UsageError as the
+        constructor does; then nothing changes.
+        """
+        target = self._checked_target(url, access)
+        if target != self._target:
+            self._target = target
+
+    def _checked_target(self, url: str, access: RedisCredentials) -> "_Target":
+        address = parse_redis_url(url)
         if (access.ca or access.certificate) and not address.is_tls:
             raise UsageError("certificates are for TLS: the Redis URL must begin with rediss")
-        if address.kind == "cluster" and not keys.has_hash_tag:
+        if address.kind == "cluster" and not self._keys.has_hash_tag:
             raise UsageError(
-                f"on a cluster the prefix must be a hash tag, such as {{{keys.prefix}}}, "
+                f"on a cluster the prefix must be a hash tag, such as {{{self._keys.prefix}}}, "
                 "so that all keys lie on one node"
             )
-        passwords = (*address.passwords, access.password, access.sentinel_password)
-        self._secrets = [password for password in passwords if password]
-        self.place = address.place
+        return _Target(address, access)
 
     @property
     def clustered(self) -> bool:
         """Whether the server is a cluster."""
-        return self._address.kind == "cluster"
+        return self._target.address.kind == "cluster"
 
     @property
     def client(self) -> Any:
         """The client, made when first used. Any: its replies are unions of types that cannot be narrowed."""
+        target = self._target
+        if self._client is not None and self._connected_to is not target:
+            self.close()
         if self._client is None:
-            if self._address.kind == "sentinel":
-                self._client = self._by_sentinel(self._address)
+            if target.address.kind == "sentinel":
+                self._client = self._by_sentinel(target)
             else:
-                kind = redis.RedisCluster if self.clustered else redis.Redis
-                self._client = kind.from_url(self._address.url, **self._options)
+                kind = redis.RedisCluster if target.address.kind == "cluster" else redis.Redis
+                self._client = kind.from_url(target.address.url, **self._options(target.access))
+            self._connected_to = target
         return self._client
+
+    def _options(self, access: RedisCredentials) -> dict[str, Any]:
+        return {
+            "protocol": 2,  # one shape of replies from every server since 6.2
+            "socket_timeout": self._timeout,
+            "socket_connect_timeout": self._timeout,
+            "retry": Retry(NoBackoff(), 0),
+            "client_name": "defect-monitor",
+            **access.options(),
+        }
 
     def node_for(self, key: str) -> Any:
         """Return a client of the server that holds the key: on a cluster, of one node."""
@@ -102,29 +136,33 @@ class RedisConnection:
 
     def _rediscover(self) -> None:
         """After a failure, forget where the primary was, so that the next try looks for it again."""
-        if self._address.kind == "sentinel":
+        if self._target.address.kind == "sentinel":
             self.close()
         elif isinstance(self._client, redis.RedisCluster):
             with suppress(RedisError, RedisClusterException, OSError):
                 self._client.nodes_manager.initialize()
 
-    def _by_sentinel(self, address: RedisAddress) -> Any:
+    def _by_sentinel(self, target: "_Target") -> Any:
         """Return a client that asks the Sentinels for the primary at each new connection."""
-        tls = {name: value for name, value in self._options.items() if name.startswith("ssl_")}
+        address, access, options = target.address, target.access, self._options(target.access)
+        tls = {name: value for name, value in options.items() if name.startswith("ssl_")}
         given: dict[str, Any] = dict(parse_url(address.url))  # type: ignore[no-untyped-call]  # redis has no types for it
         tls |= {name: value for name, value in given.items() if name.startswith("ssl_")}
         own = {"ssl": True, **tls} if address.is_tls else {}
         asking = {
-            name: self._options[name]
-            for name in ("socket_timeout", "socket_connect_timeout", "protocol", "retry")
+            name: options[name] for name in ("socket_timeout", "socket_connect_timeout", "protocol", "retry")
         }
-        if self._sentinel_password:
-            asking["password"] = self._sentinel_password
+        for name, value in (
+            ("username", access.sentinel_username or address.sentinel_username),
+            ("password", access.sentinel_password or address.sentinel_password),
+        ):
+            if value:
+                asking[name] = value
         credentials = {
             name: given[name] for name in ("username", "password", "db") if given.get(name) is not None
         }
         sentinels: Any = Sentinel(list(address.sentinels), sentinel_kwargs={**asking, **own})  # type: ignore[no-untyped-call]  # redis has no types for it
-        return sentinels.master_for(address.service, **{**self._options, **own, **credentials})
+        return sentinels.master_for(address.service, **{**options, **own, **credentials})
 
     def close(self) -> None:
         """Close the connections; the next use opens them again."""
@@ -139,7 +177,7 @@ class RedisConnection:
             yield
         except (RedisError, RedisClusterException, OSError) as error:
             self._rediscover()
-            raise self._describe(error, action) from _without_secrets(error, *self._secrets)
+            raise self._describe(error, action) from _without_secrets(error, *self._target.secrets)
 
     def _describe(self, error: Exception, action: str) -> DeliveryError:
         where = f"Redis at {self.place}"
@@ -160,11 +198,12 @@ class RedisConnection:
         if isinstance(error, NoConnection | OSError):
             cause = re.sub(r"^Error [-\d]+ (connecting to|while \w+ \w+) [^ ]*\s*", "", text)
             return DeliveryError(
-                f"{where} cannot be reached: {_scrubbed(cause, self._secrets).rstrip('.')}",
+                f"{where} cannot be reached: {_scrubbed(cause, self._target.secrets).rstrip('.')}",
                 permanent="certificate verify failed" in text,  # the wrong authority stays the wrong one
             )
         return DeliveryError(
-            f"{where} answered with an error ({action}): {_scrubbed(text, self._secrets)}", permanent=True
+            f"{where} answered with an error ({action}): {_scrubbed(text, self._target.secrets)}",
+            permanent=True,
         )
 
 

@@ -49,17 +49,17 @@ class MissedEntries:
     @property
     def since(self) -> datetime:
         """When the entry `after` was added, by the clock of Redis."""
-        return datetime.fromtimestamp(_id(self.after)[0] / 1000, UTC)
+        return datetime.fromtimestamp(entry_id(self.after)[0] / 1000, UTC)
 
     @property
     def until(self) -> datetime:
         """When the entry `first` was added."""
-        return datetime.fromtimestamp(_id(self.first)[0] / 1000, UTC)
+        return datetime.fromtimestamp(entry_id(self.first)[0] / 1000, UTC)
 
     @property
     def resume_from(self) -> str:
         """The id from which to follow on, with `first` as the next entry."""
-        milliseconds, number = _id(self.first)
+        milliseconds, number = entry_id(self.first)
         return f"{milliseconds}-{number - 1}" if number else f"{milliseconds - 1}-{2**64 - 1}"
 
 
@@ -82,13 +82,14 @@ def raise_missed(missed: MissedEntries) -> None:
 def find_missed(client: Any, stream: str, after: str) -> MissedEntries | None:
     """Return what a reader that has read up to `after` has missed; None if nothing."""
     oldest = client.xrange(stream, count=1)
-    if _id(after) == (0, 0) or not oldest:
+    if entry_id(after) == (0, 0) or not oldest:
         return None
     missed = MissedEntries(stream, after, oldest[0][0].decode())
-    return missed if _id(after) < _id(missed.resume_from) else None
+    return missed if entry_id(after) < entry_id(missed.resume_from) else None
 
 
-def _id(text: str) -> tuple[int, int]:
+def entry_id(text: str) -> tuple[int, int]:
+    """Return the parts of a stream id: milliseconds of Unix time, and a number."""
     milliseconds, _, number = text.partition("-")
     return int(milliseconds), int(number or 0)
 

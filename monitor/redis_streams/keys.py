@@ -44,6 +44,30 @@ class RedisKeys:
         """The stream of starts and ends of incidents."""
         return f"{self.prefix}:incidents"
 
+    @property
+    def verdicts(self) -> str:
+        """The stream of a verdict for every frame."""
+        return f"{self.prefix}:verdicts"
+
+    @property
+    def samples(self) -> str:
+        """The stream of frames that are kept for learning."""
+        return f"{self.prefix}:samples"
+
+    @property
+    def labels(self) -> str:
+        """The stream of what people answer about frames."""
+        return f"{self.prefix}:labels"
+
+    def sample(self, sample_id: str) -> str:
+        """The frame of a sample, PNG."""
+        return f"{self.prefix}:sample:{sample_id}"
+
+    @property
+    def sample_ledger(self) -> str:
+        """The ledger of the files of samples, by which the oldest are removed first."""
+        return f"{self.prefix}:sample-files"
+
     def frame(self, event_id: str) -> str:
         """The annotated image of an event, JPEG."""
         return f"{self.prefix}:frame:{event_id}"
@@ -64,6 +88,23 @@ class RedisKeys:
     def lease(self, camera: str) -> str:
         """The lease of the daemon that watches a camera of this name."""
         return f"{self.prefix}:holder:{camera}"
+
+    def preview(self, camera: str) -> str:
+        """The hash with the newest frame of a camera as a small JPEG, while somebody watches."""
+        return f"{self.prefix}:preview:{camera}"
+
+    @property
+    def watching(self) -> str:
+        """The expiring key that exists while somebody watches previews."""
+        return f"{self.prefix}:watching"
+
+    def challenge(self, camera: str) -> str:
+        """The list of known frames that a daemon is to inspect as those of a camera, as a test."""
+        return f"{self.prefix}:challenge:{camera}"
+
+    def challenge_answer(self, request: str) -> str:
+        """The list with the answer to a challenge."""
+        return f"{self.prefix}:challenge-answer:{request}"
 
     def live(self, camera: str) -> str:
         """The channel on which a camera's events are published."""

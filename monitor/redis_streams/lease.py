@@ -1,7 +1,8 @@
 """One daemon a camera name: each daemon leases its cameras' names in Redis, and learns when another has them.
 
 A lease lives some seconds and is renewed while its daemon runs. So a daemon that died blocks nobody for long,
-and its own next run not at all. A daemon whose names are leased by another goes on inspecting.
+and its own next run not at all. A daemon that finds a name leased at its start stands by; one that learns it
+later, because both started without Redis, goes on inspecting.
 """
 
 import logging
@@ -12,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from monitor.errors import DeliveryError, MonitorError
+from monitor.errors import DeliveryError
 from monitor.redis_streams.address import NO_CREDENTIALS, RedisCredentials
 from monitor.redis_streams.connection import RedisConnection
 from monitor.redis_streams.keys import RedisKeys
@@ -22,6 +23,9 @@ logger = logging.getLogger(__name__)
 
 
 _TTL = 15.0  # seconds that a lease outlives its daemon
+
+
+_STANDBY_INTERVAL = 0.5  # seconds between attempts to take a lease
 
 
 class CameraLeases:
@@ -46,8 +50,8 @@ class CameraLeases:
         self.keys = RedisKeys(prefix)
         self._server = RedisConnection(url, self.keys, timeout=timeout, access=access)
         self._value = f"{daemon} {secrets.token_hex(4)}"
-        self._on_conflict, self._ttl = on_conflict, ttl
-        self._timeout = timeout
+        self._on_conflict = on_conflict
+        self.ttl, self._timeout = ttl, timeout
         self._lock = threading.Lock()  # one request at a time
         self._answers = True  # whether Redis answered the last request
         self._problem: str | None = None
@@ -58,27 +62,37 @@ class CameraLeases:
         self.last_heartbeat = time.monotonic()
         self.thread = SupervisedThread("claims", self, restart_after=1.0)
 
-    def start(self, stop: threading.Event) -> None:
-        """Lease the names, then renew the leases until `close`.
+    def start(
+        self, stop: threading.Event, on_standby: Callable[[Mapping[str, str]], None] = lambda _: None
+    ) -> bool:
+        """Lease the names, then renew the leases until `close`. Returns False if `stop` was set before.
 
-        Where another daemon has a name, wait until its lease has expired or `stop` is set. Raises
-        MonitorError if it is renewed instead.
+        While another daemon has a name, stand by: call `on_standby` twice a second with the others by camera,
+        until the lease has ended. A Redis that is away hides whether that daemon still runs: it then
+        has `ttl` seconds from the return of Redis on to renew its lease. If Redis is away from the beginning,
+        the names count as leased.
         """
-        deadline = time.monotonic() + self._ttl + 1
-        while others := self._conflicts("take"):
-            if time.monotonic() > deadline:
-                camera, other = next(iter(others.items()))
-                raise MonitorError(
-                    f"camera {camera}: another daemon, {other}, watches a camera of this name and publishes "
-                    f"to the same Redis at {self._server.place}: give one another name, or a redis.prefix"
-                )
-            logger.info(
-                "camera names are leased by another daemon; waiting for the leases to expire",
-                extra={"names": others, "seconds": self._ttl},
-            )
-            if stop.wait(self._ttl / 5):
+        others: Mapping[str, str] = {}
+        free_from = 0.0
+        while True:
+            may_take = time.monotonic() >= free_from
+            found = self._conflicts("take" if may_take else "look")
+            if found is None and others:
+                free_from = time.monotonic() + self.ttl
+            elif not found and may_take:
                 break
+            others = found or others
+            on_standby(others)
+            if stop.wait(_STANDBY_INTERVAL):
+                return False
+        if others:
+            logger.info("camera names are leased no longer by another daemon; taking over")
         self.thread.start()
+        return True
+
+    def set_access(self, url: str, access: RedisCredentials) -> None:
+        """Use these credentials from the next request on; see `RedisConnection.set_access`."""
+        self._server.set_access(url, access)
 
     @property
     def problem(self) -> str | None:
@@ -103,7 +117,7 @@ class CameraLeases:
 
     def run(self) -> None:
         """Renew the leases until `close`; runs in `thread`, which starts it again after an error."""
-        while not self._end.wait(self._ttl / 3):
+        while not self._end.wait(self.ttl / 3):
             self._renew()
             self.last_heartbeat = time.monotonic()
 
@@ -132,7 +146,7 @@ class CameraLeases:
         names = [self.keys.lease(camera) for camera in cameras]
         if not names:
             return []
-        arguments = (action, self._value, int(self._ttl * 1000))
+        arguments = (action, self._value, int(self.ttl * 1000))
         try:
             with self._lock, self._server.translate_errors("leasing the cameras' names"):
                 answers = list(self._server.client.eval(self._script, len(names), *names, *arguments))

@@ -1,14 +1,14 @@
 """The reading side: events as they come, alone or shared in a group, their images, incidents and coverage."""
 
-import logging
-import time
 from collections.abc import Callable, Iterator, Mapping
-from functools import partial
-from typing import TypeVar, cast
+from typing import cast
 
-from monitor.errors import DeliveryError, MonitorError
+from monitor.errors import MonitorError
 from monitor.events.event import Event
 from monitor.events.incidents import IncidentReport
+from monitor.events.labels import Label
+from monitor.events.samples import Sample
+from monitor.events.verdicts import BatchSequence, VerdictBatch
 from monitor.redis_streams.address import NO_CREDENTIALS, RedisCredentials
 from monitor.redis_streams.connection import RedisConnection
 from monitor.redis_streams.consumer_group import (
@@ -16,30 +16,16 @@ from monitor.redis_streams.consumer_group import (
     MissedEntries,
     StreamEntry,
     UnreadableEntry,
-    find_missed,
     log_unreadable,
     parse_entry,
     raise_missed,
-    reply_entries,
 )
 from monitor.redis_streams.keys import RedisKeys
-
-_Document = TypeVar("_Document")
-
-
-_Reply = TypeVar("_Reply")
-
-
-logger = logging.getLogger(__name__)
+from monitor.redis_streams.stream_reader import StreamReader, never
 
 
 class EventMissingError(MonitorError):
     """The stream has no such event, or no longer."""
-
-
-def never() -> bool:
-    """Return False: no reason to stop."""
-    return False
 
 
 class Subscriber:
@@ -66,36 +52,56 @@ class Subscriber:
     ) -> None:
         self.keys = RedisKeys(prefix)
         self._server = RedisConnection(url, self.keys, timeout=timeout + interval, access=access)
-        self._patience, self._interval = patience, interval
-        self._on_unreadable, self._on_missed = on_unreadable, on_missed
+        self._reader = StreamReader(self._server, patience, interval, on_missed)
+        self._on_unreadable = on_unreadable
 
     def follow(self, start: str = "$", *, stop: Callable[[], bool] = never) -> Iterator[Event]:
         """Every event after the stream id `start`: "$" what comes from this call on, "0" all there are.
 
         Every follower sees every event, or learns by `on_missed` that some were trimmed away before.
         """
-        with self._server.translate_errors("reading the stream"):
-            last = self._newest(self.keys.events) if start == "$" else start
-        return self._follow_loop(self.keys.events, last, stop, self._read)
+        return self._reader.follow(self.keys.events, start, stop, self._read)
 
     def incidents(self, start: str = "$", *, stop: Callable[[], bool] = never) -> Iterator[IncidentReport]:
         """Every start and end of an incident after the stream id `start`, as in `follow`.
 
         An event's `incident.id` says which incident its frame belongs to.
         """
-        with self._server.translate_errors("reading the stream"):
-            last = self._newest(self.keys.incidents) if start == "$" else start
-        return self._follow_loop(self.keys.incidents, last, stop, self._read_incident)
+        return self._reader.follow(self.keys.incidents, start, stop, self._read_incident)
 
     def coverage(self, start: str = "$", *, stop: Callable[[], bool] = never) -> Iterator[Mapping[str, str]]:
         """Every statement on what was not inspected or is lost, after the stream id `start`, as in `follow`.
 
-        Each is a mapping of text with `kind` (`gap`, `camera`, `shed`, `clash`) and `camera`; the AsyncAPI
-        document has a schema for it.
+        Each is a mapping of text with `kind` (`gap`, `camera`, `shed`, `clash`, `recipe`) and `camera`; the
+        AsyncAPI document has a schema for it.
         """
-        with self._server.translate_errors("reading the stream"):
-            last = self._newest(self.keys.coverage) if start == "$" else start
-        return self._follow_loop(self.keys.coverage, last, stop, self._read_coverage)
+        return self._reader.follow(self.keys.coverage, start, stop, self._read_coverage)
+
+    def verdicts(self, start: str = "$", *, stop: Callable[[], bool] = never) -> Iterator[VerdictBatch]:
+        """Outcomes of all frames after the stream id `start`, as in `follow`, in batches of one camera.
+
+        The daemon writes them where `verdicts.publish` is set. A batch that is missing is replaced by one
+        with the outcome `unreported` and the cause `missing`.
+        """
+        sequence = BatchSequence()
+        for batch in self._reader.follow(self.keys.verdicts, start, stop, self._read_verdicts):
+            if (missing := sequence.missing_before(batch)) is not None:
+                yield missing
+            yield batch
+
+    def samples(self, start: str = "$", *, stop: Callable[[], bool] = never) -> Iterator[Sample]:
+        """Every frame kept for learning after the stream id `start`, as in `follow`.
+
+        The daemon writes them where `samples.publish` is set.
+        """
+        return self._reader.follow(self.keys.samples, start, stop, self._read_sample)
+
+    def labels(self, start: str = "$", *, stop: Callable[[], bool] = never) -> Iterator[Label]:
+        """Every answer about a frame after the stream id `start`, as in `follow`.
+
+        `monitor.events.labels.standing_labels` tells which of several answers count.
+        """
+        return self._reader.follow(self.keys.labels, start, stop, self._read_label)
 
     def work(
         self,
@@ -114,10 +120,22 @@ class Subscriber:
         is possible. A new group begins at `start`, as in `follow`; an old one where it was. What was trimmed
         away meanwhile is reported to `on_missed`. Without `wait` the iteration ends when nothing is left.
         """
-        me = GroupConsumer(self._server, self.keys.events, group, consumer)
-        with self._server.translate_errors("making the group"):
-            me.ensure_group(start)
-        return self._work_loop(me, takeover, wait, stop)
+        worker = GroupConsumer(self._server, self.keys.events, group, consumer)
+        return self._reader.work(worker, self._read, start, takeover=takeover, wait=wait, stop=stop)
+
+    def work_samples(
+        self, group: str, consumer: str, *, wait: bool = True, stop: Callable[[], bool] = never
+    ) -> Iterator[tuple[Sample, Callable[[], None]]]:
+        """Samples shared among the consumers of a group, from the oldest on, as in `work`."""
+        worker = GroupConsumer(self._server, self.keys.samples, group, consumer)
+        return self._reader.work(worker, self._read_sample, "0", takeover=60.0, wait=wait, stop=stop)
+
+    def work_labels(
+        self, group: str, consumer: str, *, wait: bool = True, stop: Callable[[], bool] = never
+    ) -> Iterator[tuple[Label, Callable[[], None]]]:
+        """Labels shared among the consumers of a group, from the oldest on, as in `work`."""
+        worker = GroupConsumer(self._server, self.keys.labels, group, consumer)
+        return self._reader.work(worker, self._read_label, "0", takeover=60.0, wait=wait, stop=stop)
 
     def stored(self, *, newest_first: bool = False) -> Iterator[Event]:
         """The events that are in the stream, to the last that was there at some moment while reading."""
@@ -152,6 +170,10 @@ class Subscriber:
         """Return the image as the camera gave it, JPEG; None if none is stored, or no longer."""
         return self._fetch(event.image.raw_key)
 
+    def sample_image(self, sample: Sample) -> bytes | None:
+        """Return the frame of a sample, PNG; None if it is not stored any more."""
+        return self._fetch(sample.image.png_key)
+
     def close(self) -> None:
         """Close the connection."""
         self._server.close()
@@ -168,84 +190,6 @@ class Subscriber:
         with self._server.translate_errors("fetching an image"):
             return cast(bytes | None, self._server.client.get(key))
 
-    def _newest(self, stream: str) -> str:
-        entries = self._server.client.xrevrange(stream, count=1)
-        return entries[0][0].decode() if entries else "0-0"
-
-    def _follow_loop(
-        self,
-        stream: str,
-        last: str,
-        stop: Callable[[], bool],
-        read: Callable[[StreamEntry], _Document | None],
-    ) -> Iterator[_Document]:
-        while not stop():
-            for entry in self._retry(partial(self._after, stream, last), stop) or ():
-                last = entry[0].decode()
-                if (document := read(entry)) is not None:
-                    yield document
-                if stop():
-                    return
-
-    def _after(self, stream: str, last: str) -> list[StreamEntry]:
-        entries = reply_entries(self._server.client.xread({stream: last}, count=100, block=self._block))
-        # After the reading, so that nothing can be trimmed away unnoticed in between.
-        if entries and find_missed(self._server.client, stream, last) is not None:
-            self._on_missed(MissedEntries(stream, last, entries[0][0].decode()))
-        return entries
-
-    def _work_loop(
-        self, me: GroupConsumer, takeover: float, wait: bool, stop: Callable[[], bool]
-    ) -> Iterator[tuple[Event, Callable[[], None]]]:
-        mine: str | None = "0"  # first what this consumer was given before and did not acknowledge
-        check_at = 0.0
-        while not stop():
-            entries: list[StreamEntry] = []
-            if mine is not None:
-                entries = self._retry(partial(me.pending, mine), stop) or []
-                mine = entries[0][0].decode() if entries else None
-            if not entries and time.monotonic() >= check_at:
-                entries = self._retry(partial(me.claim_stale, takeover), stop) or []
-                check_at = 0.0 if entries else time.monotonic() + takeover / 4
-            if not entries:
-                missed = self._retry(me.missed, stop)
-                entries = self._retry(partial(me.read_new, self._block if wait else None), stop) or []
-                # After the reading, which moves the group on: if this raises, the entry is pending, and what
-                # was missed is not reported again.
-                if missed is not None and entries:
-                    self._on_missed(missed)
-                if not entries and not wait:
-                    return
-            for entry in entries:
-                acknowledge = partial(me.acknowledge, entry[0])
-                event = self._read(entry)
-                if event is None:
-                    acknowledge()  # it will not become readable by coming again
-                else:
-                    yield event, acknowledge
-
-    @property
-    def _block(self) -> int:
-        return max(1, int(self._interval * 1000))
-
-    def _retry(self, read: Callable[[], _Reply], stop: Callable[[], bool]) -> _Reply | None:
-        """Read, through an outage of up to `patience` seconds."""
-        started_at = time.monotonic()
-        logged = False
-        while True:
-            try:
-                with self._server.translate_errors("reading the stream"):
-                    return read()
-            except DeliveryError as error:
-                if error.permanent or time.monotonic() - started_at > self._patience:
-                    raise
-                if not logged:
-                    logger.warning("%s; retrying", error)
-                logged = True
-                if stop():
-                    return None
-                time.sleep(min(self._interval, 0.5))
-
     def _read_coverage(self, entry: StreamEntry) -> Mapping[str, str] | None:
         fields = {name.decode(): value.decode(errors="replace") for name, value in (entry[1] or {}).items()}
         if "kind" in fields and "camera" in fields:
@@ -256,5 +200,14 @@ class Subscriber:
     def _read(self, entry: StreamEntry) -> Event | None:
         return parse_entry(entry, b"event", Event.from_json, self._on_unreadable)
 
+    def _read_verdicts(self, entry: StreamEntry) -> VerdictBatch | None:
+        return parse_entry(entry, b"verdicts", VerdictBatch.model_validate_json, self._on_unreadable)
+
     def _read_incident(self, entry: StreamEntry) -> IncidentReport | None:
         return parse_entry(entry, b"incident", IncidentReport.model_validate_json, self._on_unreadable)
+
+    def _read_sample(self, entry: StreamEntry) -> Sample | None:
+        return parse_entry(entry, b"sample", Sample.from_json, self._on_unreadable)
+
+    def _read_label(self, entry: StreamEntry) -> Label | None:
+        return parse_entry(entry, b"label", Label.from_json, self._on_unreadable)

@@ -14,6 +14,27 @@ from monitor.settings.base import Name, Seconds, SettingsTable, Share, _validate
 PixelCount = Annotated[int, Field(ge=1, le=65_535)]
 
 
+def _validate_roi(roi: tuple[int, int, int, int]) -> tuple[int, int, int, int]:
+    if min(roi[:2]) < 0 or min(roi[2:]) < 1:
+        raise ValueError("must be [x, y, width, height] with x, y ≥ 0 and width, height ≥ 1")
+    return roi
+
+
+def _validate_tiles(tiles: tuple[int, int]) -> tuple[int, int]:
+    if min(tiles) < 1 or tiles[0] * tiles[1] > 256:
+        raise ValueError("must be [rows, columns] of at least 1 each and at most 256 together")
+    return tiles
+
+
+Roi = Annotated[tuple[int, int, int, int], AfterValidator(_validate_roi)]
+
+
+Tiles = Annotated[tuple[int, int], AfterValidator(_validate_tiles)]
+
+
+Overlap = Annotated[float, Field(ge=0, le=0.5)]
+
+
 class SanitySettings(SettingsTable):
     """Limits within which a frame is classified. A frame beyond them is `unusable`, with the reason: neither
     clean nor defect. The defaults were tested on DAGM's Class1 and on photographs of magnetic tiles."""
@@ -82,16 +103,27 @@ class CameraSettings(SettingsTable):
     unchanged."""
     gain: Annotated[float, Field(ge=0)] | None = None
     """Gain of a device in the units of its driver. Default: unchanged."""
-    roi: tuple[int, int, int, int] | None = None
+    roi: Roi | None = None
     """Part of the frame that is inspected: [x, y, width, height] in pixels. Default: the whole frame."""
-    tiles: tuple[int, int] = (1, 1)
+    tiles: Tiles = (1, 1)
     """[rows, columns] of tiles into which the inspected part is divided; each tile is one network input.
     Default: [1, 1]."""
-    overlap: Annotated[float, Field(ge=0, le=0.5)] = 0.0
+    overlap: Overlap = 0.0
     """Fraction of a tile's side (0..0.5, default 0) by which neighbouring tiles overlap."""
+    model: str | None = None
+    """Folder of a model bundle, or the name of a shipped one. Default: `model.path`. Cameras with the same
+    model share its memory and its batches."""
+    threshold: Share | None = None
+    """Score (0..1) from which a frame of this camera is flagged. Default: `model.threshold`, or with a model
+    of its own the bundle's."""
+    shadow: str | None = None
+    """Model, as in `model`, that classifies a share of the frames as well, without effect on verdicts: frames
+    on which its verdict differs become samples. Needs `samples.publish`. Default: none."""
+    explain: bool | None = None
+    """Explain flagged frames of this camera. Default: `explain.enabled`."""
     frames: Literal["auto", "every", "newest"] = "auto"
-    """`every` inspects each frame and makes the source wait; `newest` drops the oldest queued frame and
-    counts it. `auto` (default): `newest` for live sources, `every` for files and folders."""
+    """`every` inspects each frame and makes the source wait; `newest` drops and counts frames that cannot be
+    inspected in time. `auto` (default): `newest` for live sources, `every` for files and folders."""
     fps: Annotated[float, Field(gt=0, le=1000)] | None = None
     """Frames per second of a folder, a file or the simulation, or to request from a device. Default: as fast
     as they are inspected (simulation: 15). Streams determine their own rate."""
@@ -103,8 +135,8 @@ class CameraSettings(SettingsTable):
     buffer: Annotated[int, Field(ge=1, le=1000)] = 8
     """Maximum number of frames queued for inspection (default 8)."""
     max_age: Seconds | None = None
-    """Seconds after which a queued frame is dropped and reported instead of inspected late. Default: no
-    limit."""
+    """Seconds after which a queued frame is dropped and reported instead of inspected late. Default: four
+    frame periods, which are measured, but at least 0.1; no limit for `every` and for a triggered camera."""
     silence: Annotated[float, Field(ge=0, le=86400)] = 3.0
     """Seconds without a frame after which a camera counts as stalled and is reopened (default 3), but at
     least three frame periods, which are measured. 0: no limit, for a triggered camera."""
@@ -129,10 +161,6 @@ class CameraSettings(SettingsTable):
     @model_validator(mode="after")
     def _check(self) -> "CameraSettings":
         self._check_login()
-        if self.roi is not None and (min(self.roi[:2]) < 0 or min(self.roi[2:]) < 1):
-            raise ValueError("roi must be [x, y, width, height] with x, y ≥ 0 and width, height ≥ 1")
-        if min(self.tiles) < 1 or self.tiles[0] * self.tiles[1] > 256:
-            raise ValueError("tiles must be [rows, columns] of at least 1 each and at most 256 together")
         if self.watch and parse_address(self.source).kind != "files":
             raise ValueError("watch is for a folder or glob of images, not for this source")
         if self.watch and self.loop:

@@ -9,13 +9,18 @@ import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from types import UnionType
-from typing import Any, get_args, get_origin
+from typing import Any, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from monitor.errors import SettingsError
+from monitor.settings.base import SettingsTable
+from monitor.settings.recipe import Recipe, recipe_path, selected_recipe
 from monitor.settings.schema import Settings
+
+_Table = TypeVar("_Table", bound=SettingsTable)
+
 
 KeyPath = tuple[str | int, ...]
 """The location of a key: names of tables and keys, and indices of arrays."""
@@ -30,10 +35,28 @@ def load_settings(path: Path, environment: Mapping[str, str] = os.environ) -> Se
 
     `${NAME}` inside a string stands for the environment variable of that name or, where there is none,
     for the text of the file NAME in `$CREDENTIALS_DIRECTORY` without its trailing line breaks.
-    Raises SettingsError with every mistake, one sentence each.
+    The recipe in force, if there is one, is applied. Raises SettingsError with every mistake, one sentence
+    each.
     """
+    settings = parse_settings(read_text(path), str(path), environment)
+    name = selected_recipe(path) or settings.recipe
+    return settings if name is None else load_recipe(path, name, environment).apply(settings, name)
+
+
+def load_recipe(settings_file: Path, name: str, environment: Mapping[str, str] = os.environ) -> Recipe:
+    """Return the recipe `name` beside the settings file; mistakes are reported as by `load_settings`."""
+    return load_table(recipe_path(settings_file, name), Recipe, environment)
+
+
+def load_table(path: Path, table: type[_Table], environment: Mapping[str, str] = os.environ) -> _Table:
+    """Return the settings `table` of a whole file; mistakes are reported as by `load_settings`."""
+    return _parse(table, read_text(path), str(path), environment)
+
+
+def read_text(path: Path) -> str:
+    """Return the text of a settings file. Raises SettingsError."""
     try:
-        text = decode_text(path.read_bytes())
+        return decode_text(path.read_bytes())
     except FileNotFoundError as error:
         raise SettingsError(f"{path}: there is no such file") from error
     except IsADirectoryError as error:
@@ -42,7 +65,6 @@ def load_settings(path: Path, environment: Mapping[str, str] = os.environ) -> Se
         raise SettingsError(f"{path}: this is not UTF-8 text; save it as UTF-8") from error
     except OSError as error:
         raise SettingsError(f"{path}: cannot be read: {error.strerror}") from error
-    return parse_settings(text, str(path), environment)
 
 
 def decode_text(data: bytes) -> str:
@@ -55,7 +77,12 @@ def decode_text(data: bytes) -> str:
 
 
 def parse_settings(text: str, place: str, environment: Mapping[str, str]) -> Settings:
-    """Return the settings of a text, as `load_settings`; `place` names its source in error messages."""
+    """Return the settings of a text, without any recipe; `place` names its source in error messages."""
+    return _parse(Settings, text, place, environment)
+
+
+def _parse(table: type[_Table], text: str, place: str, environment: Mapping[str, str]) -> _Table:
+    """Return the `table` that a text in TOML holds. Raises SettingsError as `load_settings`."""
     try:
         content = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -84,10 +111,10 @@ def parse_settings(text: str, place: str, environment: Mapping[str, str]) -> Set
     settings = None
     try:
         # Strict mode on JSON: "yes" is not accepted as a boolean, but a list is accepted as a tuple.
-        settings = Settings.model_validate_json(json.dumps(expanded, default=repr), strict=True)
+        settings = table.model_validate_json(json.dumps(expanded, default=repr), strict=True)
     except ValidationError as error:
         unresolved = {path for path, _ in mistakes}
-        found = _sentences(error.errors(include_url=False))
+        found = _sentences(error.errors(include_url=False), table)
         mistakes += [(path, sentence) for path, sentence in found if path not in unresolved]
     if settings is None or mistakes:
         lines = key_lines(text)
@@ -133,18 +160,18 @@ def _dotted(path: KeyPath) -> str:
     return f"{text}: " if text else ""
 
 
-def _sentences(details: list[ErrorDetails]) -> list[tuple[KeyPath, str]]:
-    found = [_sentence(detail) for detail in details]
+def _sentences(details: list[ErrorDetails], table: type[SettingsTable]) -> list[tuple[KeyPath, str]]:
+    found = [_sentence(detail, table) for detail in details]
     # For one invalid camera, pydantic also reports too few cameras: report the invalid camera only.
     return [(path, what) for path, what in found if path != ("camera",) or len(found) == 1]
 
 
-def _sentence(detail: ErrorDetails) -> tuple[KeyPath, str]:
+def _sentence(detail: ErrorDetails, table: type[SettingsTable]) -> tuple[KeyPath, str]:
     """Return the location of a mistake and its description; never the value, which may be a secret."""
     path = detail["loc"]
     match detail["type"]:
         case "extra_forbidden":
-            key, known = str(path[-1]), _keys_at(path[:-1])
+            key, known = str(path[-1]), _keys_at(table, path[:-1])
             near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
             return path, "unknown key; " + (
                 f"did you mean '{near[0]}'?" if near else f"known are: {', '.join(known)}"
@@ -157,16 +184,16 @@ def _sentence(detail: ErrorDetails) -> tuple[KeyPath, str]:
             return path, str(detail["ctx"]["error"])
         case "name_twice":
             return ("camera", detail["ctx"]["index"], "name"), detail["msg"]
-        case "string_pattern_mismatch" if path[-1] == "name":
+        case "string_pattern_mismatch" if path[-1] in ("name", "recipe"):
             return path, "must be 1 to 64 letters, digits, '_', '.' or '-', and begin with a letter or digit"
         case _:
             message = detail["msg"]
             return path, message[0].lower() + message[1:]
 
 
-def _keys_at(path: KeyPath) -> list[str]:
-    """Return the names of the keys that the table at `path` may have."""
-    model: Any = Settings
+def _keys_at(table: type[SettingsTable], path: KeyPath) -> list[str]:
+    """Return the names of the keys that the table at `path` of `table` may have."""
+    model: Any = table
     for part in path:
         if isinstance(part, int):
             continue

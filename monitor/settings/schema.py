@@ -10,8 +10,10 @@ from pydantic_core import PydanticCustomError
 
 from monitor.errors import UsageError
 from monitor.redis_streams.address import parse_redis_url
-from monitor.settings.base import Seconds, SettingsTable, Share
+from monitor.settings.base import Name, Seconds, SettingsTable, Share
 from monitor.settings.camera import CameraSettings, SanitySettings
+from monitor.settings.inference import InferenceSettings
+from monitor.settings.page import PageSettings, PreviewSettings
 
 
 class ModelSettings(SettingsTable):
@@ -23,27 +25,6 @@ class ModelSettings(SettingsTable):
     """Score (0..1) from which a frame is flagged. Default: the bundle's, chosen on its validation data."""
 
 
-class InferenceSettings(SettingsTable):
-    """Where and how the network runs."""
-
-    device: Literal["auto", "gpu", "cpu"] = "auto"
-    """`gpu` requires a GPU and fails without one; `auto` (default) uses a GPU if there is one and logs the
-    choice."""
-    runtime: Literal["auto", "tensorflow", "openvino"] = "auto"
-    """Runtime of the network on a CPU. `auto` (default): the fastest installed one. A GPU always uses
-    TensorFlow."""
-    precision: Literal["auto", "fp32", "bf16", "mixed-float16", "screened"] = "auto"
-    """How the network is computed. `auto` (default): `screened` with OpenVINO and a model that was trained
-    for it, else `bf16` on a CPU that runs it faster, `mixed-float16` on a GPU; each only if it is
-    faster and the model's reference images keep their verdicts. `screened`: the network's first layers
-    answer for frames that are clearly good; all others are classified again in `fp32`. With `bf16` and
-    `mixed-float16`, so is a frame whose score is not near 0 or 1."""
-    batch: Annotated[int, Field(ge=1, le=256)] = 8
-    """Maximum number of network inputs per batch (default 8)."""
-    threads: Annotated[int, Field(ge=0, le=1024)] = 0
-    """Threads for the network on the CPU; 0 (default): one per core."""
-
-
 class ExplainSettings(SettingsTable):
     """How the defect on a flagged frame is located (Faster-Score-CAM)."""
 
@@ -52,9 +33,10 @@ class ExplainSettings(SettingsTable):
     max_n: Annotated[int, Field(ge=1, le=4096)] | None = None
     """Maximum number of feature maps to score, those of highest standard deviation. Default: the bundle's."""
     budget: Annotated[float, Field(gt=0, le=1)] = 0.3
-    """Fraction of the time that Faster-Score-CAM may take (default 0.3), so that a burst of defects delays no
-    verdicts. Beyond it, fewer maps are scored, then none: regions then come from the activations of the
-    classification, and the event reports that. 1: no limit. Sources that wait (`every`) have no limit."""
+    """Fraction of the time that Faster-Score-CAM may take (default 0.3). A frame of a live camera is refined
+    only if scoring all its maps takes at most this fraction of the time between two frames, so that no
+    verdict is late for it. Otherwise regions come from the activations of the classification, and the event
+    reports that. 1: no limit. Sources that wait (`every`) have no limit."""
     deadline: Seconds = 2.0
     """Seconds after capture (default 2) until which Faster-Score-CAM refines a frame."""
     scoring: Literal["card", "seed", "article", "paper"] = "card"
@@ -83,6 +65,11 @@ class RedisSettings(SettingsTable):
     """ACL user, if not in the URL."""
     password: SecretStr | None = None
     """Password, if not in the URL; prefer `${NAME}` to plain text."""
+    password_file: str | None = None
+    """File with the password, instead of `password`. It is read again at each reload, so a new password needs
+    no restart."""
+    sentinel_username: str | None = None
+    """ACL user of the Sentinels themselves."""
     sentinel_password: SecretStr | None = None
     """Password of the Sentinels themselves."""
     tls_ca: str | None = None
@@ -120,6 +107,12 @@ class RedisSettings(SettingsTable):
             raise ValueError(str(error)) from None
         return url
 
+    @model_validator(mode="after")
+    def _one_password(self) -> "RedisSettings":
+        if self.password is not None and self.password_file is not None:
+            raise ValueError("password and password_file exclude each other")
+        return self
+
 
 class OutboxSettings(SettingsTable):
     """The queue of events that Redis has not acknowledged."""
@@ -139,6 +132,41 @@ class OutboxSettings(SettingsTable):
     max_bytes: Annotated[int, Field(ge=1_000_000)] = 256_000_000
     """Maximum size of the queue in bytes (default 256 MB). The oldest images are dropped first, then the
     oldest events; both are counted and reported."""
+
+
+class VerdictSettings(SettingsTable):
+    """A verdict for every frame, beside the events of flagged frames."""
+
+    publish: bool = False
+    """Write the outcome of every frame to the stream `defects:verdicts` (default false)."""
+    stream_maxlen: Annotated[int, Field(ge=1)] = 10_000
+    """Approximate maximum number of entries in that stream (default 10,000). An entry is one second of one
+    camera."""
+
+
+class SampleSettings(SettingsTable):
+    """Frames that are kept for learning, as the camera gave them, beside the flagged ones."""
+
+    publish: bool = False
+    """Keep frames in the stream `defects:samples` as PNG files (default false): all flagged ones and the
+    clean ones below, without near-duplicates. No verdict waits for it."""
+    band: Share = 0.2
+    """Keep clean frames whose score is at most this far below the threshold (default 0.2). 0: none."""
+    unfamiliar: bool = True
+    """Keep clean frames that are unlike the model's training data (default true)."""
+    random_fraction: Share = 0.001
+    """Fraction of all other clean frames to keep, drawn at random (default 0.001)."""
+    interval: Annotated[float, Field(ge=0)] = 10.0
+    """Minimum seconds between two clean frames of a camera (default 10)."""
+    per_day: Annotated[int, Field(ge=1)] = 200
+    """Maximum number of samples of each camera and reason (`flagged`, `near-threshold`, `unfamiliar`,
+    `random`, `shadow-differs`) in a day, UTC (default 200)."""
+    max_bytes: Annotated[int, Field(ge=1_000_000)] = 200_000_000
+    """Maximum size in bytes of all samples in Redis (default 200 MB); the oldest are removed first."""
+    ttl: Annotated[int, Field(ge=1)] = 86_400
+    """Seconds after which a sample in Redis expires (default 86,400: one day)."""
+    stream_maxlen: Annotated[int, Field(ge=1)] = 10_000
+    """Approximate maximum number of entries in the stream (default 10,000)."""
 
 
 class IncidentSettings(SettingsTable):
@@ -172,6 +200,13 @@ class MetricsSettings(SettingsTable):
     """Port (default 9464); 0 selects a free port."""
 
 
+class ChallengeSettings(SettingsTable):
+    """Tests of the running daemon with known rejects, `defect-monitor challenge`."""
+
+    key_file: str | None = None
+    """File with the key, of 16 bytes or more, that signs the logs. Default: the one that `--key` names."""
+
+
 class LogSettings(SettingsTable):
     """The log, on standard error."""
 
@@ -186,6 +221,9 @@ class Settings(SettingsTable):
 
     camera: Annotated[tuple[CameraSettings, ...], Field(min_length=1)]
     """The cameras, one `[[camera]]` table each."""
+    recipe: Name | None = None
+    """Name of the recipe in force, `recipes/NAME.toml` beside this file, unless `defect-monitor recipe use`
+    selected another. Default: none."""
     model: ModelSettings = ModelSettings()
     """The network."""
     inference: InferenceSettings = InferenceSettings()
@@ -198,12 +236,22 @@ class Settings(SettingsTable):
     """The server that receives events."""
     outbox: OutboxSettings = OutboxSettings()
     """The queue of events that Redis has not acknowledged."""
+    verdicts: VerdictSettings = VerdictSettings()
+    """A verdict for every frame."""
+    samples: SampleSettings = SampleSettings()
+    """Frames that are kept for learning."""
     incidents: IncidentSettings = IncidentSettings()
     """Which flagged frames show the same defect."""
     annotate: AnnotateSettings = AnnotateSettings()
     """The annotated image of an event."""
     metrics: MetricsSettings = MetricsSettings()
     """Prometheus metrics and health."""
+    preview: PreviewSettings = PreviewSettings()
+    """Live frames for the operator's page."""
+    page: PageSettings = PageSettings()
+    """The operator's page."""
+    challenge: ChallengeSettings = ChallengeSettings()
+    """Tests with known rejects."""
     log: LogSettings = LogSettings()
     """The log."""
 
@@ -218,9 +266,11 @@ class Settings(SettingsTable):
         return self
 
     @model_validator(mode="after")
-    def _shifts_are_of_cameras(self) -> "Settings":
+    def _cameras_fit_other_tables(self) -> "Settings":
         names = {camera.name for camera in self.camera}
         for name in self.incidents.shift:
             if name not in names:
                 raise ValueError(f"incidents.shift: there is no camera named '{name}'")
+        if not self.samples.publish and (shadowed := [it.name for it in self.camera if it.shadow]):
+            raise ValueError(f"camera '{shadowed[0]}' has a shadow model: set samples.publish = true")
         return self

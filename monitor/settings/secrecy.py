@@ -1,7 +1,7 @@
 """Show settings without their secrets, and list the secrets, so that other texts can be redacted."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -31,20 +31,31 @@ def find_secrets(settings: Settings | None, text: str, environment: Mapping[str,
     """
     found = {environment.get(name, "") for name in VARIABLE.findall(text)}
     found |= {value for name, value in environment.items() if _SECRET_NAME.search(name)}
-    found |= set(_credentials(environment.get("CREDENTIALS_DIRECTORY")))
+    folder = environment.get("CREDENTIALS_DIRECTORY")
+    found |= set(_texts(sorted(Path(folder).glob("*")) if folder else []))
     if settings is not None:
         redis = settings.redis
         passwords = (camera.password for camera in settings.camera)
-        given = (redis.url, redis.password, redis.sentinel_password, *passwords)
+        hashes = (user.password for user in settings.page.users.values())
+        given = (
+            redis.url,
+            redis.password,
+            redis.sentinel_password,
+            settings.page.redis_password,
+            settings.inference.pool_token,
+            *passwords,
+            *hashes,
+        )
         found |= {secret.get_secret_value() for secret in given if secret is not None}
+        found |= set(_texts([Path(redis.password_file)] if redis.password_file else []))
         for url in (redis.url.get_secret_value(), *(camera.address for camera in settings.camera)):
             found |= set(_of_url(url))
     return found - {""}
 
 
-def _credentials(folder: str | None) -> Iterator[str]:
+def _texts(paths: Iterable[Path]) -> Iterator[str]:
     """Return each file's text, and each of its lines."""
-    for path in sorted(Path(folder).glob("*")) if folder else ():
+    for path in paths:
         try:
             data = path.read_bytes()[:_MAX_BYTES]
         except OSError:

@@ -45,11 +45,11 @@ def apply_defect(
         min(box.right + margin, width),
         min(box.bottom + margin, height),
     )
-    piece = grey[around.top : around.bottom, around.left : around.right].astype(np.float32)
+    piece = around.of(grey).astype(np.float32)
     smooth = cv2.GaussianBlur(piece, (0, 0), sigma)
     fraction = _blur_fraction(ellipse, around, random)  # (rows, columns), 0..1
     piece += fraction * (smooth - piece)
-    grey[around.top : around.bottom, around.left : around.right] = np.rint(piece).astype(np.uint8)
+    around.of(grey)[:] = np.rint(piece).astype(np.uint8)
 
 
 def _blur_fraction(ellipse: Ellipse, box: Box, random: np.random.Generator) -> NDArray[np.float32]:

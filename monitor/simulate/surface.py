@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 from monitor.errors import UsageError
 from monitor.imaging.ellipse import Ellipse
 from monitor.records import Image
+from monitor.simulate.brushed import apply_scratch, random_scratch, render_brushed
 from monitor.simulate.defect import apply_defect, random_defect
 from monitor.simulate.texture import render_texture
 
@@ -22,6 +23,13 @@ NOISE = 5.0
 """Standard deviation of the camera noise in grey values, as seen inside the defects of DAGM's Class1."""
 
 
+SURFACES = {
+    "pattern": (render_texture, random_defect, apply_defect),
+    "brushed": (render_brushed, random_scratch, apply_scratch),
+}
+"""By name: how a texture is rendered, where a defect lies, and how it looks."""
+
+
 # One stream of random numbers per purpose, so that choices are independent: with and without defects the
 # surfaces are the same.
 _TEXTURES, _NOISE, _VIEW, _TRUTH, _DEFECT = range(5)
@@ -32,12 +40,19 @@ class SurfaceGenerator:
 
     The constructor renders `textures` surfaces, larger than an image; each image shows a part of one, turned
     or mirrored. `defect_rate` is the probability (0..1) that an image is defective. With the same seed, an
-    image that is defective at one rate has the same defect at every higher rate. Raises UsageError for a
-    setting out of range.
+    image that is defective at one rate has the same defect at every higher rate. `surface` is one of
+    `SURFACES`. Raises UsageError for a setting out of range.
     """
 
     def __init__(
-        self, seed: int, width: int = 512, height: int = 512, defect_rate: float = 0.05, textures: int = 16
+        self,
+        seed: int,
+        width: int = 512,
+        height: int = 512,
+        defect_rate: float = 0.05,
+        textures: int = 16,
+        *,
+        surface: str = "pattern",
     ) -> None:
         if seed < 0:
             raise UsageError(f"the seed must not be negative, it is {seed}")
@@ -49,13 +64,16 @@ class SurfaceGenerator:
             raise UsageError(f"the defect rate is a probability from 0 to 1, not {defect_rate:g}")
         if textures < 1:
             raise UsageError(f"at least one texture is needed, not {textures}")
+        if surface not in SURFACES:
+            raise UsageError(f"no simulated surface is called {surface}; there are {', '.join(SURFACES)}")
         self.seed = seed
         self.width = width
         self.height = height
         self.defect_rate = defect_rate
         longer = max(width, height)
         side = longer + min(longer // 2, 512)
-        self._textures = [render_texture(side, self._random(_TEXTURES, index)) for index in range(textures)]
+        render, self._random_defect, self._apply_defect = SURFACES[surface]
+        self._textures = [render(side, self._random(_TEXTURES, index)) for index in range(textures)]
         noise = self._random(_NOISE, 0).normal(128, NOISE, (side, side))
         self._noise: NDArray[np.uint8] = np.clip(np.rint(noise), 0, 255).astype(np.uint8)
 
@@ -66,7 +84,7 @@ class SurfaceGenerator:
         grey = self._view(texture.grey, random)
         truth = self.defect_at(number)
         if truth is not None:
-            apply_defect(grey, truth, texture.grain, self._random(_DEFECT, number))
+            self._apply_defect(grey, truth, texture.grain, self._random(_DEFECT, number))
         gain = random.uniform(0.93, 1.07)
         noisy = cv2.addWeighted(grey, gain, self._view(self._noise, random), 1, -128)
         return np.asarray(cv2.cvtColor(noisy, cv2.COLOR_GRAY2BGR), np.uint8)
@@ -76,7 +94,7 @@ class SurfaceGenerator:
         random = self._random(_TRUTH, number)
         if random.random() >= self.defect_rate:
             return None
-        return random_defect(self.width, self.height, random)
+        return self._random_defect(self.width, self.height, random)
 
     def _view(self, surface: NDArray[np.uint8], random: np.random.Generator) -> NDArray[np.uint8]:
         """A part of `surface`, turned and mirrored at random: (height, width), a copy."""

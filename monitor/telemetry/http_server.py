@@ -72,14 +72,20 @@ class HttpServer:
 
     def close(self) -> None:
         """Stop listening and cut off every client. Answers in progress end with the process."""
-        if self._thread.is_alive():
-            self._server.trigger.pull_trigger(self._close_sockets)  # they belong to the server's thread
-            self._thread.join()
-        self._server.task_dispatcher.shutdown(timeout=1)
+        self._server.task_dispatcher.shutdown(timeout=1)  # first: an answer wakes the server by its pipe, too
+        if not self._thread.is_alive():
+            return
+        is_woken = threading.Event()
 
-    def _close_sockets(self) -> None:
-        for channel in list(self._sockets.values()):
-            channel.close()
+        def close_sockets() -> None:
+            # An answer may wake the server before this thread does: the pipe must be open until both have.
+            is_woken.wait()
+            for channel in list(self._sockets.values()):
+                channel.close()
+
+        self._server.trigger.pull_trigger(close_sockets)  # they belong to the server's thread
+        is_woken.set()
+        self._thread.join()
 
 
 def start_http_server(

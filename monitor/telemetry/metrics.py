@@ -104,7 +104,7 @@ class Metrics:
         self._outbox_durable = gauge(
             "outbox_durable", "1 while the outbox survives a crash of the daemon, otherwise 0."
         )
-        self._outbox_shed = counter("outbox_shed_total", "Entries that the outbox dropped, by kind.", "kind")
+        self._outbox_shed = counter("outbox_shed_total", "What the outbox dropped, by kind.", "kind")
         self._outbox_set_aside = counter(
             "outbox_set_aside_total", "Messages set aside because the sink rejects them permanently.", "sink"
         )
@@ -125,7 +125,7 @@ class Metrics:
             *(self._explanations, self._score, self._novelty, self._unfamiliar, self._late_verdicts),
             *(self._camera_up, self._camera_state, self._clash, self._reconnects, self._last_frame),
         )
-        for kind in ("pictures", "events", "notices"):
+        for kind in ("pictures", "events", "notices", "verdicts"):
             self._outbox_shed.labels(kind)
         self._outbox_set_aside.labels("redis")
         for cause in ("redis-full", "too-large"):
@@ -267,7 +267,7 @@ class Metrics:
         """Record whether the outbox survives a crash of the daemon."""
         self._outbox_durable.set(durable)
 
-    def outbox_dropped(self, kind: Literal["pictures", "events", "notices"], count: int) -> None:
+    def outbox_dropped(self, kind: Literal["pictures", "events", "notices", "verdicts"], count: int) -> None:
         """Count entries that the outbox dropped."""
         self._outbox_shed.labels(kind).inc(count)
 

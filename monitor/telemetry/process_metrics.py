@@ -1,10 +1,10 @@
-"""Export memory and processor time of the capture processes, read from the kernel at each scrape."""
+"""Export what is read at each scrape: the kernel's figures of capture processes, and whether we stand by."""
 
 import os
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, Gauge
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -12,6 +12,19 @@ _PROC = Path("/proc")
 
 
 _PAGE, _TICKS = os.sysconf("SC_PAGE_SIZE"), os.sysconf("SC_CLK_TCK")
+
+
+def export_standby(registry: CollectorRegistry, is_standby: Callable[[], bool]) -> None:
+    """Measure whether the daemon stands by for another one."""
+    about = "1 while another daemon inspects the cameras and this one stands by, otherwise 0."
+    Gauge("standby", about, namespace="defect_monitor", registry=registry).set_function(is_standby)
+
+
+def export_last_reload(registry: CollectorRegistry, has_succeeded: Callable[[], bool]) -> None:
+    """Measure whether the settings in force are those of the last reload."""
+    about = "0 if the last reload of the settings failed and changed nothing, otherwise 1."
+    gauge = Gauge("last_reload_succeeded", about, namespace="defect_monitor", registry=registry)
+    gauge.set_function(has_succeeded)
 
 
 class WorkerProcessCollector(Collector):

@@ -23,6 +23,16 @@ class Loop(Protocol):
         """Time of the last progress, on the monotonic clock in seconds."""
 
 
+class BackgroundPart(Protocol):
+    """Work beside inspection, in a thread of its own, for which no frame waits."""
+
+    def start(self) -> None:
+        """Start the thread."""
+
+    def close(self) -> None:
+        """Let the thread end; does not wait for it."""
+
+
 class SupervisedThread(threading.Thread):
     """Run `loop` in a thread called `name`; log each exception and record it as a failure.
 

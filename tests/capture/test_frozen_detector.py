@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monitor.capture.image_checks import FrozenDetector
+from monitor.capture.frozen_detector import FrozenDetector
 from monitor.simulate.surface import SurfaceGenerator
 
 PICTURES = [np.full((9, 11, 3), level, np.uint8) for level in range(3)]

@@ -1,5 +1,6 @@
 """Spoiled pictures are refused with their reason, good ones are not, and never one for its defect."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -9,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from monitor.capture.image_checks import QualityLimits, unusable_reason
+from monitor.capture.image_checks import QualityLimits, measure, unusable_reason
 from monitor.learning.evaluate.corruptions import brightness, h264, noise
 from monitor.records import Image
 from monitor.simulate.surface import SurfaceGenerator
@@ -141,3 +142,13 @@ def test_each_limit_can_be_switched_off(brushed: Image):
     random = np.random.default_rng(3)
     for name, spoil in FAULTS.items():
         assert unusable_reason(spoil(brushed, random), off) is None, name
+
+
+@given(level=st.integers(0, 255), noise=st.floats(0, 60), seed=st.integers(0, 99))
+def test_the_measures_agree_with_the_verdict_on_the_frame(level: int, noise: float, seed: int) -> None:
+    grain = np.random.default_rng(seed).normal(level, noise, (96, 128, 1))
+    image = np.repeat(np.clip(grain, 0, 255), 3, axis=2).astype(np.uint8)
+    limits = replace(LIMITS, torn=0)  # a tear has no single figure
+    beyond = [measure.name for measure in measure(image, limits) if measure.is_beyond]
+    reason = unusable_reason(image, limits)
+    assert (reason.split(":")[0] if reason else None) == (beyond[0] if beyond else None)

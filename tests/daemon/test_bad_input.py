@@ -97,24 +97,24 @@ def test_a_model_that_is_missing_broken_or_altered_is_refused(
     refused(run(bundle), 1, "card.json cannot be read")
 
 
-def test_a_port_that_is_taken_is_refused(tmp_path: Path, valkey: str) -> None:
+def test_a_port_that_is_taken_is_refused(tmp_path: Path, valkey: str, small_model: str) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        refused(
-            defect_monitor("run", "-c", write_config(tmp_path, CAMERA, url=valkey, port=port)), 1, str(port)
-        )
+        config = write_config(tmp_path, CAMERA, url=valkey, port=port, more=small_model)
+        refused(defect_monitor("run", "-c", config), 1, str(port))
 
 
 def test_with_a_wrong_redis_password_the_daemon_inspects_and_reports_it_without_naming_it(
-    tmp_path: Path,
+    tmp_path: Path, small_model: str
 ) -> None:
     with embedded_server() as url:
         with redis.Redis.from_url(url) as client:
             client.config_set("requirepass", "right")
         wrong, port = url.replace("redis://", "redis://:hunter2@"), free_port()
-        with run_daemon(write_config(tmp_path, CAMERA, url=wrong, port=port), port) as daemon:
+        config = write_config(tmp_path, CAMERA, url=wrong, port=port, more=small_model)
+        with run_daemon(config, port) as daemon:
             wait_for(lambda: daemon.metric("defect_monitor_frames_total") > 0, 200, daemon)
             assert "refuses the user or password" in str(daemon.ready()["degraded"])
             assert daemon.metric("defect_monitor_redis_up") == 0
@@ -153,10 +153,10 @@ def test_pictures_that_are_none_are_unusable_and_the_others_are_judged(tmp_path:
     ],
 )
 def test_a_file_that_cannot_be_read_is_a_failure(
-    tmp_path: Path, valkey: str, name: str, content: bytes | None, said: str
+    tmp_path: Path, valkey: str, small_model: str, *, name: str, content: bytes | None, said: str
 ) -> None:
     if content is not None:
         (tmp_path / name).write_bytes(content)
     camera = f'[[camera]]\nname = "f"\nsource = "{tmp_path / name}"\n'
-    done = defect_monitor("run", "-c", write_config(tmp_path, camera, url=valkey, port=0))
+    done = defect_monitor("run", "-c", write_config(tmp_path, camera, url=valkey, port=0, more=small_model))
     refused(done, 1, said)

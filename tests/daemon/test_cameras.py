@@ -12,13 +12,12 @@ from monitor.capture.config import CaptureConfig
 from monitor.daemon.cameras import CameraConfig, CameraManager
 from monitor.daemon.coverage import CoverageRecorder
 from monitor.inference.router import ModelRouter
-from monitor.inference.scheduler import ArrivalPredictor
 from monitor.pipeline.inference_stage import InferenceStage
 from monitor.pipeline.interfaces import ignore
 from monitor.records import CameraStateChange, Frame, Gap
 from monitor.telemetry.metrics import Metrics
 from tests.support.fake_model import FakeModel
-from tests.support.recording import IdleFlag, RecordingObserver
+from tests.support.recording import RecordingObserver
 
 
 class FakeCamera:
@@ -63,18 +62,18 @@ class Line:
         self.published: list[Gap | CameraStateChange] = []
         metrics = Metrics(CollectorRegistry())
         coverage = CoverageRecorder(metrics, self.published.append)
-        self.stage = InferenceStage(ModelRouter(FakeModel()), ignore, ignore, IdleFlag(), RecordingObserver())
+        self.stage = InferenceStage(ModelRouter(FakeModel()), ignore, ignore, RecordingObserver())
 
         def create(config: CameraConfig, **callbacks: Any) -> FakeCamera:
             self.made.append(FakeCamera(config, stop_takes, **callbacks))
             return self.made[-1]
 
-        self.manager = CameraManager(create, self.stage, coverage, ArrivalPredictor(), metrics)
+        self.manager = CameraManager(create, self.stage, coverage, metrics)
 
 
 def config(name: str, source: str = "simulate:") -> CameraConfig:
     capture = CaptureConfig(source, every=False, reopen=True, input_size=(4, 4), buffer_slots=4)
-    return CameraConfig(name, capture, 8, 3.0, 10.0, None, None)
+    return CameraConfig(name, capture, 3.0, 10.0, None)
 
 
 def test_twenty_cameras_that_hang_are_stopped_side_by_side() -> None:
@@ -82,7 +81,7 @@ def test_twenty_cameras_that_hang_are_stopped_side_by_side() -> None:
     cameras = [config(f"c{number}") for number in range(20)]
     line.manager.update(cameras)
     began = time.monotonic()
-    line.manager.update([replace(camera, buffer=9) for camera in cameras], timeout=0.2)
+    line.manager.update([replace(camera, expected_fps=9.0) for camera in cameras], timeout=0.2)
     assert time.monotonic() - began < 2
     assert len(line.made) == 40
 
@@ -100,6 +99,16 @@ def test_only_what_changed_is_opened_again_and_its_numbers_go_on() -> None:
     assert again[1][0] == "reload"
     assert line.made[4].started_with == (0, None)
     assert set(line.manager.queued()) == {"stays", "changes", "comes"}
+
+
+def test_a_camera_that_comes_back_gets_no_number_twice() -> None:
+    line = Line()
+    line.manager.update([config("stays"), config("goes")])
+    line.manager.update([config("stays")])
+    assert line.manager.next_frame_numbers() == {"stays": 7, "goes": 7}
+    line.manager.update([config("stays"), config("goes")])
+    assert line.made[2].started_with == (7, None)
+    assert line.manager.next_frame_numbers() == {"stays": 7, "goes": 14}
 
 
 def test_a_camera_is_not_started_after_the_stop() -> None:

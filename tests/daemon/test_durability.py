@@ -30,9 +30,11 @@ def incidents_of(url: str) -> list[dict[str, str]]:
         return [json.loads(fields[b"incident"]) for _, fields in client.xrange("defects:incidents")]
 
 
-def test_what_waits_at_a_kill_or_a_stop_goes_out_after_the_restart_in_order(tmp_path: Path) -> None:
+def test_what_waits_at_a_kill_or_a_stop_goes_out_after_the_restart_in_order(
+    tmp_path: Path, flag_all: str
+) -> None:
     port, away = free_port(), free_port()
-    more = f'[outbox]\npath = "{tmp_path}/state/outbox.db"\n'
+    more = f'{flag_all}[outbox]\npath = "{tmp_path}/state/outbox.db"\n'
     config = write_config(tmp_path, SIMULATED, url=f"redis://127.0.0.1:{away}/0", port=port, more=more)
     said: list[str] = []
     for end, code in ((signal.SIGKILL, -signal.SIGKILL), (signal.SIGTERM, 0)):
@@ -64,10 +66,12 @@ def test_what_waits_at_a_kill_or_a_stop_goes_out_after_the_restart_in_order(tmp_
     assert {(identity, "start") for identity in wanted} <= set(told)
 
 
-def test_an_outbox_that_cannot_be_opened_is_said_and_the_daemon_goes_on(tmp_path: Path, valkey: str) -> None:
+def test_an_outbox_that_cannot_be_opened_is_said_and_the_daemon_goes_on(
+    tmp_path: Path, valkey: str, flag_all: str
+) -> None:
     (tmp_path / "file").write_text("no folder")
     port = free_port()
-    more = f'[outbox]\npath = "{tmp_path}/file/outbox.db"\n'
+    more = f'{flag_all}[outbox]\npath = "{tmp_path}/file/outbox.db"\n'
     config = write_config(tmp_path, SIMULATED, url=valkey, port=port, more=more)
     with run_daemon(config, port) as daemon:
         assert any("outbox" in line for line in daemon.ready()["degraded"])

@@ -73,10 +73,10 @@ def test_an_rtsp_stream_of_real_images_is_judged_as_the_images_are(
 
 
 def test_a_stop_delivers_what_is_flagged_and_accounts_for_every_frame(
-    tmp_path: Path, valkey: str, port: int
+    tmp_path: Path, valkey: str, port: int, flag_all: str
 ) -> None:
-    cameras = SIMULATED.format("left") + SIMULATED.format("right")
-    config = write_config(tmp_path, cameras, url=valkey, port=port)
+    cameras = SIMULATED.format("left") + "threshold = 0.9\n" + SIMULATED.format("right")
+    config = write_config(tmp_path, cameras, url=valkey, port=port, more=flag_all)
     with run_daemon(config, port) as daemon:
         assert daemon.ready()["cameras"].keys() == {"left", "right"}
         wait_for(lambda: len(events_of(valkey)) >= 4, 60, daemon)
@@ -102,12 +102,14 @@ def test_a_stop_amid_explanations_does_not_wait_for_frames_that_will_not_come(
         assert daemon.stop() == 0, daemon.log.read_text()
 
 
-def test_without_redis_it_goes_on_looking_and_delivers_when_redis_comes(tmp_path: Path, port: int) -> None:
+def test_without_redis_it_goes_on_looking_and_delivers_when_redis_comes(
+    tmp_path: Path, port: int, flag_all: str
+) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         away = int(probe.getsockname()[1])
     url = f"redis://127.0.0.1:{away}/0"
-    config = write_config(tmp_path, SIMULATED.format("c"), url=url, port=port)
+    config = write_config(tmp_path, SIMULATED.format("c"), url=url, port=port, more=flag_all)
     with run_daemon(config, port) as daemon:
         assert daemon.ready()["ok"] is True
         wait_for(
@@ -125,8 +127,12 @@ def test_without_redis_it_goes_on_looking_and_delivers_when_redis_comes(tmp_path
             assert daemon.stop() == 0
 
 
-def test_what_could_not_be_delivered_at_the_end_is_said_and_is_a_failure(tmp_path: Path, port: int) -> None:
-    config = write_config(tmp_path, SIMULATED.format("c"), url="redis://127.0.0.1:1/0", port=port)
+def test_what_could_not_be_delivered_at_the_end_is_said_and_is_a_failure(
+    tmp_path: Path, port: int, flag_all: str
+) -> None:
+    config = write_config(
+        tmp_path, SIMULATED.format("c"), url="redis://127.0.0.1:1/0", port=port, more=flag_all
+    )
     with run_daemon(config, port) as daemon:
         daemon.ready()
         wait_for(
@@ -136,16 +142,18 @@ def test_what_could_not_be_delivered_at_the_end_is_said_and_is_a_failure(tmp_pat
         assert "were not delivered: Redis at 127.0.0.1:1 cannot be reached" in daemon.log.read_text()
 
 
-def test_a_second_signal_ends_it_at_once(tmp_path: Path, port: int) -> None:
+def test_a_second_signal_ends_it_at_once(tmp_path: Path, port: int, flag_all: str) -> None:
     # Redis is away, so that a stop in order would wait for it for seconds.
-    config = write_config(tmp_path, SIMULATED.format("c"), url="redis://127.0.0.1:1/0", port=port)
+    config = write_config(
+        tmp_path, SIMULATED.format("c"), url="redis://127.0.0.1:1/0", port=port, more=flag_all
+    )
     with run_daemon(config, port) as daemon:
         daemon.ready()
         wait_for(
             lambda: daemon.metric('defect_monitor_frames_total{camera="c",outcome="defect"}') >= 1, 60, daemon
         )
         daemon.process.send_signal(signal.SIGINT)
-        time.sleep(0.3)
+        wait_for(lambda: " stopping" in daemon.log.read_text(), 30, daemon)
         asked = time.monotonic()
         daemon.process.send_signal(signal.SIGINT)
         assert daemon.process.wait(5) == 128 + signal.SIGINT
@@ -153,10 +161,10 @@ def test_a_second_signal_ends_it_at_once(tmp_path: Path, port: int) -> None:
 
 
 def test_a_camera_that_cannot_be_reached_is_said_and_does_not_stop_another(
-    tmp_path: Path, valkey: str, port: int
+    tmp_path: Path, valkey: str, port: int, flag_all: str
 ) -> None:
     cameras = SIMULATED.format("good") + FOLDER.format("rtsp://user:secret@127.0.0.1:1/line")
-    config = write_config(tmp_path, cameras, url=valkey, port=port)
+    config = write_config(tmp_path, cameras, url=valkey, port=port, more=flag_all)
     with run_daemon(config, port) as daemon:
         daemon.ready()
         wait_for(lambda: "camera line is down" in daemon.get("/readyz")[1], 30, daemon)

@@ -53,7 +53,22 @@ def test_all_is_well() -> None:
     assert health.readiness().report == {
         "cameras": {"a": "up", "b": "stalled"},
         "degraded": ["camera b is stalled"],
+        "standby": False,
     }
+
+
+def test_a_standby_is_alive_not_ready_and_names_the_holder() -> None:
+    health = health_of(ran("judge"), ran("claims"), [], ["Redis is slow"])
+    health.set_standby({"top": "line1-abcd"})
+    reason = "standby: camera top is inspected by daemon line1-abcd"
+    assert health.liveness().ok
+    assert health.liveness().report["standby"] is True
+    assert not health.readiness().ok
+    assert health.readiness().report["degraded"] == [reason, "Redis is slow"]
+    assert health.status() == f"{reason}; Redis is slow"
+    health.set_standby({})
+    assert health.liveness().report["standby"] is False
+    assert health.status() == "watching 2 cameras; Redis is slow"
 
 
 @pytest.mark.parametrize("name", ["judge", "claims", "outbox"])

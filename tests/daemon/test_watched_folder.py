@@ -28,7 +28,7 @@ PATIENCE = 60.0
 
 @pytest.fixture(scope="module")
 def defects(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """Six images that the shipped model flags."""
+    """Six images; the model of these tests flags every one."""
     root = tmp_path_factory.mktemp("defects")
     line = SurfaceGenerator(seed=3, width=512, height=512, defect_rate=1.0, textures=2)
     write_dataset(line, root, train=6, test=0)
@@ -40,7 +40,7 @@ def names(url: str) -> list[str]:
 
 
 def test_each_file_is_inspected_once_over_restarts(
-    tmp_path: Path, valkey: str, port: int, defects: list[Path]
+    tmp_path: Path, valkey: str, port: int, defects: list[Path], flag_all: str
 ) -> None:
     folder = tmp_path / "batch [A] 2024"
     folder.mkdir()
@@ -50,7 +50,9 @@ def test_each_file_is_inspected_once_over_restarts(
     (folder / "notes.txt").write_text("")
     outbox = f'[outbox]\npath = "{tmp_path / "state" / "outbox.db"}"\n'
     (tmp_path / "state").mkdir()
-    config = write_config(tmp_path, WATCHED.format(folder) + IN_FULL + outbox, url=valkey, port=port)
+    config = write_config(
+        tmp_path, WATCHED.format(folder) + IN_FULL + flag_all + outbox, url=valkey, port=port
+    )
     with run_daemon(config, port) as daemon:
         daemon.ready()
         wait_for(lambda: len(events_of(valkey)) == 2, PATIENCE, daemon)
@@ -82,12 +84,12 @@ def test_each_file_is_inspected_once_over_restarts(
 
 
 def test_an_empty_folder_is_observed_and_a_missing_one_is_down(
-    tmp_path: Path, valkey: str, port: int, defects: list[Path]
+    tmp_path: Path, valkey: str, port: int, defects: list[Path], flag_all: str
 ) -> None:
     folder = tmp_path / "inbox"
     folder.mkdir()
     (tmp_path / "state").mkdir()
-    config = write_config(tmp_path, WATCHED.format(folder), url=valkey, port=port)
+    config = write_config(tmp_path, WATCHED.format(folder) + flag_all, url=valkey, port=port)
     with run_daemon(config, port, environment={"XDG_STATE_HOME": str(tmp_path / "state")}) as daemon:
         daemon.ready()
         assert daemon.metric('defect_monitor_camera_up{camera="line"}') == 1

@@ -1,12 +1,15 @@
 """Each loss is reported once: by cause and camera, when a report makes sense."""
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 
+import jsonschema
 from hypothesis import given
 from hypothesis import strategies as st
 
 from monitor.delivery.drops import DropCause, DropRecorder
 from monitor.delivery.storage import Drop, DroppedKind
+from monitor.events.coverage import coverage_schema, dropped_entry, parse_numbers
 from tests.support.events import BEGIN
 
 
@@ -90,3 +93,25 @@ def test_every_loss_is_reported_exactly_once_and_only_what_was_dropped_is_counte
         assert drops.counts[wanted] == sum(
             count for cause, _, kind, count, _ in lost if kind == wanted and cause in CAUSES[:2]
         )
+
+
+@given(st.lists(st.tuples(st.integers(0, 4000), st.integers(0, 3)), min_size=1, max_size=700))
+def test_a_report_names_the_frames_of_the_events_that_were_dropped(frames: list[tuple[int, int]]) -> None:
+    """Exactly, or with frames in between where there are very many ranges."""
+    drops = DropRecorder()
+    for first, more in frames:
+        ranges = ((first, first + more),)
+        drops.record("outbox-full", [replace(drop("top", "events"), numbers=ranges)], 0)
+    drops.record("outbox-full", [replace(drop("top", "verdicts", 3), numbers=((7, 9),)), ONE], 0)
+    (report,) = drops.pop_all()
+    named = {number for first, last in report.numbers for number in range(first, last + 1)}
+    dropped = {number for first, more in frames for number in range(first, first + more + 1)}
+    assert named >= dropped
+    ranges = sum(number - 1 not in dropped for number in dropped)
+    assert len(report.numbers) <= 500
+    assert named == dropped or ranges > 250
+    assert (report.verdicts, report.verdict_numbers) == (3, ((7, 9),))
+    entry = dropped_entry(report)
+    jsonschema.validate(entry, coverage_schema())
+    assert set(parse_numbers(entry["numbers"])) == named
+    assert entry["verdict_numbers"] == "7-9"

@@ -348,6 +348,17 @@ def test_a_file_cut_off_anywhere_starts_and_reports_its_loss(path: Path) -> None
     check_cuts(path, 25, random.Random(6))
 
 
+@pytest.mark.parametrize("missing", [1, 621, 2000, 4095])
+def test_a_file_without_the_end_of_its_last_page_is_set_aside(path: Path, missing: int) -> None:
+    """SQLite reads the missing bytes as zeros, and its own check finds nothing wrong with most of them."""
+    filled(path, 60)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-missing])
+    with opened(path) as queue:
+        assert everything(queue) == []
+    assert list(path.parent.glob("outbox.db.damaged-*"))
+
+
 def test_what_was_set_aside_is_stored_with_its_reason(path: Path) -> None:
     with opened(path) as queue:
         for number in range(2):

@@ -9,10 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from monitor.redis_streams.lease import CameraLeases
+from monitor.cli.page import page
 from tests.support import ROOT
 
-UNITS = ["defect-monitor.service", "defect-monitor@.service"]
+DAEMON = ["defect-monitor.service", "defect-monitor@.service"]
+
+
+PAGE = "defect-monitor-page.service"
+
+
+UNITS = [*DAEMON, PAGE, "defect-monitor-archive.service"]
 
 
 FOLDER = ROOT / "deploy" / "systemd"
@@ -54,7 +60,7 @@ def test_exposure_is_low_and_each_exception_is_named_in_the_unit(unit, tmp_path)
     output = analyze("security", "--offline=true", "--no-pager", copy).stdout
     overall = re.search(r"Overall exposure level for \S+: ([0-9.]+)", output)
     assert overall is not None, output
-    assert float(overall[1]) <= 1.6
+    assert float(overall[1]) <= (1.5 if unit == PAGE else 1.6)
     found = json.loads(analyze("security", "--offline=true", "--json=short", copy).stdout)
     exceptions = {re.split("=", item["name"])[0] for item in found if item["exposure"]}
     comments = [line for line in copy.read_text().splitlines() if line.startswith("#")]
@@ -63,21 +69,8 @@ def test_exposure_is_low_and_each_exception_is_named_in_the_unit(unit, tmp_path)
         assert exception in settings or any(f"{exception}=" in comment for comment in comments)
 
 
-def test_a_standby_daemon_does_not_reach_the_start_limit():
-    """It waits until the lease of its camera names should have expired, ends, and starts again."""
-    unit = (FOLDER / UNITS[0]).read_text()
-
-    def number(key: str) -> float:
-        return float(re.search(rf"^{key}=(\d+)$", unit, re.MULTILINE)[1])
-
-    starts = number("StartLimitIntervalSec") / (
-        signature(CameraLeases).parameters["ttl"].default + number("RestartSec")
-    )
-    assert number("StartLimitBurst") > starts + 1
-
-
 def test_the_template_is_the_unit_with_the_name_of_the_instance():
-    plain, template = ((FOLDER / unit).read_text() for unit in UNITS)
+    plain, template = ((FOLDER / unit).read_text() for unit in DAEMON)
     assert "line.toml" not in template
     assert {"StateDirectory=defect-monitor/%i", "CacheDirectory=defect-monitor/%i"} <= set(
         template.splitlines()
@@ -96,3 +89,12 @@ def test_the_service_is_installed_from_versions_that_the_tests_ran_with():
     assert "tensorflow" in service
     assert service.items() <= tested.items()
     assert "pytest" not in service
+
+
+def test_the_examples_of_a_proxy_lead_to_the_page_and_say_that_tls_was_spoken():
+    port = signature(page).parameters["port"].default
+    for name in ("Caddyfile", "nginx.conf"):
+        text = (ROOT / "deploy" / "proxy" / name).read_text()
+        assert f"127.0.0.1:{port}" in text
+        assert "--trusted-proxy 127.0.0.1" in text
+    assert "X-Forwarded-Proto $scheme" in text  # Caddy sends it by itself

@@ -12,12 +12,14 @@ from monitor.capture.gaps import GapAggregator
 from monitor.events.coverage import (
     Dropped,
     NameConflict,
+    RecipeChange,
     conflict_entry,
     coverage_schema,
     dropped_entry,
     format_numbers,
     gap_entry,
     parse_numbers,
+    recipe_entry,
     state_entry,
 )
 from monitor.events.schemas import COVERAGE_SCHEMA_FILE, coverage_stream_schema, schema_text
@@ -97,6 +99,7 @@ def test_numbers_as_documented():
         dropped_entry(Dropped("*", 1, 2, 3, NOW, NOW)),
         conflict_entry(NameConflict("cam", "line1", "line2", NOW)),
         conflict_entry(NameConflict("cam", "line1", None, NOW)),
+        recipe_entry(RecipeChange("cups", "plates", NOW)),
     ],
     ids=lambda entry: entry["kind"],
 )

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.support.tiny_models import ToyNet
+from tests.support.toy_network import ToyNet
 
 
 @pytest.fixture(scope="session")

@@ -8,15 +8,9 @@ import numpy as np
 import pytest
 
 from monitor.explain.heatmap import upsample
-from monitor.learning.evaluate.cam_comparison import (
-    CamVariant,
-    area,
-    as_table,
-    cam_variants,
-    name,
-    pointing_game,
-    score_cam_variant,
-)
+from monitor.imaging.regions import find_regions
+from monitor.learning.evaluate.cam_comparison import area, pointing_game, score_cam_variant
+from monitor.learning.evaluate.cam_variants import CamVariant, as_table, cam_variants, name
 from monitor.tools.bench.cam_methods import measure, reference_faster_score_cam, run
 
 
@@ -70,6 +64,36 @@ def test_deletion_of_what_counts_first_has_the_smallest_area_and_a_fixed_value()
     assert area(score, nothing, picture, right, 2) == pytest.approx(1 - best)
 
 
+def place(heat, rows, columns):
+    """The heat at the size of the image, and the one region in it."""
+    large = upsample(heat, rows, columns)
+    return large, find_regions(large, threshold=0.5, minimum_area=0, tiles=[])
+
+
+def test_equal_maps_have_equal_weights_and_scoring_them_changes_no_box(explainer, pictures):
+    masks = [np.ones((32, 48), bool)]
+    one, many = (
+        score_cam_variant(
+            explainer,
+            CamVariant("faster-score-cam", count),
+            [pictures[0]],
+            masks,
+            pictures[2],
+            target=1,
+            place=place,
+            steps=2,
+        )
+        for count in (1, 12)
+    )
+    assert one.weight_spread == 0
+    assert one.overlap == one.overlap_equal > 0
+    assert 0 < many.weight_spread < 1
+    gradient = score_cam_variant(
+        explainer, CamVariant("grad-cam"), [pictures[0]], masks, pictures[2], target=1, place=place, steps=2
+    )
+    assert math.isnan(gradient.weight_spread)
+
+
 def test_a_method_is_judged_and_a_picture_without_heat_is_not_counted_as_found(explainer, pictures):
     masks = [np.ones((32, 48), bool), np.ones((32, 48), bool)]
     broken = np.full_like(pictures[1], np.nan)
@@ -80,7 +104,7 @@ def test_a_method_is_judged_and_a_picture_without_heat_is_not_counted_as_found(e
         masks,
         pictures[2],
         target=1,
-        spread=upsample,
+        place=place,
         steps=3,
     )
     assert (found.pictures, found.without) == (2, 1)
@@ -98,7 +122,7 @@ def test_a_method_is_judged_and_a_picture_without_heat_is_not_counted_as_found(e
         masks[:1],
         pictures[2],
         target=1,
-        spread=upsample,
+        place=place,
         steps=3,
     )
     assert nothing.pointing == 0
@@ -107,7 +131,7 @@ def test_a_method_is_judged_and_a_picture_without_heat_is_not_counted_as_found(e
 
 def test_every_method_is_asked_for_once():
     names = [name(one) for one in cam_variants((1, 10))]
-    assert len(set(names)) == len(names) == 15
+    assert len(set(names)) == len(names) == 17
 
 
 def test_two_thousand_maps_of_a_large_input_stay_within_two_gigabytes():

@@ -11,10 +11,12 @@ from typer.testing import CliRunner
 
 from monitor.cli.explain import explain
 from monitor.errors import ModelError, MonitorError, UsageError
-from monitor.explain.explainer import METHODS
+from monitor.explain.drawing import render_method
+from monitor.explain.explainer import METHODS, Explainer
 from monitor.explain.grid import comparison_sheet
 from monitor.explain.heatmap import emphasize, overlay_heatmap, upsample
-from monitor.explain.targets import load_application, load_model_file
+from monitor.explain.targets import ExplainableModel, load_application, load_model_file, whole_image
+from monitor.records import Box
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # Keras, saving
 
@@ -173,6 +175,39 @@ def test_what_cannot_be_drawn_is_said_in_one_sentence(
         command(picture, "--model", saved, "--preprocess", "none", "--out", tmp_path / "x.png", *arguments)
     assert caught.value.exit_code == code
     assert "\n" not in str(caught.value)
+
+
+def test_a_frame_in_tiles_is_explained_tile_by_tile(classifier):
+    image = np.random.default_rng(1).integers(0, 255, (40, 90, 3), np.uint8)
+    left, right = Box(0, 0, 30, 40), Box(50, 10, 90, 40)
+    explainer = Explainer(classifier())
+
+    def drawn(picture, parts):
+        subject = ExplainableModel(
+            None, lambda part: cv2.resize(part, (48, 32))[None].astype(np.float32), parts=parts
+        )
+        return render_method(explainer, subject, picture, 1)
+
+    found = drawn(image, lambda _: [left, right])
+    for box in (left, right):
+        alone = drawn(box.of(image), whole_image)
+        assert np.array_equal(box.of(found.picture), alone.picture)
+    assert found.summary == f"{alone.summary} in tile 50,10,40,30"
+    assert np.array_equal(found.picture[:, 30:50], image[:, 30:50])
+
+
+def test_a_hairline_is_found_in_the_tiles_that_the_model_was_trained_on(command, dagm_root, tmp_path):
+    image = dagm_root / "Class8" / "Train" / "1168.PNG"
+    if not image.is_file():
+        pytest.skip(f"DAGM Class8 is not on this machine: {image} is missing")
+    out = tmp_path / "heat.png"
+    assert "defect 0.94" in command(image, "--model", "dagm-class8", "--out", out).output
+    config = tmp_path / "line.toml"
+    config.write_text('[[camera]]\nname = "line"\nsource = "frames"\n')
+    result = command(image, "--model", "dagm-class8", "--like", config, "--out", out)
+    assert "good" in result.output, "a hairline vanishes in the whole frame"
+    heat = cv2.imread(str(out))
+    assert heat.shape == (512, 512, 3)
 
 
 def test_files_that_are_not_there_or_not_what_they_say_are_refused(command, saved, photographs, tmp_path):

@@ -81,15 +81,27 @@ def test_score_cam_of_a_keras_model_equals_the_reference(classifier, pictures, a
         np.testing.assert_allclose(explained.heat[i], expected, atol=1e-5)
 
 
+@pytest.mark.parametrize("gradient_of", ["logit", "probability"])
 @pytest.mark.parametrize("method", ["grad-cam", "grad-cam++"])
-def test_gradient_cams_equal_the_closed_form_of_a_pooled_dense_head(classifier, pictures, method):
-    """After average pooling and a dense layer the gradient is known: the class's weights over h·w."""
+def test_gradient_cams_equal_the_closed_form_of_a_pooled_dense_head(
+    classifier, pictures, method, gradient_of
+):
+    """After average pooling and a dense layer the gradient is known: the class's weights over h·w.
+
+    That of the probability p of class c is p_c (w_c - Σ p_k w_k) over h·w.
+    """
     model = classifier()
     maps = keras.Model(model.input, model.get_layer("last").output)(pictures, training=False).numpy()
     kernel = model.get_layer("scores").get_weights()[0]
-    explained = explain(model, pictures, target=[0, 1, 2, 0], method=method)
+    probabilities = model(pictures, training=False).numpy()
+    explained = Explainer(model).explain(
+        pictures, target=[0, 1, 2, 0], method=method, gradient_of=gradient_of
+    )
     for i, target in enumerate([0, 1, 2, 0]):
-        gradient = np.broadcast_to(kernel[:, target] / 96, maps[i].shape)
+        row = kernel[:, target]
+        if gradient_of == "probability":
+            row = probabilities[i, target] * (row - kernel @ probabilities[i])
+        gradient = np.broadcast_to(row / 96, maps[i].shape)
         if method == "grad-cam":
             weights = gradient.mean(axis=(0, 1))
         else:

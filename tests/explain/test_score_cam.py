@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from monitor.explain.score_cam import map_std, scale_heat, score_cam, top_maps, upsampled_masks
 from tests.support import cam_reference as reference
-from tests.support.tiny_models import ToyNet
+from tests.support.toy_network import ToyNet
 
 TARGET = np.array([2, 1, 1, 2], np.int32)  # the classes that the toy predicts
 

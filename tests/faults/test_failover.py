@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +80,34 @@ def test_failovers_of_a_cluster(make_server: Callable[..., Any], path: Path, rec
         seen = outcome(client, found, PREFIX)
     record(f"{COUNT} failovers in a cluster of 3 primaries, node of the keys killed, `replicas = 1`", seen)
     assert seen.flawless, seen
+
+
+def test_four_lines_share_a_cluster_through_a_failover(
+    make_server: Callable[..., Any], path: Path, record: Record
+) -> None:
+    """Their prefixes lie on all three primaries; the node of two lines, which have a replica, is killed."""
+    cluster = Cluster(make_server)
+    prefixes = ["{line1}", "{line2}", "{line3}", "{line4}"]
+    assert {cluster.index_of(prefix) for prefix in prefixes} == {0, 1, 2}
+    with ExitStack() as stack:
+        lines = {}
+        for number, prefix in enumerate(prefixes):
+            options = {"replicas": int(cluster.index_of(prefix) == 1), "timeout": 1.0}
+            file = path.with_name(f"outbox-{number}.db")
+            outbox = stack.enter_context(outbox_on_disk(file, cluster.url, prefix, **options))
+            lines[prefix] = outbox, stack.enter_context(Line(outbox, 20, f"camera-{number}"))
+        time.sleep(1)
+        cluster.kill_primary().start()
+        wait_until(cluster.whole, 60)
+        for outbox, line in lines.values():
+            line.__exit__()
+            assert outbox.flush(60) == 0
+    for prefix, (_, line) in lines.items():
+        server = cluster.primary() if (index := cluster.index_of(prefix)) == 1 else cluster.servers[index]
+        with server.client() as client:
+            seen = outcome(client, line.found, prefix)
+        record(f"1 failover in a cluster of 3 primaries and 4 lines: the line {prefix}", seen)
+        assert seen.flawless, (prefix, seen)
 
 
 def found_through(outbox: Outbox, fail_over: Callable[[], None]) -> list[str]:

@@ -21,7 +21,10 @@ def tensorflow_with(gpus: list[str], calls: list[Any], fails: bool = False) -> A
         config=SimpleNamespace(
             list_physical_devices=lambda kind: [SimpleNamespace(name=name) for name in gpus],
             set_visible_devices=lambda devices, kind: note("visible", len(devices)),
-            experimental=SimpleNamespace(set_memory_growth=lambda gpu, on: note("growth", gpu.name, on)),
+            experimental=SimpleNamespace(
+                set_memory_growth=lambda gpu, on: note("growth", gpu.name, on),
+                enable_tensor_float_32_execution=lambda on: note("TensorFloat-32", on),
+            ),
             threading=SimpleNamespace(set_intra_op_parallelism_threads=lambda count: note("threads", count)),
         )
     )
@@ -49,10 +52,10 @@ def test_a_gpu_that_is_wanted_and_missing_is_refused() -> None:
         configure_tensorflow("gpu", "auto", 0, tensorflow_with([], []))
 
 
-def test_a_gpu_takes_memory_as_it_needs_it() -> None:
+def test_a_gpu_takes_memory_as_it_needs_it_and_computes_in_full_single_precision() -> None:
     calls: list[Any] = []
     configure_tensorflow("auto", "auto", 0, tensorflow_with([GPU], calls))
-    assert calls == [("visible", 1), ("growth", GPU, True)]
+    assert calls == [("visible", 1), ("growth", GPU, True), ("TensorFloat-32", False)]
 
 
 def test_a_gpu_that_is_not_wanted_is_left_to_others() -> None:

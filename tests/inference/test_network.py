@@ -16,17 +16,9 @@ from monitor.explain.score_cam import Scoring, score_cam
 from monitor.inference.backends.base import GRAPHS, Backend, cpu_has_bf16
 from monitor.inference.backends.tensorflow import TensorFlowBackend
 from monitor.inference.device import ComputeDevice
-from monitor.inference.graphs import (
-    Policy,
-    build_graphs,
-    build_screening,
-    optimize_network,
-    screening_trunk,
-)
-from monitor.inference.network import Network, activation_heat
-from monitor.inference.precision import Precision, shift_score
-from monitor.models.novelty import NoveltyDetector
-from monitor.models.screening import Screening
+from monitor.inference.graphs import Policy, build_graphs, optimize_network
+from monitor.inference.network import Network
+from monitor.inference.precision import Precision
 from tests.support.tiny_models import NEEDS_BF16
 
 CPU = ComputeDevice("cpu", "/CPU:0", "CPU", "fp32")
@@ -102,7 +94,6 @@ def ready(
                 layer="maps",
                 defect_index=1,
                 preprocess=prepare,
-                max_n=max_n,
                 step=step,
                 scoring=scoring,
                 policy=policy,
@@ -115,7 +106,16 @@ def ready(
     device = replace(CPU, precision=precision)
     with TemporaryDirectory() as folder:
         backend.export(graphs, Path(folder))
-        return Network(backend, Path(folder), device=device, size=SIZE, batch=6, threshold=threshold)
+        return Network(
+            backend,
+            Path(folder),
+            device=device,
+            size=SIZE,
+            batch=6,
+            threshold=threshold,
+            max_n=max_n,
+            step=step,
+        )
 
 
 @pytest.fixture(scope="module")
@@ -218,7 +218,8 @@ def test_an_explanation_broken_off_equals_one_with_as_many_maps_as_were_scored(
     kept = classifier.classify(pictures).activations[index]
     for requested in (1, 4, 7):
         maps = min(7, -(-requested // step) * step)
-        heat = classifier.explain(pictures[index], kept, lambda done, _, to=requested: done < to)
+        steps = iter([True] * -(-requested // step))
+        heat = classifier.explain(pictures[index], kept, lambda allowed=steps: next(allowed, False))
         expected, peak = expected_heat(speaking, pictures[index], scoring, maps)
         if peak == 0:  # no map speaks for the class: the activations alone are shown
             assert heat.method == "mean-activation"
@@ -233,7 +234,7 @@ def test_an_explanation_without_time_is_the_mean_of_the_leading_maps(
 ) -> None:
     classifier = ready(model)
     kept = classifier.classify(pictures[:1]).activations[0]
-    heat = classifier.explain(pictures[0], kept, lambda *_: False)
+    heat = classifier.explain(pictures[0], kept, lambda: False)
     assert (heat.method, heat.maps_used) == ("mean-activation", 3)
     leading = np.argsort(-kept[0].std(axis=(0, 1)))[:3]
     mean = kept[0][..., leading].mean(axis=-1)
@@ -241,28 +242,16 @@ def test_an_explanation_without_time_is_the_mean_of_the_leading_maps(
     assert heat.peak == pytest.approx(float(mean.max()))
 
 
-def test_flat_activations_have_no_heat() -> None:
-    heat = activation_heat(np.full((1, 12, 10, 8), 0.3, np.float32), 3)
+def test_flat_activations_have_no_heat(model: Any, pictures: np.ndarray) -> None:
+    flat = np.full((1, 12, 10, 8), 0.3, np.float32)
+    heat = ready(model).explain(pictures[0], flat, lambda: False)
     assert (heat.peak, heat.heatmap.max()) == (0, 0)
-
-
-def test_an_explanation_says_what_each_step_took(model: Any, pictures: np.ndarray) -> None:
-    classifier = ready(model, max_n=3)
-    kept = classifier.classify(pictures[:1]).activations[0]
-    told: list[tuple[int, bool]] = []
-
-    def go_on(maps: int, seconds: float) -> bool:
-        told.append((maps, seconds > 0))
-        return True
-
-    classifier.explain(pictures[0], kept, go_on)
-    assert told == [(0, False), (1, True), (2, True), (3, True)]
 
 
 def test_a_picture_of_no_sound_numbers_has_no_evidence(model: Any, pictures: np.ndarray) -> None:
     classifier = ready(model)
     broken = np.full((1, 12, 10, 8), np.nan, np.float32)
-    for proceed in (lambda *_: True, lambda *_: False):
+    for proceed in (lambda: True, lambda: False):
         heat = classifier.explain(pictures[0], broken, proceed)
         assert (heat.peak, heat.heatmap.max()) == (0, 0)
 
@@ -304,9 +293,7 @@ def test_an_uncertain_input_gets_the_whole_answer_of_single_precision(
     classifier.classify(pictures[:1])  # takes the buffers
     for which, expected in ((uncertain, full), (~uncertain, half)):
         np.testing.assert_allclose(given.scores[which], expected.scores[which], atol=1e-6)
-        np.testing.assert_allclose(
-            np.stack(given.features)[which], np.stack(expected.features)[which], atol=1e-5
-        )
+        np.testing.assert_allclose(given.features[which], expected.features[which], atol=1e-5)
         for index in np.flatnonzero(which).tolist():
             np.testing.assert_allclose(given.activations[index], expected.activations[index], atol=1e-4)
 
@@ -345,52 +332,31 @@ def test_where_nearly_all_is_doubtful_single_precision_alone_is_asked(
     np.testing.assert_allclose(given.activations[7], full.activations[7], atol=1e-4)
 
 
-def screened(model: Any, screening: Screening, threshold: float) -> Network:
-    backend = backend_called("openvino")
-    graphs = dict(
-        build_graphs(model, layer="maps", defect_index=1, preprocess=prepare, max_n=3, step=1, scoring="seed")
-    )
-    graphs["screen"] = build_screening(model, screening, prepare)
-    device = replace(CPU, precision="screened")
-    with TemporaryDirectory() as folder:
-        backend.export(graphs, Path(folder))
-        return Network(
-            backend,
-            Path(folder),
-            device=device,
-            size=SIZE,
-            batch=6,
-            threshold=threshold,
-            screening=screening,
-        )
-
-
-def test_the_first_layers_answer_only_for_familiar_inputs_clearly_below_the_threshold(
-    model: Any, pictures: np.ndarray
+@pytest.mark.parametrize(("each", "sizes"), [(0.0, [1, 2, 4, 6]), (0.03, [1])])
+def test_passes_hold_as_many_inputs_as_save_time(
+    model: Any, pictures: np.ndarray, monkeypatch: pytest.MonkeyPatch, each: float, sizes: list[int]
 ) -> None:
-    means, statistics = (part.numpy() for part in screening_trunk(model, "maps", prepare)(pictures))
-    weights = np.random.default_rng(4).normal(0, 1, statistics.shape[1]).astype(np.float32)
-    bias = -float(np.median(statistics @ weights))
-    scores = 1 / (1 + np.exp(-(statistics @ weights + bias)))
-    detector = NoveltyDetector(np.zeros(8, np.float32), np.eye(8, dtype=np.float32), 1.0)
-    detector = replace(detector, limit=float(np.quantile(detector.distance(means), 0.7)))
-    threshold, margin = float(np.quantile(scores, 0.9)), 0.01
-    is_below = scores < shift_score(threshold, -margin)
-    is_sure = is_below & ~detector.is_novel(means)
-    assert 0 < is_sure.sum() < is_below.sum() < len(pictures)
+    honest = TensorFlowBackend.compile
+    used: list[int] = []
 
-    network = screened(model, Screening("maps", weights, bias, margin, detector), threshold)
-    given, full = network.classify(pictures), ready(model, "openvino").classify(pictures)
-    assert given.screened.tolist() == is_sure.tolist()
-    for index, is_screened in enumerate(is_sure):
-        expected = (scores, means) if is_screened else (full.scores, full.features)
-        assert given.scores[index] == pytest.approx(expected[0][index], abs=1e-4)
-        np.testing.assert_allclose(given.features[index], expected[1][index], atol=1e-4)
-        assert (given.activations[index] is None) == (given.scores[index] < threshold)
-    # A lower threshold moves the limit too: nothing is clearly below this one.
-    assert not network.at_threshold(0.0).classify(pictures).screened.any()
-    heat, wanted = (each.explain(pictures[0], None) for each in (network, ready(model, "openvino")))
-    np.testing.assert_allclose(heat.heatmap, wanted.heatmap, atol=1e-5)
+    def slower(self: Any, folder: Path, name: str, **options: Any) -> Any:
+        run = honest(self, folder, name, **options)
+
+        def later(*arrays: Any) -> Any:
+            if name == "classify":
+                used.append(len(arrays[0]))
+                time.sleep(each * len(arrays[0]) or 0.06)
+            return run(*arrays)
+
+        return later
+
+    monkeypatch.setattr(TensorFlowBackend, "compile", slower)
+    classifier = ready.__wrapped__(model)
+    assert classifier.efficient_batch == sizes[-1]
+    used.clear()
+    classifier.classify(pictures)
+    assert set(used) <= set(sizes)
+    assert sum(used) >= len(pictures)
 
 
 def test_what_reduced_precision_gains_is_measured(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -418,13 +384,8 @@ def test_what_reduced_precision_gains_is_measured(model: Any, monkeypatch: pytes
 
 
 def test_graphs_have_the_inputs_and_outputs_that_are_named_and_no_variables(model: Any) -> None:
-    graphs = build_graphs(
-        model, layer="maps", defect_index=1, preprocess=prepare, max_n=3, step=1, scoring="seed"
-    )
-    assert set(graphs) == set(GRAPHS) - {
-        "screen",
-        "classify_fp32",
-    }  # the latter is `classify`, run in single precision
+    graphs = build_graphs(model, layer="maps", defect_index=1, preprocess=prepare, step=1, scoring="seed")
+    assert set(graphs) == set(GRAPHS) - {"classify_fp32"}  # which is `classify`, run in single precision
     for name, graph in graphs.items():
         assert tuple(tensor.name.removesuffix(":0") for tensor in graph.inputs) == GRAPHS[name].inputs
         assert tuple(graph.structured_outputs) == GRAPHS[name].outputs

@@ -6,8 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monitor.inference.precision import PrecisionFallback, recheck_band, shift_score
-from monitor.models.novelty import NoveltyDetector
+from monitor.inference.precision import PrecisionFallback, recheck_band
 
 
 def logit(share: float) -> float:
@@ -30,34 +29,21 @@ def test_a_score_whose_shift_could_change_the_verdict_is_doubtful(threshold: flo
 
 @given(st.floats(0.05, 0.95), st.floats(1.1, 4))
 def test_single_precision_alone_is_asked_where_asking_twice_takes_longer(share: float, gain: float) -> None:
-    doubt, some = PrecisionFallback(0.1, 0.9), np.random.default_rng(0)
+    doubt, some = PrecisionFallback(), np.random.default_rng(0)
     assert doubt.is_worthwhile(1.0, gain, 1), "nothing is doubtful yet"
     for _ in range(30):
-        doubt.needs_recheck(np.where(some.random(50) < share, 0.5, 0.99).astype(np.float32))
+        doubt.needs_recheck(
+            np.where(some.random(50) < share, 0.5, 0.99).astype(np.float32), [(0.1, 0.9)] * 50
+        )
     cost = 1 + share * gain
     if abs(cost - gain) > 0.5 * gain:  # beyond what 100 pictures leave open
         assert doubt.is_worthwhile(1.0, gain, 1) == (cost < gain)
     for _ in range(30):
-        doubt.needs_recheck(np.full(50, 0.99, np.float32))
+        doubt.needs_recheck(np.full(50, 0.99, np.float32), [(0.1, 0.9)] * 50)
     assert doubt.is_worthwhile(1.0, gain, 1), "the surface is plain again"
-
-
-@given(st.floats(1e-4, 1 - 1e-4), st.floats(-4, 4))
-def test_a_score_is_shifted_by_logits_and_back(score: float, shift: float) -> None:
-    assert math.isclose(logit(shift_score(score, shift)), logit(score) + shift, abs_tol=1e-6)
-    assert 0 < shift_score(0, -50) <= shift_score(1, 50) <= 1
-
-
-def test_an_unfamiliar_input_and_a_score_that_is_no_number_are_uncertain() -> None:
-    detector = NoveltyDetector(np.zeros(2, np.float32), np.eye(2, dtype=np.float32), 1.0)
-    fallback = PrecisionFallback(0.5, 1.0, detector)
-    features = np.array([[0.1, 0.1], [50, 50], [0.1, 0.1], [0.1, np.nan]], np.float32)
-    scores = np.array([0.1, 0.1, np.nan, 0.1], np.float32)
-    assert fallback.needs_recheck(scores, features).tolist() == [False, True, True, True]
-    assert fallback.needs_recheck(scores).tolist() == [False, False, True, False]
 
 
 def test_scores_at_the_ends_are_sure_and_the_two_limits_are_doubtful() -> None:
     scores = np.array([0.0, 0.099, 0.1, 0.5, 0.9, 0.901, 1.0], np.float32)
-    doubt = PrecisionFallback(float(np.float32(0.1)), float(np.float32(0.9)))
-    assert doubt.needs_recheck(scores).tolist() == [False, False, True, True, True, False, False]
+    doubt, bands = PrecisionFallback(), [(float(np.float32(0.1)), float(np.float32(0.9)))] * len(scores)
+    assert doubt.needs_recheck(scores, bands).tolist() == [False, False, True, True, True, False, False]

@@ -1,7 +1,7 @@
 """Each camera has its model, and a model is loaded once."""
 
 from monitor.inference.router import ModelRouter
-from tests.support.fake_model import FakeModel
+from tests.support.fake_model import FakeModel, spec_of
 
 
 def test_a_camera_without_a_model_of_its_own_has_the_default() -> None:
@@ -21,10 +21,15 @@ def test_a_model_of_several_cameras_is_loaded_and_closed_once() -> None:
     assert own.closed
 
 
-def test_a_swapped_camera_has_the_new_model_from_then_on_and_others_keep_theirs() -> None:
-    default, new = FakeModel(), FakeModel()
-    router = ModelRouter(default)
-    router.swap("top", new)
+def test_another_routing_is_in_force_at_once_and_leaves_what_was_read_before_as_it_was() -> None:
+    default, new = FakeModel(), FakeModel(spec_of(threshold=0.3))
+    router = ModelRouter(default, {"top": FakeModel()}, {"top": 0.7})
+    before = router.routing
+    router.adopt(ModelRouter(default, {"top": new}, {"side": 0.9}, "cups"))
     assert router.handle_for("top") is new
     assert router.handle_for("bottom") is default
+    assert [router.routing.threshold_for(name) for name in ("top", "side", "bottom")] == [0.3, 0.9, 0.5]
     assert list(router.handles) == [default, new]
+    assert before.handle_for("top") is not new
+    assert before.threshold_for("top") == 0.7
+    assert (before.recipe, router.routing.recipe) == (None, "cups")

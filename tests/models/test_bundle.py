@@ -1,4 +1,4 @@
-""""""
+"""Bundles: what is written is read, and what is damaged or foreign is refused."""
 
 import errno
 import hashlib
@@ -12,16 +12,11 @@ import numpy as np
 import pytest
 
 from monitor.errors import ModelError
-from monitor.models.bundle import (
-    ModelBundle,
-    ReferenceImage,
-    load_bundle,
-    save_bundle,
-    save_references,
-    save_screening,
-)
+from monitor.models.box_head import WINDOWS, BoxHead
+from monitor.models.bundle import ModelBundle, ReferenceImage, load_bundle, replace_parts, save_bundle
 from monitor.models.card import CARD_NAME, read_card
-from monitor.models.screening import Screening
+from monitor.models.preprocessing import preprocess
+from monitor.models.registry import resolve_model_path
 
 # Keras hands its variables to NumPy 2 in a way that NumPy has deprecated.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -77,19 +72,37 @@ def test_references_come_back_to_the_pixel_and_leave_the_network_as_it_is(toy_bu
     random = np.random.default_rng(3)
     colour = random.integers(0, 256, (32, 32, 3), np.uint8)
     grey = np.repeat(random.integers(0, 256, (32, 32, 1), np.uint8), 3, axis=2)
-    save_references(toy_bundle, [ReferenceImage(colour, 0.25), ReferenceImage(grey, 0.75)])
+    replace_parts(toy_bundle, references=[ReferenceImage(colour, 0.25), ReferenceImage(grey, 0.75)])
     again = load_bundle(toy_bundle.path)
     assert [reference.score for reference in again.references] == [0.25, 0.75]
     assert (again.references[0].picture == colour).all()
     assert (again.references[1].picture == grey).all()
     assert again.card.model == toy_bundle.card.model
-    save_references(again, [])
+    replace_parts(again, references=[])
     assert not list(toy_bundle.path.glob("*.png"))
     assert load_bundle(toy_bundle.path).references == ()
 
 
+def test_a_box_head_comes_back_and_makes_the_card_format_2(toy_bundle: ModelBundle, network, make_card):
+    assert toy_bundle.card.format == 1
+    random = np.random.default_rng(0)
+    shapes = [(4, 3), (3,), (3 * len(WINDOWS), 5), (5,), (5, 4), (4,)]
+    head = BoxHead(*(random.normal(size=shape).astype(np.float32) for shape in shapes))
+    replace_parts(toy_bundle, box_head=head)
+    again = load_bundle(toy_bundle.path)
+    assert again.card.format == 2
+    assert again.card.model == toy_bundle.card.model
+    assert again.box_head is not None
+    assert (again.box_head.hidden == head.hidden).all()
+    next(toy_bundle.path.glob("boxes-*.npz")).write_bytes(b"other")
+    refused("SHA-256 differs", toy_bundle.path)
+    save_bundle(toy_bundle.path, network, make_card(name="second"), None)
+    assert load_bundle(toy_bundle.path).box_head is None
+    assert not list(toy_bundle.path.glob("boxes-*"))
+
+
 def test_a_reference_that_is_altered_or_of_another_size_is_refused(toy_bundle: ModelBundle):
-    save_references(toy_bundle, [ReferenceImage(np.zeros((16, 32, 3), np.uint8), 0.5)])
+    replace_parts(toy_bundle, references=[ReferenceImage(np.zeros((16, 32, 3), np.uint8), 0.5)])
     refused("not an image of the network's size", toy_bundle.path)
     next(toy_bundle.path.glob("reference-*.png")).write_bytes(b"other")
     refused("SHA-256 differs", toy_bundle.path)
@@ -168,8 +181,8 @@ def test_a_network_that_does_not_fit_its_card_is_refused(toy_bundle: ModelBundle
 
 
 def test_a_bundle_of_a_newer_version_asks_for_a_newer_program(toy_bundle: ModelBundle):
-    edit(toy_bundle, format=2, novelty=True)
-    refused("is of format 2, .* install a newer defect-monitor", toy_bundle.path)
+    edit(toy_bundle, format=4, novelty=True)
+    refused("is of format 4, .* install a newer defect-monitor", toy_bundle.path)
 
 
 @pytest.mark.parametrize(
@@ -255,34 +268,16 @@ def test_what_a_cut_short_write_left_is_removed_by_the_next(toy_bundle: ModelBun
     }
 
 
-def test_the_shipped_bundle_loads_and_is_small(shipped_bundle: Path):
-    bundle = load_bundle(shipped_bundle)
-    assert bundle.keras_model().output_shape == (None, 2)
+@pytest.mark.parametrize("name", ["dagm-class1", "dagm-class8"])
+def test_a_shipped_bundle_loads_and_is_small_and_its_card_names_no_place_of_this_machine(name: str):
+    folder = resolve_model_path(name)
+    bundle = load_bundle(folder)
+    model = bundle.keras_model()
+    assert model.output_shape == (None, 2)
     assert bundle.familiarity is not None
-    assert sum(path.stat().st_size for path in shipped_bundle.iterdir()) < 8_000_000
-
-
-def test_an_early_exit_is_stored_beside_the_network_and_checked(toy_bundle: ModelBundle, familiarity):
-    weights = np.random.default_rng(0).normal(0, 1, 12).astype(np.float32)
-    screening = Screening("act_last", weights, 0.5, 2.0, familiarity)
-    stored = save_screening(toy_bundle, screening)
-    again = load_bundle(toy_bundle.path)
-    assert again.card == stored.card
-    assert again.screening is not None
-    assert (again.screening.layer, again.screening.bias, again.screening.margin) == ("act_last", 0.5, 2.0)
-    assert np.array_equal(again.screening.weights, weights)
-    assert again.screening.familiarity.limit == familiarity.limit
-    assert again.familiarity is not None
-
-    file = stored.card.screening
-    assert file is not None
-    (toy_bundle.path / file.file).write_bytes(b"another")
-    refused("SHA-256 differs", toy_bundle.path)
-
-
-def test_an_early_exit_of_numbers_that_make_no_sense_is_refused(familiarity):
-    weights = np.array([np.nan], np.float32)
-    with pytest.raises(ModelError, match="make no sense"):
-        Screening.from_bytes(Screening("act_last", weights, 0.0, 1.0, familiarity).to_bytes())
-    with pytest.raises(ModelError, match="cannot be read"):
-        Screening.from_bytes(familiarity.to_bytes())
+    pictures = np.stack([reference.picture for reference in bundle.references])
+    scores = model.predict(preprocess(bundle.card, pictures), verbose=0)[:, bundle.card.defect_class]
+    np.testing.assert_allclose(scores, [reference.score for reference in bundle.references], atol=1e-3)
+    assert sum(path.stat().st_size for path in folder.iterdir() if path.is_file()) < 10_000_000
+    training = bundle.card.training
+    assert not any(word.startswith("/") for word in (*training.command.split(), training.init))

@@ -1,4 +1,4 @@
-""""""
+"""Novelty: the own surface is familiar, another one and what is not finite are not."""
 
 import io
 

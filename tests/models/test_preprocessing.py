@@ -1,4 +1,4 @@
-""""""
+"""Preprocessing: the same numbers reach the network from arrays and from the graph, at any size."""
 
 import numpy as np
 import pytest

@@ -73,11 +73,13 @@ def test_prometheus_finds_all_files_of_its_settings_in_the_container():
     inside = mounts("prometheus")
     settings = yaml.safe_load(inside["/etc/prometheus/prometheus.yml"].read_text())
     assert all(f"/etc/prometheus/{name}" in inside for name in settings["rule_files"])
+    scraped = {}
     for job in settings["scrape_configs"]:
         (name,) = job["file_sd_configs"][0]["files"]
-        (group,) = yaml.safe_load((inside["/etc/prometheus/targets"] / Path(name).name).read_text())
-        host = group["targets"][0].split(":")[0]
-        assert host in SERVICES
+        groups = yaml.safe_load((inside["/etc/prometheus/targets"] / Path(name).name).read_text())
+        scraped[job["job_name"]] = {target.split(":")[0] for group in groups for target in group["targets"]}
+    assert set().union(*scraped.values()) <= set(SERVICES)
+    assert {job for job, hosts in scraped.items() if not hosts} == {"defect-monitor-archive"}
 
 
 def test_one_version_of_grafana_is_used_everywhere():

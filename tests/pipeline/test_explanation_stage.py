@@ -34,6 +34,7 @@ def flagged(
     scores: tuple[float, ...] = (0.9, 0.9, 0.9, 0.9),
     at: float = 0.0,
     source_waits: bool = False,
+    interval: float = 1e9,
 ) -> FlaggedFrame:
     """A flagged frame without a model; `reporter` has it explained by one of its own."""
     image: Image = np.full((128, 128, 3), 90, np.uint8)
@@ -49,7 +50,9 @@ def flagged(
     )
     tile: Image = np.zeros((INPUT, INPUT, 3), np.uint8)
     tiles = tuple(FlaggedTile(box, tile, scores[index], index) for index, box in enumerate(boxes))
-    return FlaggedFrame(frame, FakeModel(), Verdict("defect", 0.9, 0.5), tiles, None, {"queue": 0.0})
+    return FlaggedFrame(
+        frame, FakeModel(), Verdict("defect", 0.9, 0.5), tiles, None, {"queue": 0.0}, interval
+    )
 
 
 def hot_corner(picture: Image, activations: Any) -> tuple[Heatmap, float]:
@@ -62,12 +65,11 @@ def in_steps(heat_of: HeatOf, clock: "Clock | None" = None, step: float = 0.0, m
     """An explanation of `maps` steps that take `step` seconds of `clock` each, above heat that takes none."""
 
     def explain(image: Image, evidence: Evidence | None, proceed: Proceed) -> CamHeat:
-        scored, going = 0, proceed(0, 0.0)
-        while going and scored < maps:
+        scored = 0
+        while scored < maps and proceed():
             scored += 1
             if clock is not None:
                 clock.now += step
-            going = proceed(scored, step)
         heatmap, peak = heat_of(image, evidence)
         return (
             CamHeat(heatmap, peak, CAM_METHOD, scored)
@@ -188,6 +190,16 @@ def test_a_model_out_of_reach_leaves_an_event_without_regions_and_with_the_reaso
     assert finding.explanation.outcome == "skipped"
 
 
+def test_heat_that_the_model_cannot_refine_is_a_reduced_explanation() -> None:
+    outlet = RecordingPublisher()
+    report, notes = reporter(outlet)
+    heat = CamHeat(*hot_corner(np.zeros(0), None), FLOOR_METHOD, 10)
+    report.model = FakeModel(spec_of(size=INPUT), explain=lambda image, evidence, proceed: heat)
+    report.process(flagged())
+    assert outlet.findings[0].regions
+    assert notes.stages["reduced"] == 1
+
+
 def test_in_a_burst_every_event_has_a_box_and_heat_is_refined_only_where_there_is_time() -> None:
     outlet, go = RecordingPublisher(), threading.Event()
 
@@ -209,36 +221,23 @@ def test_in_a_burst_every_event_has_a_box_and_heat_is_refined_only_where_there_i
     assert all(finding.regions for finding in outlet.findings)
 
 
-def test_a_burst_gets_fewer_maps_first_and_then_none_and_each_event_says_so() -> None:
-    outlet, clock = RecordingPublisher(), Clock()
-    report, notes = reporter(outlet, clock=clock, step=0.02, waiting=1000, budget=0.3, deadline=1e9)
-    for number in range(300):  # 30 a second for ten seconds
-        clock.now = max(clock.now, number / 30)
-        report.process(flagged(number, at=number / 30))
-    explanations = [finding.explanation for finding in outlet.findings]
-    assert len(explanations) == 300
-    assert explanations[0].outcome == "full"
-    assert notes.stages["full"] + notes.stages["reduced"] == 300
-    scored = [it.maps_used if it.method == CAM_METHOD else 0 for it in explanations]
-    assert {0, 10} < set(scored)
-    # What a burst may use at once, its share of the burst, and one step.
-    assert 0.02 * sum(scored) <= 0.3 * (10 + clock.now) + 0.02
-    for finding, maps in zip(outlet.findings, scored, strict=True):
-        assert finding.regions
-        assert finding.explanation.reason is None
-        assert (maps == 10) == (finding.explanation.outcome == "full")
-        assert (maps == 0) == (finding.explanation.method == FLOOR_METHOD)
-
-
-def test_queued_frames_share_the_time_so_that_maps_are_left_out_before_refinement_is() -> None:
-    outlet, clock = RecordingPublisher(), Clock()
-    report, _ = reporter(outlet, clock=clock, step=0.1, waiting=100, budget=0.3, deadline=1e9)
-    for number in range(20):
-        report.put(flagged(number))
-    report.close()
-    report.run()
-    assert all(finding.explanation.method == CAM_METHOD for finding in outlet.findings)
-    assert min(finding.explanation.maps_used for finding in outlet.findings) < 3
+@pytest.mark.parametrize(
+    ("interval", "budget", "maps"),
+    [(1.0, 0.1, 10), (0.9, 0.1, 0), (0.9, 0.2, 10), (0.0, 0.99, 0), (0.0, 1.0, 10)],
+)
+def test_a_live_frame_is_refined_only_where_all_maps_fit_into_the_share_of_the_time_between_frames(
+    interval: float, budget: float, maps: int
+) -> None:
+    outlet = RecordingPublisher()
+    report, notes = reporter(outlet, budget=budget)
+    report.process(flagged(interval=interval))  # the fake model needs 0.1 s for ten maps
+    (finding,) = outlet.findings
+    assert finding.regions
+    assert finding.explanation.method == (CAM_METHOD if maps else FLOOR_METHOD)
+    assert notes.stages["full" if maps else "reduced"] == 1
+    report.process(flagged(interval=interval, boxes=(Box(0, 0, 64, 128), Box(64, 0, 128, 128))))
+    each = outlet.findings[1].explanation
+    assert (each.method == CAM_METHOD) == (budget == 1 or budget * interval >= 0.2), "two tiles take twice"
 
 
 def test_where_the_source_waits_nothing_is_left_out() -> None:
@@ -250,10 +249,6 @@ def test_where_the_source_waits_nothing_is_left_out() -> None:
     report.run()
     assert notes.stages["full"] == 8
     assert all(finding.explanation.maps_used == 10 for finding in outlet.findings)
-    outlet.findings.clear()
-    clock.now = 0.0
-    report.process(flagged(9))  # what took no part in the budget has not used it up
-    assert outlet.findings[0].explanation.maps_used == 1
 
 
 def test_an_explanation_that_would_be_late_is_broken_off_or_not_begun() -> None:
@@ -269,15 +264,6 @@ def test_an_explanation_that_would_be_late_is_broken_off_or_not_begun() -> None:
     assert outlet.findings[1].explanation.method == FLOOR_METHOD
     assert outlet.findings[1].explanation.outcome == "reduced"
     assert outlet.findings[1].regions
-
-
-def test_the_tiles_of_a_frame_share_its_time() -> None:
-    outlet, clock = RecordingPublisher(), Clock()
-    report, _ = reporter(outlet, clock=clock, step=0.1, budget=0.1)  # a second to spend: ten maps of twenty
-    report.process(flagged(boxes=(Box(0, 0, 64, 128), Box(64, 0, 128, 128))))
-    (finding,) = outlet.findings
-    assert len(finding.explanation.tile_heatmaps) == 2
-    assert finding.explanation.outcome == "reduced"
 
 
 def test_frames_that_wait_behind_others_have_pixels_of_their_own() -> None:

@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from monitor.inference.handle import Classification
-from monitor.inference.router import ModelRouter
+from monitor.inference.router import ModelRouter, Routing
 from monitor.pipeline.inference_stage import InferenceStage
 from monitor.pipeline.interfaces import ignore
 from monitor.records import Frame
 from tests.support.fake_model import FakeModel, classification
-from tests.support.recording import IdleFlag, RecordingObserver, frame
+from tests.support.recording import RecordingObserver, frame
 
 BATCH, BUFFER, END = 8, 8, 3.0
 
@@ -79,7 +79,6 @@ class SimulatedJudge(InferenceStage):
             ModelRouter(FakeModel(classify=classify)),
             ignore,
             ignore,
-            IdleFlag(),
             RecordingObserver(),
             batch=BATCH,
             clock=lambda: world.now,
@@ -89,8 +88,8 @@ class SimulatedJudge(InferenceStage):
         self.close()
         self._lines, self._world = cameras, world
 
-    def _collect_batch(self, waiting: list[Any]) -> list[Frame]:
-        frames = super()._collect_batch(waiting)
+    def _collect_batch(self, waiting: list[Any], routing: Routing) -> list[Frame]:
+        frames = super()._collect_batch(waiting, routing)
         if not frames:
             coming = [camera.arrivals[0] for camera in self._lines if camera.arrivals]
             self._world.now = max(self._world.now, min(coming, default=self._world.now))

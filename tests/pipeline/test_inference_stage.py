@@ -3,7 +3,7 @@
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
@@ -15,12 +15,12 @@ from monitor.errors import InferenceError
 from monitor.inference.handle import Classification
 from monitor.inference.router import ModelRouter
 from monitor.models.novelty import NoveltyScore
-from monitor.pipeline.frame_period import FramePeriod
 from monitor.pipeline.inference_stage import InferenceStage
 from monitor.pipeline.interfaces import FlaggedFrame, ignore
+from monitor.pipeline.nominal_period import NominalPeriod
 from monitor.records import Box, Frame, Gap
 from tests.support.fake_model import SIZE, FakeModel, classification, spec_of
-from tests.support.recording import IdleFlag, RecordingObserver, frame
+from tests.support.recording import RecordingObserver, frame
 
 
 @dataclass
@@ -46,10 +46,14 @@ class Run:
     flagged: list[FlaggedFrame]
     gaps: list[Gap]
     notes: RecordingObserver
+    verdicts: list[tuple[str, int, float]]
+    clean: list[tuple[str, int, float | None]] = field(default_factory=list)
 
 
 class OutOfReach(FakeModel):
-    def classify(self, inputs: NDArray[np.uint8]) -> Classification:
+    def classify(
+        self, inputs: NDArray[np.uint8], thresholds: NDArray[np.float64] | None = None
+    ) -> Classification:
         raise InferenceError("pool-away", "the pool at host:1 does not answer")
 
 
@@ -61,7 +65,7 @@ def run(
     score: Callable[[float], float] = lambda brightness: brightness / 255,
     clock: Callable[[], float] = time.monotonic,
 ) -> Run:
-    done = Run([], [], [], RecordingObserver())
+    done = Run([], [], [], RecordingObserver(), [])
 
     def classify(inputs: NDArray[np.uint8]) -> Classification:
         done.batches.append(len(inputs))
@@ -72,9 +76,12 @@ def run(
         router or ModelRouter(FakeModel(classify=classify)),
         lambda flagged, _: done.flagged.append(flagged),
         done.gaps.append,
-        IdleFlag(),
         done.notes,
         batch=batch,
+        on_clean=lambda frame, _, novelty, __: done.clean.append(
+            (frame.camera, frame.number, novelty and novelty.distance)
+        ),
+        on_verdict=lambda frame, verdict: done.verdicts.append((frame.camera, frame.number, verdict.score)),
         clock=clock,
     )
     for camera in cameras:
@@ -106,6 +113,17 @@ def test_every_frame_is_judged_once_and_exactly_the_bright_ones_are_flagged(
     assert {(it.frame.camera, it.frame.number) for it in done.flagged} == wanted
     clean = sum(len(values) for values in brightness) - len(wanted)
     assert sum(done.notes.frames.values()) == clean  # the reporter counts the flagged
+    assert sorted(done.clean) == [
+        (f"c{index}", number, float(value))
+        for index, values in enumerate(brightness)
+        for number, value in enumerate(values)
+        if (f"c{index}", number) not in wanted
+    ]
+    assert sorted(done.verdicts) == [
+        (f"c{index}", number, float(np.float32(value / 255)))
+        for index, values in enumerate(brightness)
+        for number, value in enumerate(values)
+    ]
     assert all(size <= batch for size in done.batches)
 
 
@@ -149,6 +167,37 @@ def test_each_camera_is_classified_by_its_own_model_at_its_own_size_and_threshol
     assert sum(done.notes.frames.values()) == 1
 
 
+def test_cameras_with_one_model_share_its_batches_though_their_thresholds_differ() -> None:
+    batches: list[list[float] | None] = []
+
+    class Shared(FakeModel):
+        def classify(
+            self, inputs: NDArray[np.uint8], thresholds: NDArray[np.float64] | None = None
+        ) -> Classification:
+            batches.append(None if thresholds is None else thresholds.tolist())
+            return super().classify(inputs)
+
+    cameras = [FakeCamera(name, [frame(name, 0, 200)]) for name in ("a", "b", "c")]
+    done = run(cameras, router=ModelRouter(Shared(), thresholds={"b": 0.9, "c": 0.7}, recipe="cups"))
+    assert batches == [[0.5, 0.9, 0.7]]
+    assert [(it.frame.camera, it.verdict.threshold) for it in done.flagged] == [("a", 0.5), ("c", 0.7)]
+    assert {it.recipe for it in done.flagged} == {"cups"}
+
+
+def test_a_batch_that_was_taken_before_the_models_change_is_classified_by_the_model_before() -> None:
+    old, new = FakeModel(spec_of("old")), FakeModel(spec_of("new"))
+    router = ModelRouter(old)
+
+    class Switching(FakeCamera):
+        def take(self, limit: int) -> list[Frame]:
+            taken = super().take(limit)
+            router.adopt(ModelRouter(new))
+            return taken
+
+    done = run([Switching("c", [frame("c", number, 255) for number in range(2)])], batch=1, router=router)
+    assert [(it.frame.number, it.handle.spec.name) for it in done.flagged] == [(0, "old"), (1, "new")]
+
+
 def test_frames_of_a_model_out_of_reach_are_reported_with_its_cause_and_others_get_their_verdict() -> None:
     cameras = [FakeCamera(name, [frame(name, 0, 200)]) for name in ("a", "b")]
     done = run(cameras, router=ModelRouter(FakeModel(), {"b": OutOfReach()}))
@@ -169,7 +218,6 @@ def test_while_explanations_are_behind_only_sources_that_wait_are_held_back() ->
         ModelRouter(FakeModel(classify=classify)),
         ignore,
         ignore,
-        IdleFlag(),
         RecordingObserver(),
         batch=4,
         is_backlogged=lambda: bool(live.waiting),
@@ -181,50 +229,48 @@ def test_while_explanations_are_behind_only_sources_that_wait_are_held_back() ->
     assert taken == ["live", "live", "archive", "archive"]
 
 
+def test_where_a_larger_pass_saves_no_time_each_frame_is_classified_at_once() -> None:
+    cameras = [FakeCamera(name, [frame(name, number, 0) for number in range(3)]) for name in ("a", "b")]
+    sizes: list[int] = []
+
+    def classify(inputs: NDArray[np.uint8]) -> Classification:
+        sizes.append(len(inputs))
+        return classification([0.0] * len(inputs))
+
+    model = FakeModel(classify=classify)
+    for efficient, expected in ((1, [1] * 6), (2, [2] * 3)):
+        sizes.clear()
+        model.efficient_batch = efficient
+        done = run([replace(camera) for camera in cameras], batch=4, router=ModelRouter(model))
+        assert sizes == expected
+        assert done.notes.order == ["a", "b"] * 3
+    sizes.clear()
+    run([FakeCamera("c", [frame("c", number, 0) for number in range(6)], True)], router=ModelRouter(model))
+    assert sizes == [4, 2], "nobody waits for the verdicts of an archive"
+
+
+def test_a_flagged_frame_knows_the_time_between_the_frames_of_all_live_cameras() -> None:
+    live = [
+        FakeCamera(name, [replace(frame(name, number, 255), monotonic=number / fps) for number in range(9)])
+        for name, fps in (("a", 10), ("b", 30))
+    ]
+    archive = [replace(frame("c", number, 0), monotonic=0.0, source_waits=True) for number in range(9)]
+    done = run([*live, FakeCamera("c", archive)], clock=lambda: 1.0)
+    assert done.flagged[0].frame_interval == 0, "not known at first"
+    assert done.flagged[-1].frame_interval == pytest.approx(1 / 40)
+
+
 def test_a_surface_beyond_the_limit_is_marked_unfamiliar() -> None:
     done = run([FakeCamera("c", [frame("c", 0, 190), frame("c", 1, 210)])])
     assert [it.novelty is not None and it.novelty.is_novel for it in done.flagged] == [False, True]
     assert done.notes.unfamiliar == [210]
 
 
-def test_the_judge_is_idle_only_while_no_frame_is_without_its_verdict() -> None:
-    seen: list[bool] = []
-
-    class Live(FakeCamera):
-        ended = False
-
-    camera = Live("one", [])
-
-    flag = IdleFlag()
-
-    def classify(inputs: NDArray[np.uint8]) -> Classification:
-        seen.append(flag.is_idle)
-        return classification([0.0] * len(inputs))
-
-    judge = stage_of(FakeModel(classify=classify), flag)
-    judge.add_camera(camera)
-    thread = threading.Thread(target=judge.run, daemon=True)
-    thread.start()
-    for number in range(20):
-        wait_until(lambda: flag.is_idle)
-        camera.waiting.append(frame("one", number, 0))
-        judge.notify()
-        wait_until(lambda: len(seen) > number)  # noqa: B023 (it is called before the next round)
-    assert seen == [False] * 20
-    Live.ended = True
-    judge.close()
-    thread.join(5)
-    judge.notify()  # a camera reports its end when the stage has seen it already
-    assert flag.is_idle, "no frame will ever be queued again"
-    assert not thread.is_alive()
-
-
-def stage_of(model: FakeModel, flag: IdleFlag | None = None, gaps: list[Gap] | None = None) -> InferenceStage:
+def stage_of(model: FakeModel, gaps: list[Gap] | None = None) -> InferenceStage:
     return InferenceStage(
         ModelRouter(model),
         ignore,
         ignore if gaps is None else gaps.append,
-        flag or IdleFlag(),
         RecordingObserver(),
         batch=4,
     )
@@ -258,7 +304,7 @@ def test_each_frame_in_hand_is_a_gap_or_has_an_outcome_when_classification_fails
             raise RuntimeError("no memory")
         flagged.append(it.frame.number)
 
-    stage = InferenceStage(ModelRouter(FakeModel()), hand_over, gaps.append, IdleFlag(), observed, batch=8)
+    stage = InferenceStage(ModelRouter(FakeModel()), hand_over, gaps.append, observed, batch=8)
     frames = [frame("c", number, 255 if number % 2 else 0) for number in range(8)]
     with pytest.raises(RuntimeError):
         stage.process(frames)
@@ -309,12 +355,12 @@ def test_a_verdict_is_late_when_it_takes_longer_than_the_frame_period(
 def test_the_period_is_that_of_the_camera_also_where_frames_were_dropped(
     steps: list[int], period: float
 ) -> None:
-    learnt, number = FramePeriod(), 0
+    learnt, number = NominalPeriod(), 0
     learnt.observe(0, 0.0)
     for step in steps:
         number += step
-        found = learnt.observe(number, number * period)
-    assert found == pytest.approx(period)
+        learnt.observe(number, number * period)
+    assert learnt.seconds == pytest.approx(period)
 
 
 def wait_until(true: Callable[[], bool]) -> None:
@@ -322,3 +368,14 @@ def wait_until(true: Callable[[], bool]) -> None:
     while not true():
         assert time.monotonic() < deadline
         time.sleep(0.0005)
+
+
+def test_a_flagged_frame_is_labelled_with_the_kind_of_its_highest_tile() -> None:
+    def classify(inputs: NDArray[np.uint8]) -> Classification:
+        scores = [float(mean) / 255 for mean in inputs.mean(axis=(1, 2, 3))]
+        kinds = [f"kind {score:.1f}" if score >= 0.5 else None for score in scores]
+        return classification(scores)._replace(kinds=kinds)
+
+    frames = [frame("c", number, value) for number, value in enumerate((10, 153, 230))]
+    done = run([FakeCamera("c", frames)], router=ModelRouter(FakeModel(classify=classify)))
+    assert [flagged.verdict.label for flagged in done.flagged] == ["kind 0.6", "kind 0.9"]

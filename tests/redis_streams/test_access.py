@@ -7,10 +7,13 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable
+from contextlib import closing
+from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import redis
 from typer.testing import CliRunner
@@ -18,15 +21,27 @@ from typer.testing import CliRunner
 from monitor.cli.events import app
 from monitor.delivery.sinks.redis import RedisSink
 from monitor.errors import DeliveryError, MonitorError, UsageError
+from monitor.events.challenge import ChallengeAnswer, ChallengeRequest
+from monitor.events.event import Event
 from monitor.events.messages import NoticeMessage
 from monitor.records import CameraStateChange
 from monitor.redis_streams.address import RedisCredentials
+from monitor.redis_streams.challenge import ChallengeClient, ChallengeQueue
 from monitor.redis_streams.consumer_group import GroupConsumer
+from monitor.redis_streams.history import StreamHistory
+from monitor.redis_streams.labelling import find_target, read_labels
 from monitor.redis_streams.lease import CameraLeases
+from monitor.redis_streams.preview import PreviewPublisher
+from monitor.redis_streams.sample_store import SampleStore
+from monitor.redis_streams.stream_monitor import StreamMonitor
 from monitor.redis_streams.subscriber import Subscriber
+from monitor.web.camera.verdict_log import VerdictLog
 from tests.support.acl import CONVENIENCE, each_right_removed, rules_of
-from tests.support.events import BEGIN, deliver, make_event, make_parcel
+from tests.support.events import BEGIN, deliver, make_event, make_parcel, make_verdicts
+from tests.support.labels import make_label, make_sample
 from tests.support.redis_servers import DEBIANS, SentinelProcess, ServerProcess, server_program, wait_until
+
+CHALLENGE_ANSWER = ChallengeAnswer(camera="top", daemon="me", inspected_at=BEGIN, outcome="clean")
 
 
 def test_a_unix_socket(make_server: Callable[..., Any], tmp_path: Path) -> None:
@@ -188,6 +203,33 @@ def test_sentinels_lead_to_the_primary_also_after_a_failover(sentinel: Any) -> N
     sink.close()
 
 
+def test_sentinels_with_users_of_their_own_take_the_name_by_settings_or_url(sentinel: Any) -> None:
+    """As in deploy/redis/sentinel.acl, but with a user's name instead of `default`."""
+    watcher, _, _ = sentinel
+    rules = ["asker", *rules_of("sentinel.acl", "default")[1:]]
+    with watcher.client() as client:
+        client.execute_command("ACL", "SETUSER", *rules)
+        client.execute_command("ACL", "SETUSER", "default", "off")
+    url = f"redis+sentinel://127.0.0.1:{watcher.port}/line/0"
+    own = RedisCredentials(sentinel_username="asker", sentinel_password="change-me")
+    with closing(RedisSink(url, access=own)) as sink:
+        assert deliver(sink, [make_parcel(0)]) == 1
+    asking = f"{url}?sentinel_username=asker&sentinel_password="
+    with Subscriber(f"{asking}change-me") as subscriber:
+        assert [event.id for event in subscriber.stored()] == [make_parcel(0).id]
+    for wrong, access in ((url, RedisCredentials()), (url, RedisCredentials(sentinel_password="change-me"))):
+        with closing(RedisSink(wrong, access=access)) as sink, pytest.raises(DeliveryError):
+            sink.check()
+    with closing(RedisSink(f"{asking}h%40nter2")) as sink, pytest.raises(DeliveryError) as caught:
+        sink.check()
+    assert "nter2" not in f"{caught.value} {caught.value.__cause__}"
+
+
+def test_a_sentinels_user_without_sentinels_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"are for redis\+sentinel URLs"):
+        RedisSink("redis://localhost/0?sentinel_username=asker")
+
+
 def test_an_item_counts_as_delivered_only_once_the_replicas_have_it(make_server: Callable[..., Any]) -> None:
     primary = make_server()
     sink = RedisSink(primary.url, replicas=1, timeout=0.5)
@@ -235,6 +277,7 @@ def write_everything(url: str) -> str:
         daemon="me",
         access=RedisCredentials("defect-monitor", "change-me"),
         picture_bytes=one.image_bytes,
+        verdicts_maxlen=100,
     )
     listener = redis.Redis.from_url(url, protocol=2).pubsub(ignore_subscribe_messages=True)
     listener.subscribe("defects:live:top")
@@ -247,6 +290,7 @@ def write_everything(url: str) -> str:
         on_conflict=lambda *_: None,
         access=RedisCredentials("defect-monitor", "change-me"),
     )
+    monitor = StreamMonitor(url, "defects", 10, access=RedisCredentials("defect-monitor", "change-me"))
     try:
         sink.check()
         claims.start(threading.Event())
@@ -256,8 +300,45 @@ def write_everything(url: str) -> str:
             claims._server.client.get(claims.keys.lease("top"))
         incident = NoticeMessage("i", "top", (("id", "i"),), BEGIN, BEGIN, "incidents")
         notice = NoticeMessage.of(CameraStateChange("top", "down", BEGIN))
-        for item in (one, notice, incident, one, make_parcel(1, raw=True)):
+        for item in (one, notice, incident, make_verdicts(), one, make_parcel(1, raw=True)):
             deliver(sink, [item])
+        with redis.Redis.from_url(url, protocol=2) as client:
+            client.xgroup_create("defects:events", "g", id="0")
+            client.xreadgroup("g", "c", {"defects:events": ">"}, count=1)
+        monitor.measure()
+        preview = PreviewPublisher(
+            url, "defects", access=RedisCredentials("defect-monitor", "change-me"), timeout=5.0
+        )
+        with redis.Redis.from_url(url, protocol=2) as watcher:
+            watcher.set("defects:watching", "1")
+            preview._ask()
+            preview.show("top", 1, BEGIN, np.zeros((8, 8, 3), np.uint8))
+            preview._publish_all()
+            preview.close()
+            if watcher.ttl("defects:preview:top") <= 0:
+                return "refused: the preview"
+        with closing(
+            SampleStore(
+                url,
+                "defects",
+                access=RedisCredentials("defect-monitor", "change-me"),
+                timeout=5.0,
+                max_bytes=1_000,
+            )
+        ) as samples:
+            for number in range(2):  # the second has the first one's file removed
+                samples.store(make_sample(number), bytes(900))
+        with closing(
+            ChallengeQueue(
+                url, "defects", access=RedisCredentials("defect-monitor", "change-me"), timeout=5.0
+            )
+        ) as challenges:
+            request = ChallengeRequest(id="a" * 32, camera="top", file="a.png")
+            with redis.Redis.from_url(url, protocol=2) as asker:
+                asker.rpush("defects:challenge:top", request.to_bytes(b"x"))
+            if challenges.take(["top"]) != request.to_bytes(b"x"):
+                return "refused: the challenge"
+            challenges.answer(request, CHALLENGE_ANSWER)
         message = listener.get_message(timeout=0.5)
         heard = [message["data"]] if message else []
     except MonitorError as error:
@@ -265,6 +346,7 @@ def write_everything(url: str) -> str:
     finally:
         claims.close()
         sink.close()
+        monitor.close()
         listener.close()
         listener.connection_pool.disconnect()
     with redis.Redis.from_url(url, protocol=2) as client:
@@ -286,6 +368,10 @@ def read_everything(url: str) -> str:
             assert next(subscriber.follow("0")).id == event.id
             assert list(subscriber.incidents("$", stop=lambda: True)) == []
             list(islice(subscriber.incidents("0", stop=iter([False, True, True]).__next__), 1))
+            list(islice(subscriber.verdicts("0", stop=iter([False, True, True]).__next__), 1))
+            list(islice(subscriber.samples("0", stop=iter([False, True, True]).__next__), 1))
+            list(islice(subscriber.labels("0", stop=iter([False, True, True]).__next__), 1))
+            subscriber.sample_image(make_sample())
             for given, acknowledge in subscriber.work("g", "a", start="0", wait=False, takeover=0):
                 assert given.camera == "top"
                 acknowledge()
@@ -302,11 +388,48 @@ def read_everything(url: str) -> str:
     return "fine"
 
 
+def show_everything(url: str) -> str:
+    """All that the operator's page does."""
+    access = RedisCredentials("defect-page", "change-me")
+    history = StreamHistory(url, access=access)
+    keys = history.keys
+    try:
+        newest = history.newest_first(keys.events, count=1)
+        assert len(history.oldest_first(keys.incidents, count=1)) == 1
+        assert history.read_new({keys.events: "0", keys.coverage: "0"}, wait=0.01, count=1)
+        event = Event.from_json(newest[0].fields["event"])
+        assert history.image(keys.frame(event.id))
+        assert history.image(keys.raw(event.id))
+        history.watch(5)
+        history.live_frame("top")
+        history.live_frame_times(["top"])
+        history.consumer_groups()
+        VerdictLog(history, has_verdicts=True).strip("top", datetime.now(UTC))
+        assert history.have_images([event.id]) == [True]
+        assert find_target(history, event.id).subject.kind == "event"
+        history.newest_first(keys.samples, count=1)
+        history.image(keys.sample("1"))
+        history.add_label(make_label("good"))
+        assert read_labels(history.newest_first(keys.labels, count=1))
+        with closing(ChallengeClient(url, access=access, taken_within=0.05, timeout=5.0)) as challenges:
+            try:
+                challenges.show("top", "a.png", b"x")
+            except MonitorError as error:
+                if "no running daemon" not in str(error):
+                    raise
+    except (MonitorError, redis.RedisError) as error:
+        return f"refused: {error}"
+    finally:
+        history.close()
+    return "fine"
+
+
 @pytest.mark.parametrize(
     ("name", "use", "spare"),
     [
-        ("defect-monitor.acl", write_everything, CONVENIENCE - {"+xlen"}),
+        ("defect-monitor.acl", write_everything, CONVENIENCE - {"+xlen", "+xinfo|groups", "+xpending"}),
         ("subscriber.acl", read_everything, CONVENIENCE | {"+info"}),
+        ("page.acl", show_everything, CONVENIENCE - {"+xinfo|groups"} | {"+info"}),
     ],
 )
 def test_the_rights_are_enough_and_each_is_needed(
@@ -317,9 +440,11 @@ def test_the_rights_are_enough_and_each_is_needed(
 
         def fresh() -> None:
             client.flushall()
-            if use is read_everything:
+            if use in (read_everything, show_everything):
                 sink = RedisSink(valkey)
-                deliver(sink, [make_parcel(0, raw=True), make_parcel(1)])
+                incident = NoticeMessage("i", "top", (("id", "i"),), BEGIN, BEGIN, "incidents")
+                notice = NoticeMessage.of(CameraStateChange("top", "down", BEGIN))
+                deliver(sink, [incident, notice, make_parcel(0, raw=True), make_parcel(1, raw=True)])
                 sink.close()
             else:
                 # So many runs that their marks are cleared, and a lease of an earlier run.
@@ -338,7 +463,11 @@ def test_the_rights_are_enough_and_each_is_needed(
             client.execute_command("ACL", "DELUSER", rules[0])
 
 
-USERS = (("defect-monitor.acl", "defect-monitor"), ("subscriber.acl", "defect-subscriber"))
+USERS = (
+    ("defect-monitor.acl", "defect-monitor"),
+    ("subscriber.acl", "defect-subscriber"),
+    ("page.acl", "defect-page"),
+)
 
 
 @pytest.mark.parametrize(("name", "user"), USERS)
@@ -371,10 +500,13 @@ def test_health_checks_of_every_client_are_permitted(valkey: str, name: str, use
         client.execute_command("ACL", "DELUSER", user)
 
 
-def test_the_daemons_user_can_neither_read_overwrite_nor_delete_streams(valkey: str) -> None:
+def test_the_daemons_user_reads_no_stream_but_the_events_and_can_neither_overwrite_nor_delete_any(
+    valkey: str,
+) -> None:
     rules = rules_of("defect-monitor.acl")
     commands = [
-        *(["XRANGE", "defects:events", "-", "+"], ["DEL", "defects:events"], ["FLUSHALL"], ["SET", "x", "y"]),
+        *(["DEL", "defects:events"], ["FLUSHALL"], ["SET", "x", "y"]),
+        *(["XRANGE", "defects:coverage", "-", "+"], ["XRANGE", "defects:incidents", "-", "+"]),
         *(["SET", "defects:events", "y"], ["UNLINK", "defects:events"], ["EXPIRE", "defects:events", "1"]),
         *(
             ["SET", "defects:pictures", "y"],

@@ -1,6 +1,7 @@
 """The AsyncAPI document says what is really published."""
 
 import json
+from contextlib import closing
 from typing import Any
 
 import jsonschema
@@ -12,7 +13,10 @@ from monitor.events.messages import NoticeMessage
 from monitor.events.schemas import schema_text
 from monitor.records import CameraStateChange
 from monitor.redis_streams.asyncapi import ASYNCAPI_FILE, asyncapi
-from tests.support.events import BEGIN, deliver, make_event, make_parcel
+from monitor.redis_streams.history import StreamHistory
+from monitor.redis_streams.sample_store import SampleStore
+from tests.support.events import BEGIN, deliver, make_event, make_parcel, make_verdicts
+from tests.support.labels import make_label, make_png, make_sample
 
 DOCUMENT: dict[str, Any] = json.loads(ASYNCAPI_FILE.read_text())
 
@@ -57,11 +61,18 @@ def test_what_is_published_is_as_it_says(valkey: str) -> None:
             make_parcel(),
             report.notice(),
             NoticeMessage.of(CameraStateChange("top", "down", BEGIN, "timeout")),
+            make_verdicts(),
         ],
     )
     sink.close()
+    with closing(SampleStore(valkey, "defects")) as store, closing(StreamHistory(valkey)) as history:
+        store.store(make_sample(), make_png())
+        history.add_label(make_label("good"))
     with redis.Redis.from_url(valkey, protocol=2, decode_responses=True) as client:
-        for channel, field in (("events", "event"), ("incidents", "incident"), ("coverage", None)):
+        fields_of = {"events": "event", "incidents": "incident", "verdicts": "verdicts", "coverage": None}
+        fields_of |= {"samples": "sample", "labels": "label"}
+        assert {*fields_of, "live"} == set(DOCUMENT["channels"])
+        for channel, field in fields_of.items():
             ((_, fields),) = client.xrange(DOCUMENT["channels"][channel]["address"])
             jsonschema.validate(json.loads(fields[field]) if field else fields, payload(channel))
     assert DOCUMENT["channels"]["live"]["address"] == "defects:live:{camera}"

@@ -1,4 +1,4 @@
-"""Two daemons with one camera name: the second is refused or notified, and a dead one blocks nobody."""
+"""Two daemons with one camera name: the second stands by or is notified, and a dead one blocks nobody."""
 
 import threading
 import time
@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 import redis
 
-from monitor.errors import MonitorError
 from monitor.redis_streams.keys import RedisKeys
 from monitor.redis_streams.lease import CameraLeases
 from tests.support.redis_servers import wait_until
@@ -53,17 +52,77 @@ def test_a_claim_is_renewed_while_its_daemon_runs_and_given_back_at_the_end(
     assert conflicts == []
 
 
-def test_the_second_daemon_with_a_name_is_refused(
+class Standby:
+    """Leases that are taken in a thread, as a daemon does at its start."""
+
+    def __init__(self, claims: CameraLeases) -> None:
+        self.holders: list[dict[str, str]] = []
+        self.taken: bool | None = None
+        self._claims, self._stop = claims, threading.Event()
+        self._thread = threading.Thread(target=self._run)
+
+    def _run(self) -> None:
+        self.taken = self._claims.start(self._stop, lambda holders: self.holders.append(dict(holders)))
+
+    def __enter__(self) -> "Standby":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join(10)
+        assert not self._thread.is_alive()
+
+
+def test_the_second_daemon_with_a_name_stands_by_and_takes_no_other_name(
     make_claims: Callable[..., tuple[CameraLeases, Conflicts]], valkey: str, client: Any
 ) -> None:
     one, conflicts = make_claims(valkey, "one", "top", "side")
     one.start(NEVER)
     other, _ = make_claims(valkey, "other", "front", "top")
-    with pytest.raises(MonitorError, match="camera top: another daemon, one, watches a camera of this name"):
-        other.start(NEVER)
-    other.close()
-    assert client.get(HOLDER("top")).startswith(b"one ")
-    assert not client.exists(HOLDER("front"))
+    with Standby(other) as standby:
+        wait_until(lambda: len(standby.holders) > 3)
+        assert standby.holders[-1] == {"top": "one"}
+        assert client.get(HOLDER("top")).startswith(b"one ")
+        assert not client.exists(HOLDER("front"))
+    assert standby.taken is False
+    assert conflicts == []
+
+
+def test_a_standby_takes_over_once_the_holder_stops(
+    make_claims: Callable[..., tuple[CameraLeases, Conflicts]], valkey: str, client: Any
+) -> None:
+    one, _ = make_claims(valkey, "one", "top")
+    one.start(NEVER)
+    other, _ = make_claims(valkey, "other", "front", "top")
+    with Standby(other) as standby:
+        wait_until(lambda: standby.holders)
+        one.close()
+        wait_until(lambda: standby.taken)
+        assert client.get(HOLDER("top")).startswith(b"other ")
+        assert client.get(HOLDER("front")).startswith(b"other ")
+
+
+def test_a_restart_of_redis_does_not_hand_the_names_of_a_running_daemon_to_its_standby(
+    make_claims: Callable[..., tuple[CameraLeases, Conflicts]], make_server: Callable[..., Any]
+) -> None:
+    """The leases are gone with the server's memory, and the standby asks more often than the other renews."""
+    server = make_server()
+    one, conflicts = make_claims(server.url, "one", "top")
+    one.start(NEVER)
+    other, _ = make_claims(server.url, "other", "top")
+    with Standby(other) as standby:
+        wait_until(lambda: standby.holders)
+        server.stop()
+        seen = len(standby.holders)
+        wait_until(lambda: len(standby.holders) > seen + 2)
+        server.start()
+        with server.client() as client:
+            wait_until(lambda: (client.get(HOLDER("top")) or b"").startswith(b"one "))
+            seen = len(standby.holders)
+            wait_until(lambda: len(standby.holders) > seen + 3)
+            assert client.get(HOLDER("top")).startswith(b"one ")
+        assert standby.taken is None
     assert conflicts == []
 
 
@@ -88,7 +147,7 @@ def test_a_stop_ends_the_wait(
     claims, _ = make_claims(valkey, "other", "top")
     stop = threading.Event()
     stop.set()
-    claims.start(stop)
+    assert claims.start(stop) is False
 
 
 def test_a_clash_that_shows_later_is_reported_once_and_its_end_too(
@@ -167,5 +226,6 @@ def test_a_foreign_value_in_a_claims_place_is_another_daemon(
     with redis.Redis.from_url(valkey, protocol=2) as client:
         client.set(HOLDER("top"), b"\xff odd")
     claims, _ = make_claims(valkey, "one", "top")
-    with pytest.raises(MonitorError, match="another daemon"):
-        claims.start(NEVER)
+    with Standby(claims) as standby:
+        wait_until(lambda: standby.holders)
+    assert standby.holders[0] == {"top": "\N{REPLACEMENT CHARACTER}"}

@@ -20,7 +20,7 @@ from monitor.events.schemas import INCIDENT_SCHEMA_FILE
 from monitor.records import CameraStateChange
 from monitor.redis_streams.consumer_group import EntriesMissedError, MissedEntries, UnreadableEntry
 from monitor.redis_streams.subscriber import EventMissingError, Subscriber
-from tests.support.events import BEGIN, deliver, make_event, make_jpeg, make_parcel
+from tests.support.events import BEGIN, deliver, make_event, make_jpeg, make_parcel, make_verdicts
 
 
 @pytest.fixture
@@ -358,3 +358,37 @@ def test_coverage_can_be_followed(sink: RedisSink, subscriber: Subscriber, clien
     deliver(sink, [NoticeMessage.of(replace(change, state="up"))])
     found = list(islice(subscriber.coverage("0"), 2))
     assert [(entry["kind"], entry["state"]) for entry in found] == [("camera", "down"), ("camera", "up")]
+
+
+def test_verdicts_can_be_followed_and_what_is_missing_is_reported(
+    sink: RedisSink, subscriber: Subscriber, client: Any
+) -> None:
+    deliver(sink, [make_verdicts(0), make_verdicts(3, camera="side"), make_verdicts(6)])
+    client.xadd("defects:verdicts", {"something": "else"})
+    deliver(sink, [make_verdicts(9, end="stopped"), make_verdicts(0, run="b2")])
+    found = list(islice(subscriber.verdicts("0"), 6))
+    assert [(batch.run, batch.camera, batch.first, batch.next, batch.end) for batch in found] == [
+        ("a1", "top", 0, 3, None),
+        ("a1", "side", 3, 6, None),
+        ("a1", "top", 3, 6, None),  # is not in the stream
+        ("a1", "top", 6, 9, None),
+        ("a1", "top", 9, 12, "stopped"),
+        ("b2", "top", 0, 3, None),
+    ]
+    (lost,) = found[2].verdicts
+    assert (lost.frame_number, lost.last_number, lost.outcome, lost.cause) == (3, 5, "unreported", "missing")
+    assert [verdict.outcome for verdict in found[3].verdicts] == ["clean"] * 3
+
+
+def test_a_reader_of_verdicts_that_is_too_slow_learns_it(valkey: str, client: Any) -> None:
+    sink = RedisSink(valkey, verdicts_maxlen=1)
+    with Subscriber(valkey, interval=0.05) as subscriber:
+        deliver(sink, [make_verdicts(0)])
+        following = subscriber.verdicts("0")
+        assert next(following).first == 0
+        for number in range(1, 300):
+            deliver(sink, [make_verdicts(3 * number)])
+        assert client.xlen("defects:verdicts") < 200
+        with pytest.raises(EntriesMissedError):
+            next(following)
+    sink.close()

@@ -37,9 +37,17 @@ def test_only_a_camera_is_required() -> None:
         (CAMERA + CAMERA, "line.toml:5: camera[2].name: another camera is named 'one' already"),
         ("", "line.toml: camera: no camera is configured; add a [[camera]] table with name and source"),
         ("[[camera]]\nname = 'a'\n", "line.toml:1: camera[1].source: this key is required"),
-        (CAMERA + "roi = [0, 0, -4, 4]\n", "line.toml:1: camera[1]: roi must be"),
+        (CAMERA + "roi = [0, 0, -4, 4]\n", "line.toml:4: camera[1].roi: must be [x, y, width, height]"),
         (CAMERA + "[redis\n", "line.toml: not valid TOML"),
         (CAMERA + "[redis]\nfrm = 1\nwrong = nan\n", "line.toml:5: redis.frm: unknown key"),
+        (
+            CAMERA + "[inference]\npool = 'ray://h:1'\n",
+            "line.toml:5: inference.pool: give the pool's address as http://host:port",
+        ),
+        (
+            CAMERA + "shadow = 'other'\n",
+            "line.toml: camera 'one' has a shadow model: set samples.publish = true",
+        ),
     ],
 )
 def test_a_mistake_is_reported_with_its_place(text: str, expected: str) -> None:

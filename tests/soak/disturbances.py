@@ -136,7 +136,7 @@ def camera_removed(plant: LineUnderTest, _: random.Random) -> Recovery:
     )
 
 
-_MISTAKES = (("fps =", "fsp ="), ("[[camera]]", "[[camera"), ("fps = 2", "fps = -2"), ("[redis]", ""))
+_MISTAKES = (("fps =", "fsp ="), ("[[camera]]", "[[camera"), ("fps = ", "fps = -"), ("[redis]", ""))
 
 
 def reload_refused(plant: LineUnderTest, pick: random.Random) -> Recovery:

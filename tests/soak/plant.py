@@ -1,5 +1,6 @@
 """A line to disturb for hours: streams and a Redis behind wires, simulated cameras, a folder, the daemon."""
 
+import os
 import re
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -18,7 +19,7 @@ from tests.support.fault_proxy import FaultProxy
 from tests.support.redis_servers import ServerProcess
 from tests.support.rtsp_server import RtspServer
 
-FPS = 3
+FPS = int(os.environ.get("FPS", "3"))
 """Of the streams; the others are slower. Hours of it must leave the machine time for the faults."""
 STREAMS = ("stream-1", "stream-2")
 SIMULATED = ("simulated-1", "simulated-2")
@@ -124,10 +125,10 @@ def plant(folder: Path, program: Path) -> Iterator[LineUnderTest]:
                     for name, server in servers.items()
                 ),
                 *(
-                    _CAMERA.format(name, f"simulate:?seed={seed}&defect_rate=0.1", 2)
+                    _CAMERA.format(name, f"simulate:?seed={seed}&defect_rate=0.1", round(FPS * 2 / 3, 2))
                     for seed, name in enumerate(SIMULATED, start=1)
                 ),
-                _CAMERA.format(SPARED, pictures, 1) + 'loop = true\nframes = "every"\n',
+                _CAMERA.format(SPARED, pictures, round(FPS / 3, 2)) + 'loop = true\nframes = "every"\n',
             )
         )
         config = folder / "line.toml"

@@ -1,7 +1,8 @@
 """Hours of `run` with a fault every minute: the counts add up, memory is flat, the watchdog is quiet.
 
 `make soak-hours HOURS=4` runs it and prints its table. `FAULT_SECONDS` (60) is the time from one fault to the
-next, `SEED` repeats an order of faults. What is not recovered from is told at the end, with its time.
+next, `SEED` repeats an order of faults, `FPS` (3) is the rate of the streams: 1 leaves a slow machine time
+for other work. What is not recovered from is listed at the end, with its time.
 """
 
 import os
@@ -22,7 +23,7 @@ from tests.soak.audit import FrameCounts, look, totals
 from tests.soak.disturbances import DISTURBANCES, Disturb, Recovery, camera_removed, in_turn
 from tests.soak.figures import BUILD, DisturbanceResult, SoakReport
 from tests.soak.manager import watchdog_seconds
-from tests.soak.plant import SPARED, LineUnderTest, logged_events, plant
+from tests.soak.plant import FPS, SPARED, LineUnderTest, logged_events, plant
 from tests.soak.samples import ResourceSampler, Sample
 from tests.support.camera_faults import check_gaps
 from tests.support.daemon_process import SCHEMA, events_of, wait_for
@@ -129,7 +130,9 @@ class SoakRun:
         since = began - timedelta(seconds=3)
         # A busy machine drops frames at any time: they are in the books, and no word on this fault.
         gaps = [
-            gap for gap in self.plant.gaps(done.camera) if gap.started_at > since and gap.cause != "overload"
+            gap
+            for gap in self.plant.gaps(done.camera)
+            if gap.started_at > since and gap.cause not in {"overload", "late"}
         ]
         check_gaps(done.told, gaps, began, back)
 
@@ -175,7 +178,9 @@ def stopped(hours: SoakRun) -> None:
 def test_hours_of_faults(tmp_path: Path, program: Path) -> None:
     if reason := why_absent():
         pytest.skip(reason)
-    print(f"SEED={SEED} HOURS={HOURS:g} FAULT_SECONDS={PERIOD:g}, log {tmp_path}/line.log", flush=True)
+    print(
+        f"SEED={SEED} HOURS={HOURS:g} FAULT_SECONDS={PERIOD:g} FPS={FPS}, log {tmp_path}/line.log", flush=True
+    )
     with plant(tmp_path, program) as line:
         line.daemon.ready()
         wait_for(lambda: all(frames_in(line.page(), name) > 3 for name in line.cameras), 120, line.daemon)

@@ -47,6 +47,18 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def fetch(port: int, path: str) -> tuple[int, str]:
+    """Status and text of the answer at `port` of this machine; 0 where nobody answers."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read().decode()
+    except OSError:
+        return 0, ""
+
+
 @dataclass
 class DaemonUnderTest:
     """A daemon in a process of its own."""
@@ -62,14 +74,7 @@ class DaemonUnderTest:
 
     def get(self, path: str) -> tuple[int, str]:
         """Status and text of a page; 0 where nobody answers."""
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=5) as answer:
-                return answer.status, answer.read().decode()
-        except urllib.error.HTTPError as error:
-            with error:
-                return error.code, error.read().decode()
-        except OSError:
-            return 0, ""
+        return fetch(self.port, path)
 
     def metric(self, start: str) -> float:
         """Sum of all samples whose line starts so."""

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 from weakref import WeakKeyDictionary
 
 import cv2
@@ -14,7 +14,8 @@ import numpy as np
 from monitor.delivery.sinks.base import Sink
 from monitor.delivery.storage import OutboxEntry, Position
 from monitor.events.event import Event, build_event
-from monitor.events.messages import EventMessage, OutboxMessage
+from monitor.events.messages import EventMessage, NoticeMessage, OutboxMessage
+from monitor.events.verdicts import FrameVerdict, VerdictBatch
 from monitor.records import Box, Explanation, Finding, Frame, Region, Verdict
 
 BEGIN = datetime(2026, 11, 23, 4, 5, 6, 789, tzinfo=UTC)
@@ -49,6 +50,34 @@ def make_finding(number: int = 0, camera: str = "top", regions: bool = True) -> 
 
 def make_event(number: int = 0, camera: str = "top") -> Event:
     return build_event(make_finding(number, camera), model_name="dagm-class1", model_sha256="a" * 64)
+
+
+def make_verdicts(
+    first: int = 0,
+    frames: int = 3,
+    run: str = "a1",
+    camera: str = "top",
+    end: Literal["stopped"] | None = None,
+) -> NoticeMessage:
+    """A batch of the verdict stream: clean frames."""
+    verdicts = tuple(
+        FrameVerdict(
+            frame_number=number,
+            captured_at=BEGIN + timedelta(milliseconds=40 * number),
+            outcome="clean",
+            score=0.1,
+        )
+        for number in range(first, first + frames)
+    )
+    return VerdictBatch(
+        daemon="line1",
+        run=run,
+        camera=camera,
+        first=first,
+        next=first + frames,
+        end=end,
+        verdicts=verdicts,
+    ).notice(BEGIN)
 
 
 def make_jpeg(shade: int = 128, size: int = 64) -> bytes:

@@ -33,6 +33,8 @@ class FakeModel:
     """
 
     device = ComputeDevice("cpu", "/CPU:0", "CPU", "fp32")
+    refinement_seconds = 0.1
+    efficient_batch = 256
 
     def __init__(
         self,
@@ -52,7 +54,9 @@ class FakeModel:
     def close(self) -> None:
         self.closed = True
 
-    def classify(self, inputs: NDArray[np.uint8]) -> Classification:
+    def classify(
+        self, inputs: NDArray[np.uint8], thresholds: NDArray[np.float64] | None = None
+    ) -> Classification:
         assert inputs.shape[1:] == (*self.spec.input_size, 3)
         return self._classify(inputs)
 

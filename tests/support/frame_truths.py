@@ -5,6 +5,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from monitor.learning.datasets.near_duplicates import SIDE
 from monitor.learning.datasets.sample import Sample
 from monitor.learning.datasets.tiling import FrameTruth
 
@@ -23,6 +24,7 @@ def truth_of(mask: np.ndarray, *, is_known: bool = True) -> FrameTruth:
         (labels[y, x] - 1).astype(np.int32),
         is_known,
         "0" * 16,
+        np.zeros(SIDE * SIDE, np.float32),
     )
 
 

@@ -1,6 +1,7 @@
 """A Prometheus server of the tests' own, and questions to it."""
 
 import json
+import re
 import shutil
 import signal
 import subprocess
@@ -11,6 +12,7 @@ import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import cache
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,7 @@ from typing import Any
 import yaml
 
 from tests.support import ROOT
-from tests.support.daemon_process import ENVIRONMENT, free_port
+from tests.support.daemon_process import ENVIRONMENT, children_of, free_port
 
 _CHOSEN = {"$__rate_interval": "10s", "$instance": ".+", "$camera": ".+", "$stage": "classify"}
 
@@ -101,10 +103,12 @@ def rules_that_hurry(path: Path, patience: str | None) -> dict[str, Any]:
 
 
 def settings_that_hurry(folder: Path, targets: dict[str, int], patience: str | None = None) -> Path:
-    """The settings that ship, scraping these ports each second; `targets` has a port for each job."""
+    """The settings that ship, scraping these ports each second; `targets` has the ports, by job."""
     settings = yaml.safe_load((RULES / "prometheus.yml").read_text())
     settings["global"] |= {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"}
-    assert {job["job_name"] for job in settings["scrape_configs"]} == set(targets)
+    jobs = {job["job_name"]: job for job in settings["scrape_configs"]}
+    assert targets.keys() <= jobs.keys()
+    settings["scrape_configs"] = [jobs[name] for name in targets]
     for job in settings["scrape_configs"]:
         del job["file_sd_configs"]
         job["static_configs"] = [{"targets": [f"127.0.0.1:{targets[job['job_name']]}"]}]
@@ -115,10 +119,22 @@ def settings_that_hurry(folder: Path, targets: dict[str, int], patience: str | N
     return path
 
 
+def _redis_of(demo: int) -> str:
+    """The URL of the Redis that a demo has started, once it listens; its title names its port."""
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        for child in children_of(demo):
+            title = Path(f"/proc/{child}/cmdline").read_bytes().decode(errors="replace")
+            if found := re.search(r"(?:127\.0\.0\.1:|--port\0)(\d+)", title):
+                return f"redis://127.0.0.1:{found[1]}/0"
+        time.sleep(0.1)
+    raise AssertionError("the demo started no Redis")
+
+
 @contextmanager
 def watched_demo(folder: Path, seconds: float) -> Iterator[PrometheusServer]:
     """A Prometheus that has scraped a demo at work for so long; it is asked as of the end of that time."""
-    ports = {"defect-monitor": free_port(), "node": free_port()}
+    ports = {name: free_port() for name in ("defect-monitor", "node", "defect-monitor-archive")}
     demo = [sys.executable, "-m", "monitor", "demo", "--port", str(ports["defect-monitor"])]
     exporter, listen = shutil.which(PROGRAMS[1]), f"--web.listen-address=127.0.0.1:{ports['node']}"
     with ExitStack() as stack:
@@ -131,6 +147,9 @@ def watched_demo(folder: Path, seconds: float) -> Iterator[PrometheusServer]:
             return process
 
         watched = start("demo", [*demo, "--out", str(folder / "out")], signal.SIGINT)
+        archive = [sys.executable, "-m", "monitor", "archive", "--to", str(folder / "archive")]
+        archive += ["--url", _redis_of(watched.pid), "--port", str(ports["defect-monitor-archive"])]
+        start("archive", archive, signal.SIGTERM)
         start("node", [str(exporter), listen], signal.SIGTERM)
         server = PrometheusServer(free_port(), folder)
         start("prometheus", server.command(settings_that_hurry(folder, ports)), signal.SIGTERM)
@@ -145,8 +164,10 @@ def watched_demo(folder: Path, seconds: float) -> Iterator[PrometheusServer]:
 FOLDER = ROOT / "deploy" / "prometheus"
 
 
+@cache
 def content(name: str) -> Any:
-    return yaml.safe_load((FOLDER / name).read_text())
+    """The content of a YAML file of the folder; not to be changed."""
+    return yaml.load((FOLDER / name).read_text(), Loader=yaml.CSafeLoader)
 
 
 ALERTS = {rule["alert"]: rule for group in content("alerts.yml")["groups"] for rule in group["rules"]}

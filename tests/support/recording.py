@@ -45,15 +45,6 @@ class RecordingObserver:
             self.unfamiliar.append(distance)
 
 
-class IdleFlag:
-    """What the stage tells of whether it is idle."""
-
-    is_idle = False
-
-    def set_idle(self, is_idle: bool) -> None:
-        self.is_idle = is_idle
-
-
 WHOLE = (Box(0, 0, 2 * SIZE, 2 * SIZE),)
 
 

@@ -2,6 +2,8 @@
 
 from collections.abc import Callable
 
+from redis.crc import key_slot
+
 from tests.support.redis_servers import ServerProcess, wait_until
 
 PREFIX = "{line1}"
@@ -49,6 +51,11 @@ class Cluster:
     def _role(server: ServerProcess) -> str:
         with server.client() as client:
             return str(client.info("replication")["role"])
+
+    @staticmethod
+    def index_of(prefix: str) -> int:
+        """Which of the primaries holds the keys under a prefix; 1 is one of the pair."""
+        return int(key_slot(prefix.encode())) // _THIRD
 
     def primary(self) -> ServerProcess:
         """The node that holds the keys."""

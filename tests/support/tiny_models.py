@@ -1,42 +1,17 @@
-"""A convolution and a head in plain TensorFlow, for tests of the pure functions."""
+"""Bundles of networks that are built and loaded in little time."""
 
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import tensorflow as tf
 
 from monitor.inference.backends.base import cpu_has_bf16
-from monitor.models.bundle import ModelBundle, save_bundle
+from monitor.models.bundle import ModelBundle, ReferenceImage, save_bundle
 from monitor.models.card import BundleFile, ModelCard, Preprocessing, TrainingInfo
 from monitor.models.novelty import NoveltyDetector, fit_novelty_detector
-
-
-class ToyNet:
-    """Input (n, 32, 48, 3) → 4x4 mean, convolution, leaky ReLU: (n, 8, 12, 16) → mean, dense: (n, 3).
-
-    Its maps go below zero too, where the two scorings differ most.
-    """
-
-    def __init__(self) -> None:
-        rng = np.random.default_rng(11)
-        self.kernel = tf.constant(rng.normal(0, 0.3, (3, 3, 3, 16)).astype(np.float32))
-        self.dense = tf.constant(rng.normal(0, 0.4, (16, 3)).astype(np.float32))
-        self.batches: list[int] = []
-
-    def activations(self, x: tf.Tensor) -> tf.Tensor:
-        pooled = tf.nn.avg_pool2d(x, 4, 4, "VALID")
-        return tf.nn.leaky_relu(tf.nn.conv2d(pooled, self.kernel, 1, "SAME"), 0.3)
-
-    def logits(self, x: tf.Tensor) -> tf.Tensor:
-        self.batches.append(len(x) if tf.executing_eagerly() else x.shape[0])
-        return tf.reduce_mean(self.activations(x), [1, 2]) @ self.dense
-
-    def probabilities(self, x: tf.Tensor) -> tf.Tensor:
-        return tf.nn.softmax(self.logits(x))
-
 
 NEEDS_BF16 = pytest.mark.skipif(
     not cpu_has_bf16(Path("/proc/cpuinfo").read_text()),
@@ -94,3 +69,46 @@ def familiarity() -> NoveltyDetector:
 def toy_bundle(tmp_path: Path, network: Any, familiarity: NoveltyDetector) -> ModelBundle:
     """A whole bundle on disk, to be spoiled."""
     return save_bundle(tmp_path / "toy", network, card_of(), familiarity)
+
+
+@pytest.fixture(scope="session")
+def small_bundle(tmp_path_factory: pytest.TempPathFactory) -> ModelBundle:
+    """A bundle of one convolution that scores every image about 0.1.
+
+    For daemons whose verdicts do not matter to a test: loading the shipped one takes most of a start. With a
+    threshold of 0.01 every frame is flagged.
+    """
+    import keras
+
+    from monitor.models.preprocessing import preprocess
+
+    keras.utils.set_random_seed(6)
+    inputs = keras.Input((32, 32, 3))
+    x = keras.layers.Conv2D(12, 3, strides=8, padding="same", activation="relu", name="act_last")(inputs)
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    small = keras.initializers.RandomNormal(stddev=1e-4)
+    x = keras.layers.Dense(2, activation="softmax", kernel_initializer=small, name="dense_out")(x)
+    model = keras.Model(inputs, x)
+    model.layers[-1].bias.assign([2.2, 0.0])
+    card = card_of()
+    pictures = np.random.default_rng(2).integers(0, 256, (2, 32, 32, 3), np.uint8)
+    scores = np.asarray(model(preprocess(card, pictures)))[:, 1]
+    references = [
+        ReferenceImage(picture, float(score)) for picture, score in zip(pictures, scores, strict=True)
+    ]
+    with warnings.catch_warnings():
+        # Keras hands its variables to NumPy 2 in a way that NumPy has deprecated.
+        warnings.filterwarnings("ignore", "__array__ implementation", DeprecationWarning)
+        return save_bundle(tmp_path_factory.mktemp("small") / "small", model, card, None, references)
+
+
+@pytest.fixture(scope="session")
+def small_model(small_bundle: ModelBundle) -> str:
+    """The settings of a daemon with the small bundle, which flags no frame."""
+    return f'[model]\npath = "{small_bundle.path}"\n'
+
+
+@pytest.fixture(scope="session")
+def flag_all(small_model: str) -> str:
+    """The settings of a daemon with the small bundle, which flags every frame."""
+    return small_model + "threshold = 0.01\n"

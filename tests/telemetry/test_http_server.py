@@ -17,6 +17,7 @@ from monitor.telemetry import http_server as http
 from monitor.telemetry.http_server import HealthReport, start_http_server
 from monitor.telemetry.metrics import Metrics
 from tests.support.daemon_process import free_port
+from tests.support.redis_servers import wait_until
 
 PROMETHEUS = shutil.which("prometheus")
 
@@ -142,6 +143,22 @@ def test_after_closing_the_port_is_free_again(start):
     assert start(port=first.port).port == first.port
 
 
+def test_closing_while_an_answer_wakes_the_server_writes_to_no_closed_pipe(start, monkeypatch):
+    """The wake-up of an answer has the sockets closed before `close` has written its own."""
+    server = start()
+    trigger = server._server.trigger
+    wake = trigger._physical_pull
+
+    def wake_late():
+        wake()
+        time.sleep(0.2)
+        wake()
+
+    monkeypatch.setattr(trigger, "_physical_pull", wake_late)
+    server.close()
+    assert not server.is_alive
+
+
 @pytest.mark.parametrize("host", ["localhost", "::1", "::", "0.0.0.0"])
 def test_hosts_of_both_ip_versions_are_served(start, host):
     if ":" in host and not socket.has_ipv6:
@@ -185,7 +202,7 @@ def test_a_client_that_does_not_read_its_answer_is_cut_off_and_delays_nobody(sta
         for client in clients:
             client.sendall(b"GET /large HTTP/1.0\r\n\r\n")
         assert ask(server, "/healthz")[0] == 200
-        time.sleep(5)
+        wait_until(lambda: not server._server.active_channels, 60)
         for client in clients:
             received = 0
             try:

@@ -60,10 +60,10 @@ def test_a_process_whose_every_thread_is_stuck_answers_again_and_again() -> None
         ending.cancel()
 
 
-def test_a_running_daemon_tells_and_goes_on(tmp_path: Path, valkey: str) -> None:
+def test_a_running_daemon_tells_and_goes_on(tmp_path: Path, valkey: str, small_model: str) -> None:
     port = free_port()
     camera = '[[camera]]\nname = "c"\nsource = "simulate:?size=64x64"\nfps = 10\n'
-    config = write_config(tmp_path, camera, url=valkey, port=port, more="batch = 1\n")
+    config = write_config(tmp_path, camera, url=valkey, port=port, more="batch = 1\n" + small_model)
     with run_daemon(config, port) as daemon:
         daemon.ready()
         children = Path(f"/proc/{daemon.process.pid}/task/{daemon.process.pid}/children").read_text().split()

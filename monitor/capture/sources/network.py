@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import os
 import socket
 import time
 from collections.abc import Iterator
@@ -55,6 +56,7 @@ class NetworkSource:
     def _open(
         self, attempts: list[dict[str, str]], open_timeout: float, hardware: HWAccel | None
     ) -> VideoDecoder:
+        self._reject_unknown_host()
         refusal: SourceError | None = None
         for options in attempts:
             try:
@@ -101,6 +103,21 @@ class NetworkSource:
         """End the session."""
         self._video.close()
 
+    def _reject_unknown_host(self) -> None:
+        """Raise for a name without an address. Asks the name server, never the camera.
+
+        FFmpeg reports such a name as an input/output error. Asking once it has failed is too late: the name
+        server may be back by then.
+        """
+        parts = urlsplit(self._url)
+        if "http_proxy" in os.environ and parts.scheme.lower().startswith("http"):
+            return  # the proxy finds the address
+        try:
+            socket.getaddrinfo(parts.hostname or "", None)
+        except (socket.gaierror, UnicodeError):
+            text = f"{self._display_url}: the host name '{parts.hostname}' cannot be resolved"
+            raise SourceError("dns", text) from None
+
     @contextlib.contextmanager
     def _translate_errors(self, timeout: float, action: str) -> Iterator[None]:
         started_at = time.monotonic()
@@ -114,11 +131,7 @@ class NetworkSource:
 
     def _describe_error(self, error: av.error.FFmpegError, timeout: float | None, action: str) -> SourceError:
         """Name the cause; `timeout` is the time limit that is over, if it is."""
-        parts = urlsplit(self._url)
-        host, shown = parts.hostname or "", self._display_url
-        # FFmpeg reports a name that cannot be resolved as an input/output error.
-        if action == "opening" and error.errno == errno.EIO and not _resolves(host):
-            return SourceError("dns", f"{shown}: the host name '{host}' cannot be resolved")
+        parts, shown = urlsplit(self._url), self._display_url
         if timeout is not None:
             hint = "; raise open_timeout if the camera needs longer" if action == "opening" else ""
             return SourceError("timeout", f"{shown}: no answer in {timeout:g} s ({action} the stream){hint}")
@@ -131,15 +144,6 @@ class NetworkSource:
 
 class _RequestRefusedError(SourceError):
     """The camera answered, and refused what it was asked for: another request may help."""
-
-
-def _resolves(host: str) -> bool:
-    """Return whether the system finds an address for `host`. Asks the name server, never the camera."""
-    try:
-        socket.getaddrinfo(host, None)
-    except (socket.gaierror, UnicodeError):
-        return False
-    return True
 
 
 def _is_broken_handshake(error: av.error.FFmpegError) -> bool:

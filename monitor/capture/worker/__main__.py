@@ -16,8 +16,10 @@ from dataclasses import replace
 import cv2
 
 from monitor.capture.config import CaptureConfig
-from monitor.capture.image_checks import FrozenDetector, QualityLimits
+from monitor.capture.frozen_detector import FrozenDetector
+from monitor.capture.image_checks import QualityLimits
 from monitor.capture.messages import SourceEnded, encode
+from monitor.capture.worker.admission import AdmissionControl
 from monitor.capture.worker.channel import DaemonChannel
 from monitor.capture.worker.reader import FrameChecks, SourceReader, no_frozen_check
 from monitor.capture.worker.timestamps import CaptureTimestamper
@@ -46,7 +48,9 @@ def run_worker(connection: socket.socket, fields: dict[str, object]) -> None:
     config = CaptureConfig(**fields)  # type: ignore[arg-type]  # as `asdict` made it, lists for tuples
     if fields.get("limits") is not None:
         config = replace(config, limits=QualityLimits(**fields["limits"]))  # type: ignore[arg-type]  # as above
-    channel = DaemonChannel(connection, config.buffer_slots)
+    drops = config.bounds_age and not config.every
+    admission = AdmissionControl(config.buffer, config.max_age) if drops else None
+    channel = DaemonChannel(connection, config.buffer_slots, admission)
     SourceReader(
         config.open_source,
         channel,

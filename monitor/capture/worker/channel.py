@@ -5,6 +5,7 @@ import select
 import socket
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import datetime
 
 import numpy as np
@@ -16,6 +17,8 @@ from monitor.capture.messages import (
     FrameInspected,
     FrameLost,
     FrameReady,
+    FrameTaken,
+    ImageRequested,
     LostReason,
     SlotReleased,
     SourceFailed,
@@ -27,6 +30,7 @@ from monitor.capture.messages import (
 )
 from monitor.capture.shared_memory import SharedBufferWriter
 from monitor.capture.sources.base import NO_ORIGIN, FrameOrigin
+from monitor.capture.worker.admission import AdmissionControl
 from monitor.capture.worker.reader import CaptureTime
 from monitor.records import Image
 
@@ -48,18 +52,24 @@ _ALIGNMENT = 64
 class DaemonChannel:
     """A `FrameChannel` over `connection` (Unix, SOCK_SEQPACKET), with frames in up to `slots` memory slots.
 
+    `admission` chooses which frames of a live camera to drop; None drops no frame for which there is a slot.
+
     A closed sending side of the daemon tells it to stop, whether the daemon closed it or ended.
     Raises OSError from any call once the daemon is gone.
     """
 
-    def __init__(self, connection: socket.socket, slots: int) -> None:
+    def __init__(
+        self, connection: socket.socket, slots: int, admission: AdmissionControl | None = None
+    ) -> None:
         self._connection = connection
+        self._admission = admission
         self._slots = slots
         self._ring: SharedBufferWriter | None = None
         self._number = 0
         self._receipts: dict[int, Callable[[], None]] = {}  # of frames that the daemon has, by a number
         self._receipt = 0
         self._stopping = False
+        self._image_requested = False
 
     def wait_for_stop(self, seconds: float) -> bool:
         """Wait up to `seconds`; True, at once, when the reader is to stop."""
@@ -75,6 +85,13 @@ class DaemonChannel:
         while not self._stopping and self._ring is not None and self._ring.free == 0:
             self._receive(None)
         return not self._stopping
+
+    def admits(self, captured: float) -> bool:
+        """Whether the daemon can classify a frame captured at `captured` (monotonic) in time."""
+        if self._admission is None:
+            return True
+        self._receive(0.0)
+        return self._admission.admit(captured)
 
     def send_opened(self, live: bool, interval: float | None) -> None:
         """The source is open."""
@@ -106,6 +123,8 @@ class DaemonChannel:
             self.send_lost("overload", why, moment, took, origin=origin)
             return
         slot, memory = ring.acquire()
+        if self._admission is not None:
+            self._admission.sent((self._number, slot), moment.monotonic)
         np.copyto(memory[: image.nbytes].reshape(image.shape), image)
         np.copyto(memory[inputs_at : inputs_at + inputs.nbytes].reshape(inputs.shape), inputs)
         self._send(
@@ -135,13 +154,32 @@ class DaemonChannel:
         since: datetime | None = None,
         frames: int = 1,
         origin: FrameOrigin = NO_ORIGIN,
+        image: Image | None = None,
     ) -> None:
-        """Report frames that are not inspected, and call the receipt of `origin`."""
+        """Report frames that are not inspected, and call the receipt of `origin`.
+
+        `image` is the last of them; it is sent if the daemon has requested one and a slot is free.
+        """
         since_us = None if since is None else _microseconds(since)
         at_us = _microseconds(moment.at)
-        self._send(FrameLost(cause, why, at_us, moment.monotonic, took, since_us, frames, origin.name))
+        lost = FrameLost(cause, why, at_us, moment.monotonic, took, since_us, frames, origin.name)
+        if image is not None and (slot := self._write_requested(image)) is not None:
+            lost = replace(lost, slot=slot, height=image.shape[0], width=image.shape[1])
+        self._send(lost)
         if origin.receipt is not None:
             origin.receipt()
+
+    def _write_requested(self, image: Image) -> int | None:
+        """Put an image that the daemon has requested into a slot; None without a request or a free slot."""
+        if not self._image_requested:
+            return None
+        ring = self._buffer_for(image.nbytes)
+        if ring.free == 0:
+            return None
+        self._image_requested = False
+        slot, memory = ring.acquire()
+        np.copyto(memory[: image.nbytes].reshape(image.shape), image)
+        return slot
 
     def _number_receipt(self, origin: FrameOrigin) -> int | None:
         if origin.receipt is None:
@@ -179,6 +217,10 @@ class DaemonChannel:
             message = decode(packet)
             if isinstance(message, FrameInspected):
                 self._receipts.pop(message.receipt)()
+            if isinstance(message, SlotReleased | FrameTaken) and self._admission is not None:
+                self._admission.taken((message.ring, message.slot))
+            if isinstance(message, ImageRequested):
+                self._image_requested = True
             if isinstance(message, SlotReleased) and self._ring is not None and message.ring == self._number:
                 self._ring.release(message.slot)
             seconds = 0.0

@@ -49,6 +49,10 @@ class FrameChannel(Protocol):
     def wait_for_slot(self) -> bool:
         """Wait until there is room for a frame; False when the reader is to stop."""
 
+    def admits(self, captured: float) -> bool:
+        """Whether a frame captured at `captured` (monotonic) can be classified in time; else it is
+        dropped."""
+
     def send_opened(self, live: bool, interval: float | None) -> None:
         """The source is open."""
 
@@ -81,8 +85,9 @@ class FrameChannel(Protocol):
         since: datetime | None = None,
         frames: int = 1,
         origin: FrameOrigin = NO_ORIGIN,
+        image: Image | None = None,
     ) -> None:
-        """`frames` frames that are not inspected; calls the receipt of `origin`."""
+        """`frames` frames that are not inspected, the last one `image`; calls the receipt of `origin`."""
 
 
 def _always_usable(_: Image) -> str | None:
@@ -197,6 +202,8 @@ class SourceReader:
                 self._send_lost_upstream(lost_frames.observe(stamp, arrival, is_live=is_live))
             if fault is not None:
                 self.port.send_lost(fault.cause, str(fault), moment, arrival - began, origin=origin)
+            elif image is not None and not self.port.admits(taken):
+                self.port.send_lost("overload", None, moment, arrival - began, origin=origin)
             elif image is not None:
                 self._check_and_send(image, moment, began, origin)
             last = arrival
@@ -226,12 +233,13 @@ class SourceReader:
             misfit = str(error)
         took = time.monotonic() - began
         if misfit is not None:
-            self.port.send_lost("misconfigured", misfit, moment, took, origin=origin)
+            self.port.send_lost("misconfigured", misfit, moment, took, origin=origin, image=image)
         elif why is not None:
-            self.port.send_lost("unusable", why, moment, took, origin=origin)
+            self.port.send_lost("unusable", why, moment, took, origin=origin, image=image)
         elif rules.frozen and same >= rules.frozen:
             detail = f"the last {rules.frozen} frames or more are identical"
-            self.port.send_lost("frozen", detail, moment, took, since=self._still_since, origin=origin)
+            since = self._still_since
+            self.port.send_lost("frozen", detail, moment, took, since=since, origin=origin, image=image)
         else:
             self.port.send_frame(image, views, moment, took, origin)
 

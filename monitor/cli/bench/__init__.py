@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from monitor.cli.bench.network import classify, start
-from monitor.cli.bench.output import Out, print_rows
+from monitor.cli.bench.capacity import capacity
+from monitor.cli.bench.network import classify, models, start
+from monitor.cli.bench.output import AsJson, Model, Out, print_rows
 from monitor.cli.bench.pipeline import pipeline
 
 if TYPE_CHECKING:
@@ -16,7 +17,13 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Measure speed, as ratios within one run.", no_args_is_help=True)
 
 
+app.command()(capacity)
+
+
 app.command()(classify)
+
+
+app.command()(models)
 
 
 app.command()(pipeline)
@@ -33,12 +40,8 @@ def _group() -> None:
 @app.command()
 def cam(
     *,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON document instead of a table.")
-    ] = False,
-    model: Annotated[
-        str, typer.Option(help="Name of a shipped model, or folder of a bundle.")
-    ] = "dagm-class1",
+    as_json: AsJson = False,
+    model: Model = "dagm-class1",
     vgg16: Annotated[
         bool, typer.Option(help="Measure VGG16 at block5_conv3 as well, with random weights.")
     ] = True,

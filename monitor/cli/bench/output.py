@@ -25,6 +25,12 @@ def _create(folder: Path | None) -> Path | None:
     return folder
 
 
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of a table.")]
+
+
+Model = Annotated[str, typer.Option(help="Name of a shipped model, or folder of a bundle.")]
+
+
 Out = Annotated[
     Path | None,
     typer.Option(callback=_create, help="Write the table to this folder as well, as JSON and as Markdown."),

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from monitor.cli.bench.output import Out, print_rows
+from monitor.cli.bench.output import AsJson, Out, print_rows
 
 if TYPE_CHECKING:
-    from monitor.tools.bench.pipeline import PipelineResult
+    from monitor.tools.bench.line import PipelineResult
 
 
 class PipelineRow(StrEnum):
@@ -21,7 +21,9 @@ class PipelineRow(StrEnum):
     recorded = "recorded"
     naive_loop = "script"
     live = "live"
+    watched = "watched"
     burst = "burst"
+    overload = "overload"
     cameras = "cameras"
     memory = "memory"
     idle = "idle"
@@ -30,9 +32,7 @@ class PipelineRow(StrEnum):
 
 def pipeline(
     *,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON document instead of a table.")
-    ] = False,
+    as_json: AsJson = False,
     row: Annotated[
         list[PipelineRow] | None, typer.Option(help="Measure only this row; repeat the option for more.")
     ] = None,
@@ -43,7 +43,11 @@ def pipeline(
     rounds: Annotated[int, typer.Option(min=1, help="Number of turns of daemon and comparison.")] = 3,
     frames: Annotated[int, typer.Option(min=1000, help="Number of frames of the memory row.")] = 1_000_000,
     rate: Annotated[
-        float, typer.Option(min=1, help="Frames per second of all cameras of the cameras row together.")
+        float,
+        typer.Option(
+            min=1,
+            help="Frames per second of the cameras and watched rows, all cameras together.",
+        ),
     ] = 32.0,
     more: Annotated[
         Path | None, typer.Option(help="Add the settings of this TOML file to the daemon's.")
@@ -61,7 +65,8 @@ def pipeline(
 
     limit_library_threads()  # as in the measured daemon
     from monitor.inference.device import import_tensorflow
-    from monitor.tools.bench.pipeline import ROWS, BenchConfig
+    from monitor.tools.bench.line import BenchConfig
+    from monitor.tools.bench.pipeline import ROWS
     from monitor.tools.demo.embedded_redis import embedded_server
 
     durations = {PipelineRow.live: 600.0, PipelineRow.idle: 60.0}
@@ -82,6 +87,10 @@ def pipeline(
                 from monitor.tools.bench.memory_growth import growth
 
                 rows += growth(setup)
+            elif selected is PipelineRow.watched:
+                from monitor.tools.bench.viewers import watched
+
+                rows += watched(setup)
             elif selected is PipelineRow.stages:
                 import_tensorflow()
                 from monitor.tools.bench.stages import stages

@@ -58,6 +58,7 @@ class RedisSink:
 
     - `daemon`: whose high-water mark is used; what is at or below it is not delivered again
     - `stream_maxlen`: entries that a stream holds, about
+    - `verdicts_maxlen`: the same for the stream of verdicts, which is not used if it is None
     - `frame_ttl`: seconds that an image is stored
     - `high_water_ttl`: seconds without a delivery after which the mark is forgotten; must be longer than a
       message can wait between its delivery and the repetition
@@ -82,6 +83,7 @@ class RedisSink:
         *,
         daemon: str = "defect-monitor",
         stream_maxlen: int = 10_000,
+        verdicts_maxlen: int | None = None,
         frame_ttl: int = 86_400,
         high_water_ttl: int = 7 * 86_400,
         picture_bytes: int = 100_000_000,
@@ -96,16 +98,24 @@ class RedisSink:
         self._daemon, self._observer = daemon, observer
         self._replicas, self._durable = replicas, durable
         self._wait_ms, self._disk_ms = max(1, int(timeout * 500)), max(1, int(timeout * 900))
-        self._maxlen, self._frame_ttl, self._mark_ttl = stream_maxlen, frame_ttl, high_water_ttl
+        streams = (self.keys.events, self.keys.coverage, self.keys.incidents)
+        self._default_maxlen, self._maxlen = stream_maxlen, dict.fromkeys(streams, stream_maxlen)
+        if verdicts_maxlen is not None:
+            self._maxlen[self.keys.verdicts] = verdicts_maxlen
+        self._frame_ttl, self._mark_ttl = frame_ttl, high_water_ttl
         self._picture_bytes = picture_bytes
         self._script = Path(__file__).with_name(_SCRIPT).read_text(encoding="utf-8")
         self._channel_works = True
         self._short_of_memory = False
 
+    def set_access(self, url: str, access: RedisCredentials) -> None:
+        """Use these credentials from the next delivery on; see `RedisConnection.set_access`."""
+        self._server.set_access(url, access)
+
     def check(self) -> None:
         """Raise DeliveryError unless the server answers and our keys are free or of their types."""
         with self._server.translate_errors("checking the streams"):
-            for key in (self.keys.events, self.keys.coverage, self.keys.incidents):
+            for key in self._maxlen:
                 self._server.client.xlen(key)
             self._server.client.zcard(self.keys.image_ledger)
 
@@ -140,7 +150,8 @@ class RedisSink:
             message = entry.message.without_images() if bare else entry.message
             message_keys, message_arguments = self._script_arguments(message)
             keys += message_keys
-            arguments += [message.id, *entry.position, self._maxlen, *message_arguments]
+            maxlen = self._maxlen.get(message_keys[0], self._default_maxlen)
+            arguments += [message.id, *entry.position, maxlen, *message_arguments]
         with self._server.translate_errors("publishing"):
             # The whole script each time: it is small beside an image, and never has to be loaded again.
             try:
@@ -155,7 +166,8 @@ class RedisSink:
     def _script_arguments(self, message: OutboxMessage) -> tuple[list[str], list[str | bytes | int]]:
         """Return the keys of one message and its arguments after the position, as the script expects them."""
         if isinstance(message, NoticeMessage):
-            stream = self.keys.incidents if message.stream == "incidents" else self.keys.coverage
+            streams = {"incidents": self.keys.incidents, "verdicts": self.keys.verdicts}
+            stream = streams.get(message.stream, self.keys.coverage)
             entry = [text for field in message.fields for text in field]
             channel, annotated, raw = "", None, None
         else:

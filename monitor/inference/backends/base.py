@@ -1,8 +1,7 @@
 """The seam between a network and what runs it: TensorFlow or OpenVINO.
 
-A few graphs pass it, built once for a bundle (`graphs`): one classifies images, the others explain a flagged
-one. A backend writes the graphs into files of its own kind, and later compiles them without whatever built
-them.
+A few graphs pass it, built once for a bundle (`graphs`): one classifies images, two explain a flagged one. A
+backend writes the graphs into files of its own kind, and later compiles them without whatever built them.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -30,18 +29,15 @@ _CLASSIFY = GraphSignature(("images",), ("scores", "features", "activations"))
 GRAPHS: Mapping[str, GraphSignature] = {
     "classify": _CLASSIFY,
     "classify_fp32": _CLASSIFY,
-    "screen": GraphSignature(("images",), ("scores", "features")),
-    "select_maps": GraphSignature(("images", "activations"), ("maps", "inputs")),
-    "mask_inputs": GraphSignature(("maps", "inputs", "start"), ("masked",)),
+    "mask_inputs": GraphSignature(("images", "maps"), ("masked",)),
     "score_maps": GraphSignature(("masked",), ("weights",)),
-    "combine_maps": GraphSignature(("maps", "weights"), ("heat", "peak")),
 }
-"""The graphs of a network by name; `graphs.build_graphs` describes each, `graphs.build_screening` one."""
+"""The graphs of a network by name; `graphs.build_graphs` describes each."""
 
 
-FP32_GRAPHS = frozenset({"classify_fp32", "select_maps", "mask_inputs", "combine_maps"})
-"""Graphs that always run in single precision: the recheck, and those that run no network, where less would
-gain nothing and change which maps are scored."""
+FP32_GRAPHS = frozenset({"classify_fp32", "mask_inputs"})
+"""Graphs that always run in single precision: the recheck, and the one that runs no network, where less would
+gain nothing."""
 
 
 GraphFunction = Callable[..., Sequence[Any]]
@@ -62,7 +58,7 @@ class Backend(Protocol):
 
 def graph_precision(name: str, precision: Precision) -> Precision:
     """Return in which precision the graph `name` runs where the network computes in `precision`."""
-    return "fp32" if name in FP32_GRAPHS or precision == "screened" else precision
+    return "fp32" if name in FP32_GRAPHS else precision
 
 
 def is_installed(name: BackendName) -> bool:

@@ -7,6 +7,7 @@ import importlib
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ class OpenVinoBackend:
     name: BackendName = "openvino"
 
     def __init__(self, threads: int = 0) -> None:
-        self._core = import_openvino().Core()
+        self._core = _core()
         self._threads = threads or len(os.sched_getaffinity(0))
 
     def export(self, graphs: Mapping[str, Any], folder: Path) -> None:
@@ -56,6 +57,18 @@ class OpenVinoBackend:
             return [answer[port] for port in outputs]
 
         return run
+
+
+@cache
+def _core() -> Any:
+    """Return the one core of the process, which is never freed.
+
+    OpenVINO's plugin for the CPU belongs to a core. On the thread that first compiles a graph it sets a stack
+    for signal handlers, and with the last graph of the core it unmaps that stack. Where another thread frees
+    that graph, the first thread is left with a stack that does not exist: its next signal, such as SIGHUP,
+    ends the process, without a traceback.
+    """
+    return import_openvino().Core()
 
 
 def import_openvino() -> Any:

@@ -11,6 +11,7 @@ import numpy as np
 from monitor.errors import DataError, printable
 from monitor.imaging.folders import summarise_paths
 from monitor.imaging.pages import page_numbers
+from monitor.learning.datasets.near_duplicates import Thumbnail, near_duplicates, thumbnail
 from monitor.learning.datasets.sample import Sample, load_image, load_mask
 
 
@@ -19,7 +20,8 @@ class DatasetReport:
     """What the data hold.
 
     `counts` by (surface, split, kind); `sizes` by (width, height). `unreadable`: a sentence for each image
-    or mask that cannot be used. `duplicates`: groups of samples with the same pixels, in the order given.
+    or mask that cannot be used. `duplicates`: groups of samples with the same pixels, in the order given;
+    `near_duplicates`: groups that show nearly the same.
     Of the defective images, `with_place` have a mask or ellipse, `empty_masks` one that marks nothing, and
     `large_masks` one that marks more than half of the image; `two_levels` are images of at most two grey
     levels, which masks have and photographs do not. Of `several_pages` only the first is used.
@@ -36,6 +38,7 @@ class DatasetReport:
     large_masks: tuple[Path, ...] = ()
     two_levels: tuple[Path, ...] = ()
     several_pages: tuple[Path, ...] = ()
+    near_duplicates: tuple[tuple[Sample, ...], ...] = ()
 
     @property
     def good_per_defect(self) -> float:
@@ -81,6 +84,23 @@ class DatasetReport:
             across = " in both Train and Test" if len({sample.split for sample in group}) > 1 else ""
             names = ", ".join(printable(sample.path) for sample in group)
             found.append(f"the same image{across}: {names}")
+        return found + self._near_duplicate_lines()
+
+    def _near_duplicate_lines(self) -> list[str]:
+        found = []
+        if self.near_duplicates:
+            images = [sample.path for group in self.near_duplicates for sample in group]
+            found.append(
+                f"{summarise_paths(images, 'images nearly repeat another')}; "
+                f"each of {len(self.near_duplicates)} groups stays on one side of a split"
+            )
+        mixed = [group for group in self.near_duplicates if len({one.defective for one in group}) > 1]
+        if mixed:
+            names = " and ".join(printable(one.path) for one in mixed[0])
+            found.append(f"{len(mixed)} of these groups are labelled both good and defective: check {names}")
+        across = sum({one.split for one in group} == {"Train", "Test"} for group in self.near_duplicates)
+        if across:
+            found.append(f"warning: {across} of these groups lie in both Train and Test")
         return found
 
     def _place_lines(self) -> list[str]:
@@ -115,6 +135,8 @@ def audit(samples: Sequence[Sample], advance: Callable[[], None] = lambda: None)
     sizes: Counter[tuple[int, int]] = Counter()
     unreadable: list[str] = []
     by_content: dict[bytes, list[Sample]] = defaultdict(list)
+    readable: list[Sample] = []
+    thumbnails: list[Thumbnail] = []
     with_place = 0
     empty, large, two_levels = [], [], []
     for sample in samples:
@@ -124,6 +146,9 @@ def audit(samples: Sequence[Sample], advance: Callable[[], None] = lambda: None)
             sizes[width, height] += 1
             content = hashlib.sha256(f"{width}x{height}".encode() + image.tobytes())
             by_content[content.digest()].append(sample)
+            if len(by_content[content.digest()]) == 1:
+                readable.append(sample)
+                thumbnails.append(thumbnail(image))
             if np.count_nonzero(np.bincount(image[..., 1].ravel(), minlength=256)) <= 2:
                 two_levels.append(sample.path)
             mask = load_mask(sample, height, width)
@@ -147,6 +172,9 @@ def audit(samples: Sequence[Sample], advance: Callable[[], None] = lambda: None)
         empty_masks=tuple(empty),
         large_masks=tuple(large),
         two_levels=tuple(two_levels),
+        near_duplicates=tuple(
+            tuple(readable[index] for index in group) for group in near_duplicates(thumbnails)
+        ),
         several_pages=tuple(sample.path for sample in samples if len(page_numbers(sample.path)) > 1),
     )
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from monitor.errors import UsageError
+from monitor.learning.datasets.near_duplicates import Thumbnail, near_duplicates
 from monitor.learning.datasets.sample import Sample, load_image
 from monitor.records import Image
 
@@ -14,10 +15,15 @@ DIGITS = 16
 """Hexadecimal digits of a hash: 64 bits, unique among millions of images."""
 
 
-def image_hash(image: Image) -> str:
-    """Return the hash of the pixels of `image` (h, w, 3) uint8, the same for every encoding without loss."""
+def pixel_hash(image: Image) -> str:
+    """Return the SHA-256 of the pixels of `image` (h, w, 3) uint8, whatever its encoding without loss."""
     height, width = image.shape[:2]
-    return hashlib.sha256(f"{width}x{height}".encode() + image.tobytes()).hexdigest()[:DIGITS]
+    return hashlib.sha256(f"{width}x{height}".encode() + image.tobytes()).hexdigest()
+
+
+def image_hash(image: Image) -> str:
+    """Return the first `DIGITS` digits of `pixel_hash`."""
+    return pixel_hash(image)[:DIGITS]
 
 
 def image_hashes(samples: Sequence[Sample]) -> list[str]:
@@ -25,14 +31,27 @@ def image_hashes(samples: Sequence[Sample]) -> list[str]:
     return [image_hash(load_image(sample)) for sample in samples]
 
 
-def group_keys(samples: Sequence[Sample], hashes: Sequence[str], pattern: str | None = None) -> list[str]:
-    """Return what each sample is divided by: its hash, or what `pattern` finds in its file name.
+def group_keys(
+    samples: Sequence[Sample],
+    hashes: Sequence[str],
+    pattern: str | None = None,
+    thumbnails: Sequence[Thumbnail] = (),
+) -> list[str]:
+    """Return what each sample is divided by: its group, its hash, or what `pattern` finds in its file name.
 
     `pattern` is a regular expression for a part or a lot: its first group, or all that it matches. Images of
-    one group stay together. A name without a match is a group of its own.
+    one group stay together. A name without a match is a group of its own. Groups that share nearly the same
+    image, by `thumbnails` (n), are one.
     """
-    if pattern is None:
-        return list(hashes)
+    keys = list(hashes) if pattern is None else _matches(samples, hashes, pattern)
+    keys = [sample.group or key for sample, key in zip(samples, keys, strict=True)]
+    for alike in near_duplicates(thumbnails):
+        joined = {keys[index] for index in alike}
+        keys = [min(joined) if key in joined else key for key in keys]
+    return keys
+
+
+def _matches(samples: Sequence[Sample], hashes: Sequence[str], pattern: str) -> list[str]:
     try:
         compiled = re.compile(pattern)
     except re.error as error:

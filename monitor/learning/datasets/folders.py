@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 
 _MVTEC_MASKS = "ground_truth"
 
-_MASK_ENDINGS = (
+MASK_ENDINGS = (
     "_mask",
     "-mask",
     ".mask",
@@ -31,6 +31,10 @@ _MASK_ENDINGS = (
 """How names of masks usually end, before the suffix."""
 
 
+_MASK_BEGINNINGS = ("mask_", "mask-", "label_", "gt_", "seg_")
+"""How names of masks begin that do not end in one of these words."""
+
+
 _SUFFIXES = sorted(IMAGE_SUFFIXES, key=lambda suffix: (suffix != ".png", suffix))
 
 
@@ -40,8 +44,9 @@ class FolderLayout:
 
     `good` is the folder of good images, every other folder beside it a kind of defect; images may lie deeper
     inside. The mask of `scratch/7.jpg` is `7.*` or `7_mask.*` in `scratch/masks` or `masks/scratch` (the word
-    is `masks`), or in `ground_truth/scratch`. With `mask_suffix` it may also lie beside its image:
-    `_mask.png` pairs it with `scratch/7_mask.png`, `_mask` with `7_mask.*`, `.png` or `png` with `7.png`.
+    is `masks`), or in `ground_truth/scratch`; `mask_7.*` is found there and beside its image. With
+    `mask_suffix` any other mask may lie beside its image, too: `_mask.png` pairs it with
+    `scratch/7_mask.png`, `_mask` with `7_mask.*`, `.png` or `png` with `7.png`.
     Capitals make no difference. Raises UsageError for a `mask_suffix` that is none.
     """
 
@@ -67,7 +72,7 @@ class FolderLayout:
             found: tuple[str, str | None] = stem, f".{extension}"
         else:
             found = text, None
-        if not found[0] or "/" in text or (dot and found[1] is None and f".{extension}" not in _MASK_ENDINGS):
+        if not found[0] or "/" in text or (dot and found[1] is None and f".{extension}" not in MASK_ENDINGS):
             raise UsageError(
                 f"--mask-suffix {printable(self.mask_suffix)!r} is no ending of an image's name; "
                 "give one such as _mask.png, _mask or .png"
@@ -95,9 +100,9 @@ def read_folder_class(folder: Path, layout: FolderLayout) -> list[Sample]:
     parts together count as undivided.
     """
     if (folder / layout.good).is_dir():
-        return _read_kinds(folder, folder, layout, None)
-    train = _read_kinds(folder / "train", folder, layout, "Train")
-    test = _read_kinds(folder / "test", folder, layout, "Test")
+        return read_kinds(folder, folder, layout, None)
+    train = read_kinds(folder / "train", folder, layout, "Train")
+    test = read_kinds(folder / "test", folder, layout, "Test")
     if any(sample.defective for sample in train):
         return train + test
     return [
@@ -106,7 +111,8 @@ def read_folder_class(folder: Path, layout: FolderLayout) -> list[Sample]:
     ]
 
 
-def _read_kinds(place: Path, surface: Path, layout: FolderLayout, split: Split | None) -> list[Sample]:
+def read_kinds(place: Path, surface: Path, layout: FolderLayout, split: Split | None) -> list[Sample]:
+    """Read the folders of kinds in `place`, good ones or not, of the class in the folder `surface`."""
     if not place.is_dir():
         return []
     entries = sorted(path for path in place.iterdir() if not is_leftover(path.name))
@@ -131,12 +137,14 @@ def _only_masks(kind: Path, layout: FolderLayout) -> str:
 def _read_kind(kind: Path, surface: Path, layout: FolderLayout, split: Split | None) -> Iterator[Sample]:
     found = find_images(kind, recursive=True)
     inside = [path for path in found.images if not _in_mask_folder(path, kind, layout)]
-    images = [path for path in inside if not layout.is_mask(path)]
+    by_beginning = _pair_by_beginning(inside)
+    prefixed = set(by_beginning.values())
+    images = [path for path in inside if path not in prefixed and not layout.is_mask(path)]
     if found.others:
         logger.warning("not used in %s: %s", printable(kind), found.others_summary)
     _refuse_unnamed_masks(images, kind)
     defective = kind.name != layout.good
-    masks = _MaskFinder(kind, surface, layout, {str(path).lower(): path for path in inside})
+    masks = _MaskFinder(kind, surface, layout, {str(path).lower(): path for path in inside}, by_beginning)
     used = set()
     for path in images:
         mask = masks.find(path) if defective else None
@@ -155,16 +163,23 @@ def _in_mask_folder(path: Path, kind: Path, layout: FolderLayout) -> bool:
 
 @dataclass(slots=True)
 class _MaskFinder:
-    """Finds the masks of a kind's images; `beside` are the kind's files by their path in lower case."""
+    """Finds the masks of a kind's images.
+
+    `beside` are the kind's files by their path in lower case; `by_beginning` are masks such as `mask_7.png`,
+    which lie beside their images.
+    """
 
     kind: Path
     surface: Path
     layout: FolderLayout
     beside: dict[str, Path]
+    by_beginning: dict[Path, Path]
     _listed: dict[Path, dict[str, Path]] = field(default_factory=dict)
 
     def find(self, path: Path) -> Path | None:
         """Return the mask of the image at `path`, if it has one."""
+        if path in self.by_beginning:
+            return self.by_beginning[path]
         ending, only = self.layout.mask_ending or ("", None)
         if self.layout.mask_ending is not None:
             for suffix in [only] if only else _SUFFIXES:
@@ -173,9 +188,10 @@ class _MaskFinder:
                     return mask
         names = [
             f"{path.stem}{end}{suffix}".lower()
-            for end in dict.fromkeys((ending, "", *_MASK_ENDINGS))
+            for end in dict.fromkeys((ending, "", *MASK_ENDINGS))
             for suffix in _SUFFIXES
         ]
+        names += [f"{start}{path.stem}{suffix}".lower() for start in _MASK_BEGINNINGS for suffix in _SUFFIXES]
         inside = path.relative_to(self.kind).parent
         for folder in (
             path.parent / self.layout.masks,
@@ -195,10 +211,22 @@ class _MaskFinder:
         return self._listed[folder]
 
 
+def _pair_by_beginning(images: Sequence[Path]) -> dict[Path, Path]:
+    """Return the mask of each image beside which a file lies whose name is `mask_` and the image's."""
+    stems = {str(path.with_suffix("")).lower(): path for path in images}
+    return {
+        image: mask
+        for mask in images
+        for start in _MASK_BEGINNINGS
+        if mask.stem.lower().startswith(start)
+        and (image := stems.get(f"{mask.parent}/{mask.stem[len(start) :]}".lower())) is not None
+    }
+
+
 def _refuse_unnamed_masks(images: Sequence[Path], kind: Path) -> None:
     """Refuse masks that would count as photographs because `--mask-suffix` is missing or another."""
     stems = {str(path.with_suffix("")).lower(): path for path in images}
-    for ending in _MASK_ENDINGS:
+    for ending in MASK_ENDINGS:
         masks = [
             path
             for path in images

@@ -14,9 +14,16 @@ from monitor.learning.datasets.dagm import (
     read_competition_class,
     read_development_class,
 )
-from monitor.learning.datasets.fingerprint import group_keys, image_hashes
-from monitor.learning.datasets.folders import FolderLayout, is_folder_class, read_folder_class
-from monitor.learning.datasets.sample import Sample, Split
+from monitor.learning.datasets.fingerprint import group_keys, image_hash
+from monitor.learning.datasets.folders import (
+    FolderLayout,
+    is_folder_class,
+    read_folder_class,
+    read_kinds,
+)
+from monitor.learning.datasets.manifest import is_exported, read_exported
+from monitor.learning.datasets.near_duplicates import thumbnail
+from monitor.learning.datasets.sample import Sample, Split, load_image
 from monitor.learning.datasets.split import stratified_split
 
 logger = logging.getLogger(__name__)
@@ -31,24 +38,47 @@ def read_samples(
     test_share: float = 0.0,
     seed: int = 0,
     group: str | None = None,
+    bit_depth: int | None = None,
 ) -> list[Sample]:
     """Find every class of surface under `roots` (those named in `classes`, or all) and read its samples.
 
-    A root may also be a class itself, in the layout of folders. `split` selects one part. Undivided data are
-    all `Train`, unless `test_share` (0..1) sets a part aside as `Test`, by `seed` and pixels alone, or by the
-    `group` that a regular expression finds in file names. Logs every entry that is not used, but for what
-    platforms leave behind. Raises `DataError` for a root or class that does not exist, exists twice, or lacks
-    good or defective images.
+    A root may also be a class itself, in the layout of folders. `split` selects one part. Undivided data, and
+    a class with a `Train` part alone, are all `Train`, unless `test_share` (0..1) sets a part aside as
+    `Test`, by `seed` and pixels alone, or by the `group` that a regular expression finds in file names. Logs
+    every entry that is not used, but for what platforms leave behind. Raises `DataError` for a root or class
+    that does not exist, exists twice, or lacks good or defective images. `bit_depth` as in `Sample`.
     """
     samples: list[Sample] = []
     for folder in _class_folders(roots, classes, layout):
-        found = _read_class(folder, layout)
-        if any(sample.split is None for sample in found):
+        found = [replace(sample, bit_depth=bit_depth) for sample in _read_class(folder, layout)]
+        parts = {sample.split for sample in found}
+        if None in parts or (test_share and "Test" not in parts):
             found = _divided(found, test_share, seed, group)
         if split is not None:
             found = [sample for sample in found if sample.split == split]
         _refuse_one_sided(found, folder, split)
         samples += found
+    return samples
+
+
+def read_rejects(root: Path) -> list[Sample]:
+    """Read a set of known rejects: classes as in `read_samples`, or folders of kinds of defects alone.
+
+    Good images may be missing. Raises `DataError` where there is no defective image.
+    """
+    layout, root = FolderLayout(), root.resolve()
+    try:
+        inside = sorted(path for path in root.iterdir() if path.is_dir())
+        if any(_is_class(path, layout) for path in (root, *inside)):
+            samples = [it for each in _class_folders([root], (), layout) for it in _read_class(each, layout)]
+        else:
+            samples = read_kinds(root, root, layout, None)
+    except OSError as error:
+        raise DataError(f"the set {root} cannot be read: {error.strerror or error}") from error
+    if not any(sample.defective for sample in samples):
+        raise DataError(
+            f"the set {root} holds no known reject: put images into folders named after their kind of defect"
+        )
     return samples
 
 
@@ -100,12 +130,17 @@ def _there(known: Counter[str]) -> str:
 
 def _is_class(folder: Path, layout: FolderLayout) -> bool:
     return (
-        is_competition_class(folder) or is_development_class(folder) or is_folder_class(folder, layout)
+        is_exported(folder)
+        or is_competition_class(folder)
+        or is_development_class(folder)
+        or is_folder_class(folder, layout)
     ) and not is_leftover(folder.name)
 
 
 def _read_class(folder: Path, layout: FolderLayout) -> list[Sample]:
     try:
+        if is_exported(folder):
+            return read_exported(folder)
         if is_competition_class(folder):
             return read_competition_class(folder)
         if is_development_class(folder):
@@ -118,7 +153,12 @@ def _read_class(folder: Path, layout: FolderLayout) -> list[Sample]:
 def _divided(samples: list[Sample], test_share: float, seed: int, group: str | None) -> list[Sample]:
     if test_share == 0:
         return [replace(sample, split="Train") for sample in samples]
-    keys = group_keys(samples, image_hashes(samples), group)
+    hashes, thumbnails = [], []
+    for sample in samples:
+        image = load_image(sample)
+        hashes.append(image_hash(image))
+        thumbnails.append(thumbnail(image))
+    keys = group_keys(samples, hashes, group, thumbnails)
     train, test = stratified_split(samples, test_share, f"test/{seed}", keys)
     return [replace(sample, split="Train") for sample in train] + [
         replace(sample, split="Test") for sample in test

@@ -3,13 +3,13 @@
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor.errors import DataError, ImageError
+from monitor.errors import DataError, ImageError, UnusableError
 from monitor.imaging.ellipse import Ellipse
 from monitor.imaging.files import read_image
 from monitor.records import Box, Image
@@ -30,7 +30,9 @@ class Sample:
 
     `surface` is the class of surface, such as `Class1`; `category` is `good`, `defect`, or the name of a
     folder. `split` is None where the data are undivided. `mask` marks the defect, where known. `box`
-    is the part of the image that the network sees; None for all of it.
+    is the part of the image that the network sees; None for all of it. `bit_depth` (8..16) is the number of
+    bits that a 16-bit file uses, where the file does not declare it. `group`: samples of one group stay
+    on one side of every split, where the data name groups.
     """
 
     path: Path
@@ -40,6 +42,8 @@ class Sample:
     split: Split | None = None
     mask: Path | Ellipse | None = None
     box: Box | None = None
+    bit_depth: int | None = None
+    group: str | None = None
 
 
 def load_image(sample: Sample) -> Image:
@@ -49,8 +53,11 @@ def load_image(sample: Sample) -> Image:
     """
     try:
         if sample.box is None:
-            return read_image(sample.path)
-        return np.ascontiguousarray(_crop(_read_image_cached(sample.path), sample.box))
+            return read_image(sample.path, bit_depth=sample.bit_depth)
+        image = _read_image_cached(sample.path, sample.bit_depth)
+        return np.ascontiguousarray(sample.box.of(image))
+    except UnusableError as error:
+        raise DataError(f"{error} (here the option --bit-depth)") from error
     except ImageError as error:
         raise DataError(str(error)) from error
 
@@ -75,18 +82,14 @@ def load_mask(sample: Sample, height: int, width: int) -> NDArray[np.bool_] | No
                 f"mask {sample.mask} has {mask.shape[1]}x{mask.shape[0]} pixels, its image {sample.path} "
                 f"{width}x{height}"
             )
-    part = np.ascontiguousarray(_crop(mask, box))
+    part = np.ascontiguousarray(box.of(mask))
     return part if part.any() else None
 
 
-def _crop(pixels: NDArray[Any], box: Box) -> NDArray[Any]:
-    return pixels[box.top : box.bottom, box.left : box.right]
-
-
 @lru_cache(maxsize=16)
-def _read_image_cached(path: Path) -> Image:
+def _read_image_cached(path: Path, bit_depth: int | None) -> Image:
     """Read an image of which several tiles are used one after another."""
-    return read_image(path)
+    return read_image(path, bit_depth=bit_depth)
 
 
 @lru_cache(maxsize=16)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol, Self
 
 import cv2
 import numpy as np
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 
 from monitor.imaging.geometry import tile_boxes
 from monitor.learning.datasets.fingerprint import image_hash
+from monitor.learning.datasets.near_duplicates import Thumbnail, thumbnail
 from monitor.learning.datasets.sample import Sample, load_image, load_mask
 from monitor.records import Box
 
@@ -18,6 +20,22 @@ SHOWN_FRACTION = 0.5
 
 LARGE_DEFECT = 0.25
 """Fraction of a tile's area from which a defect is large: half of this much is enough to see it."""
+
+
+class CutFrames(Protocol):
+    """Names how frames are cut: a camera's settings, or the card's account of the training."""
+
+    @property
+    def roi(self) -> tuple[int, int, int, int] | None:
+        """Region of interest: x, y, width, height in pixels."""
+
+    @property
+    def tiles(self) -> tuple[int, int]:
+        """Rows and columns."""
+
+    @property
+    def overlap(self) -> float:
+        """Fraction of its side that a tile shares with the next, 0..0.5."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +48,11 @@ class Tiling:
     roi: tuple[int, int, int, int] | None = None
     tiles: tuple[int, int] = (1, 1)
     overlap: float = 0.0
+
+    @classmethod
+    def of(cls, source: CutFrames) -> Self:
+        """Return how the frames of a camera, or of a training, are cut."""
+        return cls(source.roi, source.tiles, source.overlap)
 
     @property
     def is_whole_frame(self) -> bool:
@@ -56,7 +79,7 @@ class FrameTruth:
 
     `points` (n, 2): x and y of the pixels that the label calls defective. `pieces` (n,): the connected piece
     that each belongs to, from 0. `is_known` is False for a defective frame without a mask. `content`: the
-    hash of the frame's pixels.
+    hash of the frame's pixels; `thumbnail` (1024,) float32: what near-duplicates are found by.
     """
 
     sample: Sample
@@ -66,6 +89,7 @@ class FrameTruth:
     pieces: NDArray[np.int32]
     is_known: bool
     content: str
+    thumbnail: Thumbnail
 
     def label(self, box: Box) -> bool | None:
         """Return whether `box` shows a defect; None where a border cuts the defect off, or nobody knows."""
@@ -102,7 +126,7 @@ def read_truth(sample: Sample) -> FrameTruth:
         y, x = np.nonzero(labels)
         points = np.stack([x, y], axis=1).astype(np.int32)
         pieces = np.asarray(labels[y, x] - 1, np.int32)
-    return FrameTruth(sample, width, height, points, pieces, is_known, image_hash(image))
+    return FrameTruth(sample, width, height, points, pieces, is_known, image_hash(image), thumbnail(image))
 
 
 def tile(truth: FrameTruth, box: Box) -> Sample:

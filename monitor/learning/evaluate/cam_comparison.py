@@ -3,7 +3,6 @@
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,78 +11,27 @@ from numpy.typing import NDArray
 
 from monitor.errors import DataError
 from monitor.explain.explainer import Explainer
-from monitor.explain.methods import MapRanking
-from monitor.explain.score_cam import Scoring
+from monitor.explain.methods import map_weights
+from monitor.explain.score_cam import WeightedMaps
 from monitor.imaging.geometry import resize_to_input
-from monitor.imaging.regions import merge_heatmaps
+from monitor.imaging.localisation import locate
 from monitor.learning.datasets import Sample, load_image, load_mask
-from monitor.learning.evaluate.tables import Table, format_number
+from monitor.learning.evaluate.cam_variants import CamScore, CamVariant, cam_variants, name
+from monitor.learning.evaluate.localisation import localise_defect
 from monitor.models.bundle import ModelBundle
 from monitor.models.preprocessing import preprocess
-from monitor.records import Box, Heatmap, TileHeatmap
+from monitor.records import Box, Heatmap, Region, TileHeatmap
 
 Array = NDArray[np.float32]
+Mask = NDArray[np.bool_]
 
 
 Scores = Callable[[Array], Array]
 """Maps inputs (n, h, w, d) to the probability (n,) of the explained class."""
 
 
-@dataclass(frozen=True, slots=True)
-class CamVariant:
-    """A method with the options of `Explainer.explain`; `over_good`: a good image as background."""
-
-    method: str
-    max_n: int | None = None
-    scoring: Scoring = "seed"
-    choice: MapRanking = "deviation"
-    over_good: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class CamScore:
-    """The quality of a method, averaged over the images; fractions 0..1.
-
-    `pointing`: the peak lies in the mask. `heat_inside`: fraction of the heat that does. `drop` and
-    `increase`: average drop and increase in confidence (Chattopadhyay et al. 2018, arXiv 1710.11063, section
-    5.1) of the input times the heat. `deletion`, less is better, and `insertion`, more is better: area under
-    the score while pixels, hottest first, are removed from or inserted into the image (Petsiuk et al. 2018,
-    arXiv 1806.07421); the pixels of a good image replace removed ones. `milliseconds`: median of one
-    explanation, classification included. `without`: images without heat; they count as not pointed at, with
-    no heat inside, and are left out of the rest.
-    """
-
-    asked: CamVariant
-    pictures: int
-    without: int
-    pointing: float
-    heat_inside: float
-    drop: float
-    increase: float
-    deletion: float
-    insertion: float
-    milliseconds: float
-
-
-COUNTS = (1, 3, 5, 10, 20, 50)
-
-
-def cam_variants(counts: Sequence[int] = COUNTS) -> list[CamVariant]:
-    """Return the gradient CAMs, and each way to choose and score maps for each count, and for all maps."""
-    ways: list[tuple[Scoring, MapRanking, bool]] = [
-        ("seed", "deviation", False),
-        ("seed", "gradient", False),
-        ("paper", "deviation", False),
-        ("paper", "deviation", True),
-        ("paper", "gradient", True),
-    ]
-    faster = [CamVariant("faster-score-cam", count, *way) for way in ways for count in counts]
-    whole = [
-        CamVariant("score-cam"),
-        CamVariant("score-cam", scoring="paper"),
-        CamVariant("score-cam", scoring="paper", over_good=True),
-    ]
-    return [CamVariant("grad-cam"), CamVariant("grad-cam++"), *faster, *whole]
+Place = Callable[[Heatmap, int, int], tuple[Heatmap, Sequence[Region]]]
+"""Maps heat of a layer, and rows and columns of an image, to the heat of that size and its regions."""
 
 
 def compare_cams(
@@ -117,10 +65,15 @@ def compare_cams(
     if not inputs or good is None:
         raise DataError("comparing explanations needs defective images with masks, and a good one")
 
-    def spread(heat: Heatmap, rows: int, columns: int) -> Heatmap:
-        patch = TileHeatmap(heat, Box(0, 0, columns, rows), 1.0)
-        return merge_heatmaps(
-            [patch], width=columns, height=rows, input_size=(height, width), cell_offset=card.cell_offset
+    def place(heat: Heatmap, rows: int, columns: int) -> tuple[Heatmap, Sequence[Region]]:
+        return locate(
+            [TileHeatmap(heat, Box(0, 0, columns, rows), 1.0)],
+            width=columns,
+            height=rows,
+            input_size=(height, width),
+            cell_offset=card.cell_offset,
+            threshold=card.localisation.threshold,
+            minimum_area=0.0,
         )
 
     model = bundle.keras_model()
@@ -130,7 +83,7 @@ def compare_cams(
         explainer = over_good if one.over_good else plain
         found.append(
             score_cam_variant(
-                explainer, one, inputs, masks, good, target=card.defect_class, spread=spread, steps=steps
+                explainer, one, inputs, masks, good, target=card.defect_class, place=place, steps=steps
             )
         )
         advance(name(one))
@@ -141,11 +94,11 @@ def score_cam_variant(
     explainer: Explainer,
     variant: CamVariant,
     inputs: Sequence[Array],
-    masks: Sequence[NDArray[np.bool_]],
+    masks: Sequence[Mask],
     good: Array,
     *,
     target: int,
-    spread: Callable[[Heatmap, int, int], Heatmap],
+    place: Place,
     steps: int,
 ) -> CamScore:
     """Measure one method on `inputs` (h, w, d) with defects in `masks` (H, W); `good` is the background."""
@@ -153,8 +106,14 @@ def score_cam_variant(
     rows: list[tuple[float, ...]] = []
     without = 0
     times: list[float] = []
+    options = {
+        "max_n": variant.max_n,
+        "scoring": variant.scoring,
+        "choice": variant.choice,
+        "gradient_of": variant.gradient_of,
+    }
+    overlaps = []
     for x, mask in zip(inputs, masks, strict=True):
-        options = {"max_n": variant.max_n, "scoring": variant.scoring, "choice": variant.choice}
         if not times:
             explainer.explain(x[None], target, variant.method, **options)  # type: ignore[arg-type]  # as typed
         started_at = time.perf_counter()
@@ -163,9 +122,12 @@ def score_cam_variant(
         if not heat.any():
             without += 1
             rows.append((0.0, 0.0, math.nan, math.nan, math.nan, math.nan))
+            overlaps.append(0.0)
             continue
-        pointed, inside = pointing_game(spread(heat, *mask.shape), mask)
-        large = spread(heat, *x.shape[:2])
+        placed, regions = place(heat, *mask.shape)
+        pointed, inside = pointing_game(placed, mask)
+        overlaps.append(localise_defect(placed, regions, mask).overlap)
+        large, _ = place(heat, *x.shape[:2])
         whole, explained = scores(np.stack([x, x * large[..., None]]))
         rows.append(
             (
@@ -191,7 +153,44 @@ def score_cam_variant(
         deletion,
         insertion,
         1000 * float(np.median(times)),
+        float(np.median(overlaps)),
+        float(np.mean(np.asarray(overlaps) >= 0.5)),
+        *_effect_of_weights(explainer, variant, inputs, masks, good, target=target, place=place),
     )
+
+
+def _effect_of_weights(
+    explainer: Explainer,
+    variant: CamVariant,
+    inputs: Sequence[Array],
+    masks: Sequence[Mask],
+    good: Array,
+    *,
+    target: int,
+    place: Place,
+) -> tuple[float, float]:
+    """Return `weight_spread` and `overlap_equal` of a `CamScore`; no numbers for other methods."""
+    if variant.method != "faster-score-cam":
+        return math.nan, math.nan
+    weigh = tf.function(
+        map_weights(
+            explainer.network,
+            max_n=explainer.map_count(variant.max_n),
+            scoring=variant.scoring,
+            choice=variant.choice,
+            chunk=explainer.chunk_for(inputs[0].shape),
+            background=tf.constant(good) if variant.over_good else None,
+        )
+    )
+    spreads, overlaps = [], []
+    for x, mask in zip(inputs, masks, strict=True):
+        weighted = weigh(tf.constant(x[None], tf.float32), tf.constant([target], tf.int32))[0]
+        weights = weighted.weights.numpy()[0]
+        if weights.max() > 0:
+            spreads.append(float((weights.max() - weights.min()) / weights.max()))
+        equal = WeightedMaps(weighted.maps, tf.ones_like(weighted.weights)).heat()[0].numpy()[0]
+        overlaps.append(localise_defect(*place(equal, *mask.shape), mask).overlap if equal.any() else 0.0)
+    return float(np.median(spreads)) if spreads else math.nan, float(np.median(overlaps))
 
 
 def mean(values: Sequence[float]) -> float:
@@ -232,52 +231,3 @@ def probability(explainer: Explainer, target: int) -> Scores:
         return network.probabilities(network.forward(x)[1])[:, target]
 
     return lambda x: np.asarray(run(tf.constant(x, tf.float32)), np.float32)
-
-
-def name(variant: CamVariant) -> str:
-    """Describe a variant in a few words."""
-    if "score" not in variant.method:
-        return variant.method
-    count = "" if variant.max_n is None else f" N={variant.max_n}"
-    choice = " by gradient" if variant.choice == "gradient" else ""
-    return f"{variant.method}{count}{choice}, {variant.scoring}" + (" over good" if variant.over_good else "")
-
-
-def as_table(found: Sequence[CamScore]) -> Table:
-    """Return the comparison as a table, for the terminal and the report."""
-    header = (
-        "method",
-        "pointing",
-        "heat inside",
-        "drop",
-        "increase",
-        "deletion",
-        "insertion",
-        "no heat",
-        "ms",
-    )
-    rows = tuple(
-        (
-            name(one.asked),
-            *(
-                format_number(value)
-                for value in (
-                    one.pointing,
-                    one.heat_inside,
-                    one.drop,
-                    one.increase,
-                    one.deletion,
-                    one.insertion,
-                )
-            ),
-            f"{one.without}/{one.pictures}",
-            f"{one.milliseconds:.0f}",
-        )
-        for one in found
-    )
-    note = (
-        "Deletion: less is better; insertion: more is better; both insert pixels of a good image. "
-        "Drop and increase multiply the input with the heat, so they also depend on the score of blank "
-        "regions."
-    )
-    return Table("Explanation methods", header, rows, note)

@@ -155,6 +155,7 @@ figcaption { font-size: .85rem; padding-top: 6px; overflow-wrap: anywhere; }
 .images { display: grid; grid-template-columns: repeat(auto-fill, minmax(340px, 1fr)); gap: 14px; }
 .images { align-items: start; }
 .pair { display: grid; grid-template-columns: 1fr 1fr; gap: 6px; } .pair img { width: 100%; display: block; }
+.pair.three { grid-template-columns: 1fr 1fr 1fr; }
 .wrong { border-color: var(--defect); border-width: 2px; }
 svg { width: 100%; height: auto; display: block; } svg text { fill: var(--dim); font-size: 13px; }
 .grid { stroke: var(--rule); } .axis { stroke: var(--dim); }

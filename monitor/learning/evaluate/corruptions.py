@@ -140,6 +140,14 @@ CORRUPTIONS = (
     Corruption("rotation 5°", _both(rotate, 5)),
     # 4 Mbit/s at 512x512 and 15 frames per second.
     Corruption("H.264, 1 bit a pixel", _image_only(h264, 1.0)),
+    # Beyond what training shows (`learning/train/augment.py`).
+    Corruption("JPEG quality 10 (beyond training)", lambda image, mask: (jpeg(image, 10), mask)),
+    Corruption("noise, σ 20 of 255 (beyond training)", _image_only(noise, 20)),
+    Corruption("blur, σ 0.8 % of the side (beyond training)", _image_only(blur, 0.008)),
+    Corruption("brightness -45 % (beyond training)", _image_only(brightness, 0.55)),
+    Corruption("contrast -45 % (beyond training)", _image_only(contrast, 0.55)),
+    Corruption("rotation 20° (beyond training)", _both(rotate, 20)),
+    Corruption("H.264, 0.3 bits a pixel (beyond training)", _image_only(h264, 0.3)),
 )
 """The rows of the robustness table."""
 

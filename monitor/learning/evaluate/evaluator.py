@@ -36,7 +36,7 @@ class ImageResult:
     """The result of one image.
 
     `score` 0..1; `distance` from the training data; `localisation` where the mask is known; `used`: what the
-    model's training used the image for.
+    model's training used the image for; `kind`: the kind of defect that a flagged image's event would name.
     """
 
     sample: Sample
@@ -44,6 +44,7 @@ class ImageResult:
     distance: float | None
     localisation: DefectLocalisation | None
     used: Literal["train", "validation"] | None = None
+    kind: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +148,7 @@ def score_images(
         ]
         cut = [model.cut(image) for image, _ in shown]
         inputs = np.stack([fitted for _, tiles in cut for fitted in tiles])
-        scores, evidence, distances = _classify(model, inputs)
+        scores, evidence, distances, kinds = _classify(model, inputs)
         first = 0
         for sample, original, (image, mask), (boxes, tiles) in zip(batch, originals, shown, cut, strict=True):
             own = slice(first, first + len(boxes))
@@ -157,7 +158,7 @@ def score_images(
                 found = MISSED
                 if score >= model.threshold:
                     flagged = [
-                        (box, fitted, own_evidence)
+                        (box, fitted, own_evidence, float(value))
                         for box, fitted, own_evidence, value in zip(
                             boxes, tiles, evidence[own], scores[own], strict=True
                         )
@@ -167,26 +168,29 @@ def score_images(
                     found = localise_defect(*model.localise(flagged, width=width, height=height), mask)
             # A distance that is not a number must stay visible: max() would drop it.
             distance = None if distances is None else float(np.max(distances[own]))
-            yield ImageResult(sample, score, distance, found, _use(model, original))
+            kind = kinds[own.start + int(scores[own].argmax())] if kinds else None
+            yield ImageResult(sample, score, distance, found, _use(model, original), kind)
             advance()
 
 
 def _classify(
     model: ModelUnderTest, inputs: NDArray[np.uint8]
-) -> tuple[NDArray[np.float32], list[Evidence | None], NDArray[np.float64] | None]:
-    """Scores (t,), evidence and distances (t,) of `inputs` (t, h, w, 3), for any number of tiles."""
+) -> tuple[NDArray[np.float32], list[Evidence | None], NDArray[np.float64] | None, list[str | None]]:
+    """Return scores (t,), evidence, distances (t,) and kinds of any number of `inputs` (t, h, w, 3)."""
     scores: list[NDArray[np.float32]] = []
     evidence: list[Evidence | None] = []
     distances: list[float] = []
+    kinds: list[str | None] = []
     for start in range(0, len(inputs), model.batch):
         answer = model.classify(inputs[start : start + model.batch])
         if not np.isfinite(answer.scores).all():
             raise ModelError(f"the model {model.name} returns scores that are not numbers")
         scores.append(answer.scores)
         evidence += answer.evidence
+        kinds += answer.kinds
         distances += [novelty.distance for novelty in answer.novelty if novelty is not None]
     known = len(distances) == len(inputs)
-    return np.concatenate(scores), evidence, np.array(distances) if known else None
+    return np.concatenate(scores), evidence, np.array(distances) if known else None, kinds
 
 
 def _use(model: ModelUnderTest, image: Image) -> Literal["train", "validation"] | None:
@@ -203,10 +207,10 @@ def explain_image(model: ModelUnderTest, sample: Sample) -> ExplainedImage:
     """Read, classify and explain one image again: its flagged tiles, or the one of highest score."""
     image, mask = _corrupted(sample, load_image(sample), None)
     boxes, tiles = model.cut(image)
-    scores, evidence, _ = _classify(model, np.stack(tiles))
+    scores, evidence, _, _ = _classify(model, np.stack(tiles))
     limit = min(model.threshold, float(scores.max()))
     flagged = [
-        (box, fitted, own_evidence)
+        (box, fitted, own_evidence, float(score))
         for box, fitted, own_evidence, score in zip(boxes, tiles, evidence, scores, strict=True)
         if score >= limit
     ]
@@ -224,6 +228,7 @@ def as_document(evaluation: Evaluation, model: ModelUnderTest) -> dict[str, Any]
             "distance": one.distance,
             "place": to_json(one.localisation),
             "used": one.used,
+            "kind": one.kind,
         }
         for one in evaluation.results
     ]

@@ -84,16 +84,16 @@ def report(
         "probability; the size of a dot is its number of images</figcaption></figure>",
         *([] if costs is None else [_cost_figure(scores, defective, threshold, costs)]),
         "</div>",
-        *(_table(one) for one in (*tables(evaluation), *extra)),
-        *_gallery(
+        *(table_html(one) for one in (*tables(evaluation), *extra)),
+        *gallery(
             "Defects that scored lowest",
             (figure(one, wrong=one.score < threshold) for one in defects[:worst]),
         ),
-        *_gallery(
+        *gallery(
             "Good parts that scored highest",
             (figure(one, wrong=one.score >= threshold) for one in good[:worst]),
         ),
-        *_gallery(
+        *gallery(
             "Heat beside masks, the worst box first",
             (figure(one, wrong=overlap < 0.3) for overlap, _, one in located[:places]),
         ),
@@ -143,7 +143,8 @@ def _tiles(evaluation: Evaluation) -> str:
     return f'<div class="tiles">{"".join(tiles)}</div>'
 
 
-def _table(table: Table) -> str:
+def table_html(table: Table) -> str:
+    """Write a table, with its title as a heading."""
     header = "".join(f"<th>{escape(cell)}</th>" for cell in table.header)
     rows = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in table.rows)
     note = f'<p class="note">{escape(table.note)}</p>' if table.note else ""
@@ -153,7 +154,8 @@ def _table(table: Table) -> str:
     )
 
 
-def _gallery(title: str, figures: Iterable[str]) -> list[str]:
+def gallery(title: str, figures: Iterable[str]) -> list[str]:
+    """Write `figures`, which are HTML, below a heading; nothing where there are none."""
     shown = list(figures)
     return [f"<h2>{title}</h2>", f'<div class="images">{"".join(shown)}</div>'] if shown else []
 
@@ -174,17 +176,18 @@ def _figure(one: ImageResult, seen: ExplainedImage, *, wrong: bool, flagged: boo
     label = escape(f"{one.sample.surface}, {one.sample.category}")
     caption = f"<b>{escape(path.name)}</b> {label}: {', '.join(facts)}"
     images = "".join(
-        f'<img src="{_data(image)}" alt="{escape(f"{path.name}, {what}", quote=True)}">'
+        f'<img src="{data_uri(image)}" alt="{escape(f"{path.name}, {what}", quote=True)}">'
         for image, what in (
-            (_with_mask(_shrunk(seen.image), seen), "with its mask"),
-            (_with_heat(seen, boxes=flagged), "with heat"),
+            (with_mask(shrunk(seen.image), seen), "with its mask"),
+            (with_heat(seen, boxes=flagged), "with heat"),
         )
     )
     kind = ' class="wrong"' if wrong else ""
     return f'<figure{kind}><div class="pair">{images}</div><figcaption>{caption}</figcaption></figure>'
 
 
-def _with_mask(image: Image, seen: ExplainedImage) -> Image:
+def with_mask(image: Image, seen: ExplainedImage) -> Image:
+    """Draw the outline of the mask of `seen` on `image`, which may be smaller."""
     if seen.mask is not None:
         mask = cv2.resize(
             seen.mask.astype(np.uint8), (image.shape[1], image.shape[0]), interpolation=cv2.INTER_NEAREST
@@ -194,13 +197,14 @@ def _with_mask(image: Image, seen: ExplainedImage) -> Image:
     return image
 
 
-def _with_heat(seen: ExplainedImage, *, boxes: bool) -> Image:
-    image = _shrunk(seen.image)
+def with_heat(seen: ExplainedImage, *, boxes: bool) -> Image:
+    """Draw heat, the outline of the mask, and with `boxes` the regions on a small copy of the image."""
+    image = shrunk(seen.image)
     height, width = image.shape[:2]
     heat = cv2.resize(seen.heat, (width, height), interpolation=cv2.INTER_AREA)
     colours = cv2.applyColorMap(np.clip(heat * 255, 0, 255).astype(np.uint8), cv2.COLORMAP_INFERNO)
     share = np.clip(heat, 0, 1)[..., None] * 0.65
-    image = _with_mask(np.asarray(image * (1 - share) + colours * share, np.uint8), seen)
+    image = with_mask(np.asarray(image * (1 - share) + colours * share, np.uint8), seen)
     scale = width / seen.image.shape[1]
     for region in seen.regions if boxes else ():
         box = region.box
@@ -211,12 +215,13 @@ def _with_heat(seen: ExplainedImage, *, boxes: bool) -> Image:
     return image
 
 
-def _shrunk(image: Image) -> Image:
+def shrunk(image: Image) -> Image:
     """Return a copy with its longer side at `SIDE` pixels or fewer."""
     scale = min(1.0, SIDE / max(image.shape[:2]))
     size = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
     return np.array(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
-def _data(image: Image) -> str:
+def data_uri(image: Image) -> str:
+    """Return the image as the address of an `img` element."""
     return f"data:image/jpeg;base64,{base64.b64encode(encode_jpeg(image, 80)).decode()}"

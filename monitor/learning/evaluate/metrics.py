@@ -145,7 +145,7 @@ def bootstrap(
     random = np.random.default_rng(seed)
     groups = [np.flatnonzero(strata == stratum) for stratum in np.unique(strata)]
     drawn = [
-        statistic(np.concatenate([random.choice(group, group.size) for group in groups]))
+        statistic(np.concatenate([group[random.integers(group.size, size=group.size)] for group in groups]))
         for _ in range(repeats)
     ]
     low, high = np.quantile(drawn, (0.025, 0.975))

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monitor.imaging.geometry import resize_to_input
-from monitor.imaging.regions import find_regions, merge_heatmaps
+from monitor.imaging.localisation import locate
 from monitor.inference.handle import CamHeat, Classification, Evidence
 from monitor.learning.datasets.tiling import Tiling
 from monitor.models.bundle import ModelBundle
@@ -22,7 +22,7 @@ class ModelUnderTest:
     `fit` resizes a tile to the network's input; `classify` classifies (b, h, w, 3) uint8 inputs, b ≤ `batch`;
     `explain` maps one input and its evidence to heat. Inputs farther than `limit` from the training data are
     unfamiliar; it is None where the bundle has no novelty detector. `heat_threshold` is a fraction of the
-    heat's peak, `minimum_area` a fraction of the explained area, `input_size` (height, width), `cell_offset`
+    heat's peak, `minimum_area` a fraction of a tile's area, `input_size` (height, width), `cell_offset`
     (x, y) in pixels of the input. `tiling` cuts the frames; `trained_on` and `validated_on` are hashes of
     images that the bundle was made from.
     """
@@ -47,25 +47,29 @@ class ModelUnderTest:
         """Cut `image` into the daemon's tiles: their boxes, and each resized to the network's input."""
         height, width = image.shape[:2]
         boxes = self.tiling.boxes(width, height)
-        return boxes, [self.fit(image[box.top : box.bottom, box.left : box.right]) for box in boxes]
+        return boxes, [self.fit(box.of(image)) for box in boxes]
 
     def localise(
-        self, flagged: Sequence[tuple[Box, Image, Evidence | None]], *, width: int, height: int
+        self, flagged: Sequence[tuple[Box, Image, Evidence | None, float]], *, width: int, height: int
     ) -> tuple[Heatmap, tuple[Region, ...]]:
-        """Explain the `flagged` tiles of one frame, each with its input and evidence.
+        """Explain the `flagged` tiles of one frame, each with its input, evidence and score.
 
-        Returns the heat (height, width) in the frame's own pixels and its regions, strongest first.
+        Returns the heat (height, width) in the frame's own pixels and its regions, highest ranked first.
         """
-        heats = [(box, self.explain(fitted, evidence)) for box, fitted, evidence in flagged]
-        merged = merge_heatmaps(
-            [TileHeatmap(heat.heatmap, box, heat.peak) for box, heat in heats if heat.peak > 0],
+        heats = [(box, score, self.explain(fitted, evidence)) for box, fitted, evidence, score in flagged]
+        return locate(
+            [
+                TileHeatmap(heat.heatmap, box, heat.peak, score, heat.extents)
+                for box, score, heat in heats
+                if heat.peak > 0
+            ],
             width=width,
             height=height,
             input_size=self.input_size,
             cell_offset=self.cell_offset,
+            threshold=self.heat_threshold,
+            minimum_area=self.minimum_area,
         )
-        smallest = self.minimum_area * sum(box.area for box, _, _ in flagged)
-        return merged, find_regions(merged, threshold=self.heat_threshold, minimum_area=smallest)
 
 
 def load_model_under_test(
@@ -101,7 +105,7 @@ def load_model_under_test(
         input_size=spec.input_size,
         cell_offset=spec.cell_offset,
         batch=batch,
-        tiling=tiling or Tiling(training.roi, training.tiles, training.overlap),
+        tiling=tiling or Tiling.of(training),
         trained_on=frozenset(training.trained),
         validated_on=frozenset(training.validated),
     )

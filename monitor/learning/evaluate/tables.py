@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from monitor.learning.evaluate.evaluator import Evaluation, NoveltyReport, TestCondition
+from monitor.learning.evaluate.evaluator import Evaluation, ImageResult, NoveltyReport, TestCondition
 from monitor.learning.evaluate.localisation import LocalisationMetrics
 from monitor.learning.evaluate.metrics import ClassificationMetrics, Estimate
 
@@ -23,6 +23,8 @@ def tables(evaluation: Evaluation) -> list[Table]:
     """Return every table for which the evaluation has figures."""
     recorded = evaluation.as_recorded
     found = [_classification(recorded.classification)]
+    if any(one.kind is not None for one in evaluation.results):
+        found.append(_kinds(evaluation.results))
     if recorded.localisation is not None:
         found.append(_localisation(recorded.localisation))
     if evaluation.degraded:
@@ -95,6 +97,24 @@ def _classification(figures: ClassificationMetrics) -> Table:
         ("measure", "value", "95 % bootstrap", "95 % Wilson"),
         tuple(rows),
         "The bootstrap only repeats images that exist: without a mistake, read Wilson's bounds.",
+    )
+
+
+def _kinds(results: Sequence[ImageResult]) -> Table:
+    """The confusion matrix: a row for each folder, a column for what an event would name."""
+    named = sorted({one.kind for one in results if one.kind is not None})
+    folders = sorted({(one.sample.defective, one.sample.category) for one in results})
+    rows = []
+    for _, folder in folders:
+        own = [one.kind for one in results if one.sample.category == folder]
+        rows.append((folder, *(str(own.count(kind)) for kind in (None, *named))))
+    defects = [one for one in results if one.sample.defective and one.kind is not None]
+    right = sum(one.kind == one.sample.category for one in defects)
+    return Table(
+        "Kinds of defects",
+        ("folder", "not flagged", *named),
+        tuple(rows),
+        f"{right} of {len(defects)} flagged defects are named after their folder.",
     )
 
 

@@ -9,9 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monitor.errors import ModelError
+from monitor.models.bundle import load_bundle
 
 CAM_LAYER = "act_last"
 """The last convolutional activation, from which explanations are made."""
+
+
+OUTPUT_LAYER = "dense_out"
+"""The last layer, which turns averages of the last activation into scores."""
 
 
 CAM_STRIDE = 8
@@ -44,8 +49,32 @@ def truncated_resnet50(classes: int = 2, size: tuple[int, int] = (224, 224)) -> 
     whole = keras.applications.ResNet50(include_top=False, weights=None, input_shape=(height, width, 3))
     features = keras.layers.ReLU(name=CAM_LAYER)(whole.get_layer("conv3_block4_add").output)
     pooled = keras.layers.GlobalAveragePooling2D(name="pool_last")(features)
-    scores = keras.layers.Dense(classes, activation="softmax", name="dense_out")(pooled)
+    scores = keras.layers.Dense(classes, activation="softmax", name=OUTPUT_LAYER)(pooled)
     return keras.Model(whole.input, scores, name="truncated_resnet50")
+
+
+def initial_model(init: str, size: tuple[int, int]) -> keras.Model:
+    """Build the network for inputs of `size` (height, width) with the weights that `init` names.
+
+    `none`, `imagenet`, an .npz of start weights, or the folder of a bundle. Raises `ModelError`.
+    """
+    model = truncated_resnet50(size=size)
+    if init == "imagenet":
+        load_imagenet_weights(model)
+    elif init != "none":
+        path = Path(init)
+        if path.is_dir():
+            _copy_weights(load_bundle(path).keras_model(), model, path)
+        else:
+            load_initial_weights(model, path)
+    return model
+
+
+def _copy_weights(source: keras.Model, target: keras.Model, path: Path) -> None:
+    weights = source.get_weights()
+    if [value.shape for value in weights] != [value.shape for value in target.get_weights()]:
+        raise ModelError(f"the model at {path} is not the network that is trained here")
+    target.set_weights(weights)
 
 
 def load_initial_weights(model: keras.Model, weights: Path) -> None:
@@ -82,7 +111,7 @@ def load_imagenet_weights(model: keras.Model) -> None:
 def _set_weights(model: keras.Model, arrays: Mapping[str, NDArray[np.float32]], origin: str) -> None:
     for layer in model.layers:
         expected = [weight.shape for weight in layer.weights]
-        if not expected or layer.name == "dense_out":
+        if not expected or layer.name == OUTPUT_LAYER:
             continue
         found = [arrays.get(f"{layer.name}/{index}") for index in range(len(expected))]
         values = [value for value in found if value is not None]

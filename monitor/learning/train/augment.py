@@ -76,10 +76,11 @@ def _flip(image: Image, mask: Mask | None, random: Random) -> tuple[Image, Mask 
     turns = int(random.integers(4)) if square else 2 * int(random.integers(2))
     mirrored = random.random() < 0.5
 
-    return _turn(image, turns, mirrored), None if mask is None else _turn(mask, turns, mirrored)
+    return turn(image, turns, mirrored), None if mask is None else turn(mask, turns, mirrored)
 
 
-def _turn(pixels: Pixels, turns: int, mirrored: bool) -> Pixels:
+def turn(pixels: Pixels, turns: int, mirrored: bool) -> Pixels:
+    """Return `pixels` (h, w, ...) turned by 90 degrees `turns` times, then mirrored if so."""
     turned = np.rot90(pixels, turns)
     return np.ascontiguousarray(turned[:, ::-1] if mirrored else turned, pixels.dtype)
 

@@ -51,7 +51,10 @@ class TrainingConfig:
     of the network's input. `command`: the command line, for the card. `overwrite`: whether a model that is
     in `out` already may be replaced. `tiling`: how the camera's frames are cut; with `auto_tiles` the defects
     decide how many tiles. `group`: a regular expression; images in whose names it finds the same text stay on
-    one side of the split.
+    one side of the split. With `measured`, the start weights are tried first, and decide whether frames are
+    cut; with `may_freeze` the last layer alone is trained where that suits the data. `kinds`: whether the
+    folders of defects name kinds. With `fine_tuned`, `init` is a bundle: its last layer alone is
+    trained, and what it has learnt before is not forgotten.
     """
 
     name: str
@@ -63,5 +66,9 @@ class TrainingConfig:
     overwrite: bool = False
     tiling: Tiling = field(default_factory=Tiling)
     auto_tiles: bool = False
+    measured: bool = False
+    may_freeze: bool = False
+    kinds: bool = False
     costs: Costs = field(default_factory=Costs)
     group: str | None = None
+    fine_tuned: bool = False

@@ -24,7 +24,8 @@ WORKING_SIDES = 3
 
 
 EVALUATION = -1
-"""Stands for an epoch where images are corrupted to score the network, not to train it."""
+"""Stands for an epoch where images are corrupted to score the network, not to train it; so does every one
+below it."""
 
 
 Target = NDArray[np.float32]
@@ -50,9 +51,13 @@ class InputPipeline:
         # Fewer samples than a batch make one batch.
         return self._batches(order, epoch if augmented else None, drop=len(order) > self.batch)
 
-    def judging(self, *, degraded: bool) -> Any:
-        """Return all samples in order, as they are or (`degraded`) each as the same bad camera shows it."""
-        return self._batches(np.arange(len(self.samples)), EVALUATION if degraded else None, drop=False)
+    def judging(self, *, degraded: bool, view: int = 0) -> Any:
+        """Return all samples in order, as they are or (`degraded`) each as the same bad camera shows it.
+
+        `view`, 0 or more, selects one of several bad cameras.
+        """
+        epoch = EVALUATION - view if degraded else None
+        return self._batches(np.arange(len(self.samples)), epoch, drop=False)
 
     def _batches(self, order: NDArray[np.int64], epoch: int | None, *, drop: bool) -> Any:
         height, width = self.size
@@ -62,8 +67,12 @@ class InputPipeline:
             random = None
             if epoch is not None:
                 # Entropy must not be negative: 0 stands for judging, which has no epoch.
-                random = np.random.default_rng((self.seed, epoch + 1, int(index)))
-            return load_sample(self.samples[int(index)], self.size, random, veiled=epoch != EVALUATION)
+                entropy = (self.seed, max(epoch + 1, 0), int(index))
+                view = EVALUATION - epoch
+                random = np.random.default_rng((*entropy, view) if view > 0 else entropy)
+            return load_sample(
+                self.samples[int(index)], self.size, random, veiled=epoch is not None and epoch > EVALUATION
+            )
 
         def shaped(index: Any) -> tuple[Any, Any, Any]:
             # Declared stateless, which it is: else a run that is to be repeatable would do one at a time.
@@ -93,7 +102,7 @@ def load_sample(
     """
     image = load_image(sample)
     mask = load_mask(sample, *image.shape[:2])
-    image, mask = _working_size(image, mask, WORKING_SIDES * min(size))
+    image, mask = working_size(image, mask, WORKING_SIDES * min(size))
     defective = sample.defective
     if random is None:
         return resize_to_input(image, size), np.int32(defective), cell_targets(mask, size)
@@ -143,7 +152,8 @@ def _cells_touched(marked: Mask, rows: int, columns: int) -> Mask:
     return touched
 
 
-def _working_size(image: Image, mask: Mask | None, side: int) -> tuple[Image, Mask | None]:
+def working_size(image: Image, mask: Mask | None, side: int) -> tuple[Image, Mask | None]:
+    """Shrink `image` (h, w, 3) and `mask` (h, w) until the shorter side has at most `side` pixels."""
     height, width = image.shape[:2]
     share = side / min(height, width)
     if share >= 1:

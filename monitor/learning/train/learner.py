@@ -22,6 +22,27 @@ EXPLAINED_MAPS = 10
 """Number of feature maps that an explanation scores by default."""
 
 
+class Predictor:
+    """Scores images by `model`, in single precision, as its weights are then; `card` as in `Learner`."""
+
+    def __init__(self, model: Any, card: ModelCard) -> None:
+        self._card = card
+        self._heads = keras.Model(model.input, [model.get_layer(CAM_LAYER).output, model.output])
+        self._predict = tf.function(self._scores_and_features, reduce_retracing=True)
+
+    def __call__(self, batches: Any) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Return scores (n,), 0..1, and means of the explained layer (n, c) of all images in `batches`."""
+        answers = [self._predict(images) for images, _, _ in batches]
+        return (
+            np.concatenate([scores.numpy() for scores, _ in answers]),
+            np.concatenate([features.numpy() for _, features in answers]),
+        )
+
+    def _scores_and_features(self, images: Any) -> tuple[Any, Any]:
+        activations, probabilities = self._heads(preprocess_tf(self._card, images), training=False)
+        return probabilities[:, self._card.defect_class], tf.reduce_mean(activations, axis=(1, 2))
+
+
 class Learner:
     """Trains `model` (a `keras.Model` of `truncated_resnet50`) by `recipe` for `steps` steps in all.
 
@@ -41,7 +62,7 @@ class Learner:
         features = model.get_layer(CAM_LAYER).output
         mask_head = keras.layers.Conv2D(1, 1, name="mask_head")(features)
         self._both = keras.Model(model.input, [model.output, mask_head, features])
-        self._heads = keras.Model(model.input, [features, model.output])
+        self.predict = Predictor(model, card)
         rate: Any = recipe.learning_rate
         if recipe.schedule == "cosine":
             warm = min(20, steps // 4)
@@ -51,20 +72,11 @@ class Learner:
         self._optimizer = keras.optimizers.Adam(rate, amsgrad=recipe.amsgrad)
         self._optimizer.build(self._both.trainable_variables)
         self._step = tf.function(self._learn, reduce_retracing=True)
-        self._predict = tf.function(self._scores_and_features, reduce_retracing=True)
 
     def train_step(self, images: Any, labels: Any, targets: Any) -> float:
         """Learn from one batch of `InputPipeline`; return the loss of the labels before the step."""
-        with _bfloat16_allowed():
+        with _reduced_precision():
             return float(self._step(images, labels, targets))
-
-    def predict(self, batches: Any) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Return scores (n,), 0..1, and means of the explained layer (n, c) of all images in `batches`."""
-        answers = [self._predict(images) for images, _, _ in batches]
-        return (
-            np.concatenate([scores.numpy() for scores, _ in answers]),
-            np.concatenate([features.numpy() for _, features in answers]),
-        )
 
     def loss(self, scores: NDArray[np.float32], labels: NDArray[np.bool_]) -> float:
         """Return the mean cross-entropy of `scores` (n,), with defects weighted as in training."""
@@ -132,10 +144,6 @@ class Learner:
         self._optimizer.apply_gradients(zip(gradients, variables, strict=True))
         return label_loss
 
-    def _scores_and_features(self, images: Any) -> tuple[Any, Any]:
-        activations, probabilities = self._heads(self._prepared(images), training=False)
-        return probabilities[:, self._card.defect_class], tf.reduce_mean(activations, axis=(1, 2))
-
 
 def mask_loss(logits: Any, targets: Any) -> Any:
     """Return the cross-entropy of each cell's (b, fh, fw) logit with its target; -1 does not count."""
@@ -163,14 +171,18 @@ def heat_loss(activations: Any, targets: Any) -> Any:
 
 
 @contextmanager
-def _bfloat16_allowed() -> Iterator[None]:
-    """Let oneDNN multiply in bfloat16 where the processor can; variables and sums stay float32.
+def _reduced_precision() -> Iterator[None]:
+    """Let products be rounded: to bfloat16 where the processor can, to TensorFloat-32 on a GPU.
 
-    Nearly twice as fast. Only for training steps: predictions use the daemon's single precision.
+    Nearly twice as fast on a processor; variables and sums stay float32. Only for training steps: predictions
+    use the daemon's single precision.
     """
     option = "auto_mixed_precision_onednn_bfloat16"
+    tensor_float = tf.config.experimental.tensor_float_32_execution_enabled()
     tf.config.optimizer.set_experimental_options({option: True})
+    tf.config.experimental.enable_tensor_float_32_execution(True)
     try:
         yield
     finally:
         tf.config.optimizer.set_experimental_options({option: False})
+        tf.config.experimental.enable_tensor_float_32_execution(tensor_float)

@@ -1,6 +1,6 @@
 """How to train, by name."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from monitor.errors import UsageError
@@ -16,7 +16,8 @@ class Recipe:
     separate the cells of the defect from the others, where masks are known; 0 switches it off.
     `keeps` is the epoch whose weights count: the one of lowest validation loss, or the last one, which suits
     a falling learning rate. `batch_norm_momentum` is the fraction of its running statistics that a layer
-    keeps in a step. Training stops after `patience` epochs without a better validation loss.
+    keeps in a step. Training stops after `patience` epochs without a better validation loss. `frozen` trains
+    the last layer alone, on features of the start weights.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Recipe:
     recalibrated: bool
     keeps: Literal["best", "last"]
     validation_share: float = 0.2
+    frozen: bool = False
 
 
 ARTICLE = Recipe(
@@ -75,7 +77,10 @@ DEFAULT = Recipe(
 )
 
 
-RECIPES = {recipe.name: recipe for recipe in (DEFAULT, ARTICLE)}
+FROZEN = replace(DEFAULT, name="frozen", epochs=1, frozen=True)
+
+
+RECIPES = {recipe.name: recipe for recipe in (DEFAULT, FROZEN, ARTICLE)}
 
 
 def recipe_named(name: str) -> Recipe:

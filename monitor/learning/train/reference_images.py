@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from monitor.learning.datasets import read_samples
 from monitor.learning.datasets.sample import Sample
 from monitor.learning.train.input_pipeline import load_sample
-from monitor.models.bundle import ModelBundle, ReferenceImage, load_bundle, save_references
+from monitor.models.bundle import ModelBundle, ReferenceImage, load_bundle, replace_parts
 from monitor.models.preprocessing import preprocess
 
 PER_VERDICT = 4
@@ -53,7 +53,8 @@ def rewrite(folder: Path, data: Path) -> ModelBundle:
     images = np.stack([load_sample(sample, card.input_size, None)[0] for sample in samples])
     outputs = bundle.keras_model().predict(preprocess(card, images), verbose=0)
     scores = np.asarray(outputs[:, card.defect_class], np.float32)
-    return save_references(bundle, select_references(samples, scores, card.threshold, card.input_size))
+    chosen = select_references(samples, scores, card.threshold, card.input_size)
+    return replace_parts(bundle, references=chosen)
 
 
 if __name__ == "__main__":

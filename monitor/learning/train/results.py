@@ -108,12 +108,14 @@ def final_card(
     validation: ScoredImages,
     *,
     degraded: ScoredImages | None = None,
+    surfaces: Mapping[str, ScoredImages] | None = None,
     tests: Mapping[str, ScoredImages] | None = None,
     familiarity: NoveltyDetector | None = None,
 ) -> ModelCard:
     """Complete the card of `draft` with a threshold and the figures at it.
 
-    `degraded` are the validation frames as a bad camera shows them, `tests` other frames by surface.
+    `degraded` are the validation frames as a bad camera shows them, `surfaces` and `tests` are
+    the validation frames and other frames by surface.
     """
     chosen = choose_threshold(
         validation.scores,
@@ -125,6 +127,8 @@ def final_card(
     parts = {"validation": validation}
     if degraded is not None:
         parts["spoiled_validation"] = degraded
+    if surfaces is not None and len(surfaces) > 1:
+        parts |= {f"validation_{surface}": scored for surface, scored in surfaces.items()}
     parts |= {f"test_{surface}": scored for surface, scored in (tests or {}).items()}
     for part, scored in parts.items():
         figures |= {f"{part}_{name}": value for name, value in _figures(scored, chosen.value).items()}
@@ -145,14 +149,19 @@ def final_card(
 
 def _figures(scored: ScoredImages, threshold: float) -> dict[str, float]:
     good, defects = scored.scores[~scored.defective], scored.scores[scored.defective]
-    return {
+    figures = {
         "pictures": float(len(scored.scores)),
-        "auc": scored.auc,
         "misses": float((defects < threshold).sum()),
         "false_alarms": float((good >= threshold).sum()),
-        "lowest_defect": float(defects.min()),
-        "highest_good": float(good.max()),
     }
+    # A small part may hold one label alone.
+    if defects.size and good.size:
+        figures["auc"] = scored.auc
+    if defects.size:
+        figures["lowest_defect"] = float(defects.min())
+    if good.size:
+        figures["highest_good"] = float(good.max())
+    return figures
 
 
 def _versions() -> dict[str, str]:

@@ -40,15 +40,15 @@ class TrainingTiles:
             random = np.random.default_rng((self._seed, epoch, index))
             boxes = self._tiling.boxes(truth.width, truth.height)
             if truth.is_known and truth.sample.defective:
-                drawn += [tile(truth, _with_defect(truth, boxes, random)) for _ in range(self._repeats)]
+                drawn += [tile(truth, place_with_defect(truth, boxes, random)) for _ in range(self._repeats)]
             box = _without_defect(truth, boxes, random)
             if box is not None:
                 drawn.append(tile(truth, box))
         return drawn
 
 
-def _with_defect(truth: FrameTruth, boxes: Sequence[Box], random: np.random.Generator) -> Box:
-    """A tile around one defect, all of it in view where it fits."""
+def place_with_defect(truth: FrameTruth, boxes: Sequence[Box], random: np.random.Generator) -> Box:
+    """Return a tile of the size of `boxes` around one defect, all of it in view where it fits."""
     for _ in range(ATTEMPTS):
         piece = truth.piece_box(int(random.integers(int(truth.pieces.max()) + 1)))
         size = boxes[0]

@@ -27,6 +27,13 @@ MAX_PARTS = 16
 """Rows, and columns, of tiles at most: 256 tiles are the most that a camera may have."""
 
 
+MAX_BLIND_TILES = 12
+"""Tiles of a frame at most where no mask tells how large defects are: each costs a forward pass."""
+
+
+BLIND_OVERLAP = 0.2
+
+
 @dataclass(frozen=True, slots=True)
 class DefectSizes:
     """How large `defects` with a known place appear in the network's input.
@@ -43,7 +50,12 @@ class DefectSizes:
     @property
     def is_vanishing(self) -> bool:
         """Whether too many defects are small because the input shrinks the frame."""
-        return self.small > MAX_VANISHING * self.defects and self.scale < MIN_SCALE
+        return self.small > MAX_VANISHING * self.defects and self.is_shrunk
+
+    @property
+    def is_shrunk(self) -> bool:
+        """Whether the input shows frames so much smaller that tiles would show more."""
+        return self.scale < MIN_SCALE
 
     def __str__(self) -> str:
         return (
@@ -93,6 +105,24 @@ def propose_tiles(truths: Sequence[FrameTruth], size: tuple[int, int], tiling: T
     side = min(extent / count for extent, count in ((height, rows), (width, columns)))
     overlap = round(min(length / (side + length), MAX_OVERLAP), 2)
     return replace(proposed, tiles=(rows, columns), overlap=overlap if max(rows, columns) > 1 else 0.0)
+
+
+def tiles_for_scale(truths: Sequence[FrameTruth], size: tuple[int, int], tiling: Tiling) -> Tiling:
+    """Return tiles of `tiling`'s region where no mask tells how large defects are.
+
+    As many as show the frame at `MIN_SCALE`, nearly square, but at most `MAX_BLIND_TILES`.
+    """
+    boxes = [replace(tiling, tiles=(1, 1)).boxes(truth.width, truth.height)[0] for truth in truths]
+    height, width = (float(np.median([getattr(box, side) for box in boxes])) for side in ("height", "width"))
+    scale = MIN_SCALE
+    while True:
+        rows, columns = (
+            max(1, round(extent * scale / side)) for extent, side in ((height, size[0]), (width, size[1]))
+        )
+        if rows * columns <= MAX_BLIND_TILES:
+            overlap = BLIND_OVERLAP if rows * columns > 1 else 0.0
+            return replace(tiling, tiles=(rows, columns), overlap=overlap)
+        scale *= 0.9
 
 
 def _parts(extent: float, side: int, length: float) -> int:

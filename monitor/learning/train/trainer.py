@@ -3,7 +3,7 @@
 import hashlib
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +14,9 @@ from monitor.errors import DataError, ModelError, UsageError
 from monitor.learning.datasets.fingerprint import group_keys
 from monitor.learning.datasets.sample import Sample
 from monitor.learning.datasets.split import random_split, stratified_split
-from monitor.learning.datasets.tiling import FrameTruth, Tiling, read_truth
-from monitor.learning.train.architecture import (
-    load_imagenet_weights,
-    load_initial_weights,
-    truncated_resnet50,
-)
+from monitor.learning.datasets.tiling import FrameTruth, read_truth
+from monitor.learning.train.architecture import initial_model
+from monitor.learning.train.box_validation import fit_better_head
 from monitor.learning.train.checkpoint import (
     Checkpoint,
     EpochMetrics,
@@ -29,15 +26,16 @@ from monitor.learning.train.checkpoint import (
     save_checkpoint,
 )
 from monitor.learning.train.config import NullObserver, TrainingConfig, TrainingObserver
-from monitor.learning.train.input_pipeline import InputPipeline
-from monitor.learning.train.learner import Learner
+from monitor.learning.train.frozen.training import train_frozen
+from monitor.learning.train.learner import Learner, Predictor
+from monitor.learning.train.preparation import prepare
 from monitor.learning.train.recipe import Recipe
 from monitor.learning.train.reference_images import select_references
+from monitor.learning.train.remembering import check_start, choose_remembered, inherit, remember
 from monitor.learning.train.results import CardDraft, final_card, initial_card
 from monitor.learning.train.sampling import TrainingTiles
-from monitor.learning.train.scoring import ScoredFrames, fit_frame_novelty, score_frames
-from monitor.learning.train.screening import add_screening
-from monitor.learning.train.tile_proposal import measure_defects, propose_tiles
+from monitor.learning.train.scoring import FrameScorer, fit_frame_novelty
+from monitor.learning.train.training_kinds import check_kinds, fit_kinds
 from monitor.models.bundle import ModelBundle, load_bundle, save_bundle
 from monitor.models.card import CARD_NAME, ModelCard
 
@@ -56,38 +54,67 @@ def train(
     needs to continue. `test` is scored once, at the end, for the card's figures. The same samples,
     configuration and machine give the same model. Raises `DataError`, `ModelError` or `UsageError`.
     """
-    recipe = config.recipe
+    start = None
+    if config.fine_tuned:
+        start = load_bundle(Path(config.init))
+    elif config.kinds:
+        check_kinds(samples)
+    if not resume:
+        _refuse_to_replace(config)
     everything = [read_truth(sample) for sample in samples]
-    config = replace(config, tiling=_chosen_tiling(everything, config, observer))
-    truths, validation = _divided(everything, config)
+    if start is not None:
+        check_start(start, everything, test)
+    if not (config.may_freeze or config.recipe.frozen):
+        _divided(everything, config)  # too few images must be known before weights are loaded
+    keras.utils.set_random_seed(config.recipe.seed)
+    model = initial_model(config.init, config.size)
+    scorer = FrameScorer(
+        Predictor(model, _initial_card(samples, config)), config.size, config.recipe.batch, config.recipe.seed
+    )
+    if not config.fine_tuned:
+        config = prepare(everything, config, scorer, observer)
+    if not config.recipe.frozen:
+        return _train_all_layers(model, samples, everything, config, scorer, test, resume, observer)
+    _fresh(config, _fingerprint(samples, config))
+    card = _initial_card(samples, config, everything, everything)
+    if start is not None:
+        card = inherit(card, start.card)
+    bundle = train_frozen(model, card, everything, config, scorer, observer=observer, test=test, start=start)
+    remove_checkpoint(config.out)
+    return bundle
 
-    keras.utils.set_random_seed(recipe.seed)
-    tiles = TrainingTiles(truths, config.tiling, recipe.seed)
+
+def _train_all_layers(  # noqa: PLR0917 (what `train` was given and has made)
+    model: Any,
+    samples: Sequence[Sample],
+    everything: Sequence[FrameTruth],
+    config: TrainingConfig,
+    scorer: FrameScorer,
+    test: Sequence[Sample],
+    resume: bool,
+    observer: TrainingObserver,
+) -> ModelBundle:
+    """Train `model` epoch by epoch; `everything` is the truth of `samples`."""
+    recipe, tiling = config.recipe, config.tiling
+    truths, validation = _divided(everything, config)
+    tiles = TrainingTiles(truths, tiling, recipe.seed)
     first = tiles.draw(0)
     steps = max(len(first) // recipe.batch, 1)
+    weight = recipe.defect_weight or _good_per_defect(first)
     fingerprint = _fingerprint(samples, config)
     state = load_checkpoint(config.out, fingerprint) if resume else _fresh(config, fingerprint)
-    model = _initial_model(config)
     card = _initial_card(samples, config, truths, validation)
-    learner = Learner(
-        model, card, recipe, recipe.epochs * steps, recipe.defect_weight or _good_per_defect(first)
-    )
+    learner = Learner(model, card, recipe, recipe.epochs * steps, weight)
     if state.arrays:
         learner.restore(state.arrays)
-
-    def pipeline(chosen: Sequence[Sample]) -> InputPipeline:
-        return InputPipeline(chosen, config.size, recipe.batch, recipe.seed)
-
-    def scored(frames: Sequence[FrameTruth], *, degraded: bool = False) -> ScoredFrames:
-        return score_frames(frames, config.tiling, pipeline, learner.predict, degraded=degraded)
 
     history = state.history
     observer.began(len(history), recipe.epochs, steps)
     while len(history) < recipe.epochs and not _is_exhausted(history, recipe):
         started_at = time.monotonic()
-        batches = pipeline(tiles.draw(len(history))).training(len(history), augmented=recipe.augmented)
+        batches = scorer.pipeline(tiles.draw(len(history))).training(len(history), augmented=recipe.augmented)
         losses = _learn(learner, batches, observer)
-        clean = scored(validation)
+        clean = scorer.score(validation, tiling)
         loss = learner.loss(clean.frames.scores, clean.frames.defective)
         if not np.isfinite([loss, *losses]).all():
             raise ModelError(f"training broke down in epoch {len(history) + 1}: the loss is not finite")
@@ -102,33 +129,35 @@ def train(
         # They are in the bundle; the learner holds those of the last epoch.
         model.set_weights(load_bundle(config.out).keras_model().get_weights())
     if recipe.recalibrated:
-        drawn = pipeline(tiles.draw(recipe.epochs))
+        drawn = scorer.pipeline(tiles.draw(recipe.epochs))
         learner.recalibrate(drawn.training(recipe.epochs, augmented=recipe.augmented))
-    clean = scored(validation)
-    degraded = scored(validation, degraded=True) if recipe.augmented else None
-    _, features = learner.predict(pipeline(first).judging(degraded=False))
+    clean = scorer.score(validation, tiling)
+    degraded = scorer.degraded_views(validation, tiling) if recipe.augmented else []
+    features = scorer.features(first)
     familiarity = fit_frame_novelty(features, clean, degraded)
     kept_epoch = best_epoch(history) if recipe.keeps == "best" else len(history)
     final = final_card(
         CardDraft(card, history, kept_epoch, config.costs),
         clean.frames,
-        degraded=None if degraded is None else degraded.frames,
-        tests={
-            surface: scored([read_truth(sample) for sample in test if sample.surface == surface]).frames
-            for surface in sorted({sample.surface for sample in test})
-        },
+        degraded=degraded[0].frames if degraded else None,
+        tests=scorer.score_tests(test, tiling),
         familiarity=familiarity,
     )
+    references = select_references(clean.tiles, clean.tile_scores, final.threshold, config.size)
+    labels = np.array([sample.defective for sample in first], np.int8)
+    kinds = fit_kinds(first, labels, features) if config.kinds else None
+    box_head, final = fit_better_head(model, final, truths, validation, tiling=tiling, seed=recipe.seed)
+    memory = remember(scorer, choose_remembered(everything), test, tiling, config.group)
     bundle = save_bundle(
         config.out,
         model,
         final,
         familiarity,
-        select_references(clean.tiles, clean.tile_scores, final.threshold, config.size),
+        references,
+        kinds=kinds,
+        box_head=box_head,
+        memory=memory,
     )
-    if recipe.augmented:
-        bundle, report = add_screening(bundle, model, pipeline(first), pipeline(clean.tiles))
-        observer.say(report)
     remove_checkpoint(config.out)
     return bundle
 
@@ -144,8 +173,8 @@ def _learn(learner: Learner, batches: Any, observer: TrainingObserver) -> list[f
 def _initial_card(
     samples: Sequence[Sample],
     config: TrainingConfig,
-    trained: Sequence[FrameTruth],
-    validated: Sequence[FrameTruth],
+    trained: Sequence[FrameTruth] = (),
+    validated: Sequence[FrameTruth] = (),
 ) -> ModelCard:
     return initial_card(
         samples,
@@ -167,39 +196,17 @@ def _good_per_defect(samples: Sequence[Sample]) -> float:
     return (len(samples) - defective) / defective
 
 
-def _chosen_tiling(
-    truths: Sequence[FrameTruth], config: TrainingConfig, observer: TrainingObserver
-) -> Tiling:
-    """How frames are cut, reported together with what it does to small defects."""
-    tiling = config.tiling
-    if config.auto_tiles:
-        tiling = propose_tiles(truths, config.size, tiling)
-        observer.say(f"tiles chosen: {tiling}")
-    sizes = measure_defects(truths, tiling, config.size)
-    if sizes.defects:
-        observer.say(f"defects: {sizes}")
-    if sizes.is_vanishing and not config.auto_tiles:
-        proposed = propose_tiles(truths, config.size, tiling)
-        rows, columns = proposed.tiles
-        observer.say(
-            "warning: small defects vanish when the frame is shrunk to the network's input; "
-            f"use --tiles {rows}x{columns} --overlap {proposed.overlap:g}, or --tiles auto"
-        )
-    unknown = sum(not truth.is_known for truth in truths)
-    if unknown and not tiling.is_whole_frame:
-        observer.say(
-            f"warning: {unknown} defective images have no mask: none of their tiles is trained on, "
-            "since nobody knows which of them shows the defect"
-        )
-    return tiling
-
-
 def _divided(
     truths: Sequence[FrameTruth], config: TrainingConfig
 ) -> tuple[list[FrameTruth], list[FrameTruth]]:
     recipe, samples = config.recipe, [truth.sample for truth in truths]
     divide = stratified_split if recipe.split == "stratified" else random_split
-    keys = group_keys(samples, [truth.content for truth in truths], config.group)
+    keys = group_keys(
+        samples,
+        [truth.content for truth in truths],
+        config.group,
+        [truth.thumbnail for truth in truths],
+    )
     kept, _ = divide(samples, recipe.validation_share, f"validation/{recipe.seed}", keys)
     trained_on = set(kept)
     parts = (
@@ -217,36 +224,19 @@ def _divided(
     return parts
 
 
-def _fresh(config: TrainingConfig, fingerprint: str) -> Checkpoint:
+def _refuse_to_replace(config: TrainingConfig) -> None:
     if (config.out / CARD_NAME).exists() and not config.overwrite:
         raise UsageError(
             f"{config.out} already holds a model: name another folder, or add --overwrite "
             "(or --resume to continue an interrupted training)"
         )
+
+
+def _fresh(config: TrainingConfig, fingerprint: str) -> Checkpoint:
     state = Checkpoint(fingerprint, (), {})
     # A folder that cannot be written must be known now, not after the first epoch.
     save_checkpoint(config.out, state)
     return state
-
-
-def _initial_model(config: TrainingConfig) -> Any:
-    model = truncated_resnet50(size=config.size)
-    if config.init == "imagenet":
-        load_imagenet_weights(model)
-    elif config.init != "none":
-        path = Path(config.init)
-        if path.is_dir():
-            _copy_weights(load_bundle(path).keras_model(), model, path)
-        else:
-            load_initial_weights(model, path)
-    return model
-
-
-def _copy_weights(source: Any, target: Any, path: Path) -> None:
-    weights = source.get_weights()
-    if [value.shape for value in weights] != [value.shape for value in target.get_weights()]:
-        raise ModelError(f"the model at {path} is not the network that is trained here")
-    target.set_weights(weights)
 
 
 def _is_exhausted(history: tuple[EpochMetrics, ...], recipe: Recipe) -> bool:

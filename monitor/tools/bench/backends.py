@@ -20,7 +20,7 @@ from monitor.inference.backends.openvino import OpenVinoBackend
 from monitor.inference.backends.tensorflow import TensorFlowBackend
 from monitor.inference.candidates import available_backends
 from monitor.inference.device import ComputeDevice
-from monitor.inference.graphs import build_model_graphs, build_screening
+from monitor.inference.graphs import build_model_graphs
 from monitor.inference.network import Network
 from monitor.inference.precision import Precision
 from monitor.models.bundle import ModelBundle
@@ -59,13 +59,10 @@ def run(bundle: ModelBundle, *, rounds: int = 30, max_n: int = 10) -> list[Backe
             works[name, "fp32", batch] = partial(function, tf.constant(images[:batch]))
     explained: dict[tuple[str, str], None] = {}
     with TemporaryDirectory(prefix="defect-monitor-bench-") as folder:
-        for name, precision, backend, path in _ours(bundle, Path(folder), max_n):
+        for name, precision, backend, path in _ours(bundle, Path(folder)):
             for batch in BATCHES:
-                graph = "screen" if precision == "screened" else "classify"
-                classify = backend.compile(path, graph, batch=batch, precision=precision)
+                classify = backend.compile(path, "classify", batch=batch, precision=precision)
                 works[name, precision, batch] = partial(_scores, classify, images[:batch])
-            if precision == "screened":  # explanations are those of the full network
-                continue
             explained[name, precision] = None
             works |= _explanations(name, precision, backend, path=path, images=images, max_n=max_n)
         times = _measure(works, rounds)
@@ -87,27 +84,22 @@ def _plain_tensorflow(bundle: ModelBundle) -> Iterator[tuple[str, Callable[[Any]
     yield "TensorFlow, XLA", lambda images: compiled(images)[0].numpy()
 
 
-def _ours(bundle: ModelBundle, folder: Path, max_n: int) -> Iterator[tuple[str, Precision, Backend, Path]]:
+def _ours(bundle: ModelBundle, folder: Path) -> Iterator[tuple[str, Precision, Backend, Path]]:
     """Yield every backend and precision of this machine, the graphs of `bundle` written under `folder`."""
     model, scoring = bundle.keras_model(), bundle.card.localisation.scoring
     for name, precision in sorted(available_backends("cpu"), reverse=True):
-        if precision == "screened" and bundle.screening is None:
-            continue
         backend: Backend = OpenVinoBackend() if name == "openvino" else TensorFlowBackend()
         mixed = name == "tensorflow" and precision == "bf16"
         graphs = dict(
             build_model_graphs(
                 bundle.card,
                 model,
-                max_n=max_n,
                 step=1,
                 scoring=scoring,
                 policy="mixed_bfloat16" if mixed else "float32",
             )
         )
         graphs["classify_fp32"] = graphs["classify"]  # of no account here
-        if bundle.screening is not None:
-            graphs["screen"] = build_screening(model, bundle.screening, partial(preprocess_tf, bundle.card))
         path = folder / f"{name}-{precision}"
         path.mkdir()
         backend.export(graphs, path)
@@ -119,7 +111,9 @@ def _explanations(
 ) -> Mapping[tuple[str, str, int], Work]:
     """Faster-Score-CAM after the classification, and the forward passes that it cannot do without."""
     device = ComputeDevice("cpu", "/CPU:0", "CPU", precision, backend.name)
-    network = Network(backend, path, device=device, size=images.shape[1:3], batch=1, threshold=0.0)
+    network = Network(
+        backend, path, device=device, size=images.shape[1:3], batch=1, threshold=0.0, max_n=max_n
+    )
     activations = network.classify(images[:1]).activations[0]
     passes = backend.compile(path, "classify", batch=max_n, precision=precision)
     return {

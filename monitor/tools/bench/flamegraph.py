@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from monitor.tools.bench.daemon_process import BenchError, run_daemon
-from monitor.tools.bench.pipeline import BenchConfig
+from monitor.tools.bench.line import BenchConfig
 from monitor.tools.bench.recordings import every_nth, video
 
 

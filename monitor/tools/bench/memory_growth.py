@@ -15,7 +15,7 @@ from monitor.models.bundle import save_bundle
 from monitor.models.card import BundleFile, ModelCard, Preprocessing, TrainingInfo
 from monitor.models.preprocessing import preprocess
 from monitor.tools.bench.daemon_process import memory, process_tree, run_daemon
-from monitor.tools.bench.pipeline import BenchConfig, PipelineResult
+from monitor.tools.bench.line import BenchConfig, PipelineResult
 from monitor.tools.bench.recordings import every_nth, video
 
 WARM = 0.2

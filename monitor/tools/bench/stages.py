@@ -29,7 +29,6 @@ from monitor.imaging.regions import find_regions, merge_heatmaps
 from monitor.inference.device import ComputeDevice
 from monitor.inference.handle import CamHeat, Classification, Evidence, ModelSpec, Proceed
 from monitor.inference.router import ModelRouter
-from monitor.inference.scheduler import ArrivalPredictor
 from monitor.models.bundle import load_bundle
 from monitor.models.novelty import NoveltyScore
 from monitor.models.registry import resolve_model_path
@@ -38,7 +37,7 @@ from monitor.pipeline.interfaces import ignore
 from monitor.records import Box, Explanation, Finding, Frame, Image, TileHeatmap, Verdict
 from monitor.settings import parse_settings
 from monitor.telemetry.metrics import Metrics
-from monitor.tools.bench.pipeline import BenchConfig, PipelineResult
+from monitor.tools.bench.line import BenchConfig, PipelineResult
 from monitor.tools.bench.recordings import every_nth, video
 
 _ROUNDS = 5
@@ -46,6 +45,9 @@ _ROUNDS = 5
 
 class _NullModel:
     """A loaded model that finds nothing, in no time."""
+
+    refinement_seconds = 0.0
+    efficient_batch = 8
 
     def __init__(self, spec: ModelSpec, device: ComputeDevice) -> None:
         self.spec, self.device = spec, device
@@ -56,7 +58,9 @@ class _NullModel:
     def close(self) -> None:
         """Do nothing."""
 
-    def classify(self, inputs: NDArray[np.uint8]) -> Classification:
+    def classify(
+        self, inputs: NDArray[np.uint8], thresholds: NDArray[np.float64] | None = None
+    ) -> Classification:
         """Find every input good and familiar."""
         return Classification(
             np.zeros(len(inputs), np.float32), [NoveltyScore(1.0, 2.0)] * len(inputs), [None] * len(inputs)
@@ -100,7 +104,7 @@ def stages(setup: BenchConfig) -> list[PipelineResult]:
     drawn = partial(_drawn, shown, regions, spread_out)
     frame = _frame(shown, fitted[:1])
     router = ModelRouter(_NullModel(classifier.spec, classifier.device))
-    judge = InferenceStage(router, ignore, ignore, ArrivalPredictor(), Metrics(CollectorRegistry()), batch=8)
+    judge = InferenceStage(router, ignore, ignore, Metrics(CollectorRegistry()), batch=8)
     explanation = Explanation("faster-score-cam", 10, "full", (patch,))
     finding = Finding(frame, Verdict("defect", 0.99, 0.5), explanation, regions)
     jpeg = encode_jpeg(drawn(), 85)

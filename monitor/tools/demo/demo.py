@@ -19,6 +19,7 @@ from monitor.settings import parse_settings
 from monitor.simulate.surface import SurfaceGenerator
 from monitor.telemetry.metrics import create_registry
 from monitor.tools.demo.embedded_redis import embedded_server
+from monitor.tools.demo.page_process import page_process
 from monitor.tools.demo.scorecard import (
     LatencyRecorder,
     Scorecard,
@@ -42,13 +43,11 @@ _IMAGES = 6
 _SETTINGS = """
 [redis]
 url = "{url}"
+raw_frames = true
 [metrics]
 port = {port}
 [log]
 level = "warning"
-[explain]
-budget = 1  # shows where defects are, also on a slow machine
-deadline = 30
 """
 
 
@@ -64,10 +63,7 @@ class Demo:
     """A running demo: an embedded Redis server, a daemon with two simulated cameras, a subscriber."""
 
     def __init__(self, url: str, port: int, out: Path) -> None:
-        cameras = "".join(
-            _CAMERA.format(name=name, seed=seed, rate=DEFECT_RATE, fps=FPS) for name, seed in SEEDS.items()
-        )
-        settings = parse_settings(_SETTINGS.format(url=url, port=port) + cameras, "demo", {})
+        settings = parse_settings(_settings_text(url, port), "demo", {})
         self._metrics = LatencyRecorder(create_registry())
         self.daemon = build_daemon(settings, metrics=self._metrics)
         self._surfaces = {
@@ -87,6 +83,11 @@ class Demo:
         self._reader_thread.start()
         while not self.daemon.wait_until_ready(0.1) and self._daemon_thread.is_alive():
             pass
+
+    @property
+    def settings_text(self) -> str:
+        """The settings of the daemon, TOML, with the metrics port that it took."""
+        return _settings_text(self._url, self.daemon.port)
 
     @property
     def running(self) -> bool:
@@ -175,17 +176,26 @@ class Demo:
         ]
 
 
-@contextmanager
-def demo(port: int, out: Path) -> Iterator[Demo]:
-    """Run a demo; metrics at `port` (0: any), some annotated frames go to the folder `out`.
+def _settings_text(url: str, port: int) -> str:
+    cameras = (
+        _CAMERA.format(name=name, seed=seed, rate=DEFECT_RATE, fps=FPS) for name, seed in SEEDS.items()
+    )
+    return _SETTINGS.format(url=url, port=port) + "".join(cameras)
 
-    Raises MonitorError.
+
+@contextmanager
+def demo(port: int, out: Path, page_port: int, on_page: Callable[[str], None]) -> Iterator[Demo]:
+    """Run a demo; metrics at `port`, the page at `page_port` (0: any), some frames go to the folder `out`.
+
+    `on_page` is called with the page's address before the daemon starts. Raises MonitorError.
     """
     with embedded_server() as url:
         running = Demo(url, port, out)
-        running.start()
-        try:
-            yield running
-        finally:
-            if running.running:
-                running.daemon.stop()
+        with page_process(running.settings_text, page_port) as address:
+            on_page(address)
+            running.start()
+            try:
+                yield running
+            finally:
+                if running.running:
+                    running.daemon.stop()

@@ -20,9 +20,10 @@ from monitor.tools.doctor.clock import check_monotonic_clock, check_time_sync
 from monitor.tools.doctor.metrics_port import check_port
 from monitor.tools.doctor.model import check_device, check_model
 from monitor.tools.doctor.outbox import check_set_aside
+from monitor.tools.doctor.pool import check_pool
 from monitor.tools.doctor.redis import check_redis
 from monitor.tools.doctor.resources import check_outbox_disk, check_shared_memory
-from monitor.tools.doctor.result import CheckResult, failed, skipped
+from monitor.tools.doctor.result import CheckResult, failed, ok, skipped
 
 _EXTRA_TIME = 10.0
 """Seconds that all cameras together may take beyond the timeouts of the slowest one."""
@@ -45,13 +46,24 @@ def run_checks(settings: Settings, *, pictures: Path | None = None) -> Iterator[
     """Check everything that a run with these settings needs; saves camera images to the folder `pictures`."""
     result, device = check_device(partial(build_inference.device, settings))
     yield result
-    model = check_model(
-        lambda: load_bundle(resolve_model_path(settings.model.path)),
-        partial(build_inference.build_model, settings),
-        device,
-    )
-    yield model
-    figures = model.figures
+    models = []
+    named = [path for camera in settings.camera for path in (camera.model, camera.shadow) if path]
+    for path in dict.fromkeys([settings.model.path, *named]):
+        models.append(
+            check_model(
+                lambda path=path: load_bundle(resolve_model_path(path)),  # type: ignore[misc]
+                partial(build_inference.build_model, settings),
+                device,
+            )
+        )
+        yield models[-1]
+    if settings.camera and all(model.result == "ok" for model in models):
+        yield from _check_tiles(settings)
+    pool = build_inference.pool_options(settings)
+    if pool is not None and all(model.result == "ok" for model in models):
+        for folder in build_inference.cameras_by_model(settings):
+            yield check_pool(pool, load_bundle(folder).card)
+    figures = models[0].figures
     size = int(figures.get("input_height", _INPUT)), int(figures.get("input_width", _INPUT))
     configs = [build_capture.capture_config(settings, camera, size) for camera in settings.camera]
     checks = _check_cameras(settings, configs)
@@ -71,6 +83,22 @@ def run_checks(settings: Settings, *, pictures: Path | None = None) -> Iterator[
     yield check_time_sync()
     yield check_port(settings.metrics.host, settings.metrics.port)
     yield check_shared_memory(_buffer_bytes(configs, checks), settings.explain.queue_bytes)
+
+
+def _check_tiles(settings: Settings) -> Iterator[CheckResult]:
+    """Check that cameras cut their frames as those of their model's training were."""
+    for path, cameras in build_inference.cameras_by_model(settings).items():
+        card = load_bundle(path).card
+        names = [camera.name for camera in build_inference.cameras_cut_otherwise(cameras, card)]
+        if not names:
+            yield ok("tiles", f"the tiles of every camera fit model {card.name}")
+            continue
+        trained = f"tiles = {list(card.training.tiles)} and overlap = {card.training.overlap:g}"
+        yield failed(
+            "tiles",
+            f"model {card.name} was trained on {trained}; cut otherwise: camera {', '.join(names)}",
+            f"set {trained} for these cameras, or train a model with --like FILE --camera NAME",
+        )
 
 
 def _check_cameras(settings: Settings, configs: list[CaptureConfig]) -> list[camera_checks.CameraCheck]:
@@ -102,7 +130,16 @@ def _check_redis(settings: Settings) -> Iterator[CheckResult]:
         yield failed("redis", str(error), "correct redis.url or redis.prefix in the settings")
         return
     try:
-        yield from check_redis(server, keys, replicas=redis.replicas, durable=redis.durable)
+        yield from check_redis(
+            server,
+            keys,
+            replicas=redis.replicas,
+            durable=redis.durable,
+            optional=[
+                *([keys.verdicts] if settings.verdicts.publish else ()),
+                *([keys.samples] if settings.samples.publish else ()),
+            ],
+        )
     finally:
         server.close()
 

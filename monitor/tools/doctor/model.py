@@ -70,7 +70,7 @@ def check_model(
     """Check the model: its files match their hashes, and on `device` it answers as when it was made.
 
     That is, its reference images get the scores that its card holds, within TOLERANCE. A model without them
-    must at least answer a simulated image with the same probability every time.
+    must at least answer a simulated image with the same score every time.
     """
     try:
         bundle = load()

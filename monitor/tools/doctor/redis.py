@@ -3,7 +3,7 @@
 import contextlib
 import secrets
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -17,31 +17,35 @@ from monitor.tools.doctor.result import CheckResult, Figure, failed, format_byte
 
 _OLDEST = (6, 2)
 
-
 _FULL = 0.9
 """Fraction of `maxmemory` from which events go without their images."""
 
-
 _TRACE_LIFE = 60_000  # ms after which what is written here is gone, whatever happens to us
 
-
 _SCRIPT = "return 1"
-
 
 _NAMES = ("redis", "redis rights", "redis memory", "redis durability")
 
 
 def check_redis(
-    server: RedisConnection, keys: RedisKeys, *, replicas: int, durable: bool = False
+    server: RedisConnection,
+    keys: RedisKeys,
+    *,
+    replicas: int,
+    durable: bool = False,
+    optional: Sequence[str] = (),
 ) -> Iterator[CheckResult]:
-    """Check the server below `keys`; `replicas` and `durable` are those of the settings."""
+    """Check the server below `keys`; the other arguments are those of the settings.
+
+    `optional` are the streams that the daemon writes where the settings ask for it.
+    """
     reached = _reached(server, keys, replicas)
     yield reached
     if reached.result == "not ok":
         for name in _NAMES[1:]:
             yield skipped(name, "Redis must be reachable for this check")
         return
-    yield _rights(server, keys, replicas)
+    yield _rights(server, keys, replicas, optional)
     yield _memory(server, keys)
     yield _durability(server, keys, replicas, durable)
 
@@ -95,15 +99,15 @@ def _info(server: RedisConnection, keys: RedisKeys, section: str) -> Mapping[str
     return found
 
 
-def _rights(server: RedisConnection, keys: RedisKeys, replicas: int) -> CheckResult:
+def _rights(server: RedisConnection, keys: RedisKeys, replicas: int, optional: Sequence[str]) -> CheckResult:
     """Do with keys of our own what a delivery does with its own, and leave none."""
     name, trace = _NAMES[1], f"doctor-{secrets.token_hex(6)}"
-    for step in _steps(server, keys, trace, replicas):
+    for step in _steps(server, keys, trace, replicas, optional):
         try:
             with server.translate_errors(step.doing):
                 step.do()
         except DeliveryError as error:
-            for key in (keys.frame(trace), keys.raw(trace), keys.lease(trace)):
+            for key in (keys.frame(trace), keys.raw(trace), keys.lease(trace), keys.sample(trace)):
                 with contextlib.suppress(DeliveryError), server.translate_errors("deleting"):
                     server.client.set(key, "", px=1)
             mark = keys.high_water_mark(trace)
@@ -117,10 +121,17 @@ def _rights(server: RedisConnection, keys: RedisKeys, replicas: int) -> CheckRes
     )
 
 
-def _steps(server: RedisConnection, keys: RedisKeys, trace: str, replicas: int) -> Iterator[_PermissionProbe]:
+def _steps(
+    server: RedisConnection, keys: RedisKeys, trace: str, replicas: int, optional: Sequence[str]
+) -> Iterator[_PermissionProbe]:
     client, mark, ledger = server.client, keys.high_water_mark(trace), keys.image_ledger
-    streams = (keys.events, keys.coverage, keys.incidents)
-    strings = (keys.frame(trace), keys.raw(trace), keys.lease(trace))
+    streams = (keys.events, keys.coverage, keys.incidents, *optional)
+    strings = [keys.frame(trace), keys.raw(trace), keys.lease(trace)]
+    ledgers = [ledger]
+    if keys.samples in optional:
+        strings.append(keys.sample(trace))
+        ledgers.append(keys.sample_ledger)
+    preview, challenge, answer = keys.preview(trace), keys.challenge(trace), keys.challenge_answer(trace)
     # Of the ledger and the streams nothing is changed: "only if it is there", and an id that none can have.
     probes: list[tuple[str, str, Callable[[], object]]] = []
     for key in streams:
@@ -140,15 +151,33 @@ def _steps(server: RedisConnection, keys: RedisKeys, trace: str, replicas: int) 
         ("+hlen", mark, partial(client.hlen, mark)),
         ("+hkeys", mark, partial(client.hkeys, mark)),
         ("+hdel", mark, partial(client.hdel, mark, trace)),
-        ("+zadd", ledger, partial(client.zadd, ledger, {trace: 0}, xx=True)),
-        ("+zrange", ledger, partial(client.zrange, ledger, 0, 0)),
+        ("+exists", keys.watching, partial(client.exists, keys.watching)),
+        ("+expire", preview, partial(client.expire, preview, 0)),
+        ("+hset", preview, partial(client.hset, preview, "doctor", 0)),
+        ("+expire", preview, partial(client.expire, preview, 0)),  # removes it
+        ("+blpop", challenge, partial(client.blpop, [challenge], timeout=0.01)),
+        ("+expire", answer, partial(client.expire, answer, 0)),
+        ("+rpush", answer, partial(client.rpush, answer, "doctor")),
+        ("+expire", answer, partial(client.expire, answer, 0)),  # removes it
         ("+zcard", ledger, partial(client.zcard, ledger)),
-        ("+zrem", ledger, partial(client.zrem, ledger, trace)),
     ]
+    for key in ledgers:
+        probes += [
+            ("+zadd", key, partial(client.zadd, key, {trace: 0}, xx=True)),
+            ("+zrange", key, partial(client.zrange, key, 0, 0)),
+            ("+zrem", key, partial(client.zrem, key, trace)),
+        ]
+    node = server.node_for(keys.events)
+    probes += [
+        ("+xrange", keys.events, partial(node.xrange, keys.events, count=1)),
+        ("+xinfo|groups", keys.events, partial(_ask, node.xinfo_groups, keys.events)),
+        ("+xpending", keys.events, partial(_ask, node.xpending, keys.events, trace)),
+    ]
+    yield _PermissionProbe("TIME", "+time", node.time)
     for right, key, do in probes:
         pattern = key.removesuffix(trace) + "*" if key.endswith(trace) else key
         yield _PermissionProbe(f"{right[1:].upper()} {key}", f"{right} ~{pattern}", do)
-    everything = (*streams, *strings, mark, ledger)
+    everything = (*streams, *strings, mark, preview, keys.watching, *ledgers)
     script = partial(client.eval, _SCRIPT, len(everything), *everything)
     yield _PermissionProbe("running a script", "+eval", script)
     channel = keys.live(trace)
@@ -160,6 +189,17 @@ def _steps(server: RedisConnection, keys: RedisKeys, trace: str, replicas: int) 
 
 def _wait_for_none(server: RedisConnection, keys: RedisKeys) -> None:
     server.node_for(keys.events).execute_command("WAIT", 0, 1)
+
+
+def _ask(question: Callable[..., object], *arguments: str) -> None:
+    """Ask for a stream or a group that need not exist."""
+    try:
+        question(*arguments)
+    except NoPermissionError:
+        raise
+    except ResponseError as error:
+        if "no such key" not in str(error).lower():
+            raise
 
 
 def _try_to_add(client: Any, key: str) -> None:

@@ -1,4 +1,4 @@
-""""""
+"""Datasets on disk in each layout."""
 
 import shutil
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-""""""
+"""The audit: what cannot be used is named before training."""
 
 import shutil
 from pathlib import Path

@@ -290,3 +290,15 @@ def test_masks_that_another_mask_suffix_misses_are_never_images(tmp_path: Path, 
         read_samples([tmp_path], layout=FolderLayout(mask_suffix="_gt.png"))
     samples = read_samples([tmp_path], layout=FolderLayout(mask_suffix=ending))
     assert [sample.mask is not None for sample in samples] == [False] * 3 + [True] * 3
+
+
+@pytest.mark.parametrize("name", ["mask_7.png", "Mask-7.bmp", "label_7.png", "gt_7.png"])
+@pytest.mark.parametrize("folder", ["scratch", "scratch/masks", "masks/scratch"])
+def test_masks_that_begin_with_the_word_are_paired_without_an_option(tmp_path: Path, name: str, folder: str):
+    photograph(tmp_path / "part/good/1.png")
+    photograph(tmp_path / "part/scratch/7.jpg")
+    photograph(tmp_path / "part/scratch/mask_holder.jpg")
+    write_mask(tmp_path / "part" / folder / name)
+    samples = [sample for sample in read_samples([tmp_path / "part"]) if sample.defective]
+    masks = {sample.path.name: sample.mask for sample in samples}
+    assert masks == {"7.jpg": tmp_path / "part" / folder / name, "mask_holder.jpg": None}

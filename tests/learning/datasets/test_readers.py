@@ -1,6 +1,7 @@
-""""""
+"""Reading datasets: each layout gives back what was written."""
 
 import re
+import shutil
 from pathlib import Path
 
 import cv2
@@ -9,6 +10,7 @@ import pytest
 
 from monitor.errors import DataError
 from monitor.learning.datasets import FolderLayout, load_image, load_mask, read_samples
+from monitor.learning.datasets.reader import read_rejects
 from monitor.simulate.surface import SurfaceGenerator
 
 
@@ -171,3 +173,49 @@ def test_a_mask_of_another_size_is_refused(competition: Path):
     cv2.imwrite(str(sample.mask), np.zeros((50, 40), np.uint8))
     with pytest.raises(DataError, match=r"has 40x50 pixels, its image .* 96x96"):
         load_mask(sample, 96, 96)
+
+
+def test_a_class_without_a_test_part_can_be_divided(competition: Path):
+    given = read_samples([competition.parent], test_share=0.4)
+    assert sum(sample.split == "Test" for sample in given) == 8  # its own Test part stays
+    shutil.rmtree(competition / "Test")
+    assert all(sample.split == "Train" for sample in read_samples([competition.parent]))
+    divided = read_samples([competition.parent], test_share=0.4)
+    assert {sample.split for sample in divided} == {"Train", "Test"}
+    assert len(divided) == 12
+
+
+def test_the_bit_depth_reaches_every_image(folders: Path, tmp_path: Path):
+    deep = np.full((12, 16), 1023, np.uint16)
+    assert cv2.imwrite(str(folders / "good" / "0.png"), deep)
+    read = read_samples([folders])
+    sample = next(sample for sample in read if sample.path == folders / "good" / "0.png")
+    with pytest.raises(DataError, match=r"0\.png.*--bit-depth"):
+        load_image(sample)
+    for sample in read_samples([folders], bit_depth=10):
+        image = load_image(sample)
+        if sample.path == folders / "good" / "0.png":
+            assert (image == 255).all()
+
+
+def test_rejects_are_read_from_every_layout_and_need_no_good_image(folders: Path, simulated: Path):
+    assert {(it.category, it.defective) for it in read_rejects(folders)} == {
+        ("good", False),
+        ("pit", True),
+        ("scratch", True),
+    }
+    shutil.rmtree(folders / "good")
+    assert [it.category for it in read_rejects(folders)] == ["pit"] * 2 + ["scratch"] * 4
+    assert len(read_rejects(simulated)) == len(read_rejects(simulated / "Simulated")) == 20
+
+
+def test_a_set_without_a_reject_is_refused(folders: Path):
+    for kind in ("scratch", "pit"):
+        shutil.rmtree(folders / kind)
+    with pytest.raises(DataError, match="holds no known reject"):
+        read_rejects(folders)
+    (folders / "pit").mkdir()
+    with pytest.raises(DataError, match="no images"):
+        read_rejects(folders)
+    with pytest.raises(DataError, match="cannot be read: Not a directory"):
+        read_rejects(folders / "good" / "0.png")

@@ -3,19 +3,11 @@
 import cv2
 import numpy as np
 import pytest
-from hypothesis import settings
 
 from monitor.inference.handle import CamHeat, Classification
 from monitor.learning.datasets import read_samples
 from monitor.learning.evaluate.model_under_test import ModelUnderTest
 from monitor.models.novelty import NoveltyScore
-
-# How long an example takes says how busy the machine is, and nothing about the code.
-settings.register_profile("patient", deadline=None)
-
-
-settings.load_profile("patient")
-
 
 INPUT, CELLS = 64, 16
 

@@ -1,4 +1,4 @@
-""""""
+"""Corruptions: repeatable, of the same size, and stronger at a higher degree."""
 
 import zlib
 

@@ -1,4 +1,4 @@
-""""""
+"""The evaluation: counts and places are those of the images that were made."""
 
 import dataclasses
 import json
@@ -14,6 +14,7 @@ from monitor.learning.datasets.tiling import Tiling
 from monitor.learning.evaluate.corruptions import CORRUPTIONS, Corruption
 from monitor.learning.evaluate.evaluator import as_document, evaluate, explain_image, score_images
 from monitor.learning.evaluate.localisation import MISSED
+from monitor.learning.evaluate.tables import tables
 from monitor.models.novelty import NoveltyScore
 
 
@@ -175,3 +176,20 @@ def test_images_that_the_model_was_made_from_are_marked(network, samples):
         None,
     ]
     assert all(one.used is None for one in evaluate(network, samples, repeats=5).results)
+
+
+def test_a_model_that_names_kinds_gets_a_confusion_matrix(network, samples):
+    def classify(inputs):
+        answer = network.classify(inputs)
+        kinds = ["spot" if score > 0.9 else "scratch" if score >= 0.6 else None for score in answer.scores]
+        return answer._replace(kinds=kinds)
+
+    found = evaluate(dataclasses.replace(network, classify=classify), samples, repeats=20)
+    matrix = next(table for table in tables(found) if table.title == "Kinds of defects")
+    assert matrix.header == ("folder", "not flagged", "scratch", "spot")
+    assert matrix.rows == (("good", "8", "1", "0"), ("spot", "1", "0", "4"))
+    assert matrix.note == "4 of 4 flagged defects are named after their folder."
+    kinds = Counter(one["kind"] for one in as_document(found, network)["pictures"])
+    assert kinds == {None: 9, "scratch": 1, "spot": 4}
+    plain = tables(evaluate(network, samples, repeats=20))
+    assert all(table.title != "Kinds of defects" for table in plain)

@@ -1,4 +1,4 @@
-""""""
+"""The HTML report: all tables and images in one file, names from outside escaped."""
 
 import dataclasses
 import html

@@ -1,4 +1,4 @@
-""""""
+"""Localisation figures: overlaps and pointing against pixels counted one by one."""
 
 import math
 

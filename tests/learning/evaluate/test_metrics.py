@@ -1,4 +1,4 @@
-""""""
+"""Metrics of scores against their definitions."""
 
 import math
 

@@ -1,4 +1,4 @@
-""""""
+"""What the tests of training share."""
 
 from pathlib import Path
 

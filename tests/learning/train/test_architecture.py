@@ -1,4 +1,4 @@
-""""""
+"""The network: layers of the article, and start weights that fit or are refused."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-""""""
+"""Augmentation: size and defect stay, and the mask follows."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-""""""
+"""States of a training on disk: whole, of the same data, or refused in one sentence."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-""""""
+"""Batches for training: repeatable, in order, nothing left out."""
 
 from pathlib import Path
 
@@ -48,6 +48,9 @@ def test_spoiled_pictures_are_the_same_each_time(stream: InputPipeline):
     first, again = (batches(stream.judging(degraded=True)) for _ in range(2))
     assert same(first, again)
     assert not same(first, batches(stream.judging(degraded=False)))
+    third = batches(stream.judging(degraded=True, view=2))
+    assert same(third, batches(stream.judging(degraded=True, view=2)))
+    assert not same(third, first)
 
 
 def test_without_augmentation_an_epoch_shows_the_pictures_as_they_are(stream: InputPipeline):

@@ -1,4 +1,4 @@
-""""""
+"""Steps of training: the loss falls, and a state resumes as if never stopped."""
 
 from dataclasses import replace
 from typing import Any

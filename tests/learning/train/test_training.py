@@ -60,6 +60,9 @@ def test_training_ends_with_a_bundle_whose_card_says_how(unbroken: ModelBundle):
     assert not set(card.training.trained) & set(card.training.validated)
     assert (card.training.roi, card.training.tiles, card.training.overlap) == (None, (1, 1), 0.0)
     assert unbroken.familiarity is not None
+    assert card.format == 3
+    assert unbroken.memory is not None
+    assert set(unbroken.memory.keys) >= {*card.training.trained, *card.training.validated}
     assert unbroken.keras_model().input_shape == (None, 32, 32, 3)
     assert {path.suffix for path in unbroken.path.iterdir()} == {".json", ".keras", ".npz", ".png"}
 

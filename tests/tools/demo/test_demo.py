@@ -5,10 +5,13 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.error
+import urllib.request
 from pathlib import Path
 
 import cv2
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -51,13 +54,18 @@ def test_ctrl_c_ends_it_with_the_summary(tmp_path: Path) -> None:
     ) as process:
         assert process.stdout is not None
         lines = iter(process.stdout.readline, "")
+        address = next(lines).removeprefix("page: ").strip()  # before anything else
         assert any("on the defect" in line for line in lines)
+        with urllib.request.urlopen(f"{address}events", timeout=60) as gallery:
+            assert 'class="card"' in gallery.read().decode()
         process.send_signal(signal.SIGINT)
         asked = time.monotonic()
         rest = process.stdout.read()
         assert process.wait(10) == 0, rest
         assert time.monotonic() - asked < 10
     assert counted(rest, "frames") >= 1
+    with pytest.raises(urllib.error.URLError):
+        urllib.request.urlopen(address, timeout=10)
 
 
 def test_a_box_is_a_hit_where_its_middle_lies_in_the_ellipse() -> None:

@@ -31,7 +31,7 @@ def test_all_is_looked_at_and_nothing_is_left_behind(tmp_path: Path, valkey: str
     # The server of the tests keeps nothing on a disk.
     assert results.pop("redis durability") == "not ok"
     assert set(results) == {
-        *("device", "model", "camera line", "pictures", "redis", "redis rights", "redis memory"),
+        *("device", "model", "tiles", "camera line", "pictures", "redis", "redis rights", "redis memory"),
         *("outbox", "set aside", "clock", "port", "shared memory"),
     }
     assert set(results.values()) == {"ok"}, document

@@ -1,0 +1,1 @@
+"""Show known rejects to a running daemon, and sign what it found."""

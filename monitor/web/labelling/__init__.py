@@ -1,0 +1,1 @@
+"""The Label view: which frames people answer about, and their answers."""
