@@ -26,6 +26,7 @@ from monitor.inference.candidates import InferenceOptions, candidate_backends, d
 from monitor.inference.device import ComputeDevice, configure_tensorflow, import_tensorflow
 from monitor.inference.handle import ModelSpec
 from monitor.inference.network import Network
+from monitor.inference.precision import Precision, score_error
 from monitor.inference.scheduler import DeviceScheduler
 from monitor.models.bundle import ModelBundle
 
@@ -68,7 +69,14 @@ def load_network(
     """
     device = detect_device(options)
     builder = _NetworkBuilder(bundle, spec, options, device, scheduler or DeviceScheduler())
-    candidates = list(candidate_backends(options, device, has_references=bool(bundle.references)))
+    candidates = list(
+        candidate_backends(
+            options,
+            device,
+            has_references=bool(bundle.references),
+            has_screening=bundle.screening is not None,
+        )
+    )
     for index, (name, precision) in enumerate(candidates):
         is_last = index == len(candidates) - 1
         try:
@@ -92,7 +100,14 @@ def load_network(
         if mismatch:
             logger.warning("%s in %s differs from what the bundle expects: %s", name, precision, mismatch)
         logger.info(
-            "network ready", extra={"runtime": name, "precision": precision, "device": device.description}
+            "network ready",
+            extra={
+                "runtime": name,
+                "precision": precision,
+                "device": device.description,
+                "speedup": round(network.speedup() or 1.0, 2),
+                "references_checked": len(bundle.references),
+            },
         )
         return network
     raise AssertionError("the last candidate is single precision, which is not rejected")
@@ -126,11 +141,13 @@ def reference_mismatch(
     network: Network, bundle: ModelBundle, expected: ReferenceScores, threshold: float
 ) -> str | None:
     """Describe the first reference that the network answers otherwise than `expected`, if there is one."""
+    precision = network.device.precision
     for number, ((score, peak), (expected_score, expected_peak)) in enumerate(
         zip(score_references(network, bundle, threshold), expected, strict=True), start=1
     ):
         name = f"reference image {number}"
-        if not abs(score - expected_score) <= SCORE_TOLERANCE:  # true for a score that is not a number
+        error = score_error(np.float32(score), np.float32(expected_score), threshold, precision)
+        if not error <= SCORE_TOLERANCE:  # true for a score that is not a number
             return f"{name} scores {score:.3f} instead of {expected_score:.3f}"
         if (score >= threshold) != (expected_score >= threshold):
             return f"{name} has another verdict: it scores {score:.4f} instead of {expected_score:.4f}"
@@ -141,10 +158,13 @@ def reference_mismatch(
     return None
 
 
-def card_mismatch(bundle: ModelBundle, expected: ReferenceScores) -> str | None:
-    """Describe the first reference whose `expected` score is not the one that its training recorded."""
-    for number, ((score, _), reference) in enumerate(zip(expected, bundle.references, strict=True), start=1):
-        if not abs(score - reference.score) <= SCORE_TOLERANCE:
+def card_mismatch(
+    bundle: ModelBundle, found: ReferenceScores, threshold: float, precision: Precision = "fp32"
+) -> str | None:
+    """Describe the first reference whose score, `found` in `precision`, its training did not record."""
+    for number, ((score, _), reference) in enumerate(zip(found, bundle.references, strict=True), start=1):
+        error = score_error(np.float32(score), np.float32(reference.score), threshold, precision)
+        if not error <= SCORE_TOLERANCE:
             return f"reference image {number} scores {score:.3f} instead of {reference.score:.3f}"
     return None
 
@@ -181,7 +201,8 @@ class _NetworkBuilder:
         with cached_artifact(self._folder, self._cache_key(device), export) as (folder, metadata):
             network = self._load(backend, folder, device, self._options.batch)
         expected = [(score, None if peak is None else tuple(peak)) for score, peak in metadata["expected"]]
-        if (difference := card_mismatch(self._bundle, expected)) and not self._has_warned:
+        difference = card_mismatch(self._bundle, expected, self._spec.threshold)
+        if difference and not self._has_warned:
             self._has_warned = True
             logger.warning("single precision on this machine differs from the model's card: %s", difference)
         return network, reference_mismatch(network, self._bundle, expected, self._spec.threshold)
@@ -223,10 +244,14 @@ class _NetworkBuilder:
         graphs = dict(self._graphs(policy))
         if device.precision != "fp32":
             graphs["classify_fp32"] = self._graphs("float32")["classify"]
+        if device.precision == "screened":
+            graphs["screen"] = self._screening_graph()
+            del graphs["classify"]
         backend.export(graphs, folder)
         return {"expected": self._expected()}
 
     def _load(self, backend: Backend, folder: Path, device: ComputeDevice, batch: int) -> Network:
+        screening = self._bundle.screening if device.precision == "screened" else None
         return Network(
             backend,
             folder,
@@ -237,6 +262,7 @@ class _NetworkBuilder:
             max_n=self._spec.regions.max_n,
             step=self._step,
             scheduler=self._scheduler,
+            screening_limit=screening and screening.limit,
         )
 
     @property
@@ -269,6 +295,12 @@ class _NetworkBuilder:
             scoring=self._spec.regions.scoring,
             policy=policy,
         )
+
+    def _screening_graph(self) -> Any:
+        from monitor.inference.graphs import build_screening  # noqa: PLC0415 (Keras: seconds)
+
+        assert self._bundle.screening is not None, "`screened` is no candidate without"
+        return build_screening(self._bundle.card, self._model, self._bundle.screening)
 
 
 def _source_digest() -> str:

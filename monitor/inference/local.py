@@ -70,12 +70,14 @@ class LocalModel:
         """Return all that the graphs depend on."""
         card, regions = self._bundle.card, self.spec.regions
         network = card.model.sha256, card.cam_layer, card.classes, card.defect_class, card.preprocessing
-        return *network, self._options, regions.max_n, regions.scoring
+        return *network, card.screening, self._options, regions.max_n, regions.scoring
 
     def check_references(self) -> None:
         """Raise ModelError unless the reference images score as the card says; the model is loaded."""
         scores = score_references(self._loaded, self._bundle, self.spec.threshold)
-        if (difference := card_mismatch(self._bundle, scores)) is not None:
+        if (difference := card_mismatch(
+            self._bundle, scores, self.spec.threshold, self.device.precision
+        )) is not None:
             raise ModelError(f"the model at {self._bundle.path} is not what its card says: {difference}")
 
     def classify(
@@ -84,12 +86,15 @@ class LocalModel:
         """Classify (b, h, w, 3) uint8 inputs of the model's size; any b ≥ 1."""
         if thresholds is None:
             thresholds = np.full(len(inputs), self.spec.threshold)
-        scores, features, activations = self._loaded.classify(inputs, thresholds)
+        scores, features, activations, screened = self._loaded.classify(inputs, thresholds)
         detector = self._bundle.familiarity
         novelty = (
             [None] * len(scores)
             if detector is None
-            else _novelty(detector.distance(features), detector.limit)
+            else _novelty(
+                np.where(np.isnan(screened), detector.distance(features), screened * detector.limit),
+                detector.limit,
+            )
         )
         return Classification(scores, novelty, activations, self._kinds(scores >= thresholds, features))
 
