@@ -20,8 +20,8 @@ _CPU_BACKENDS: tuple[BackendChoice, ...] = (
     ("tensorflow", "bf16"),
     ("tensorflow", "fp32"),
 )
-"""In the order of preference. The bfloat16 of a backend comes before its fp32: whether it is faster depends on
-the processor, and is measured at start (`loader`). An early exit (`screened`) is for processors that gain
+"""In the order of preference. The bfloat16 of a backend comes before its fp32: whether it is faster depends
+on the processor, and is measured at start (`loader`). An early exit (`screened`) is for processors that gain
 nothing from bfloat16. OpenVINO runs without TensorFlow."""
 
 

@@ -100,13 +100,16 @@ def build_graphs(
     }
 
 
-def build_screening(card: ModelCard, model: Any, screening: Screening) -> Any:
+def build_screening(model: Any, screening: Screening, preprocess: Callable[[Any], Any]) -> Any:
     """Build the graph by which an early exit answers: images (b, h, w, 3) to scores and distances (b,).
 
     `distances` are in units of the limit of familiarity. Beyond it, and where it is not a number, the score
     is 1: the input is not clearly good.
     """
-    trunk = read_layer(optimize_network(model, screening.layer), screening.layer)
+    network = optimize_network(model, screening.layer)
+    trunk = without_variables(
+        keras.Model(network.input, network.get_layer(screening.layer).output), screening.layer
+    )
     weights = [
         (tf.constant(kernel), tf.constant(bias))
         for kernel, bias in zip(screening.kernels, screening.biases, strict=True)
@@ -114,7 +117,7 @@ def build_screening(card: ModelCard, model: Any, screening: Screening) -> Any:
     detector = screening.familiarity
 
     def screen(images: Any) -> Mapping[str, Any]:
-        maps = trunk(preprocess_tf(card, images))
+        maps = tf.cast(trunk(preprocess(images))[0], tf.float32)
         scores = tf.sigmoid(tf.reduce_max(exit_logits(maps, weights), axis=(1, 2)))
         means = tf.math.log1p(tf.reduce_mean(maps, axis=(1, 2)))
         white = tf.matmul(means - detector.mean, detector.whitening)
@@ -122,27 +125,20 @@ def build_screening(card: ModelCard, model: Any, screening: Screening) -> Any:
         is_sure = tf.logical_and(distances <= 1, scores <= 1)  # false for what is not a number
         return {"scores": tf.where(is_sure, scores, 1.0), "distances": distances}
 
-    images = tf.TensorSpec((None, *card.input_size, 3), tf.uint8, name="images")
+    images = tf.TensorSpec((None, *model.input_shape[1:]), tf.uint8, name="images")
     return tf.function(screen, autograph=False).get_concrete_function(images)
 
 
 def exit_logits(maps: Any, weights: Sequence[tuple[Any, Any]]) -> Any:
-    """Return the logits (b, rows, columns) of a defect by an early exit's convolutions on `maps` (b, h, w, c).
+    """Return the logits (b, rows, columns) of a defect by the convolutions of an early exit.
 
-    `weights` are pairs of kernel and bias. The first convolution has stride 2.
+    They read `maps` (b, h, w, c); `weights` are pairs of kernel and bias. The first one has stride 2.
     """
     for index, (kernel, bias) in enumerate(weights):
         maps = tf.nn.conv2d(maps, kernel, 1 if index else 2, "SAME") + bias
         if index < len(weights) - 1:
             maps = tf.nn.relu(maps)
     return maps[..., 0]
-
-
-def read_layer(model: Any, layer: str) -> Callable[[Any], Any]:
-    """Return a function with constant weights from inputs to the output (b, h, w, c) of `layer`."""
-    part = keras.Model(model.input, model.get_layer(layer).output)
-    both = without_variables(part, layer)
-    return lambda inputs: tf.cast(both(inputs)[0], tf.float32)
 
 
 def without_variables(model: Any, layer: str) -> Callable[[Any], tuple[Any, Any]]:

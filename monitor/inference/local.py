@@ -7,8 +7,9 @@ from monitor.errors import ModelError
 from monitor.inference.candidates import InferenceOptions
 from monitor.inference.device import ComputeDevice
 from monitor.inference.handle import CamHeat, Classification, Evidence, ModelSpec, Proceed
-from monitor.inference.loader import card_mismatch, load_network, score_references
+from monitor.inference.loader import load_network
 from monitor.inference.network import Network
+from monitor.inference.reference_check import card_mismatch, score_references
 from monitor.inference.scheduler import DeviceScheduler
 from monitor.models.bundle import ModelBundle
 from monitor.models.card import ModelCard
@@ -75,9 +76,8 @@ class LocalModel:
     def check_references(self) -> None:
         """Raise ModelError unless the reference images score as the card says; the model is loaded."""
         scores = score_references(self._loaded, self._bundle, self.spec.threshold)
-        if (difference := card_mismatch(
-            self._bundle, scores, self.spec.threshold, self.device.precision
-        )) is not None:
+        difference = card_mismatch(self._bundle, scores, self.spec.threshold, self.device.precision)
+        if difference is not None:
             raise ModelError(f"the model at {self._bundle.path} is not what its card says: {difference}")
 
     def classify(

@@ -6,6 +6,7 @@ network classifies.
 
 import io
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,7 +57,7 @@ class Screening:
             biases = tuple(arrays[f"bias{index}"].astype(np.float32) for index in range(count))
         widths = [len(familiarity.mean), *(bias.shape[-1] for bias in biases)]
         shapes = [kernel.shape[2:] for kernel in kernels]
-        if not count or widths[-1] != 1 or shapes != list(zip(widths, widths[1:], strict=False)):
+        if not count or widths[-1] != 1 or shapes != list(pairwise(widths)):
             raise ModelError("the model's screening file holds arrays that do not fit together")
         if not 0 < limit < 1 or not all(np.isfinite(each).all() for each in (*kernels, *biases)):
             raise ModelError("the model's screening file holds numbers that make no sense")

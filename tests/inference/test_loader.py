@@ -19,6 +19,7 @@ from monitor.inference.handle import ModelSpec
 from monitor.inference.loader import load_network
 from monitor.inference.local import LocalModel
 from monitor.inference.network import Network
+from monitor.inference.reference_check import reference_mismatch, score_references
 from monitor.models.bundle import ModelBundle, ReferenceImage, save_bundle
 from tests.support.tiny_models import NEEDS_BF16, card_of
 
@@ -178,8 +179,6 @@ def test_a_precision_that_is_asked_for_is_taken_with_a_warning(
 def test_a_score_or_verdict_that_moved_is_noticed(
     bundle: ModelBundle, change: tuple[float, str | None], said: str
 ) -> None:
-    from monitor.inference.loader import reference_mismatch, score_references
-
     classifier, threshold = load(bundle), bundle.card.threshold
     expected = list(score_references(classifier, bundle, threshold))
     assert reference_mismatch(classifier, bundle, expected, threshold) is None
@@ -194,8 +193,6 @@ def test_a_score_or_verdict_that_moved_is_noticed(
 
 
 def test_heat_whose_warmest_place_moved_is_noticed(bundle: ModelBundle) -> None:
-    from monitor.inference.loader import reference_mismatch, score_references
-
     classifier = load(bundle)
     expected = list(score_references(classifier, bundle, 0.0))  # every picture counts as flagged
     number, (score, peak) = next((at, each) for at, each in enumerate(expected) if each[1] is not None)
