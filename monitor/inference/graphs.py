@@ -132,12 +132,16 @@ def build_screening(model: Any, screening: Screening, preprocess: Callable[[Any]
 def exit_logits(maps: Any, weights: Sequence[tuple[Any, Any]]) -> Any:
     """Return the logits (b, rows, columns) of a defect by the convolutions of an early exit.
 
-    They read `maps` (b, h, w, c); `weights` are pairs of kernel and bias. The first one has stride 2.
+    They read `maps` (b, h, w, c); `weights` are pairs of kernel and bias. The first one has stride 2. The
+    second one also reads the first one's means, so that it can compare a cell with the whole image.
     """
     for index, (kernel, bias) in enumerate(weights):
         maps = tf.nn.conv2d(maps, kernel, 1 if index else 2, "SAME") + bias
         if index < len(weights) - 1:
             maps = tf.nn.relu(maps)
+        if index == 0:
+            means = tf.reduce_mean(maps, axis=(1, 2), keepdims=True)
+            maps = tf.concat([maps, tf.broadcast_to(means, tf.shape(maps))], axis=-1)
     return maps[..., 0]
 
 

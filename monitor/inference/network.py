@@ -91,7 +91,7 @@ class Network:
         self.efficient_batch = max(self._classify)
         self._costs: Mapping[int, float] = dict.fromkeys(self._classify, 1.0)  # until measured: fewest passes
         exact = device.precision == "fp32"
-        self._fallback = None if exact else PrecisionFallback()
+        self._fallback = None if exact else PrecisionFallback(is_early_exit=screening_limit is not None)
         self._fp32 = self._classify[1] if exact else load("classify_fp32")
         self._fp32_cost: float | None = None  # until measured
         self._mask_inputs, self._score_maps = load("mask_inputs"), load("score_maps")

@@ -32,13 +32,18 @@ _AVERAGING_WINDOW = 100
 
 
 _TRIED_AGAIN = 50
-"""Of so many passes in single precision alone, one tries the cheaper network again."""
+"""Of so many passes by the whole network alone, one tries the early exit again."""
 
 
 class PrecisionFallback:
-    """Decides which scores are uncertain, and whether that costs too much time."""
+    """Decides which scores are uncertain, and whether that costs too much time.
 
-    def __init__(self) -> None:
+    `is_early_exit`: the scores are those of an early exit. The whole network's scores do not tell which of
+    them would be uncertain.
+    """
+
+    def __init__(self, *, is_early_exit: bool = False) -> None:
+        self._is_early_exit = is_early_exit
         self._uncertain_fraction = 0.0
         self._skipped = 0
 
@@ -53,7 +58,7 @@ class PrecisionFallback:
         return uncertain
 
     def is_worthwhile(self, reduced: float, exact: float, count: int) -> bool:
-        """Return whether the cheaper network saves time for `count` inputs, or is to be tried again.
+        """Return whether reduced precision saves time for `count` inputs, or an early exit is to be tried.
 
         It takes `reduced` seconds for all of them, then `exact` for each that is likely to be uncertain;
         single precision alone takes `exact` for each.
@@ -61,7 +66,7 @@ class PrecisionFallback:
         if reduced + self._uncertain_fraction * count * exact < count * exact:
             return True
         self._skipped = (self._skipped + 1) % _TRIED_AGAIN
-        return self._skipped == 0
+        return self._is_early_exit and self._skipped == 0
 
 
 def recheck_band(threshold: float, screening_limit: float | None = None) -> tuple[float, float]:
@@ -72,10 +77,14 @@ def recheck_band(threshold: float, screening_limit: float | None = None) -> tupl
     """
     if screening_limit is not None:
         return (screening_limit if threshold >= screening_limit else 0.0), 1.0
-    bounded = min(max(threshold, 1e-6), 1 - 1e-6)
-    logit = math.log(bounded / (1 - bounded))
-    lowest, highest = (1 / (1 + math.exp(-(logit + shift))) for shift in (-_LOGIT_MARGIN, _LOGIT_MARGIN))
+    lowest, highest = (shift_score(threshold, shift) for shift in (-_LOGIT_MARGIN, _LOGIT_MARGIN))
     return lowest, max(_CONFIDENT_SCORE, highest)
+
+
+def shift_score(score: float, logits: float) -> float:
+    """Return `score`, 0..1, moved by `logits`."""
+    bounded = min(max(score, 1e-6), 1 - 1e-6)
+    return 1 / (1 + math.exp(-(math.log(bounded / (1 - bounded)) + logits)))
 
 
 def score_error(

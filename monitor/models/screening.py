@@ -23,9 +23,10 @@ class Screening:
     """An early exit of a network, at its layer `layer`.
 
     `kernels` (size, size, in, out) and `biases` (out,) are those of its convolutions. The last one has one
-    output, the logit of a defect in each cell; the highest is that of the input. An input is clearly good if
-    its score is below `limit`, 0..1, and `familiarity` knows the means of the layer's maps. That holds for
-    thresholds from `limit` on: with a lower one the whole network classifies all inputs.
+    output, the logit of a defect in each cell; the highest is that of the input. `graphs.exit_logits` applies
+    them. An input is clearly good if its score is below `limit`, 0..1, and `familiarity` knows the means of
+    the layer's maps. That holds for thresholds from `limit` on: with a lower one the whole network classifies
+    all inputs.
     """
 
     layer: str
@@ -57,6 +58,7 @@ class Screening:
             biases = tuple(arrays[f"bias{index}"].astype(np.float32) for index in range(count))
         widths = [len(familiarity.mean), *(bias.shape[-1] for bias in biases)]
         shapes = [kernel.shape[2:] for kernel in kernels]
+        shapes = [(read // 2 if index == 1 else read, out) for index, (read, out) in enumerate(shapes)]
         if not count or widths[-1] != 1 or shapes != list(pairwise(widths)):
             raise ModelError("the model's screening file holds arrays that do not fit together")
         if not 0 < limit < 1 or not all(np.isfinite(each).all() for each in (*kernels, *biases)):

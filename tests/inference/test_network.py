@@ -338,7 +338,7 @@ def test_where_nearly_all_is_doubtful_single_precision_alone_is_asked(
 def screening(model: Any, pictures: np.ndarray) -> tuple[Screening, np.ndarray, np.ndarray]:
     """An early exit that calls some pictures clearly good; its scores, and its distances to the limit."""
     random = np.random.default_rng(4)
-    kernels = [random.normal(0, 0.3, shape).astype(np.float32) for shape in ((3, 3, 8, 4), (1, 1, 4, 1))]
+    kernels = [random.normal(0, 0.3, shape).astype(np.float32) for shape in ((3, 3, 8, 4), (1, 1, 8, 1))]
     biases = [np.zeros(count, np.float32) for count in (4, 1)]
     maps = keras.Model(model.input, model.get_layer("maps").output)(prepare(pictures)).numpy()
     cells = exit_logits(maps, list(zip(kernels, biases, strict=True))).numpy()

@@ -50,8 +50,8 @@ def test_scores_at_the_ends_are_sure_and_the_two_limits_are_doubtful() -> None:
     assert doubt.needs_recheck(scores, bands).tolist() == [False, False, True, True, True, False, False]
 
 
-def test_where_single_precision_alone_is_asked_the_other_is_tried_again_once_in_a_while() -> None:
-    doubt = PrecisionFallback()
+def test_an_early_exit_that_answers_little_is_tried_again_once_in_a_while() -> None:
+    doubt = PrecisionFallback(is_early_exit=True)
     doubt.needs_recheck(np.full(500, 0.5, np.float32), [(0.1, 0.9)] * 500)
     assert sum(doubt.is_worthwhile(1.0, 2.0, 1) for _ in range(500)) == 10
 

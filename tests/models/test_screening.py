@@ -17,7 +17,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:Depreca
 @pytest.fixture
 def screening(familiarity: NoveltyDetector) -> Screening:
     random = np.random.default_rng(0)
-    kernels = [random.normal(0, 1, shape).astype(np.float32) for shape in ((3, 3, 8, 4), (1, 1, 4, 1))]
+    kernels = [random.normal(0, 1, shape).astype(np.float32) for shape in ((3, 3, 8, 4), (1, 1, 8, 1))]
     return Screening(
         "act", tuple(kernels), (np.zeros(4, np.float32), np.ones(1, np.float32)), 0.3, familiarity
     )
