@@ -38,11 +38,11 @@ LAYER = "conv2_block3_1_relu"
 """The layer that is read: a third of the network's arithmetic comes before it."""
 
 
-GOOD_VIEWS, DEFECT_VIEWS = 4, 20
+GOOD_VIEWS, DEFECT_VIEWS = 3, 16
 """Views of each image: as recorded, augmented as in training, and corrupted as `evaluate` does, in turn."""
 
 
-MAX_VIEWS = 2000
+MAX_VIEWS = 1200
 """Views of each label at most: they are held in memory, 0.4 MB each."""
 
 
@@ -59,12 +59,12 @@ NEAR, UNFAMILIAR = 1.0, 1.25
 the limit of familiarity."""
 
 
+SURE_FRACTION = 0.98
+"""Fraction of good validation images below the limit: as low as that allows, it is farthest from defects."""
+
+
 MARGIN = 2.0
 """Logits at least from the limit to the lowest familiar view that the network flags."""
-
-
-PLACE = 0.25
-"""Where the limit lies on the way from the highest good image to that view."""
 
 
 WIDTH = 32
@@ -79,7 +79,7 @@ BATCH, STEPS, LEARNING_RATE = 32, 800, 2e-3
 class Views:
     """n views of images: `maps` (n, h, w, c) of the layer, `labels` (n,), and `targets` as `InputPipeline`'s.
 
-    `scores` (n,) are the whole network's. `recorded` (n,): as recorded.
+    `scores` (n,) are the whole network's, NaN where it was not asked. `recorded` (n,): as recorded.
     """
 
     maps: NDArray[np.float16]
@@ -118,9 +118,10 @@ def add_screening(
     drawn = TrainingTiles(training, tiling, seed)
     tiles = [tile for frame in tiles_of(validation, tiling) for tile in frame]
     reader = _Reader(model, card, seed)
-    seen = reader.read(drawn.draw)
+    seen = reader.read(drawn.draw, all_scored=False)
     weights = train_exit(seen, card.threshold, seed)
-    screening, report = calibrate(weights, seen, reader.read(lambda _: tiles), card.threshold)
+    checked = reader.read(lambda _: tiles, all_scored=True)
+    screening, report = calibrate(weights, seen, checked, card.threshold)
     if screening is not None:
         bundle = replace_parts(bundle, screening=screening)
     return bundle, f"{report}; it took {time.monotonic() - started_at:.0f} s"
@@ -131,28 +132,44 @@ class _Reader:
 
     def __init__(self, model: Any, card: ModelCard, seed: int) -> None:
         self._card, self._seed = card, seed
-        both = keras.Model(model.input, [model.get_layer(LAYER).output, model.output])
-        self._run = tf.function(
-            lambda images: both(preprocess_tf(card, images), training=False), reduce_retracing=True
-        )
+        maps = model.get_layer(LAYER).output
+        trunk, whole = keras.Model(model.input, maps), keras.Model(model.input, [maps, model.output])
+        self._trunk = tf.function(lambda images: trunk(preprocess_tf(card, images), training=False))
+        self._whole = tf.function(lambda images: whole(preprocess_tf(card, images), training=False))
 
-    def read(self, draw: Callable[[int], Sequence[Sample]]) -> Views:
-        """Read the views of the samples that `draw` returns for each view's number."""
-        batches = [batch for view in range(DEFECT_VIEWS) for batch in self._view(draw(view), view)]
+    def read(self, draw: Callable[[int], Sequence[Sample]], *, all_scored: bool) -> Views:
+        """Read the views of the samples that `draw` returns for each view's number.
+
+        Good ones are scored in any case: the network flags some of them.
+        """
+        batches = [
+            batch
+            for view in range(DEFECT_VIEWS)
+            for defective, views in ((False, GOOD_VIEWS), (True, DEFECT_VIEWS))
+            if view < views
+            for batch in self._read(
+                [sample for sample in draw(view) if sample.defective is defective],
+                view,
+                MAX_VIEWS // views,
+                scored=all_scored or not defective,
+            )
+        ]
         return Views(*(np.concatenate(part) for part in zip(*batches, strict=True)))
 
-    def _view(self, samples: Sequence[Sample], view: int) -> Iterator[tuple[Any, ...]]:
-        random = np.random.default_rng((self._seed, view))
-        chosen = []
-        for label, views in ((False, GOOD_VIEWS), (True, DEFECT_VIEWS)):
-            own = [sample for sample in samples if sample.defective is label] if view < views else []
-            kept = random.permutation(len(own))[: MAX_VIEWS // views]
-            chosen += [own[index] for index in sorted(kept)]
+    def _read(
+        self, samples: Sequence[Sample], view: int, limit: int, *, scored: bool
+    ) -> Iterator[tuple[Any, ...]]:
+        kept = np.random.default_rng((self._seed, view)).permutation(len(samples))[:limit]
+        chosen = [samples[index] for index in sorted(kept)]
         change = augment if view % 2 else corrupt
         pipeline = InputPipeline(chosen, self._card.input_size, BATCH, self._seed, change)
         for images, labels, targets in pipeline.judging(degraded=view > 0, view=view):
-            maps, outputs = self._run(images)
-            scores = outputs.numpy()[:, self._card.defect_class]
+            scores = np.full(len(images), np.nan, np.float32)
+            if scored:
+                maps, outputs = self._whole(images)
+                scores = outputs.numpy()[:, self._card.defect_class]
+            else:
+                maps = self._trunk(images)
             recorded = np.full(len(scores), view == 0)
             yield maps.numpy().astype(np.float16), labels.numpy() == 1, targets.numpy(), scores, recorded
 
@@ -163,7 +180,8 @@ Weights = list[tuple[NDArray[np.float32], NDArray[np.float32]]]
 def train_exit(seen: Views, threshold: float, seed: int) -> Weights:
     """Train the convolutions of an early exit on the views `seen`; return kernels and biases.
 
-    A good view that the network flags at `threshold` counts as defective: verdicts are to stay.
+    A good view gets the network's own score, and counts as defective where that reaches `threshold`: verdicts
+    are to stay.
     """
     random = np.random.default_rng(seed)
     depth = seen.maps.shape[-1]
@@ -180,7 +198,7 @@ def train_exit(seen: Views, threshold: float, seed: int) -> Weights:
     optimizer = keras.optimizers.Adam(rate)
     optimizer.build(variables)
 
-    @tf.function(reduce_retracing=True)
+    @tf.function(autograph=False)
     def learn(maps: Any, labels: Any, targets: Any) -> None:
         with tf.GradientTape() as tape:
             cells = exit_logits(tf.cast(maps, tf.float32) / spread, weights)
@@ -191,10 +209,11 @@ def train_exit(seen: Views, threshold: float, seed: int) -> Weights:
     labels = seen.labels | (seen.scores >= threshold)
     unknown = (labels & ~seen.labels)[:, None, None]  # nobody knows what the network saw there
     targets = np.where(unknown, np.float32(-1), seen.targets)
+    wanted = np.fmax(seen.labels.astype(np.float32), seen.scores)
     halves = [np.flatnonzero(labels == label) for label in (False, True)]
     for _ in range(STEPS):
         batch = np.concatenate([random.choice(half, BATCH // 2) for half in halves])
-        learn(seen.maps[batch], labels[batch].astype(np.float32), targets[batch])
+        learn(seen.maps[batch], wanted[batch], targets[batch])
     found = [(kernel.numpy(), bias.numpy()) for kernel, bias in weights]
     found[0] = (found[0][0] / spread[:, None], found[0][1])
     return found
@@ -205,6 +224,7 @@ def exit_scores(maps: NDArray[np.float16], weights: Weights) -> NDArray[np.float
     run = tf.function(
         lambda part: tf.reduce_max(exit_logits(tf.cast(part, tf.float32), weights), axis=(1, 2)),
         reduce_retracing=True,
+        autograph=False,
     )
     parts = (maps[start : start + BATCH] for start in range(0, len(maps), BATCH))
     return np.concatenate([run(part).numpy() for part in parts])
@@ -222,9 +242,8 @@ def calibrate(
     good = checked.recorded & ~flagged
     familiarity = fit_novelty_detector(seen.features[seen.recorded], checked.features[good])
     distances = familiarity.distance(checked.features) / familiarity.limit
-    highest = float(np.quantile(logits[good], 0.99, method="higher"))
-    lowest = float(logits[flagged & (distances <= UNFAMILIAR)].min())
-    limit = highest + PLACE * (lowest - highest)
+    limit = float(np.quantile(logits[good], SURE_FRACTION))
+    lowest = float(logits[flagged & (distances <= UNFAMILIAR)].min(initial=np.inf))
     doubtful = float(((logits >= limit) | (distances > 1))[good].mean())
     report = (
         f"{doubtful:.1%} of good validation images need the whole network; of {flagged.sum()} flagged views "
