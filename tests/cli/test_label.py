@@ -100,6 +100,7 @@ def test_what_is_refused_is_one_sentence_and_stores_nothing(
     client: Any,
     event_id: str,
     tmp_path: Path,
+    *,
     arguments: list[str],
     refusal: type[MonitorError],
     sentence: str,
