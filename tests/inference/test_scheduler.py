@@ -8,6 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from monitor.inference.scheduler import DeviceScheduler
+from tests.support.busy_device import verdicts_without_a_pause
 
 
 def started(work: Callable[[], None]) -> threading.Thread:
@@ -92,13 +93,8 @@ def test_a_thread_is_in_the_background_for_a_time_only() -> None:
     assert order == ["verdict", "step"]
 
 
-def test_verdicts_of_which_one_always_waits_do_not_starve_patient_work() -> None:
-    gate, over = DeviceScheduler(), threading.Event()
-
-    def judge() -> None:
-        while not over.is_set():
-            with gate.verdict_slot():
-                pass
+def test_verdicts_without_a_pause_do_not_starve_patient_work() -> None:
+    gate = DeviceScheduler()
 
     def load() -> None:
         with gate.in_background(patience=4):
@@ -106,13 +102,10 @@ def test_verdicts_of_which_one_always_waits_do_not_starve_patient_work() -> None
                 with gate.verdict_slot():
                     pass
 
-    judges, loading = [started(judge) for _ in range(3)], started(load)
-    loading.join(20)
-    has_finished = not loading.is_alive()
-    over.set()
-    for thread in (*judges, loading):
-        thread.join(5)
-    assert has_finished
+    with verdicts_without_a_pause(gate):
+        loading = started(load)
+        loading.join(20)
+        assert not loading.is_alive()
 
 
 def test_nothing_runs_beside_anything_else() -> None:
@@ -132,7 +125,7 @@ def test_nothing_runs_beside_anything_else() -> None:
     assert seen == [1] * 100
 
 
-def test_verdicts_without_a_pause_do_not_starve_an_explanation() -> None:
+def test_verdicts_with_a_short_pause_do_not_starve_an_explanation() -> None:
     gate, over = DeviceScheduler(), threading.Event()
 
     def verdicts() -> None:
