@@ -79,6 +79,7 @@ def test_the_pool_answers_as_the_model_on_this_machine(pool: Pool, local: LocalM
     with closing(pool.client("guess")) as client, pytest.raises(InferenceError, match="401"):
         client.classify(sha256, INPUTS, thresholds)
     done = pool.cluster.pool("status", "-c", pool.config)
+    assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert (found["status"], found["replicas"]) == ("RUNNING", {"ModelPool": {"RUNNING": 2}})
 

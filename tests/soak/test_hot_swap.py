@@ -1,7 +1,7 @@
 """A hundred changes of the model at 30 frames a second.
 
-`pytest -m soak -s tests/soak/test_hot_swap.py` prints the figures; `SWAPS` is another number of changes.
-`SMALL=1` takes a network of one layer: a busy machine does not load a hundred real ones at this rate.
+`pytest -m soak -s tests/soak/test_hot_swap.py` prints the figures; `SWAPS` is another number of changes, `FPS`
+another rate, for processors that carry less. `SMALL=1` takes a network of one layer.
 """
 
 import json
@@ -20,7 +20,10 @@ from tests.support.model_copies import SHIPPED, copy_network
 
 SWAPS = int(os.environ.get("SWAPS", "100"))
 SMALL = "SMALL" in os.environ
-CAMERA = '[[camera]]\nname = "line"\nsource = "simulate:?seed=5&defect_rate=0.05&size=256x256"\nfps = 30\n'
+CAMERA = (
+    '[[camera]]\nname = "line"\nsource = "simulate:?seed=5&defect_rate=0.05&size=256x256"\n'
+    f"fps = {os.environ.get('FPS', '30')}\n"
+)
 BUCKET = re.compile(r'^defect_monitor_verdict_seconds_bucket\{camera="line",le="(.+)"\} (.+)$', re.MULTILINE)
 
 
