@@ -115,15 +115,15 @@ def test_a_mask_tells_the_place_of_its_defect_and_a_box_that_of_another(
 ):
     painted = np.zeros((48, 64), np.uint8)
     painted[10:12, 20:30] = 255
-    sample = archive.frame(0)
+    archive.label(archive.frame(1), "good")
     archive.label(
-        sample,
+        archive.frame(0),
         "defect",
         boxes=((18, 8, 15, 8), (40, 30, 5, 6), (42, 32, 5, 6)),  # around the mask, and two beside it
         mask_png=base64.b64encode(bytes(cv2.imencode(".png", painted)[1])).decode(),
     )
     export_dataset(archive.root, tmp_path / "out")
-    (exported,) = read_samples([tmp_path / "out"])
+    exported = next(it for it in read_samples([tmp_path / "out"]) if it.defective)
     mask = load_mask(exported, 48, 64)
     expected = painted > 0
     expected[30:36, 40:45] = expected[32:38, 42:47] = True
