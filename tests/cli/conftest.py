@@ -54,7 +54,7 @@ def unprivileged_command() -> Command:
             text=True,
             timeout=120,
             check=False,
-            env=ENVIRONMENT,
+            env={**ENVIRONMENT, **os.environ},
         )
         return Ended(done.returncode, done.stdout, done.stderr)
 
