@@ -98,7 +98,7 @@ def test_tiles_are_chosen_where_they_show_what_the_whole_frame_hides(tmp_path: P
     assert chosen.recipe.name == ("default" if masks else "frozen")
     assert chosen.recipe.epochs == (TILED_EPOCHS if masks else 1)
     followed = balanced(truths, Tiling(tiles=(4, 4)), 400)
-    assert len(followed) == 25
+    assert len(followed) == 24
     assert sum(truth.sample.defective for truth in followed) == 12
     assert balanced(truths, Tiling(), 400) == truths
 
