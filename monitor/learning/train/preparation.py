@@ -18,8 +18,12 @@ FEW_DEFECTS = 20
 """Defective images below which the last layer alone is trained."""
 
 
-TILED_EPOCHS = 12
-"""Epochs in tiles: each shows a defect several times."""
+TILED_FRAMES = 2500
+"""Frames that a training in tiles shows, about: an epoch shows each defect several times."""
+
+
+MIN_TILED_EPOCHS = 8
+"""Epochs in tiles at least; so many gave `dagm-class8`."""
 
 
 MEASURED_TILES = 1500
@@ -44,7 +48,8 @@ def prepare(
     """Return `config` with the tiling and the recipe that suit `truths`; each choice is reported."""
     config = replace(config, tiling=_chosen_tiling(truths, config, scorer, observer))
     if config.may_freeze and not config.tiling.is_whole_frame:
-        config = replace(config, recipe=replace(config.recipe, epochs=TILED_EPOCHS))
+        epochs = min(config.recipe.epochs, max(TILED_FRAMES // len(truths), MIN_TILED_EPOCHS))
+        config = replace(config, recipe=replace(config.recipe, epochs=epochs))
     defective = [truth for truth in truths if truth.sample.defective]
     unknown = sum(not truth.is_known for truth in defective)
     if config.may_freeze and len(defective) < FEW_DEFECTS:
