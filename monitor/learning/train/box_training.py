@@ -37,11 +37,8 @@ HOT = 0.5
 MIN_DEFECTS = 10
 """With fewer defects a head would learn them by heart."""
 
-HEADS = 3
-"""How many small heads are trained, from different seeds: their mean varies less than one wide head."""
-
-PROJECTED, HIDDEN = 16, 32
-"""Channels after the projection, and units of the hidden layer of each head."""
+PROJECTED, HIDDEN = 64, 64
+"""Channels after the projection, and units of the hidden layer."""
 
 STEPS, BATCH = 1000, 128
 """Steps of training, at least, and cells in each."""
@@ -155,30 +152,10 @@ def collect_examples(
 
 
 def train_head(projection: tuple[Array, Array], examples: BoxExamples, seed: int) -> BoxHead:
-    """Train `HEADS` heads on `examples` with the GIoU loss; return the head that predicts their mean."""
-    heads = [_train_layers(examples, seed + number) for number in range(HEADS)]
-    return mean_head([BoxHead(*projection, *layers) for layers in heads])
-
-
-def mean_head(heads: Sequence[BoxHead]) -> BoxHead:
-    """Return one head that predicts the geometric mean of what `heads`, of one projection, predict.
-
-    It has the hidden units of all of them side by side.
-    """
-    return BoxHead(
-        heads[0].projection,
-        heads[0].offset,
-        np.concatenate([head.hidden for head in heads], axis=1),
-        np.concatenate([head.hidden_bias for head in heads]),
-        np.concatenate([head.output for head in heads]) / np.float32(len(heads)),
-        np.mean([head.output_bias for head in heads], axis=0),
-    )
-
-
-def _train_layers(examples: BoxExamples, seed: int) -> list[Array]:
+    """Train the dense layers on `examples` with the GIoU loss."""
     keras.utils.set_random_seed(seed)
     start = np.log(examples.extents).mean(axis=0)
-    layers = keras.Sequential(
+    head = keras.Sequential(
         [
             keras.layers.Dropout(0.2),
             keras.layers.Dense(HIDDEN, activation="relu", kernel_initializer="he_normal"),
@@ -190,9 +167,9 @@ def _train_layers(examples: BoxExamples, seed: int) -> list[Array]:
     )
     epochs = -(-STEPS * BATCH // len(examples.extents))
     rate = keras.optimizers.schedules.CosineDecay(3e-3, STEPS)
-    layers.compile(keras.optimizers.AdamW(rate, weight_decay=1e-2), loss=giou_loss)
-    layers.fit(examples.context, examples.extents, batch_size=BATCH, epochs=epochs, verbose=0)
-    return [np.asarray(weight, np.float32) for weight in layers.get_weights()]
+    head.compile(keras.optimizers.AdamW(rate, weight_decay=1e-2), loss=giou_loss)
+    head.fit(examples.context, examples.extents, batch_size=BATCH, epochs=epochs, verbose=0)
+    return BoxHead(*projection, *(np.asarray(weight, np.float32) for weight in head.get_weights()))
 
 
 def giou_loss(extents: Any, logs: Any) -> Any:

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from monitor.learning.train.box_training import BoxExamples, giou_loss, mean_head, train_head
-from monitor.models.box_head import WINDOWS, BoxHead
+from monitor.learning.train.box_training import BoxExamples, giou_loss, train_head
+from monitor.models.box_head import WINDOWS
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
@@ -36,20 +36,3 @@ def test_a_head_learns_extents_that_features_hold(monkeypatch) -> None:
     same = np.broadcast_to(np.log(unseen) - 3, (9, 9, 4)).astype(np.float32)
     predicted = head.extents(same, np.ones((9, 9), bool))[4, 4]
     assert loss(unseen.tolist(), predicted.tolist()) < 0.25
-
-
-def test_one_head_predicts_the_mean_of_several() -> None:
-    random = np.random.default_rng(2)
-    shapes = (len(WINDOWS) * 3, 5), (5,), (5, 4), (4,)
-    projection = random.normal(size=(6, 3)), random.normal(size=3)
-    heads = [
-        BoxHead(
-            *(np.float32(each) for each in (*projection, *(random.normal(0, 0.3, shape) for shape in shapes)))
-        )
-        for _ in range(3)
-    ]
-    activations, cells = random.normal(size=(8, 9, 6)).astype(np.float32), random.random((8, 9)) < 0.4
-    mean = mean_head(heads).extents(activations, cells)
-    logs = np.mean([np.log(head.extents(activations, cells)[cells]) for head in heads], axis=0)
-    np.testing.assert_allclose(mean[cells], np.exp(logs), rtol=1e-4)
-    assert (mean[~cells] == 0).all()

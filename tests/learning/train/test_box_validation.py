@@ -7,7 +7,7 @@ import pytest
 
 from monitor.learning.datasets import read_samples
 from monitor.learning.datasets.tiling import read_truth
-from monitor.learning.train.box_training import HEADS, HIDDEN
+from monitor.learning.train.box_training import HIDDEN
 from monitor.learning.train.box_validation import main
 from monitor.models.bundle import ModelBundle, load_bundle
 from monitor.models.card import CARD_NAME, write_card
@@ -40,7 +40,7 @@ def test_a_head_is_trained_on_the_training_frames_and_measured_on_the_others(
     assert "box head of the training frames, frames set aside: defects=3.000 " in "\n".join(lines)
     written = load_bundle(folder)
     assert written.box_head is not None
-    assert written.box_head.hidden.shape[1] == HEADS * HIDDEN
+    assert written.box_head.hidden.shape[1] == HIDDEN
     (found,) = [line for line in lines if "box head of the training frames, validation frames" in line]
     median = written.card.figures["validation_median_overlap_box_head"]
     assert f"defects=2.000 median_overlap={median:.3f} " in found
