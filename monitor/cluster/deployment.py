@@ -120,8 +120,7 @@ def status(address: str, name: str) -> dict[str, Any]:
             "status": found.status.value,
             "message": found.message,
             "replicas": {
-                deployment: {state.value: count for state, count in its.replica_states.items()}
-                for deployment, its in found.deployments.items()
+                deployment: dict(its.replica_states) for deployment, its in found.deployments.items()
             },
         }
 
