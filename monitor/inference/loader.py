@@ -207,7 +207,7 @@ class _NetworkBuilder:
             max_n=self._spec.regions.max_n,
             step=self._step,
             scheduler=self._scheduler,
-            screening_limit=screening and screening.limit,
+            screening_limit=None if screening is None else screening.limit,
         )
 
     @property

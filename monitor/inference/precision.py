@@ -19,6 +19,9 @@ from numpy.typing import NDArray
 Precision = Literal["fp32", "bf16", "mixed-float16", "screened"]
 
 
+Scores = np.float32 | NDArray[np.float32]
+
+
 _CONFIDENT_SCORE = 0.9
 """Scores above this were off by at most 0.015."""
 
@@ -88,7 +91,7 @@ def shift_score(score: float, logits: float) -> float:
 
 
 def score_error(
-    given: NDArray[np.float32], expected: NDArray[np.float32], threshold: float, precision: Precision
+    given: Scores, expected: Scores, threshold: float, precision: Precision
 ) -> NDArray[np.float32]:
     """Return how far scores (n,) `given` in `precision` are off those `expected` in single precision: (n,).
 

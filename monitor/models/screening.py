@@ -7,6 +7,7 @@ network classifies.
 import io
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,13 +39,12 @@ class Screening:
     def to_bytes(self) -> bytes:
         """Return the arrays as the bytes of an .npz file."""
         buffer = io.BytesIO()
-        arrays: dict[str, NDArray[np.generic]] = {"layer": np.array(self.layer)}
+        arrays: dict[str, Any] = {"layer": np.array(self.layer)}
         for index, (kernel, bias) in enumerate(zip(self.kernels, self.biases, strict=True)):
             arrays |= {f"kernel{index}": kernel, f"bias{index}": bias}
         arrays |= {"mean": self.familiarity.mean, "whitening": self.familiarity.whitening}
-        np.savez(
-            buffer, score_limit=np.float64(self.limit), limit=np.float64(self.familiarity.limit), **arrays
-        )
+        arrays |= {"score_limit": np.float64(self.limit), "limit": np.float64(self.familiarity.limit)}
+        np.savez(buffer, allow_pickle=False, **arrays)
         return buffer.getvalue()
 
     @classmethod

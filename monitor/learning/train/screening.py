@@ -50,8 +50,8 @@ MIN_DEFECTS = 15
 """Defective frames of the validation part; fewer do not show what an early exit misses."""
 
 
-MAX_DOUBTFUL = 0.03
-"""Fraction of good validation images as recorded that may need the whole network."""
+MAX_DOUBTFUL = 0.05
+"""Fraction of good validation images as recorded that may need the whole network: more saves too little."""
 
 
 NEAR, UNFAMILIAR = 1.0, 1.25
@@ -91,7 +91,7 @@ class Views:
     @property
     def features(self) -> NDArray[np.float32]:
         """The means of the maps: (n, c)."""
-        return self.maps.mean(axis=(1, 2), dtype=np.float32)
+        return np.asarray(self.maps.mean(axis=(1, 2), dtype=np.float32), np.float32)
 
 
 def add_screening(
@@ -198,7 +198,7 @@ def train_exit(seen: Views, threshold: float, seed: int) -> Weights:
     optimizer = keras.optimizers.Adam(rate)
     optimizer.build(variables)
 
-    @tf.function(autograph=False)
+    @tf.function(autograph=False)  # type: ignore[untyped-decorator]
     def learn(maps: Any, labels: Any, targets: Any) -> None:
         with tf.GradientTape() as tape:
             cells = exit_logits(tf.cast(maps, tf.float32) / spread, weights)

@@ -35,7 +35,6 @@ from monitor.learning.train.remembering import check_start, choose_remembered, i
 from monitor.learning.train.results import CardDraft, final_card, initial_card
 from monitor.learning.train.sampling import TrainingTiles
 from monitor.learning.train.scoring import FrameScorer, fit_frame_novelty
-from monitor.learning.train.screening import add_screening
 from monitor.learning.train.training_kinds import check_kinds, fit_kinds
 from monitor.models.bundle import ModelBundle, load_bundle, save_bundle
 from monitor.models.card import CARD_NAME, ModelCard
@@ -161,9 +160,6 @@ def _train_all_layers(  # noqa: PLR0917 (what `train` was given and has made)
         box_head=box_head,
         memory=memory,
     )
-    if recipe.augmented:
-        bundle, report = add_screening(bundle, model, truths, validation, seed=recipe.seed)
-        observer.say(report)
     remove_checkpoint(config.out)
     return bundle
 
