@@ -133,7 +133,7 @@ def classifier(request: pytest.FixtureRequest, model: Any) -> Network:
 
 def no_recheck(monkeypatch: pytest.MonkeyPatch, band: tuple[float, float] = (2.0, 2.0)) -> None:
     """Have only scores in `band` classified again."""
-    monkeypatch.setattr("monitor.inference.network.recheck_band", lambda _: band)
+    monkeypatch.setattr("monitor.inference.network.recheck_band", lambda *_: band)
 
 
 def test_any_number_of_pictures_gets_the_models_own_scores(
