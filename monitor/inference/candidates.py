@@ -21,8 +21,8 @@ _CPU_BACKENDS: tuple[BackendChoice, ...] = (
     ("tensorflow", "fp32"),
 )
 """In the order of preference. The bfloat16 of a backend comes before its fp32: whether it is faster depends
-on the processor, and is measured at start (`loader`). An early exit (`screened`) is for processors that gain
-nothing from bfloat16. OpenVINO runs without TensorFlow."""
+on the processor, and is measured at start (`loader`). An early exit (`screened`) is used on request alone.
+OpenVINO runs without TensorFlow."""
 
 
 _GPU_BACKENDS: tuple[BackendChoice, ...] = (
@@ -99,7 +99,8 @@ def candidate_backends(
         # for, or TensorFlow in single precision, is safe.
         precision_is_safe = has_references or precision in (options.precision, "fp32")
         backend_is_safe = has_references or name in (options.runtime, "tensorflow")
-        requested = options.runtime in ("auto", name) and options.precision in ("auto", precision)
+        chosen = "auto" if precision != "screened" else precision  # which is not checked enough for all
+        requested = options.runtime in ("auto", name) and options.precision in (chosen, precision)
         if requested and precision_is_safe and backend_is_safe:
             yield name, precision
 

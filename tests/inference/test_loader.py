@@ -13,6 +13,7 @@ import pytest
 
 from monitor.errors import DeviceError, ModelError
 from monitor.inference import candidates, loader
+from monitor.inference.backends.base import is_installed
 from monitor.inference.candidates import InferenceOptions, candidate_backends, detect_device
 from monitor.inference.device import ComputeDevice
 from monitor.inference.handle import ModelSpec
@@ -357,3 +358,17 @@ def test_a_gpu_that_fails_leaves_the_network_to_the_cpu(
 def test_what_only_a_cpu_can_do_selects_it(options: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(candidates, "has_gpu_files", lambda: pytest.fail("looked for a GPU"))
     assert detect_device(InferenceOptions(**options)).kind == "cpu"
+
+
+def test_an_early_exit_is_used_on_request_alone() -> None:
+    cpu = ComputeDevice("cpu", "/CPU:0", "CPU", "fp32")
+
+    def found(precision: Any, *, has_screening: bool = True) -> list[Any]:
+        options = InferenceOptions(device="cpu", precision=precision)
+        return list(candidate_backends(options, cpu, has_references=True, has_screening=has_screening))
+
+    assert "screened" not in [precision for _, precision in found("auto")]
+    if is_installed("openvino"):
+        assert found("screened") == [("openvino", "screened")]
+    with pytest.raises(DeviceError, match="the model has no early exit"):
+        found("screened", has_screening=False)
