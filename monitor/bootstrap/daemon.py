@@ -83,7 +83,7 @@ def build_daemon(
         sample_metrics = SampleMetrics(metrics.registry)
         samples = build_samples(settings, sample_metrics)
         budget = settings.inference.shadow_budget
-        shadow = ShadowStage(samples.on_difference, sample_metrics, budget=budget)
+        shadow = ShadowStage(samples.on_difference, sample_metrics, scheduler, budget=budget)
     publisher = EventPublisher(
         outbox,
         incidents(settings, outbox.state(INCIDENTS)),

@@ -97,14 +97,14 @@ def build_router(
     for path, cameras in cameras_by_model(settings).items():
         bundle = _load_for(cameras, path)
         model = build_handle(settings if path == default else others, bundle, scheduler, on_pool_answer)
-        handles[path] = model if running is None else _reuse(model, running.handles)
+        handles[path] = model if running is None else _reuse(model, running)
         models |= {camera.name: handles[path] for camera in cameras if camera.model is not None}
     return ModelRouter(
         handles.get(default, next(iter(handles.values()))),
         models,
         {camera.name: camera.threshold for camera in settings.camera if camera.threshold is not None},
         settings.recipe,
-        _build_shadows(others, scheduler.in_background(), running),
+        _build_shadows(others, scheduler, running),
     )
 
 
@@ -119,7 +119,7 @@ def _build_shadows(
     shadows: dict[str, ModelHandle] = {}
     for path, cameras in found.items():
         model = build_model(settings, _load_for(cameras, path), scheduler)
-        handle = model if running is None else _reuse(model, running.shadows)
+        handle = model if running is None else _reuse(model, running)
         shadows |= {camera.name: handle for camera in cameras}
     return shadows
 
@@ -179,14 +179,15 @@ def pool_problems(router: ModelRouter) -> list[str]:
     return [problem for problem in dict.fromkeys(found) if problem is not None]
 
 
-def _reuse(model: LocalModel | PoolModel, running: Sequence[ModelHandle]) -> ModelHandle:
+def _reuse(model: LocalModel | PoolModel, running: ModelRouter) -> ModelHandle:
     """Return the equal model of `running`, else `model`; it shares graphs if thresholds alone differ."""
-    for other in running:
+    loaded = (*running.handles, *running.shadows)
+    for other in loaded:
         if getattr(other, "identity", None) == model.identity:
             return other
     here = model.deputy if isinstance(model, PoolModel) else model
     if isinstance(here, LocalModel):
-        for network in local_models(running):
+        for network in local_models(loaded):
             here.share_network(network)
     return model
 

@@ -26,6 +26,11 @@ _FIXED_REDIS = ("prefix", "stream_maxlen", "frame_ttl", "picture_bytes", "replic
 """Keys of `[redis]` that a reload does not apply. A new `url` is applied if the server stays the same."""
 
 
+_PATIENCE = 4
+"""Verdicts before each step of loading and checking a model: however many are queued, a reload comes to an
+end, and takes at most a fifth of the device from them."""
+
+
 class SettingsReloader:
     """Read the settings again and apply them.
 
@@ -73,7 +78,8 @@ class SettingsReloader:
         access = redis_credentials(fresh)
         router = build_router(fresh, self._scheduler, self._router, self._on_pool_answer)
         configs = camera_configs(fresh, router)
-        _load(router, self._router)
+        with self._scheduler.in_background(_PATIENCE):
+            _load(router, self._router)
         for set_access in self._set_redis_access:
             set_access(redis.url.get_secret_value(), access)
         self._explanation.configure(explanation_config(fresh))

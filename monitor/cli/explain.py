@@ -155,7 +155,7 @@ def _bundle(model: str, tiling: "Tiling | None") -> "ExplainableModel":
     import numpy as np
 
     from monitor.explain.targets import ExplainableModel
-    from monitor.imaging.geometry import resize_to_input
+    from monitor.imaging.geometry import resize_to_input, tiles_to_explain
     from monitor.imaging.regions import merge_heatmaps
     from monitor.learning.datasets.tiling import Tiling
     from monitor.models.bundle import load_bundle
@@ -176,8 +176,7 @@ def _bundle(model: str, tiling: "Tiling | None") -> "ExplainableModel":
             return boxes
         inputs = np.concatenate([input_of(box.of(image)) for box in boxes])
         scores = network.predict(inputs, batch_size=8, verbose=0)[:, card.defect_class]
-        order = [int(index) for index in np.argsort(scores)]
-        return [boxes[index] for index in order if scores[index] >= card.threshold] or [boxes[order[-1]]]
+        return [boxes[index] for index in reversed(tiles_to_explain(scores, card.threshold))]
 
     def spread(heat: "Heatmap", height: int, width: int) -> "Heatmap":
         patch = TileHeatmap(heat, Box(0, 0, width, height), 1.0)

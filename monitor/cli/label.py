@@ -1,6 +1,5 @@
 """`defect-monitor label`: what a person sees on a flagged or sampled frame."""
 
-import base64
 import getpass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -18,7 +17,7 @@ from monitor.cli.redis_server import (
     Url,
     Username,
 )
-from monitor.errors import MonitorError, UsageError
+from monitor.errors import ImageError, MonitorError, UsageError
 
 
 def label(
@@ -87,19 +86,12 @@ def _read_box(text: str) -> tuple[int, int, int, int]:
 
 
 def _read_mask(path: Path) -> str:
-    """Return an image file as a mask: PNG in base64, 255 where the image is not black."""
-    import cv2
-    import numpy as np
+    """Return an image file as a mask for a label."""
+    from monitor.imaging.masks import encode_mask
 
     try:
-        data = path.read_bytes()
+        return encode_mask(path.read_bytes())
     except OSError as error:
         raise UsageError(f"--mask {path}: {error.strerror}") from None
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE) if data else None
-    if image is None:
-        raise UsageError(f"--mask {path}: not an image")
-    if not image.any():
-        raise UsageError(f"--mask {path}: the mask is empty, every pixel is black")
-    done, png = cv2.imencode(".png", np.where(image > 0, 255, 0).astype(np.uint8))
-    assert done
-    return base64.b64encode(png.tobytes()).decode()
+    except ImageError as error:
+        raise UsageError(f"--mask {path}: {error}") from None

@@ -14,10 +14,15 @@ Config = Annotated[Path, typer.Option("--config", "-c", help="Settings file (TOM
 @app.command("list")
 def list_recipes(config: Config) -> None:
     """List the recipes beside CONFIG (`recipes/NAME.toml`); `*` marks the one in force."""
-    from monitor.settings import load_settings
-    from monitor.settings.recipe import recipes
+    import os
 
-    current = load_settings(config).recipe
+    from monitor.settings import parse_settings
+    from monitor.settings.loader import read_text
+    from monitor.settings.recipe import recipes, selected_recipe
+
+    # Without what the recipe in force changes: it may be the one that cannot be used.
+    settings = parse_settings(read_text(config), str(config), os.environ)
+    current = selected_recipe(config) or settings.recipe
     for name in recipes(config):
         print(f"{'*' if name == current else ' '} {name}")
 

@@ -84,7 +84,6 @@ class Challenger:
 
     def run(self) -> None:
         """Answer until `close`; runs in `thread`."""
-        self._scheduler.defer_thread()
         while not self._end:
             try:
                 self._answer_next()
@@ -114,7 +113,7 @@ class Challenger:
         if config is None:
             logger.warning("challenge ignored: no such camera", extra={"camera": request.camera})
             return
-        with self._inspecting:
+        with self._inspecting, self._scheduler.in_background():
             answer = self._inspect(request, image, config.capture)
         self._metrics.inspected(answer.camera, answer.outcome)
         logger.info(

@@ -12,7 +12,7 @@ from monitor.explain.targets import ExplainableModel
 from monitor.records import Box, Heatmap, Image
 
 
-class CamOptions(TypedDict, total=False):
+class CamOptions(TypedDict):
     """The options of `Explainer.explain` that some methods take."""
 
     max_n: int | None
@@ -75,8 +75,8 @@ def render_comparison(
         *filter(None, [_tile(box, image)]),
         f"{class_name} {one.score[0]:.3f}",
         f"layer {one.layer}",
-        f"faster-score-cam: {explainer.map_count(options.get('max_n'))} of {explainer.network.channels} maps",
-        f"chosen by {options.get('choice', 'deviation')}, scoring {options.get('scoring', 'seed')}",
+        f"faster-score-cam: {explainer.map_count(options['max_n'])} of {explainer.network.channels} maps",
+        f"chosen by {options['choice']}, scoring {options['scoring']}",
     ]
     sheet = comparison_sheet(
         part,

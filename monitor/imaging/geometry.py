@@ -58,6 +58,12 @@ def tile_boxes(
     )
 
 
+def tiles_to_explain(scores: NDArray[np.floating], threshold: float) -> list[int]:
+    """Return the indices of the tiles whose `scores` (t,) reach `threshold`, highest first; one at least."""
+    ranked = [int(index) for index in np.argsort(-scores, kind="stable")]
+    return [index for index in ranked if scores[index] >= threshold] or ranked[:1]
+
+
 def _split(start: int, stop: int, parts: int, overlap: float) -> list[tuple[int, int]]:
     # Fractions, so that the end of one tile and the start of the next are rounded equally.
     common = Fraction(overlap)

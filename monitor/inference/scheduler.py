@@ -1,5 +1,6 @@
 """Scheduling of the device: one piece of work at a time, verdicts first."""
 
+import math
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,30 +9,46 @@ from contextlib import contextmanager
 class DeviceScheduler:
     """Lets one piece of work at a time onto the device, so that none slows down another.
 
-    `verdict_slot` waits for what runs and for nothing else; `explanation_slot`, for short steps, also until
-    no verdict is waiting. Verdicts of a thread that called `defer_thread` wait as explanations do.
+    `verdict_slot` waits for what runs; `explanation_slot`, for short steps, also until no verdict is waiting.
+    Verdicts of a thread that is `in_background` wait as explanations do.
     """
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
-        self._busy = self._verdict_waits = False
-        self._thread = threading.local()
+        self._busy = False
+        self._waiting_verdicts = 0
+        self._verdicts = 0  # that got the device so far
+        # For each step that waits: the count of verdicts from which on it goes first.
+        self._due: list[float] = []
+        self._background = threading.local()
 
-    def defer_thread(self) -> None:
-        """Let verdicts that this thread asks for wait as explanations do, from now on."""
-        self._thread.is_deferred = True
+    @contextmanager
+    def in_background(self, patience: float = math.inf) -> Iterator[None]:
+        """Let verdicts of this thread wait as explanations do.
+
+        After `patience` verdicts of other threads, what this thread asks for goes before the next one.
+        """
+        self._background.patience = patience
+        try:
+            yield
+        finally:
+            del self._background.patience
 
     @contextmanager
     def verdict_slot(self) -> Iterator[None]:
         """Hold the device for a verdict."""
-        if getattr(self._thread, "is_deferred", False):
+        if hasattr(self._background, "patience"):
             with self.explanation_slot():
                 yield
             return
         with self._changed:
-            self._verdict_waits = True
-            self._changed.wait_for(lambda: not self._busy)
-            self._verdict_waits, self._busy = False, True
+            self._waiting_verdicts += 1
+            self._changed.wait_for(
+                lambda: not self._busy and min(self._due, default=math.inf) > self._verdicts
+            )
+            self._waiting_verdicts -= 1
+            self._verdicts += 1
+            self._busy = True
         try:
             yield
         finally:
@@ -41,7 +58,12 @@ class DeviceScheduler:
     def explanation_slot(self) -> Iterator[None]:
         """Hold the device for a step of an explanation."""
         with self._changed:
-            self._changed.wait_for(lambda: not self._busy and not self._verdict_waits)
+            due = self._verdicts + getattr(self._background, "patience", math.inf)
+            self._due.append(due)
+            self._changed.wait_for(
+                lambda: not self._busy and (not self._waiting_verdicts or due <= self._verdicts)
+            )
+            self._due.remove(due)
             self._busy = True
         try:
             yield
@@ -52,24 +74,3 @@ class DeviceScheduler:
         with self._changed:
             self._busy = False
             self._changed.notify_all()
-
-    def in_background(self) -> "DeviceScheduler":
-        """Return a scheduler of the same device whose verdicts wait as steps of an explanation do."""
-        return _BackgroundScheduler(self)
-
-
-class _BackgroundScheduler(DeviceScheduler):
-    """Lets verdicts that nobody waits for onto the device of `scheduler`, after all others."""
-
-    def __init__(self, scheduler: DeviceScheduler) -> None:
-        self._scheduler = scheduler
-
-    @contextmanager
-    def verdict_slot(self) -> Iterator[None]:
-        with self._scheduler.explanation_slot():
-            yield
-
-    @contextmanager
-    def explanation_slot(self) -> Iterator[None]:
-        with self._scheduler.explanation_slot():
-            yield

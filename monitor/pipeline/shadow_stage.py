@@ -9,6 +9,7 @@ from typing import Literal, Protocol
 import numpy as np
 
 from monitor.inference.handle import ModelHandle, ModelSpec
+from monitor.inference.scheduler import DeviceScheduler
 from monitor.pipeline.inference_stage import inputs_of
 from monitor.pipeline.interfaces import ClassifiedFrame
 from monitor.records import Verdict
@@ -38,19 +39,22 @@ class ShadowStage:
     """Classifies frames again, in a thread of its own, for at most the fraction `budget` of the time.
 
     It has room for one frame of each camera. A frame that finds no room, or comes when the budget is used
-    up, is counted as dropped. `clock` is monotonic seconds.
+    up, is counted as dropped. On the device of `scheduler` it waits for all verdicts. `clock` is monotonic
+    seconds.
     """
 
     def __init__(
         self,
         on_difference: OnDifference,
         observer: ShadowObserver,
+        scheduler: DeviceScheduler,
         *,
         budget: float = 0.1,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._on_difference = on_difference
         self._observer = observer
+        self._scheduler = scheduler
         self._pause = 1 / budget - 1
         self._clock = clock
         self._resumes_at = float("-inf")
@@ -98,7 +102,8 @@ class ShadowStage:
         try:
             # One input at a time: a verdict waits for one pass at most.
             inputs = inputs_of(frame, spec.input_size)
-            score = float(np.max([handle.classify(each[None]).scores[0] for each in inputs]))
+            with self._scheduler.in_background():
+                score = float(np.max([handle.classify(each[None]).scores[0] for each in inputs]))
             if not math.isfinite(score):
                 return
             verdict = Verdict(spec.labels[score >= spec.threshold], score, spec.threshold)

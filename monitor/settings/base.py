@@ -1,8 +1,9 @@
 """Define the base class of settings tables and the types of common values."""
 
-from typing import Annotated
+from typing import Annotated, Protocol, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
+from pydantic_core import PydanticCustomError
 
 from monitor.capture.sources.address import parse_address
 from monitor.errors import SourceError
@@ -22,6 +23,25 @@ def _validate_source(source: str) -> str:
     except SourceError as error:
         raise ValueError(str(error)) from None
     return source
+
+
+class _CameraTable(Protocol):
+    @property
+    def name(self) -> str: ...
+
+
+_Camera = TypeVar("_Camera", bound=_CameraTable)
+
+
+def validate_names_differ(cameras: tuple[_Camera, ...]) -> tuple[_Camera, ...]:
+    """Return the tables of cameras; raises the error `name_twice` where two have the same name."""
+    names = [camera.name for camera in cameras]
+    for index, name in enumerate(names):
+        if name in names[:index]:
+            raise PydanticCustomError(
+                "name_twice", "another camera is named '{name}' already", {"name": name, "index": index}
+            )
+    return cameras
 
 
 class SettingsTable(BaseModel):

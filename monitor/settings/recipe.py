@@ -6,9 +6,12 @@
 
 import re
 from pathlib import Path
+from typing import Annotated
+
+from pydantic import AfterValidator
 
 from monitor.errors import SettingsError
-from monitor.settings.base import Name, SettingsTable, Share
+from monitor.settings.base import Name, SettingsTable, Share, validate_names_differ
 from monitor.settings.camera import Overlap, Roi, Tiles
 from monitor.settings.schema import ModelSettings, Settings
 
@@ -37,7 +40,7 @@ class Recipe(SettingsTable):
 
     model: ModelSettings = ModelSettings()
     """The network of cameras without one of their own."""
-    camera: tuple[RecipeCamera, ...] = ()
+    camera: Annotated[tuple[RecipeCamera, ...], AfterValidator(validate_names_differ)] = ()
     """Changes of cameras, one `[[camera]]` table each."""
 
     def apply(self, settings: Settings, name: str) -> Settings:

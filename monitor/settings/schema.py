@@ -5,12 +5,11 @@ Only the bootstrap reads these settings; other modules receive plain values.
 
 from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr, field_validator, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import AfterValidator, Field, SecretStr, field_validator, model_validator
 
 from monitor.errors import UsageError
 from monitor.redis_streams.address import parse_redis_url
-from monitor.settings.base import Name, Seconds, SettingsTable, Share
+from monitor.settings.base import Name, Seconds, SettingsTable, Share, validate_names_differ
 from monitor.settings.camera import CameraSettings, SanitySettings
 from monitor.settings.inference import InferenceSettings
 from monitor.settings.page import PageSettings, PreviewSettings
@@ -219,7 +218,7 @@ class LogSettings(SettingsTable):
 class Settings(SettingsTable):
     """The settings of a daemon: one TOML file."""
 
-    camera: Annotated[tuple[CameraSettings, ...], Field(min_length=1)]
+    camera: Annotated[tuple[CameraSettings, ...], Field(min_length=1), AfterValidator(validate_names_differ)]
     """The cameras, one `[[camera]]` table each."""
     recipe: Name | None = None
     """Name of the recipe in force, `recipes/NAME.toml` beside this file, unless `defect-monitor recipe use`
@@ -254,16 +253,6 @@ class Settings(SettingsTable):
     """Tests with known rejects."""
     log: LogSettings = LogSettings()
     """The log."""
-
-    @model_validator(mode="after")
-    def _names_differ(self) -> "Settings":
-        names = [camera.name for camera in self.camera]
-        for index, name in enumerate(names):
-            if name in names[:index]:
-                raise PydanticCustomError(
-                    "name_twice", "another camera is named '{name}' already", {"name": name, "index": index}
-                )
-        return self
 
     @model_validator(mode="after")
     def _cameras_fit_other_tables(self) -> "Settings":

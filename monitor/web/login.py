@@ -62,20 +62,20 @@ async def log_out(request: Request) -> Response:
     return answer
 
 
-async def read_form(request: Request) -> dict[str, str]:
+async def read_form(request: Request, limit: int = _MAX_FORM) -> dict[str, str]:
     """Return the fields of a form of this page. Raises HTTPException 403 without the visitor's token."""
-    form = await read_fields(request)
+    form = await read_fields(request, limit)
     if not hmac.compare_digest(form.get("csrf", "").encode(), request.state.visitor.csrf_token.encode()):
         raise HTTPException(403)
     return form
 
 
-async def read_fields(request: Request) -> dict[str, str]:
-    """Return the last value of each field of a form, at most 10,000 bytes. Raises HTTPException 400."""
-    body = b""
+async def read_fields(request: Request, limit: int = _MAX_FORM) -> dict[str, str]:
+    """Return the last value of each field of a form, at most `limit` bytes. Raises HTTPException 400."""
+    body = bytearray()
     async for chunk in request.stream():
         body += chunk
-        if len(body) > _MAX_FORM:
+        if len(body) > limit:
             raise HTTPException(400)
     fields = parse_qs(body.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=50)
     return {name: values[-1] for name, values in fields.items()}

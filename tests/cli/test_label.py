@@ -89,14 +89,27 @@ def test_an_event_that_is_gone_is_one_sentence_and_exit_code_1(valkey: str) -> N
         (["defect", "--box", "1,2,3"], UsageError, "--box 1,2,3: give four whole numbers"),
         (["defect", "--box", "60,0,30,3"], UsageError, "reaches beyond the frame"),
         (["defect", "--mask", "/nowhere.png"], UsageError, "--mask /nowhere.png: No such file"),
+        (["defect", "--mask", "{black}"], UsageError, "the mask is empty: every pixel is black"),
+        (["defect", "--mask", "{text}"], UsageError, "the mask is not an image"),
+        (["defect", "--mask", "{small}"], UsageError, "the mask is 9 x 9 pixels, the frame 64 x 48"),
         (["good", "--kind", "scratch"], UsageError, "belong to the answer `defect` only"),
         (["defect", "--url", "redis://127.0.0.1:1"], DeliveryError, "cannot be reached"),
     ],
 )
 def test_what_is_refused_is_one_sentence_and_stores_nothing(
-    client: Any, event_id: str, arguments: list[str], refusal: type[MonitorError], sentence: str
+    client: Any,
+    event_id: str,
+    tmp_path: Path,
+    *,
+    arguments: list[str],
+    refusal: type[MonitorError],
+    sentence: str,
 ) -> None:
+    masks = {name: str(tmp_path / f"{name}.png") for name in ("black", "text", "small")}
+    cv2.imwrite(masks["black"], np.zeros((48, 64), np.uint8))
+    cv2.imwrite(masks["small"], np.ones((9, 9), np.uint8))
+    Path(masks["text"]).write_text("no image")
     with pytest.raises(refusal, match=sentence) as refused:
-        run(event_id, *arguments)
+        run(event_id, *(text.format(**masks) for text in arguments))
     assert "\n" not in str(refused.value)
     assert client.xlen("defects:labels") == 0

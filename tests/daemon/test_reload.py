@@ -1,9 +1,20 @@
 """Settings that change under a running daemon, and the time in which no daemon ran."""
 
 import signal
+import threading
 from datetime import UTC, datetime
 from pathlib import Path
 
+from monitor.bootstrap.inference import build_router, explanation_config
+from monitor.bootstrap.reload import SettingsReloader
+from monitor.daemon.daemon import Reloaded
+from monitor.inference.scheduler import DeviceScheduler
+from monitor.models.bundle import ModelBundle
+from monitor.pipeline.explanation_stage import ExplanationStage
+from monitor.pipeline.interfaces import SilentObserver, ignore
+from monitor.settings import load_settings
+from monitor.settings.schema import ModelSettings
+from tests.support.busy_device import verdicts_without_a_pause
 from tests.support.daemon_process import (
     DaemonUnderTest,
     coverage_of,
@@ -12,6 +23,7 @@ from tests.support.daemon_process import (
     wait_for,
     write_config,
 )
+from tests.support.model_copies import copy_network
 
 CAMERA = '[[camera]]\nname = "{}"\nsource = "simulate:?seed={}&size=128x128"\nfps = {}\n'
 
@@ -126,3 +138,37 @@ def test_reloads_do_not_add_up_in_memory(tmp_path: Path, valkey: str, port: int)
             memory.append(int(rollup.partition("Anonymous:")[2].split()[0]) / 1024)
     # Reloads in threads of their own kept 5.9 MB each, the size of the model's file.
     assert memory[-1] - memory[0] < 10
+
+
+def test_a_model_is_loaded_and_checked_on_a_line_without_idle_time(
+    tmp_path: Path, small_bundle: ModelBundle, small_model: str
+) -> None:
+    config = tmp_path / "line.toml"
+    config.write_text(small_model + CAMERA.format("line", 1, 10))
+    other = copy_network(tmp_path / "other", small_bundle.path)
+    settings, scheduler = load_settings(config), DeviceScheduler()
+    changed = settings.model_copy(update={"model": ModelSettings(path=str(other))})
+    router = build_router(settings, scheduler)
+    router.load()
+    (before,) = router.handles
+    reload = SettingsReloader(
+        settings,
+        lambda: changed,
+        router=router,
+        scheduler=scheduler,
+        explanation=ExplanationStage(explanation_config(settings), ignore, ignore, SilentObserver()),
+        set_redis_access=(),
+        on_models_changed=ignore,
+        on_recipe=ignore,
+        on_pool_answer=ignore,
+    )
+    done: list[Reloaded] = []
+    with verdicts_without_a_pause(scheduler):
+        thread = threading.Thread(target=lambda: done.append(reload()), daemon=True)
+        thread.start()
+        thread.join(90)
+        assert done
+    assert router.handles == [before]  # until the cameras are ready for it
+    assert done[0].switch is not None
+    done[0].switch()
+    assert [handle.spec.sha256 for handle in router.handles] != [before.spec.sha256]

@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -16,9 +15,10 @@ from monitor.inference.scheduler import DeviceScheduler
 from monitor.models.bundle import ModelBundle
 from monitor.redis_streams.subscriber import Subscriber
 from monitor.settings import load_settings
+from monitor.settings.schema import ModelSettings
 from tests.support.daemon_process import run_daemon, wait_for, write_config
 from tests.support.hot_swap import PLAIN
-from tests.support.model_copies import copy_network
+from tests.support.model_copies import copy_bundle, copy_network
 
 CAMERAS = """
 [[camera]]
@@ -92,8 +92,7 @@ def test_differences_are_samples_and_verdicts_are_those_without_a_shadow(
 def test_a_shadow_is_one_more_network_and_a_damaged_one_is_refused(
     tmp_path: Path, small_bundle: ModelBundle, small_model: str
 ) -> None:
-    challenger = tmp_path / "challenger"
-    shutil.copytree(small_bundle.path, challenger)
+    challenger = copy_bundle(tmp_path / "challenger", small_bundle.path, name="challenger")
     cameras = CAMERAS.replace('name = "plain"', f'name = "plain"\nshadow = "{challenger}"')
     more = small_model + SAMPLES
     config = write_config(
@@ -104,6 +103,8 @@ def test_a_shadow_is_one_more_network_and_a_damaged_one_is_refused(
     (shadow,) = running.shadows
     assert running.handles != [shadow]
     assert build_router(settings, scheduler, running).shadows == [shadow]  # a reload uses it again
+    promoted = settings.model_copy(update={"model": ModelSettings(path=str(challenger))})
+    assert build_router(promoted, scheduler, running).handles == [shadow]  # without loading it
     network = next(challenger.glob("model-*.keras"))
     network.write_bytes(network.read_bytes()[:-1])
     with pytest.raises(ModelError, match=network.name):

@@ -9,7 +9,7 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from monitor.errors import UsageError
-from monitor.imaging.geometry import AxisMapping, tile_boxes
+from monitor.imaging.geometry import AxisMapping, tile_boxes, tiles_to_explain
 from monitor.records import Box
 
 
@@ -33,6 +33,14 @@ def times_covered(views: tuple[Box, ...], width: int, height: int) -> np.ndarray
     for view in views:
         count[view.top : view.bottom, view.left : view.right] += 1
     return count
+
+
+@given(st.lists(st.floats(0, 1, width=32), min_size=1, max_size=9), st.floats(0, 1, width=32))
+def test_tiles_at_the_threshold_are_explained_the_highest_score_first(scores, threshold):
+    chosen = tiles_to_explain(np.array(scores, np.float32), threshold)
+    reaching = {index for index, score in enumerate(scores) if score >= threshold}
+    assert set(chosen) == reaching or (not reaching and len(chosen) == 1)
+    assert [scores[index] for index in chosen] == sorted(scores, reverse=True)[: len(chosen)]
 
 
 @given(plans())

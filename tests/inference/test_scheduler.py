@@ -1,5 +1,6 @@
 """The scheduler of the device: verdicts first, explanations in between, nothing beside anything else."""
 
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -7,6 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from monitor.inference.scheduler import DeviceScheduler
+from tests.support.busy_device import verdicts_without_a_pause
 
 
 def started(work: Callable[[], None]) -> threading.Thread:
@@ -41,20 +43,69 @@ def test_a_verdict_that_came_later_goes_before_a_step_of_an_explanation() -> Non
     assert order == ["verdict", "step"]
 
 
-def test_a_verdict_of_a_deferred_thread_waits_for_the_others() -> None:
-    gate, order = DeviceScheduler(), []
+def order_behind_a_verdict(gate: DeviceScheduler, patience: float) -> list[str]:
+    """Who comes in which order after a verdict: work in the background asks first, then two verdicts."""
+    order = []
 
     def verdict(name: str) -> None:
-        if name == "test":
-            gate.defer_thread()
         with gate.verdict_slot():
             order.append(name)
 
+    def background() -> None:
+        with gate.in_background(patience):
+            verdict("background")
+
     with gate.verdict_slot():
-        threads = [queued(gate, lambda name=name: verdict(name)) for name in ("test", "production")]
+        threads = [queued(gate, background), *(queued(gate, lambda: verdict("verdict")) for _ in range(2))]
     for thread in threads:
         thread.join(5)
-    assert order == ["production", "test"]
+    return order
+
+
+def test_a_verdict_in_the_background_waits_for_all_others() -> None:
+    assert order_behind_a_verdict(DeviceScheduler(), math.inf) == ["verdict", "verdict", "background"]
+
+
+def test_with_patience_it_lets_only_so_many_verdicts_go_first() -> None:
+    assert order_behind_a_verdict(DeviceScheduler(), 1) == ["verdict", "background", "verdict"]
+
+
+def test_a_thread_is_in_the_background_for_a_time_only() -> None:
+    gate = DeviceScheduler()
+    with gate.in_background(), gate.verdict_slot():
+        pass
+    order: list[str] = []
+
+    def step() -> None:
+        with gate.explanation_slot():
+            order.append("step")
+
+    def verdict() -> None:
+        with gate.in_background():
+            pass
+        with gate.verdict_slot():
+            order.append("verdict")
+
+    with gate.verdict_slot():
+        threads = [queued(gate, step), queued(gate, verdict)]
+    for thread in threads:
+        thread.join(5)
+    assert order == ["verdict", "step"]
+
+
+def test_verdicts_without_a_pause_do_not_starve_patient_work() -> None:
+    gate = DeviceScheduler()
+
+    def load() -> None:
+        with gate.in_background(patience=4):
+            for _ in range(100):
+                with gate.verdict_slot():
+                    pass
+
+    with verdicts_without_a_pause(gate):
+        loading = started(load)
+        loading.join(20)
+        assert not loading.is_alive()
 
 
 def test_nothing_runs_beside_anything_else() -> None:
@@ -74,7 +125,7 @@ def test_nothing_runs_beside_anything_else() -> None:
     assert seen == [1] * 100
 
 
-def test_verdicts_without_a_pause_do_not_starve_an_explanation() -> None:
+def test_verdicts_with_a_short_pause_do_not_starve_an_explanation() -> None:
     gate, over = DeviceScheduler(), threading.Event()
 
     def verdicts() -> None:
@@ -99,22 +150,3 @@ def test_work_that_fails_leaves_the_gate_open() -> None:
             raise OSError("the device")
     with gate.verdict_slot():
         pass
-
-
-def test_a_verdict_in_the_background_waits_as_an_explanation_does() -> None:
-    gate, order = DeviceScheduler(), []
-    background = gate.in_background()
-
-    def shadow() -> None:
-        with background.verdict_slot():
-            order.append("shadow")
-
-    def judge() -> None:
-        with gate.verdict_slot():
-            order.append("judge")
-
-    with gate.verdict_slot():
-        threads = [queued(gate, shadow), queued(gate, judge)]
-    for thread in threads:
-        thread.join(5)
-    assert order == ["judge", "shadow"]

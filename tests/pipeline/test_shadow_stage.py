@@ -10,6 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from monitor.inference.handle import Classification
+from monitor.inference.scheduler import DeviceScheduler
 from monitor.pipeline.interfaces import ClassifiedFrame
 from monitor.pipeline.shadow_stage import ShadowStage
 from monitor.records import Box, Verdict
@@ -31,6 +32,7 @@ class Shadowing:
         self.stage = ShadowStage(
             lambda it, verdict, spec: self.differences.append((it.frame.number, verdict, spec.name)),
             self,
+            DeviceScheduler(),
             budget=budget,
             clock=lambda: self.at,
         )

@@ -1,5 +1,6 @@
 """The Label view: order, keys, boxes, second opinions, missed defects, roles, frames that are gone."""
 
+import base64
 import itertools
 import re
 from dataclasses import replace
@@ -7,17 +8,21 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import urlencode
 
+import cv2
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from monitor.events.event import EventFamiliarity, EventIncident
+from monitor.events.labels import Label
 from monitor.redis_streams.history import StreamHistory
 from monitor.redis_streams.labelling import build_label, find_target
 from monitor.web.labelling.book import LabelBook
 from monitor.web.labelling.queue import LabelFrame, doubt, order_by_information
+from tests.support.daemon_process import wait_for
 from tests.support.events import make_event
-from tests.support.labels import make_sample
+from tests.support.labels import make_mask, make_sample
 from tests.support.page_login import FORM, session_of
 from tests.support.stored_events import store
 from tests.support.stored_labels import store_sample, stored_labels
@@ -125,21 +130,33 @@ def test_keys_answer_and_undo_and_the_next_frame_is_shown(client: Any, quiet_pag
     assert (len(labels), labels[-1].model_sha256, labels[-1].subject.kind) == (5, "a" * 64, "event")
 
 
+def place(tab: Any, x: int, y: int) -> tuple[float, float]:
+    """Where the pixel of the frame of 64 x 48 is in the window."""
+    area = tab.locator("#drawing").bounding_box()
+    return area["x"] + area["width"] * x / 64, area["y"] + area["height"] * y / 48
+
+
+def drag(tab: Any, *points: tuple[int, int]) -> None:
+    tab.mouse.move(*place(tab, *points[0]))
+    tab.mouse.down()
+    for point in points[1:]:
+        tab.mouse.move(*place(tab, *point))
+    tab.mouse.up()
+
+
+def mask_of(label: Label) -> Any:
+    """The mask of a label, as True where the defect is."""
+    assert label.mask_png is not None
+    data = np.frombuffer(base64.b64decode(label.mask_png), np.uint8)
+    return cv2.imdecode(data, cv2.IMREAD_UNCHANGED) > 0
+
+
 def test_boxes_are_drawn_with_the_mouse_or_typed(client: Any, quiet_page: Any, tab: Any) -> None:
     base = next(BASES)
     store_sample(client, base + 1)
     store_sample(client, base + 2)
     tab.goto(f"{quiet_page.address}/label")
-    area = tab.locator("#drawing").bounding_box()
-
-    def point(x: int, y: int) -> tuple[float, float]:
-        return area["x"] + area["width"] * x / 64, area["y"] + area["height"] * y / 48
-
-    tab.mouse.move(*point(8, 12))
-    tab.mouse.down()
-    tab.mouse.move(*point(20, 30))
-    tab.mouse.move(*point(24, 36))
-    tab.mouse.up()
+    drag(tab, (8, 12), (20, 30), (24, 36))
     assert tab.locator("#drawing rect").count() == 1
     tab.get_by_label("Boxes (optional)").focus()
     tab.keyboard.press("End")
@@ -154,6 +171,59 @@ def test_boxes_are_drawn_with_the_mouse_or_typed(client: Any, quiet_page: Any, t
     assert [drawn.x, drawn.y, drawn.width, drawn.height] == pytest.approx([8, 12, 16, 24], abs=1)
     assert (typed.x, typed.y, typed.width, typed.height) == (1, 2, 3, 4)
     assert tab.locator("#kinds option").all_inner_texts() == ["Kratzer"]
+
+
+def test_a_mask_is_painted_erased_and_cleared(client: Any, quiet_page: Any, tab: Any) -> None:
+    base = next(BASES)
+    for number in range(3):
+        store_sample(client, base + number)
+    tab.goto(f"{quiet_page.address}/label")
+    tab.keyboard.press("b")
+    assert tab.get_by_role("button", name="Brush B").get_attribute("aria-pressed") == "true"
+    tab.get_by_label("Size of the brush").fill("6")
+    drag(tab, (5, 5), (50, 5))
+    drag(tab, (5, 40), (50, 40))
+    tab.keyboard.press("e")
+    drag(tab, (30, 5), (63, 5))
+    tab.keyboard.press("x")
+    drag(tab, (2, 20), (12, 30))
+    tab.keyboard.press("1")  # also after the size was changed
+    tab.locator(".notice").wait_for()
+    (label,) = stored_labels(client)
+    mask = mask_of(label)
+    assert mask.shape == (48, 64)
+    rows, columns = np.nonzero(mask[:20])
+    assert (columns.min(), columns.max()) == pytest.approx((3, 27), abs=2)
+    assert np.ptp(rows) == pytest.approx(5, abs=2)
+    assert mask[40, 5:50].all()
+    assert len(label.boxes) == 1
+    tab.keyboard.press("b")
+    drag(tab, (5, 5), (50, 5))
+    tab.get_by_role("button", name="Clear C").click()
+    tab.keyboard.press("1")
+    wait_for(lambda: len(stored_labels(client)) == 2, 20)
+    assert stored_labels(client)[1].mask_png is None
+
+
+def test_a_finger_paints_and_a_good_frame_has_no_mask(client: Any, quiet_page: Any, chromium: Any) -> None:
+    base = next(BASES)
+    store_sample(client, base)
+    store_sample(client, base + 1)
+    phone = chromium.new_context(locale="en-GB", viewport={"width": 390, "height": 844}, has_touch=True)
+    tab = phone.new_page()
+    tab.goto(f"{quiet_page.address}/label")
+    for number, answer in enumerate(("Defect 1", "Good 2"), start=1):
+        tab.get_by_role("button", name="Brush B").tap()
+        tab.locator("#drawing").scroll_into_view_if_needed()
+        tab.touchscreen.tap(*place(tab, 20, 30))
+        tab.get_by_role("button", name=answer).tap()
+        wait_for(lambda number=number: len(stored_labels(client)) == number, 20)
+        tab.locator(".notice").wait_for()
+    phone.close()
+    painted, good = stored_labels(client)
+    rows, columns = np.nonzero(mask_of(painted))
+    assert (rows.mean(), columns.mean()) == pytest.approx((30, 20), abs=2)
+    assert (good.answer, good.mask_png) == ("good", None)
 
 
 def test_a_missed_defect_is_one_click_on_a_recent_clean_frame(client: Any, quiet_page: Any, tab: Any) -> None:
@@ -221,6 +291,12 @@ def test_a_viewer_looks_and_does_not_label(client: Any, guarded: Any) -> None:
         ({"frame": "{id}", "answer": "defect", "boxes": "60,0,30,3"}, 400, "reaches beyond the frame"),
         ({"frame": "{id}", "answer": "defect", "boxes": "1,2"}, 400, "four whole numbers"),
         ({"frame": "{id}", "answer": "defect", "kind": "../etc"}, 400, "the kind: has 1 to 64 characters"),
+        ({"frame": "{id}", "answer": "defect", "mask": "?"}, 400, "the mask is not base64 text"),
+        ({"frame": "{id}", "answer": "defect", "mask": "AAAA"}, 400, "the mask is not a PNG file"),
+        ({"frame": "{id}", "answer": "defect", "mask": make_mask(9, 9)}, 400, "the mask is 9 x 9 pixels"),
+        ({"frame": "{id}", "answer": "defect", "mask": make_mask(64, 48)[:60]}, 400, "a damaged one"),
+        ({"frame": "{id}", "answer": "defect", "mask": "A" * 400_004}, 400, "at most 400000 characters"),
+        ({"frame": "{id}", "answer": "defect", "mask": "A" * 800_000}, 400, "not valid"),
     ],
 )
 def test_what_is_refused_is_one_sentence(

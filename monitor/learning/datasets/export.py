@@ -160,14 +160,17 @@ def _marked(labels: Sequence[Label], height: int, width: int) -> NDArray[np.uint
             label.check_fits(width, height)
         except ValueError:
             continue
-        marked = np.zeros((height, width), np.uint8)
+        painted = np.zeros((height, width), np.bool_)
         if label.mask_png is not None:
             data = np.frombuffer(base64.b64decode(label.mask_png), np.uint8)
-            drawn = cv2.imdecode(data, cv2.IMREAD_GRAYSCALE)
-            if drawn is not None and drawn.shape == marked.shape:
-                marked[drawn > 0] = 255
-        for box in label.boxes if not marked.any() else ():
-            marked[box.y : box.y + box.height, box.x : box.x + box.width] = 255
+            mask = cv2.imdecode(data, cv2.IMREAD_GRAYSCALE)
+            if mask is not None and mask.shape == painted.shape:
+                painted = mask > 0
+        marked = painted.astype(np.uint8) * 255
+        for box in label.boxes:
+            inside = slice(box.y, box.y + box.height), slice(box.x, box.x + box.width)
+            if not painted[inside].any():  # a mask tells the place of its defect more exactly
+                marked[inside] = 255
         if marked.any():
             return marked
     return None

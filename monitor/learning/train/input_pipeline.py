@@ -100,9 +100,7 @@ def load_sample(
     With `veiled`, a share `CUTOUT_FRACTION` of images whose defects are known shows one place only. The label
     of a defect stays 1 unless its mask shows that the defect is out of sight.
     """
-    image = load_image(sample)
-    mask = load_mask(sample, *image.shape[:2])
-    image, mask = working_size(image, mask, WORKING_SIDES * min(size))
+    image, mask = load_shrunk(sample, size)
     defective = sample.defective
     if random is None:
         return resize_to_input(image, size), np.int32(defective), cell_targets(mask, size)
@@ -112,6 +110,13 @@ def load_sample(
         picture, mask = cutout(picture, shrink_mask(mask, size), CHANNEL_MEAN, random)
         defective = bool(mask.any())
     return picture, np.int32(defective), cell_targets(mask, size)
+
+
+def load_shrunk(sample: Sample, size: tuple[int, int]) -> tuple[Image, Mask | None]:
+    """Read one sample and its mask, shrunk to a few times `size` (height, width)."""
+    image = load_image(sample)
+    mask = load_mask(sample, *image.shape[:2])
+    return working_size(image, mask, WORKING_SIDES * min(size))
 
 
 def cell_targets(mask: Mask | None, size: tuple[int, int]) -> Target:

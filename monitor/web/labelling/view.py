@@ -1,5 +1,6 @@
 """Show a frame with its question, take the answer, undo it."""
 
+import base64
 import getpass
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
@@ -10,8 +11,9 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from monitor.errors import UsageError
-from monitor.events.labels import Answer, Label, joint_answer
+from monitor.errors import ImageError, UsageError
+from monitor.events.labels import MAX_MASK_CHARACTERS, Answer, Label, joint_answer
+from monitor.imaging.masks import encode_mask
 from monitor.redis_streams.labelling import (
     FrameMissingError,
     build_label,
@@ -30,6 +32,7 @@ Shown = Literal["unlabelled", "second"]
 
 _RECENT = 12
 _ASKED_AT_ONCE = 100
+_MAX_FORM = 2 * MAX_MASK_CHARACTERS
 _FOREVER = {"Cache-Control": "private, max-age=86400, immutable"}
 
 
@@ -77,7 +80,7 @@ def label(request: Request) -> Response:
 async def answer(request: Request) -> Response:
     """Take an answer, or undo the last one about a frame, and show the next frame."""
     _permit(request)
-    form = await read_form(request)
+    form = await read_form(request, _MAX_FORM)
     return await run_in_threadpool(_take, request, form)
 
 
@@ -119,11 +122,15 @@ def _take(request: Request, form: Mapping[str, str]) -> Response:
                 author,
                 defect_kind=form.get("kind", "").strip() or None,
                 boxes=_read_boxes(form.get("boxes", "")),
+                mask_png=form.get("mask") or None,
             )
+            if entry.mask_png is not None:  # its size is that of the frame: decoding cannot fill the memory
+                mask = encode_mask(base64.b64decode(entry.mask_png))
+                entry = entry.model_copy(update={"mask_png": mask})
             back["last"] = frame
     except FrameMissingError:
         return _problem(request, 404, "label.gone")
-    except UsageError as error:
+    except (UsageError, ImageError) as error:
         return page.renderer.page(request, "problem.html", status=400, view="label", sentence=str(error))
     page.history.add_label(entry)
     return RedirectResponse(address("/label", **back), 303)

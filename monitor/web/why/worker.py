@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from monitor.errors import ImageError, MonitorError, UsageError
-from monitor.imaging.geometry import resize_to_input, tile_boxes
+from monitor.imaging.geometry import resize_to_input, tile_boxes, tiles_to_explain
 from monitor.imaging.jpeg import encode_jpeg
 from monitor.imaging.regions import merge_heatmaps
 from monitor.records import Box, Image, TileHeatmap
@@ -69,10 +69,9 @@ def explain_frame(order: ExplanationOrder, image: Image) -> Image:
     x = preprocess(card, np.stack(parts))
     explainer = Explainer(bundle.keras_model(), card.cam_layer)
     scores = explainer.explain(x, card.defect_class, "grad-cam").score
-    ranked = [int(index) for index in np.argsort(-scores)]  # the first one at least: the frame was flagged
-    chosen = [ranked[0], *(index for index in ranked[1:_MAX_TILES] if scores[index] >= order.threshold)]
     tiles = []
-    for index in chosen:  # one at a time: memory for one tile's masked inputs is enough
+    # One tile at a time: memory for the masked inputs of one is enough.
+    for index in tiles_to_explain(scores, order.threshold)[:_MAX_TILES]:
         found = explainer.explain(x[index : index + 1], card.defect_class, order.method)
         tiles.append(TileHeatmap(found.heat[0], boxes[index], float(found.strength[0]), float(scores[index])))
     # Heat of the input's own size, as of guided backpropagation, has no offset of cells.

@@ -1,5 +1,6 @@
 """From labels to a folder: repeatable, whole or not there, and refused where it was changed."""
 
+import base64
 import json
 import resource
 import shutil
@@ -107,6 +108,26 @@ def test_what_has_no_certain_answer_is_left_out_and_counted(archive: LearningArc
     }
     assert (tmp_path / "out" / "defect" / f"{second.id}.png").exists()
     assert (tmp_path / "out" / "masks" / "defect" / f"{second.id}.png").exists()
+
+
+def test_a_mask_tells_the_place_of_its_defect_and_a_box_that_of_another(
+    archive: LearningArchive, tmp_path: Path
+):
+    painted = np.zeros((48, 64), np.uint8)
+    painted[10:12, 20:30] = 255
+    archive.label(archive.frame(1), "good")
+    archive.label(
+        archive.frame(0),
+        "defect",
+        boxes=((18, 8, 15, 8), (40, 30, 5, 6), (42, 32, 5, 6)),  # around the mask, and two beside it
+        mask_png=base64.b64encode(bytes(cv2.imencode(".png", painted)[1])).decode(),
+    )
+    export_dataset(archive.root, tmp_path / "out")
+    exported = next(it for it in read_samples([tmp_path / "out"]) if it.defective)
+    mask = load_mask(exported, 48, 64)
+    expected = painted > 0
+    expected[30:36, 40:45] = expected[32:38, 42:47] = True
+    np.testing.assert_array_equal(mask, expected)
 
 
 def test_a_frame_to_train_on_that_nearly_repeats_the_holdout_is_left_out(

@@ -6,11 +6,12 @@ from typing import Any
 import cv2
 import numpy as np
 
-from monitor.learning.datasets.sample import Sample, load_image
+from monitor.imaging.geometry import resize_to_input
+from monitor.learning.datasets.sample import Sample
 from monitor.learning.train.augment import turn
 from monitor.learning.train.box_training import FeatureReader
 from monitor.learning.train.frozen.last_layer import DefectViews
-from monitor.learning.train.input_pipeline import load_sample
+from monitor.learning.train.input_pipeline import cell_targets, load_shrunk
 from monitor.models.card import ModelCard
 
 MIN_BACKGROUND = 0.1
@@ -30,12 +31,14 @@ def view_defects(model: Any, card: ModelCard, tiles: Sequence[Sample]) -> Defect
     for index, tile in enumerate(tiles):
         if not tile.defective:
             continue
-        image, _, target = load_sample(tile, card.input_size, None)
+        image, mask = load_shrunk(tile, card.input_size)
+        height, width = image.shape[:2]
+        target = cell_targets(mask, card.input_size)
         # A cell also sees what lies around it.
         beside = cv2.dilate((target != 0).astype(np.uint8), np.ones((3, 3), np.uint8)) == 0
         if beside.mean() < MIN_BACKGROUND:
             continue
-        height, width = load_image(tile).shape[:2]
+        image = resize_to_input(image, card.input_size)
         for turns in range(0, 4, 1 if height == width else 2):
             for mirrored in (False, True):
                 activations = reader([turn(image, turns, mirrored)])[0][0]
