@@ -17,9 +17,11 @@ def encode_mask(data: bytes) -> str:
     image = cv2.imdecode(np.frombuffer(data, np.uint8), flags) if data else None
     if image is None:
         raise ImageError("the mask is not an image, or a damaged one")
-    marked = image.any(axis=2)
+    marked = np.asarray(image).any(axis=2)
     if not marked.any():
         raise ImageError("the mask is empty: every pixel is black")
-    done, png = cv2.imencode(".png", marked.astype(np.uint8) * 255, [cv2.IMWRITE_PNG_BILEVEL, 1])
+    done, png = cv2.imencode(
+        ".png", np.where(marked, np.uint8(255), np.uint8(0)), [cv2.IMWRITE_PNG_BILEVEL, 1]
+    )
     assert done
     return base64.b64encode(png.tobytes()).decode()

@@ -11,7 +11,6 @@ from typing import NamedTuple
 import pytest
 
 from monitor import cli
-from tests.support.daemon_process import ENVIRONMENT
 
 
 class Ended(NamedTuple):
@@ -54,7 +53,6 @@ def unprivileged_command() -> Command:
             text=True,
             timeout=120,
             check=False,
-            env=ENVIRONMENT,
         )
         return Ended(done.returncode, done.stdout, done.stderr)
 

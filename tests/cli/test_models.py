@@ -78,7 +78,7 @@ def test_a_bundle_that_is_damaged_or_scores_otherwise_is_not_promoted(
         ended = command("models", verb, other, "--store", store.root)
         assert_refused(ended, 1, "SHA-256 differs): altered or damaged")
         ended = command("models", verb, wrong, "--store", store.root)
-        assert_refused(ended, 1, "reference image 1 scores 0.1")
+        assert_refused(ended, 1, " instead of 0.500")
     network.unlink()
     before.pop(str(network))
     assert_refused(command("models", "promote", other, "--store", store.root), 1, "is incomplete")

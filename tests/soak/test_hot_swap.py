@@ -1,7 +1,7 @@
 """A hundred changes of the model at 30 frames a second.
 
-`pytest -m soak -s tests/soak/test_hot_swap.py` prints the figures; `SWAPS` is another number of changes, `FPS`
-another rate, for processors that carry less. `SMALL=1` takes a network of one layer.
+`pytest -m soak -s tests/soak/test_hot_swap.py` prints the figures; `SWAPS` is another number of changes,
+`FPS` another rate, for processors that carry less. `SMALL=1` takes a network of one layer.
 """
 
 import json
