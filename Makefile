@@ -79,9 +79,10 @@ test-systemd: ## as root: test the service on a real systemd in a container, ten
 	@.ci/setup systemd
 	@$(BIN)/python -m pytest tests/systemd -m systemd -x --no-skips
 
-test-scale: setup ## run the tests on Ray, which this installs into .venv (600 MB)
+test-scale: setup ## run the tests on Ray, which this installs into .venv (600 MB); writes build/pool.md
 	@$(BIN)/python -m pip install --quiet 'ray[data,serve]>=2.60'
 	@$(BIN)/python -m pytest tests/cluster --no-skips
+	@cat build/pool.md
 
 # The template unit: every name and path of the unit gets the name of the instance.
 deploy/systemd/defect-monitor@.service: deploy/systemd/defect-monitor.service

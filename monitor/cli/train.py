@@ -34,7 +34,7 @@ def train(
     ] = "imagenet",
     epochs: Annotated[
         int | None,
-        typer.Option(min=1, help="Number of epochs. Default: the recipe's."),
+        typer.Option(min=1, help="Number of epochs. Default: the recipe's; fewer in tiles."),
     ] = None,
     recipe: Annotated[
         str,

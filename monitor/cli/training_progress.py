@@ -1,5 +1,6 @@
 """The progress of a training on the console."""
 
+import time
 from collections.abc import Sequence
 
 from rich.console import Console
@@ -8,6 +9,9 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from monitor.learning.train.checkpoint import EpochMetrics, best_epoch
 
 BLOCKS = "▁▂▃▄▅▆▇█"
+
+TIMED_STEPS = 5
+"""Steps by which the duration of the training is estimated, after the first, which builds the graph."""
 
 
 class ConsoleProgress:
@@ -29,6 +33,8 @@ class ConsoleProgress:
         self._task = self._bar.add_task("", epoch="", loss=float("nan"))
         self._steps = 1
         self._epochs = 1
+        self._left = 1
+        self._step_ends: list[float] = []
 
     def __enter__(self) -> "ConsoleProgress":
         self._bar.start()
@@ -43,14 +49,20 @@ class ConsoleProgress:
 
     def began(self, done: int, epochs: int, steps: int) -> None:
         """Set up the bar."""
-        self._steps, self._epochs = steps, epochs
+        self._steps, self._epochs, self._step_ends = steps, epochs, []
+        self._left = (epochs - done) * steps
         self._bar.update(
             self._task, total=epochs * steps, completed=done * steps, epoch=f"{done + 1}/{epochs}"
         )
 
     def stepped(self, loss: float) -> None:
-        """Advance the bar."""
+        """Advance the bar; report the expected duration once."""
         self._bar.update(self._task, advance=1, loss=loss)
+        if len(self._step_ends) <= TIMED_STEPS:
+            self._step_ends.append(time.monotonic())
+            if len(self._step_ends) > TIMED_STEPS:
+                seconds = (self._step_ends[-1] - self._step_ends[0]) / TIMED_STEPS * self._left
+                self.say(f"{self._left} steps of training: at least {seconds / 60:.0f} min")
 
     def epoch_ended(self, history: Sequence[EpochMetrics], seconds: float) -> None:
         """Print one line: losses, curve, time left."""

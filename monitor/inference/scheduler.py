@@ -18,9 +18,8 @@ class DeviceScheduler:
         self._busy = False
         self._waiting_verdicts = 0
         self._verdicts = 0  # that got the device so far
-        self._due: list[
-            float
-        ] = []  # for each step that waits: the count of verdicts from which it goes first
+        # For each step that waits: the count of verdicts from which on it goes first.
+        self._due: list[float] = []
         self._background = threading.local()
 
     @contextmanager

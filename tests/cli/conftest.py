@@ -11,6 +11,7 @@ from typing import NamedTuple
 import pytest
 
 from monitor import cli
+from tests.support.daemon_process import ENVIRONMENT
 
 
 class Ended(NamedTuple):
@@ -53,6 +54,7 @@ def unprivileged_command() -> Command:
             text=True,
             timeout=120,
             check=False,
+            env={**ENVIRONMENT, **os.environ},
         )
         return Ended(done.returncode, done.stdout, done.stderr)
 

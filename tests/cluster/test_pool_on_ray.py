@@ -5,6 +5,8 @@ import os
 import signal
 import tempfile
 import threading
+import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -27,20 +29,28 @@ pytestmark = pytest.mark.timeout(2400)
 INPUTS = np.random.default_rng(3).integers(0, 256, (5, 32, 32, 3), dtype=np.uint8)
 
 
+LINES, RATE = 16, 5.0
+"""Line PCs, and frames a second of each."""
+
+
+FIGURES = Path(__file__).parents[2] / "build" / "pool.md"
+
+
 class Pool:
-    """A pool of two replicas that holds the small bundle."""
+    """A pool of two replicas, one on each of two nodes, that holds the small bundle."""
 
     def __init__(self, folder: Path, bundle: ModelBundle) -> None:
-        self.cluster, self.bundle, self.config = RayCluster(folder), bundle, folder / "pool.toml"
+        self.cluster, self.bundle, self.config = RayCluster(folder, cpus=1), bundle, folder / "pool.toml"
         self.url = f"http://127.0.0.1:{(port := free_port())}"
         self.config.write_text(
             f'cluster = "{self.cluster.address}"\nmodels = ["{bundle.path}"]\nport = {port}\n'
             'token = "s3cret"\n'
-            "min_replicas = 2\nmax_replicas = 2\ncpus = 0.5\n"
+            "min_replicas = 2\nmax_replicas = 2\ncpus = 1\n"
         )
 
     def start(self) -> None:
         self.cluster.start()
+        self.cluster.add_node()
         done = self.cluster.pool("deploy", "-c", self.config)
         assert done.returncode == 0, done.stderr
 
@@ -85,48 +95,88 @@ def test_the_pool_answers_as_the_model_on_this_machine(pool: Pool, local: LocalM
 
 
 class LinePc:
-    """A line PC that classifies one input after another, and compares each score."""
+    """A line PC that classifies one input after another, and compares each score. Every third is flagged."""
 
     def __init__(self, pool: Pool, local: LocalModel) -> None:
         self.outcomes: list[str] = []
         self.judged, self.wrong = 0, 0
         self._stop = threading.Event()
-        options = PoolOptions(pool.url, deadline=2, token="s3cret")
+        options = PoolOptions(pool.url, deadline=1, token="s3cret")
         self._model = PoolModel(local.spec, options, local, self.outcomes.append)
-        self._model.load()
         self._expected = local.classify(INPUTS).scores
         self._thread = threading.Thread(target=self._run)
         self._thread.start()
 
     def _run(self) -> None:
-        while not self._stop.wait(0.02):
-            at = self.judged % len(INPUTS)
-            score = float(self._model.classify(INPUTS[at : at + 1]).scores[0])
-            self.wrong += abs(score - self._expected[at]) > 1e-4
+        due = time.monotonic()
+        while not self._stop.wait(max(0.0, due - time.monotonic())):
+            due = max(due + 1 / RATE, time.monotonic())
+            at, flagged = self.judged % len(INPUTS), self.judged % 3 == 0
+            image = INPUTS[at : at + 1]
+            answer = self._model.classify(image, np.array([0.0 if flagged else 1.0]))
+            self.wrong += abs(float(answer.scores[0]) - self._expected[at]) > 1e-4
+            if flagged:
+                heat = self._model.explain(image[0], answer.evidence[0], lambda: False)
+                self.wrong += not np.isfinite(heat.heatmap).all()
             self.judged += 1
-
-    def wait_for_more(self, outcome: str, count: int = 20) -> None:
-        before = self.outcomes.count(outcome)
-        wait_for(lambda: self.outcomes.count(outcome) >= before + count, LIMIT)
 
     def stop(self) -> None:
         self._stop.set()
         self._thread.join()
+
+    def close(self) -> None:
         self._model.close()
 
 
-def test_each_frame_has_a_judge_while_replicas_and_the_head_are_killed(pool: Pool, local: LocalModel) -> None:
-    line = LinePc(pool, local)
+class Lines:
+    """All line PCs."""
+
+    def __init__(self, pool: Pool, local: LocalModel) -> None:
+        self._all = [LinePc(pool, local) for _ in range(LINES)]
+
+    def seconds_until(self, outcome: str, count: int = 5) -> float:
+        """Wait until each line has had so many more of an outcome; return how long that took."""
+        began, before = time.monotonic(), [line.outcomes.count(outcome) for line in self._all]
+        pairs = list(zip(self._all, before, strict=True))
+        wait_for(lambda: all(it.outcomes.count(outcome) >= count + start for it, start in pairs), LIMIT)
+        return time.monotonic() - began
+
+    def stop(self) -> Counter[str]:
+        """Stop them, hold them to an outcome and a right score for each frame, and count the outcomes."""
+        for line in self._all:
+            line.stop()
+        for line in self._all:  # the first one frees the model of all
+            line.close()
+        assert [len(line.outcomes) for line in self._all] == [line.judged for line in self._all]
+        assert not any(line.wrong for line in self._all)
+        return sum((Counter(line.outcomes) for line in self._all), Counter())
+
+
+def test_each_frame_has_a_judge_while_replicas_a_node_and_the_head_are_killed(
+    pool: Pool, local: LocalModel
+) -> None:
+    lines, cluster = Lines(pool, local), pool.cluster
+    taken: dict[str, float] = {}
     try:
-        line.wait_for_more("answered")
-        os.kill(pool.cluster.replicas()[0], signal.SIGKILL)
-        line.wait_for_more("answered")
-        wait_for(lambda: len(pool.cluster.replicas()) == 2, LIMIT)
-        pool.cluster.kill()
-        line.wait_for_more("away")
+        lines.seconds_until("answered")
+        for number in range(1, 4):
+            os.kill(cluster.replicas()[number % 2], signal.SIGKILL)
+            taken[f"replica {number}"] = lines.seconds_until("answered")
+            wait_for(lambda: len(cluster.replicas()) == 2, LIMIT)
+            time.sleep(10)
+        cluster.kill_node()
+        taken["node"] = lines.seconds_until("answered")
+        cluster.add_node()
+        wait_for(lambda: len(cluster.replicas()) == 2, LIMIT)
+        cluster.kill()
+        lines.seconds_until("away", 1)
         pool.start()
-        line.wait_for_more("answered")
+        taken["head, after its pool is deployed again"] = lines.seconds_until("answered")
     finally:
-        line.stop()
-    assert line.judged == len(line.outcomes)
-    assert line.wrong == 0
+        outcomes = lines.stop()
+    FIGURES.parent.mkdir(exist_ok=True)
+    FIGURES.write_text(
+        f"{LINES} lines, {RATE:g} frames/s each: {outcomes.total()} frames, {dict(outcomes)}.\n"
+        "Seconds until each line had five more answers of the pool after the kill of a\n"
+        + "".join(f"- {part}: {seconds:.1f}\n" for part, seconds in taken.items())
+    )

@@ -1,4 +1,4 @@
-"""A Ray cluster of one node, in processes of its own."""
+"""A Ray cluster on this machine, in processes of its own."""
 
 import os
 import signal
@@ -14,21 +14,30 @@ LIMIT = 300
 
 
 class RayCluster:
-    """A head node; `folder` takes its session. Its path must be short, since sockets lie in it."""
+    """A head node and further ones. `folder` takes its session. Sockets lie in it: its path must be short."""
 
     def __init__(self, folder: Path, cpus: int = 2) -> None:
         self._folder, self._cpus, self._port = folder, cpus, free_port()
-        self._log = folder / "ray.log"
         self.address = f"127.0.0.1:{self._port}"
-        self._process: subprocess.Popen[bytes] | None = None
+        self._nodes: list[subprocess.Popen[bytes]] = []
 
     def start(self) -> None:
-        command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block"]
-        command += [f"--port={self._port}", "--node-ip-address=127.0.0.1", f"--num-cpus={self._cpus}"]
-        command += ["--include-dashboard=false", "--disable-usage-stats", "--object-store-memory=100000000"]
-        command += [f"--temp-dir={self._folder}"]
-        with self._log.open("wb") as log:
-            self._process = subprocess.Popen(
+        """Start the head node."""
+        self._start(
+            "--head", f"--port={self._port}", "--include-dashboard=false", f"--temp-dir={self._folder}"
+        )
+
+    def add_node(self) -> None:
+        """Start one more node with as many cores."""
+        self._start(f"--address={self.address}")
+
+    def _start(self, *options: str) -> None:
+        command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", *options]
+        command += ["--node-ip-address=127.0.0.1", f"--num-cpus={self._cpus}", "--disable-usage-stats"]
+        command += ["--object-store-memory=100000000"]
+        path = self._folder / f"ray{len(self._nodes)}.log"
+        with path.open("wb") as log:
+            node = subprocess.Popen(
                 command,
                 # Else Ray runs its workers at niceness 15: beside other tests they hardly start.
                 env={**ENVIRONMENT, "RAY_AUTH_MODE": "disabled", "RAY_worker_niceness": "0"},
@@ -36,14 +45,20 @@ class RayCluster:
                 stderr=log,
                 start_new_session=True,
             )
-        wait_for(lambda: b"Ray runtime started" in self._log.read_bytes(), LIMIT)
+        self._nodes.append(node)
+        wait_for(lambda: b"Ray runtime started" in path.read_bytes(), LIMIT)
 
     def kill(self) -> None:
         """Kill every process of the cluster at once."""
-        if self._process is not None:
-            for pid in reversed(_family(self._process.pid)):
-                os.kill(pid, signal.SIGKILL)
-            self._process.wait()
+        while self._nodes:
+            self.kill_node()
+
+    def kill_node(self) -> None:
+        """Kill every process of the node that was started last."""
+        node = self._nodes.pop()
+        for pid in reversed(_family(node.pid)):
+            os.kill(pid, signal.SIGKILL)
+        node.wait()
 
     def replicas(self) -> list[int]:
         """The processes of the pool's replicas."""
@@ -51,8 +66,8 @@ class RayCluster:
 
     def actors(self, name: str) -> list[int]:
         """The processes of actors of a class."""
-        assert self._process is not None
-        return [pid for pid in _family(self._process.pid) if name.encode() in _command(pid)]
+        pids = (pid for node in self._nodes for pid in _family(node.pid))
+        return [pid for pid in pids if name.encode() in _command(pid)]
 
     def pool(self, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
         """Run `defect-monitor pool`."""

@@ -15,7 +15,9 @@ from monitor.learning.datasets.sample import Sample, load_image, load_mask
 from monitor.records import Box
 
 SHOWN_FRACTION = 0.5
-"""Fraction of a defect that a tile must show to count as defective; below it the label is cut off."""
+"""Fraction of a defect that a tile must show to count as defective; below it the label is cut off.
+
+Of a defect that is longer than the tile, it is the fraction of the part that fits."""
 
 
 LARGE_DEFECT = 0.25
@@ -100,7 +102,11 @@ class FrameTruth:
             return False
         sizes = np.bincount(self.pieces)
         shown = np.bincount(self.pieces[inside], minlength=sizes.size)
-        enough = SHOWN_FRACTION * np.minimum(sizes, LARGE_DEFECT * box.area)
+        # No tile shows half of a crack that crosses several.
+        pieces = map(self.piece_box, range(sizes.size))
+        lengths = np.array([max(piece.width, piece.height) for piece in pieces])
+        fitting = sizes * np.minimum(min(box.width, box.height) / lengths, 1)
+        enough = SHOWN_FRACTION * np.minimum(fitting, LARGE_DEFECT * box.area)
         return True if (shown >= np.maximum(enough, 1)).any() else None
 
     def piece_box(self, piece: int) -> Box:

@@ -231,9 +231,12 @@ def _view(
         boxes = tiling.boxes(truth.width, truth.height)
         shown = [box for box in boxes if truth.label(box)]
         if shown and random.random() < 0.5:
-            sample = tile(truth, shown[int(random.integers(len(shown)))])
+            place = shown[int(random.integers(len(shown)))]
+        elif (found := place_with_defect(truth, boxes, random)) is not None:
+            place = found
         else:
-            sample = tile(truth, place_with_defect(truth, boxes, random))
+            return None
+        sample = tile(truth, place)
     image = load_image(sample)
     mask = load_mask(sample, *image.shape[:2])
     if mask is None or not mask.any():

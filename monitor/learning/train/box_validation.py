@@ -3,8 +3,8 @@
     python -m monitor.learning.train.box_validation BUNDLE DATA CLASS... [--write]
 
 cross-validates a box head for BUNDLE on all labelled defects of the classes under DATA, and prints
-figures with and without it. `--write` stores a head in BUNDLE that is trained on all defects but those of
-the Test part.
+figures with and without it. It also trains a head on the frames that the network was trained on, and
+measures it on the others; `--write` stores this one in BUNDLE. The network stays as it is.
 """
 
 import sys
@@ -37,6 +37,9 @@ from monitor.records import Box, TileHeatmap
 
 FOLDS = 5
 
+PARTITIONS = 3
+"""How often the defects are divided into folds: the figures differ by chance between partitions."""
+
 MINIMUM_AREA = 0.0005
 """The daemon's default."""
 
@@ -55,14 +58,17 @@ class FlaggedTile:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CrossValidation:
-    """The defects of all frames, located with boxes from heat alone (`plain`) and with a head (`fitted`).
+    """The n defects of all frames, located with boxes from heat alone (`plain`) and from heads.
 
-    `head` is trained on the frames that are not set aside as `Test`.
+    `partitions`: n places for each of `PARTITIONS`, by heads that were trained on the other folds. `head` is
+    trained on the frames of the network's training, which `trained` (n,) marks; `fitted` are its places.
     """
 
     plain: Sequence[DefectLocalisation]
-    fitted: Sequence[DefectLocalisation]
+    partitions: Sequence[Sequence[DefectLocalisation]]
     head: BoxHead
+    fitted: Sequence[DefectLocalisation]
+    trained: NDArray[np.bool_]
 
 
 def cross_validate(bundle: ModelBundle, truths: Sequence[FrameTruth], seed: int = 0) -> CrossValidation:
@@ -74,22 +80,37 @@ def cross_validate(bundle: ModelBundle, truths: Sequence[FrameTruth], seed: int 
     card, tiling = bundle.card, Tiling.of(bundle.card.training)
     features = FeatureReader(bundle.keras_model(), card)
     flagged = [_flagged_tiles(truth, tiling, features) for truth in truths]
-    plain = [_located(truth, tiles, card, None) for truth, tiles in zip(truths, flagged, strict=True)]
-    in_training = np.array([truth.sample.split != "Test" for truth in truths])
+    trained = np.array([_is_trained_on(truth, card) for truth in truths])
     projection = fit_projection(
-        features, [truth for truth, is_in in zip(truths, in_training, strict=True) if is_in], tiling
+        features, [truth for truth, is_in in zip(truths, trained, strict=True) if is_in], tiling
     )
     if projection is None:
         raise DataError(f"no heat of {bundle.path} lies on a defect: a box head has nothing to learn from")
     examples = collect_examples(features, projection, truths, tiling, seed)
-    fold_of = np.random.default_rng(seed).permutation(len(truths)) % FOLDS
-    fitted = list(plain)
-    for fold in range(FOLDS):
-        head = train_head(projection, examples.of(fold_of[examples.frames] != fold), seed)
-        for index in np.flatnonzero(fold_of == fold).tolist():
-            fitted[index] = _located(truths[index], flagged[index], card, head)
-    head = train_head(projection, examples.of(in_training[examples.frames]), seed)
-    return CrossValidation(plain, fitted, head)
+    partitions = []
+    for partition in range(PARTITIONS):
+        fold_of = np.random.default_rng((seed, partition)).permutation(len(truths)) % FOLDS
+        heads = [
+            train_head(projection, examples.of(fold_of[examples.frames] != k), seed) for k in range(FOLDS)
+        ]
+        partitions.append(
+            [
+                _located(truth, tiles, card, heads[fold])
+                for truth, tiles, fold in zip(truths, flagged, fold_of, strict=True)
+            ]
+        )
+    head = train_head(projection, examples.of(trained[examples.frames]), seed)
+    plain, fitted = (
+        [_located(truth, tiles, card, used) for truth, tiles in zip(truths, flagged, strict=True)]
+        for used in (None, head)
+    )
+    return CrossValidation(plain, partitions, head, fitted, trained)
+
+
+def _is_trained_on(truth: FrameTruth, card: ModelCard) -> bool:
+    """Whether the network was trained on the frame; older cards do not list their images."""
+    known = card.training.trained
+    return truth.content in known if known else truth.sample.split != "Test"
 
 
 def fit_better_head(
@@ -119,13 +140,17 @@ def fit_better_head(
     is_better = (
         fitted["median_overlap"] > plain["median_overlap"] and fitted["found_at_05"] >= plain["found_at_05"]
     )
-    figures = {
+    card = card.model_copy(update={"figures": {**card.figures, **_figures(plain, fitted)}})
+    return head if is_better else None, card
+
+
+def _figures(plain: Mapping[str, float], fitted: Mapping[str, float]) -> dict[str, float]:
+    """Return the card's figures of both kinds of boxes, on validation frames."""
+    return {
         f"validation_{name}_{kind}": round(values[name], 6)
         for kind, values in (("heat", plain), ("box_head", fitted))
         for name in ("median_overlap", "found_at_05")
     }
-    card = card.model_copy(update={"figures": {**card.figures, **figures}})
-    return head if is_better else None, card
 
 
 def summarise(places: Sequence[DefectLocalisation]) -> Mapping[str, float]:
@@ -183,15 +208,25 @@ def main(folder: Path, data: Path, classes: Sequence[str], *, write: bool) -> No
     bundle = load_bundle(folder)
     truths = [read_truth(sample) for sample in read_samples([data], classes) if sample.defective]
     found = cross_validate(bundle, truths)
-    test = [truth.sample.split == "Test" for truth in truths]
     large = [len(truth.points) >= SMALL_MASK for truth in truths]
-    for name, places in (("heat alone", found.plain), ("box head", found.fitted)):
-        _print(f"{name}, all", places)
-        _print(f"{name}, masks of {SMALL_MASK} pixels or more", _only(places, large))
-        if any(test):
-            _print(f"{name}, Test part", _only(places, test))
+    rows = [("heat alone", found.plain)]
+    rows += [(f"box head, partition {number + 1}", places) for number, places in enumerate(found.partitions)]
+    for name, places in rows:
+        _print(name, places)
+        if not all(large):
+            _print(f"{name}, masks of {SMALL_MASK} pixels or more", _only(places, large))
+    validated = [truth.content in bundle.card.training.validated for truth in truths]
+    unseen = ~found.trained & ~np.array(validated)
+    for part, chosen in (("validation frames", validated), ("frames set aside", unseen.tolist())):
+        if any(chosen):
+            _print(f"heat alone, {part}", _only(found.plain, chosen))
+            _print(f"box head of the training frames, {part}", _only(found.fitted, chosen))
     if write:
-        replace_parts(bundle, box_head=found.head)
+        figures = {}
+        if any(validated):
+            parts = (_only(places, validated) for places in (found.plain, found.fitted))
+            figures = _figures(*(summarise(places) for places in parts))
+        replace_parts(bundle, box_head=found.head, figures=figures)
 
 
 def _only(places: Sequence[DefectLocalisation], chosen: Sequence[bool]) -> list[DefectLocalisation]:

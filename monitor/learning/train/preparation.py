@@ -18,6 +18,14 @@ FEW_DEFECTS = 20
 """Defective images below which the last layer alone is trained."""
 
 
+TILED_FRAMES = 2500
+"""Frames that a training in tiles shows, about: an epoch shows each defect several times."""
+
+
+MIN_TILED_EPOCHS = 8
+"""Epochs in tiles at least; so many gave `dagm-class8`."""
+
+
 MEASURED_TILES = 1500
 """Tiles on which a way to cut frames is tried at most."""
 
@@ -39,6 +47,9 @@ def prepare(
 ) -> TrainingConfig:
     """Return `config` with the tiling and the recipe that suit `truths`; each choice is reported."""
     config = replace(config, tiling=_chosen_tiling(truths, config, scorer, observer))
+    if config.may_freeze and not config.tiling.is_whole_frame:
+        epochs = min(config.recipe.epochs, max(TILED_FRAMES // len(truths), MIN_TILED_EPOCHS))
+        config = replace(config, recipe=replace(config.recipe, epochs=epochs))
     defective = [truth for truth in truths if truth.sample.defective]
     unknown = sum(not truth.is_known for truth in defective)
     if config.may_freeze and len(defective) < FEW_DEFECTS:
@@ -106,8 +117,7 @@ def _better(
 
     Its AUC must reach `least`, too.
     """
-    rows, columns = candidates[1].tiles
-    tried = _sample(truths, max(MEASURED_TILES // (rows * columns), 2 * MIN_MEASURED))
+    tried = balanced(truths, candidates[1], MEASURED_TILES)
     defective = np.array([truth.sample.defective for truth in tried])
     keys = group_keys(
         [truth.sample for truth in tried],
@@ -129,8 +139,15 @@ def _better(
     return chosen
 
 
-def _sample(truths: Sequence[FrameTruth], count: int) -> list[FrameTruth]:
-    """Return up to `count` of `truths`, half of them defective if there are as many."""
+def balanced(truths: Sequence[FrameTruth], tiling: Tiling, tiles: int) -> list[FrameTruth]:
+    """Return frames of `truths` with about `tiles` tiles in `tiling`, half of them defective if possible.
+
+    It returns all frames if they have no more, and not fewer than `MIN_MEASURED` of either kind.
+    """
+    rows, columns = tiling.tiles
+    count = max(tiles // (rows * columns), 2 * MIN_MEASURED)
+    if count >= len(truths):
+        return list(truths)
     ordered = sorted(truths, key=lambda truth: position(truth.content, "tried"))
     defective = [truth for truth in ordered if truth.sample.defective]
     good = [truth for truth in ordered if not truth.sample.defective]

@@ -25,6 +25,13 @@ from monitor.models.bundle import ModelBundle, load_bundle, replace_parts
 from monitor.models.card import ModelCard
 from monitor.models.memory import MAX_FRAMES, TrainingMemory, choose_evenly
 
+MAX_TILES = 512
+"""Tiles that a bundle remembers after a training of all layers, about: each costs four forward passes."""
+
+
+MIN_FRAMES = 32
+"""Frames that it remembers at least, where there are as many."""
+
 
 def remember(
     scorer: FrameScorer,
@@ -48,10 +55,12 @@ def remember(
     return frames.joined(_labelled(held_out, tiling, seen, group, aside=True))
 
 
-def choose_remembered(truths: Sequence[FrameTruth]) -> list[FrameTruth]:
-    """Return the frames that a bundle remembers of many, before their features are computed."""
+def choose_remembered(truths: Sequence[FrameTruth], tiling: Tiling) -> list[FrameTruth]:
+    """Return the frames that a bundle remembers of many, before the features of their tiles are computed."""
     strata = [(truth.sample.surface, truth.sample.category) for truth in truths]
-    chosen = choose_evenly([truth.content for truth in truths], strata, MAX_FRAMES)
+    rows, columns = tiling.tiles
+    count = min(max(MAX_TILES // (rows * columns), MIN_FRAMES), MAX_FRAMES)
+    chosen = choose_evenly([truth.content for truth in truths], strata, count)
     return [truth for truth, is_chosen in zip(truths, chosen, strict=True) if is_chosen]
 
 

@@ -40,24 +40,32 @@ class TrainingTiles:
             random = np.random.default_rng((self._seed, epoch, index))
             boxes = self._tiling.boxes(truth.width, truth.height)
             if truth.is_known and truth.sample.defective:
-                drawn += [tile(truth, place_with_defect(truth, boxes, random)) for _ in range(self._repeats)]
+                places = [place_with_defect(truth, boxes, random) for _ in range(self._repeats)]
+                drawn += [tile(truth, place) for place in places if place is not None]
             box = _without_defect(truth, boxes, random)
             if box is not None:
                 drawn.append(tile(truth, box))
         return drawn
 
 
-def place_with_defect(truth: FrameTruth, boxes: Sequence[Box], random: np.random.Generator) -> Box:
-    """Return a tile of the size of `boxes` around one defect, all of it in view where it fits."""
+def place_with_defect(truth: FrameTruth, boxes: Sequence[Box], random: np.random.Generator) -> Box | None:
+    """Return a tile of the size of `boxes` around one defect, all of it in view where it fits.
+
+    None where the tiles of a region cut all defects off.
+    """
+    size = boxes[0]
     for _ in range(ATTEMPTS):
-        piece = truth.piece_box(int(random.integers(int(truth.pieces.max()) + 1)))
-        size = boxes[0]
+        number = int(random.integers(int(truth.pieces.max()) + 1))
+        piece = truth.piece_box(number)
+        if piece.width > size.width or piece.height > size.height:
+            x, y = random.choice(truth.points[truth.pieces == number]).tolist()
+            piece = Box(x, y, x + 1, y + 1)
         left = _start(piece.left, piece.right, size.width, random)
         top = _start(piece.top, piece.bottom, size.height, random)
         box = _inside(left, top, boxes)
         if truth.label(box):
             return box
-    return max(boxes, key=lambda box: truth.label(box) is True)
+    return next((box for box in boxes if truth.label(box)), None)
 
 
 def _start(first: int, last: int, size: int, random: np.random.Generator) -> int:

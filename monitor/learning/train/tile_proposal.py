@@ -12,7 +12,7 @@ MIN_CELLS = 4.0
 """A defect whose label covers fewer cells of the explained layer is easily averaged away."""
 
 
-MIN_SCALE = 0.75
+MIN_SCALE = 0.7
 """Pixels of the input per pixel of the frame that are enough: smaller tiles would show little more detail."""
 
 
@@ -87,7 +87,7 @@ def propose_tiles(truths: Sequence[FrameTruth], size: tuple[int, int], tiling: T
     """Return the fewest tiles of `tiling`'s region that do not shrink the defects away.
 
     The frame stays undivided where its defects are large enough. Tiles overlap by the length of three
-    quarters of the defects, so that most defects lie in one tile as a whole.
+    quarters of the defects that fit into a tile, so that most of them lie in one as a whole.
     """
     proposed = replace(tiling, tiles=(1, 1), overlap=0.0)
     if not measure_defects(truths, proposed, size).is_vanishing:
@@ -100,7 +100,8 @@ def propose_tiles(truths: Sequence[FrameTruth], size: tuple[int, int], tiling: T
         for truth in truths
         for box in (truth.piece_box(piece) for piece in range(int(truth.pieces.max(initial=-1)) + 1))
     ]
-    length = float(np.quantile(lengths, 0.75))
+    fitting = [length for length in lengths if length <= min(size) / MIN_SCALE]
+    length = float(np.quantile(fitting or [0], 0.75))
     rows, columns = (_parts(extent, side, length) for extent, side in ((height, size[0]), (width, size[1])))
     side = min(extent / count for extent, count in ((height, rows), (width, columns)))
     overlap = round(min(length / (side + length), MAX_OVERLAP), 2)

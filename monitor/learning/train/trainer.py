@@ -28,7 +28,7 @@ from monitor.learning.train.checkpoint import (
 from monitor.learning.train.config import NullObserver, TrainingConfig, TrainingObserver
 from monitor.learning.train.frozen.training import train_frozen
 from monitor.learning.train.learner import Learner, Predictor
-from monitor.learning.train.preparation import prepare
+from monitor.learning.train.preparation import balanced, prepare
 from monitor.learning.train.recipe import Recipe
 from monitor.learning.train.reference_images import select_references
 from monitor.learning.train.remembering import check_start, choose_remembered, inherit, remember
@@ -108,13 +108,15 @@ def _train_all_layers(  # noqa: PLR0917 (what `train` was given and has made)
     if state.arrays:
         learner.restore(state.arrays)
 
+    # Scoring all frames, in many tiles each, would take longer than an epoch; to keep the best one takes all.
+    followed = validation if recipe.keeps == "best" else balanced(validation, tiling, len(first))
     history = state.history
     observer.began(len(history), recipe.epochs, steps)
     while len(history) < recipe.epochs and not _is_exhausted(history, recipe):
         started_at = time.monotonic()
         batches = scorer.pipeline(tiles.draw(len(history))).training(len(history), augmented=recipe.augmented)
         losses = _learn(learner, batches, observer)
-        clean = scorer.score(validation, tiling)
+        clean = scorer.score(followed, tiling)
         loss = learner.loss(clean.frames.scores, clean.frames.defective)
         if not np.isfinite([loss, *losses]).all():
             raise ModelError(f"training broke down in epoch {len(history) + 1}: the loss is not finite")
@@ -147,7 +149,7 @@ def _train_all_layers(  # noqa: PLR0917 (what `train` was given and has made)
     labels = np.array([sample.defective for sample in first], np.int8)
     kinds = fit_kinds(first, labels, features) if config.kinds else None
     box_head, final = fit_better_head(model, final, truths, validation, tiling=tiling, seed=recipe.seed)
-    memory = remember(scorer, choose_remembered(everything), test, tiling, config.group)
+    memory = remember(scorer, choose_remembered(everything, tiling), test, tiling, config.group)
     bundle = save_bundle(
         config.out,
         model,

@@ -62,6 +62,13 @@ def test_a_tile_full_of_a_large_defect_is_defective():
     assert with_rectangle(0, 0, WIDTH, HEIGHT).label(Box(0, 0, 30, 30)) is True
 
 
+def test_a_tile_that_a_long_crack_crosses_is_defective_and_its_end_is_cut():
+    truth = with_rectangle(10, 40, 110, 43)
+    assert truth.label(Box(40, 0, 70, 60)) is True
+    assert truth.label(Box(0, 0, 18, 60)) is None
+    assert truth.label(Box(40, 42, 60, 60)) is None
+
+
 def test_nobody_knows_the_label_of_a_tile_without_a_mask():
     truth = truth_of(np.zeros((HEIGHT, WIDTH), bool), is_known=False)
     assert truth.label(Box(0, 0, 30, 30)) is None

@@ -15,7 +15,7 @@ from monitor.learning.datasets import FolderLayout, read_samples
 from monitor.learning.datasets.tiling import FrameTruth, Tiling, read_truth
 from monitor.learning.train.architecture import truncated_resnet50
 from monitor.learning.train.config import NullObserver, TrainingConfig
-from monitor.learning.train.preparation import FEW_DEFECTS, prepare
+from monitor.learning.train.preparation import FEW_DEFECTS, MIN_TILED_EPOCHS, balanced, prepare
 from monitor.learning.train.recipe import DEFAULT
 from monitor.learning.train.scoring import FrameScorer
 from monitor.learning.train.trainer import train
@@ -87,7 +87,10 @@ def config_for(out: Path, **options: Any) -> TrainingConfig:
 
 
 @pytest.mark.parametrize("masks", [True, False])
-def test_tiles_are_chosen_where_they_show_what_the_whole_frame_hides(tmp_path: Path, masks: bool):
+def test_tiles_are_chosen_where_they_show_what_the_whole_frame_hides(
+    tmp_path: Path, masks: bool, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("monitor.learning.train.preparation.TILED_FRAMES", 5 * 54)
     truths = frames_with_dots(tmp_path, defects=24, masks=masks)
     lines = Lines()
     chosen = prepare(truths, config_for(tmp_path / "out", measured=True, may_freeze=True), SCORER, lines)
@@ -96,6 +99,11 @@ def test_tiles_are_chosen_where_they_show_what_the_whole_frame_hides(tmp_path: P
     assert any("AUC of" in line and f"chosen: {chosen.tiling}" in line for line in lines.said)
     # Without masks nobody knows which tile shows the defect; with them all layers are trained.
     assert chosen.recipe.name == ("default" if masks else "frozen")
+    assert chosen.recipe.epochs == (MIN_TILED_EPOCHS if masks else 1)
+    followed = balanced(truths, Tiling(tiles=(4, 4)), 400)
+    assert len(followed) == 24
+    assert sum(truth.sample.defective for truth in followed) == 12
+    assert balanced(truths, Tiling(), 400) == truths
 
 
 def test_what_the_user_gives_is_kept(tmp_path: Path):

@@ -63,6 +63,23 @@ def test_tiles_without_a_defect_show_none_of_it():
     assert all(truth.label(sample.box) is False for sample in of_the_defective_frame)
 
 
+def test_tiles_along_a_long_crack_show_it():
+    truth = with_rectangle(5, 44, 115, 46)
+    sampler = TrainingTiles([truth, *(with_rectangle(0, 0, 0, 0) for _ in range(8))], Tiling(tiles=(2, 3)), 0)
+    boxes = [sample.box for epoch in range(20) for sample in sampler.draw(epoch) if sample.defective]
+    assert len(boxes) == 20 * 4
+    assert all(truth.label(box) is True for box in boxes)
+    assert len({box.left for box in boxes}) > 20
+
+
+def test_a_defect_that_a_region_cuts_off_is_not_drawn():
+    truth = with_rectangle(0, 0, 40, 40)
+    assert TrainingTiles([truth], Tiling((35, 35, 60, 50), (1, 2)), seed=0).draw(0)
+    for epoch in range(20):
+        drawn = TrainingTiles([truth], Tiling((35, 35, 60, 50), (1, 2)), seed=0).draw(epoch)
+        assert not any(sample.defective for sample in drawn)
+
+
 def test_defects_without_a_mask_are_not_drawn_in_tiles():
     unknown = truth_of(np.zeros((HEIGHT, WIDTH), bool), is_known=False)
     assert TrainingTiles([unknown], Tiling(tiles=(2, 2)), seed=0).draw(0) == []
@@ -98,3 +115,9 @@ def test_the_region_of_interest_is_what_is_divided(roi):
     proposed = propose_tiles(truths, INPUT, Tiling(roi=roi))
     assert proposed.roi == roi
     assert (proposed.tiles == (1, 1)) == (roi is not None)
+
+
+def test_cracks_longer_than_a_tile_do_not_make_tiles_overlap():
+    truths = [with_rectangle(10, 300, 490, 304, width=500, height=1240) for _ in range(5)]
+    proposed = propose_tiles(truths, INPUT, Tiling())
+    assert (proposed.tiles, proposed.overlap) == ((4, 2), 0)
