@@ -66,6 +66,8 @@ class ConsoleProgress:
 
     def epoch_ended(self, history: Sequence[EpochMetrics], seconds: float) -> None:
         """Print one line: losses, curve, time left."""
+        if len(self._step_ends) <= TIMED_STEPS:
+            self._step_ends = []  # scoring between epochs is no step
         last, done = history[-1], len(history)
         curve = sparkline([epoch.validation_loss for epoch in history])
         best = ", best so far" if best_epoch(tuple(history)) == done else ""
