@@ -66,6 +66,7 @@ model-dagm-class1: setup
 	$(BIN)/defect-monitor train --data $(DAGM_ROOT) --data build/simulated --classes Class1,Simulated \
 		--init $(START_WEIGHTS) --out build/dagm-class1 --overwrite
 	$(REFERENCES) build/dagm-class1 build/references
+	$(BIN)/python -m monitor.learning.train.screening build/dagm-class1 $(DAGM_ROOT) build/simulated
 
 teach-demo: setup ## teach a model a new surface from 40 labels on a simulated line; writes build/teach
 	@$(BIN)/python -m monitor.tools.demo.teaching build/teach

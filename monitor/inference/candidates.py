@@ -15,12 +15,14 @@ BackendChoice = tuple[BackendName, Precision]
 
 _CPU_BACKENDS: tuple[BackendChoice, ...] = (
     ("openvino", "bf16"),
+    ("openvino", "screened"),
     ("openvino", "fp32"),
     ("tensorflow", "bf16"),
     ("tensorflow", "fp32"),
 )
-"""Fastest first, as measured (PERFORMANCE.md). The bfloat16 of a backend comes before its fp32: whether it is
-faster depends on the processor, and is measured at start (`loader`). OpenVINO runs without TensorFlow."""
+"""In the order of preference. The bfloat16 of a backend comes before its fp32: whether it is faster depends
+on the processor, and is measured at start (`loader`). An early exit (`screened`) is used on request alone.
+OpenVINO runs without TensorFlow."""
 
 
 _GPU_BACKENDS: tuple[BackendChoice, ...] = (
@@ -45,7 +47,7 @@ class InferenceOptions:
 
 def detect_device(options: InferenceOptions) -> ComputeDevice:
     """Select the processor; TensorFlow is imported, and set up, only where there may be a GPU."""
-    cpu_alone = options.runtime == "openvino" or options.precision == "bf16"
+    cpu_alone = options.runtime == "openvino" or options.precision in ("bf16", "screened")
     if options.device == "auto" and cpu_alone:
         return select_device("cpu", options.precision, [])
     if options.device != "cpu" and has_gpu_files():
@@ -55,11 +57,12 @@ def detect_device(options: InferenceOptions) -> ComputeDevice:
 
 
 def candidate_backends(
-    options: InferenceOptions, device: ComputeDevice, *, has_references: bool
+    options: InferenceOptions, device: ComputeDevice, *, has_references: bool, has_screening: bool = False
 ) -> Iterator[BackendChoice]:
     """Yield what meets `options`, best first; at least one. Raises DeviceError where nothing does.
 
-    `has_references`: whether the bundle has images on which a backend can be checked.
+    `has_references`: whether the bundle has images on which a backend can be checked. `has_screening`:
+    whether it has an early exit.
     """
     if options.runtime != "auto" and not is_installed(options.runtime):
         raise DeviceError(
@@ -67,7 +70,7 @@ def candidate_backends(
             f"run `pip install '.[{options.runtime}]'` in the checkout, or set runtime = \"auto\""
         )
     if device.kind == "gpu" and (
-        options.runtime not in ("auto", "tensorflow") or options.precision == "bf16"
+        options.runtime not in ("auto", "tensorflow") or options.precision in ("bf16", "screened")
     ):
         raise DeviceError(
             "a GPU runs TensorFlow in fp32 or mixed-float16: set the device, runtime or precision to auto"
@@ -76,6 +79,14 @@ def candidate_backends(
         raise DeviceError(
             'precision = "bf16", but the processor has no instructions for it: set precision = "auto"'
         )
+    if options.precision == "screened":
+        if not has_screening:
+            raise DeviceError(
+                'precision = "screened", but the model has no early exit: set precision = "auto", '
+                "or train the model again"
+            )
+        if options.runtime == "tensorflow" or not is_installed("openvino"):
+            raise DeviceError('precision = "screened" runs on OpenVINO only: set precision = "auto"')
     if options.precision == "mixed-float16":
         if options.runtime not in ("auto", "tensorflow"):
             raise DeviceError(
@@ -83,20 +94,24 @@ def candidate_backends(
             )
         yield "tensorflow", "mixed-float16"
         return
-    for name, precision in available_backends(device.kind):
+    for name, precision in available_backends(device.kind, has_screening=has_screening):
         # Without references nothing shows that another backend gives the same scores: only what is asked
         # for, or TensorFlow in single precision, is safe.
         precision_is_safe = has_references or precision in (options.precision, "fp32")
         backend_is_safe = has_references or name in (options.runtime, "tensorflow")
-        requested = options.runtime in ("auto", name) and options.precision in ("auto", precision)
+        chosen = "auto" if precision != "screened" else precision  # which is not checked enough for all
+        requested = options.runtime in ("auto", name) and options.precision in (chosen, precision)
         if requested and precision_is_safe and backend_is_safe:
             yield name, precision
 
 
-def available_backends(kind: Literal["gpu", "cpu"]) -> Iterator[BackendChoice]:
-    """Yield what is installed and the processor has instructions for, fastest first."""
+def available_backends(
+    kind: Literal["gpu", "cpu"], *, has_screening: bool = False
+) -> Iterator[BackendChoice]:
+    """Yield what is installed, the processor has instructions for and the bundle allows, best first."""
     for name, precision in _GPU_BACKENDS if kind == "gpu" else _CPU_BACKENDS:
-        if is_installed(name) and (precision != "bf16" or cpu_has_bf16(_cpuinfo())):
+        is_possible = cpu_has_bf16(_cpuinfo()) if precision == "bf16" else True
+        if is_installed(name) and is_possible and (precision != "screened" or has_screening):
             yield name, precision
 
 

@@ -3,7 +3,7 @@
 Needs TensorFlow and Keras, and seconds; what the backends make of the functions is cached (`artifact_cache`).
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Literal
 
@@ -15,6 +15,7 @@ from monitor.explain.score_cam import Scoring, upsampled_masks
 from monitor.inference.backends.base import GRAPHS
 from monitor.models.card import ModelCard
 from monitor.models.preprocessing import preprocess_tf
+from monitor.models.screening import Screening
 
 Policy = Literal["float32", "mixed_float16", "mixed_bfloat16"]
 """Of Keras: in which type the layers compute. The last one stays in float32."""
@@ -97,6 +98,51 @@ def build_graphs(
         )
         for name, (function, specs) in graphs.items()
     }
+
+
+def build_screening(model: Any, screening: Screening, preprocess: Callable[[Any], Any]) -> Any:
+    """Build the graph by which an early exit answers: images (b, h, w, 3) to scores and distances (b,).
+
+    `distances` are in units of the limit of familiarity. Beyond it, and where it is not a number, the score
+    is 1: the input is not clearly good.
+    """
+    network = optimize_network(model, screening.layer)
+    trunk = without_variables(
+        keras.Model(network.input, network.get_layer(screening.layer).output), screening.layer
+    )
+    weights = [
+        (tf.constant(kernel), tf.constant(bias))
+        for kernel, bias in zip(screening.kernels, screening.biases, strict=True)
+    ]
+    detector = screening.familiarity
+
+    def screen(images: Any) -> Mapping[str, Any]:
+        maps = tf.cast(trunk(preprocess(images))[0], tf.float32)
+        scores = tf.sigmoid(tf.reduce_max(exit_logits(maps, weights), axis=(1, 2)))
+        means = tf.math.log1p(tf.reduce_mean(maps, axis=(1, 2)))
+        white = tf.matmul(means - detector.mean, detector.whitening)
+        distances = tf.sqrt(tf.reduce_mean(tf.square(white), axis=1)) / np.float32(detector.limit)
+        is_sure = tf.logical_and(distances <= 1, scores <= 1)  # false for what is not a number
+        return {"scores": tf.where(is_sure, scores, 1.0), "distances": distances}
+
+    images = tf.TensorSpec((None, *model.input_shape[1:]), tf.uint8, name="images")
+    return tf.function(screen, autograph=False).get_concrete_function(images)
+
+
+def exit_logits(maps: Any, weights: Sequence[tuple[Any, Any]]) -> Any:
+    """Return the logits (b, rows, columns) of a defect by the convolutions of an early exit.
+
+    They read `maps` (b, h, w, c); `weights` are pairs of kernel and bias. The first one has stride 2. The
+    second one also reads the first one's means, so that it can compare a cell with the whole image.
+    """
+    for index, (kernel, bias) in enumerate(weights):
+        maps = tf.nn.conv2d(maps, kernel, 1 if index else 2, "SAME") + bias
+        if index < len(weights) - 1:
+            maps = tf.nn.relu(maps)
+        if index == 0:
+            means = tf.reduce_mean(maps, axis=(1, 2), keepdims=True)
+            maps = tf.concat([maps, tf.broadcast_to(means, tf.shape(maps))], axis=-1)
+    return maps[..., 0]
 
 
 def without_variables(model: Any, layer: str) -> Callable[[Any], tuple[Any, Any]]:

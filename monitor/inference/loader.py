@@ -9,15 +9,13 @@ single precision.
 import hashlib
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import cached_property, partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
-
-import numpy as np
 
 from monitor.errors import DeviceError, ModelError, first_line
 from monitor.inference.artifact_cache import cached_artifact, find_cache_dir
@@ -26,22 +24,17 @@ from monitor.inference.candidates import InferenceOptions, candidate_backends, d
 from monitor.inference.device import ComputeDevice, configure_tensorflow, import_tensorflow
 from monitor.inference.handle import ModelSpec
 from monitor.inference.network import Network
+from monitor.inference.reference_check import (
+    ReferenceScores,
+    card_mismatch,
+    reference_mismatch,
+    score_references,
+)
 from monitor.inference.scheduler import DeviceScheduler
 from monitor.models.bundle import ModelBundle
+from monitor.models.preprocessing import preprocess_tf
 
 logger = logging.getLogger(__name__)
-
-
-ReferenceScores = Sequence[tuple[float, tuple[int, int] | None]]
-"""For each reference: its score, and the (row, column) of its heat's peak if it is flagged and has heat."""
-
-
-SCORE_TOLERANCE = 0.02
-"""Largest difference in score from single precision."""
-
-
-PEAK_TOLERANCE = 1
-"""Largest distance of the heat's peak from that of single precision, in cells."""
 
 
 _MIN_SPEEDUP = 1.1
@@ -68,7 +61,14 @@ def load_network(
     """
     device = detect_device(options)
     builder = _NetworkBuilder(bundle, spec, options, device, scheduler or DeviceScheduler())
-    candidates = list(candidate_backends(options, device, has_references=bool(bundle.references)))
+    candidates = list(
+        candidate_backends(
+            options,
+            device,
+            has_references=bool(bundle.references),
+            has_screening=bundle.screening is not None,
+        )
+    )
     for index, (name, precision) in enumerate(candidates):
         is_last = index == len(candidates) - 1
         try:
@@ -92,7 +92,14 @@ def load_network(
         if mismatch:
             logger.warning("%s in %s differs from what the bundle expects: %s", name, precision, mismatch)
         logger.info(
-            "network ready", extra={"runtime": name, "precision": precision, "device": device.description}
+            "network ready",
+            extra={
+                "runtime": name,
+                "precision": precision,
+                "device": device.description,
+                "speedup": round(network.speedup() or 1.0, 2),
+                "references_checked": len(bundle.references),
+            },
         )
         return network
     raise AssertionError("the last candidate is single precision, which is not rejected")
@@ -105,48 +112,6 @@ def _load_on_cpu(
     with import_tensorflow().device("/CPU:0"):
         on_cpu = replace(options, device="cpu", runtime="openvino", precision="auto")
         return load_network(bundle, spec, on_cpu, scheduler)
-
-
-def score_references(network: Network, bundle: ModelBundle, threshold: float) -> ReferenceScores:
-    """Score the reference images of the bundle, and find the peaks of those at or above `threshold`."""
-    found = []
-    for reference in bundle.references:
-        output = network.classify(reference.picture[None])
-        score, peak = float(output.scores[0]), None
-        if score >= threshold:
-            heat = network.explain(reference.picture, output.activations[0])
-            if heat.peak > 0:
-                row, column = np.unravel_index(int(heat.heatmap.argmax()), heat.heatmap.shape)
-                peak = int(row), int(column)
-        found.append((score, peak))
-    return found
-
-
-def reference_mismatch(
-    network: Network, bundle: ModelBundle, expected: ReferenceScores, threshold: float
-) -> str | None:
-    """Describe the first reference that the network answers otherwise than `expected`, if there is one."""
-    for number, ((score, peak), (expected_score, expected_peak)) in enumerate(
-        zip(score_references(network, bundle, threshold), expected, strict=True), start=1
-    ):
-        name = f"reference image {number}"
-        if not abs(score - expected_score) <= SCORE_TOLERANCE:  # true for a score that is not a number
-            return f"{name} scores {score:.3f} instead of {expected_score:.3f}"
-        if (score >= threshold) != (expected_score >= threshold):
-            return f"{name} has another verdict: it scores {score:.4f} instead of {expected_score:.4f}"
-        if (peak is None) != (expected_peak is None):
-            return f"{name} {'has no heat' if peak is None else 'has heat where there should be none'}"
-        if peak and expected_peak and np.abs(np.subtract(peak, expected_peak)).max() > PEAK_TOLERANCE:
-            return f"{name} has its peak at {peak} instead of {expected_peak}"
-    return None
-
-
-def card_mismatch(bundle: ModelBundle, expected: ReferenceScores) -> str | None:
-    """Describe the first reference whose `expected` score is not the one that its training recorded."""
-    for number, ((score, _), reference) in enumerate(zip(expected, bundle.references, strict=True), start=1):
-        if not abs(score - reference.score) <= SCORE_TOLERANCE:
-            return f"reference image {number} scores {score:.3f} instead of {reference.score:.3f}"
-    return None
 
 
 def _as_model_error(name: str, error: Exception) -> Exception:
@@ -181,7 +146,8 @@ class _NetworkBuilder:
         with cached_artifact(self._folder, self._cache_key(device), export) as (folder, metadata):
             network = self._load(backend, folder, device, self._options.batch)
         expected = [(score, None if peak is None else tuple(peak)) for score, peak in metadata["expected"]]
-        if (difference := card_mismatch(self._bundle, expected)) and not self._has_warned:
+        difference = card_mismatch(self._bundle, expected, self._spec.threshold)
+        if difference and not self._has_warned:
             self._has_warned = True
             logger.warning("single precision on this machine differs from the model's card: %s", difference)
         return network, reference_mismatch(network, self._bundle, expected, self._spec.threshold)
@@ -223,10 +189,14 @@ class _NetworkBuilder:
         graphs = dict(self._graphs(policy))
         if device.precision != "fp32":
             graphs["classify_fp32"] = self._graphs("float32")["classify"]
+        if device.precision == "screened":
+            graphs["screen"] = self._screening_graph()
+            del graphs["classify"]
         backend.export(graphs, folder)
         return {"expected": self._expected()}
 
     def _load(self, backend: Backend, folder: Path, device: ComputeDevice, batch: int) -> Network:
+        screening = self._bundle.screening if device.precision == "screened" else None
         return Network(
             backend,
             folder,
@@ -237,6 +207,7 @@ class _NetworkBuilder:
             max_n=self._spec.regions.max_n,
             step=self._step,
             scheduler=self._scheduler,
+            screening_limit=None if screening is None else screening.limit,
         )
 
     @property
@@ -269,6 +240,13 @@ class _NetworkBuilder:
             scoring=self._spec.regions.scoring,
             policy=policy,
         )
+
+    def _screening_graph(self) -> Any:
+        from monitor.inference.graphs import build_screening  # noqa: PLC0415 (Keras: seconds)
+
+        assert self._bundle.screening is not None, "`screened` is no candidate without"
+        preprocess = partial(preprocess_tf, self._bundle.card)
+        return build_screening(self._model, self._bundle.screening, preprocess)
 
 
 def _source_digest() -> str:

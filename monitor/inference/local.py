@@ -9,8 +9,9 @@ from monitor.errors import ModelError
 from monitor.inference.candidates import InferenceOptions
 from monitor.inference.device import ComputeDevice
 from monitor.inference.handle import CamHeat, Classification, Evidence, ModelSpec, Proceed
-from monitor.inference.loader import card_mismatch, load_network, score_references
+from monitor.inference.loader import load_network
 from monitor.inference.network import Network
+from monitor.inference.reference_check import card_mismatch, score_references
 from monitor.inference.scheduler import DeviceScheduler
 from monitor.models.bundle import ModelBundle
 from monitor.models.card import ModelCard
@@ -72,12 +73,13 @@ class LocalModel:
         """Return all that the graphs depend on."""
         card, regions = self._bundle.card, self.spec.regions
         network = card.model.sha256, card.cam_layer, card.classes, card.defect_class, card.preprocessing
-        return *network, self._options, regions.max_n, regions.scoring
+        return *network, card.screening, self._options, regions.max_n, regions.scoring
 
     def check_references(self) -> None:
         """Raise ModelError unless the reference images score as the card says; the model is loaded."""
         scores = score_references(self._loaded, self._bundle, math.inf)  # the card has no peaks of heat
-        if (difference := card_mismatch(self._bundle, scores)) is not None:
+        difference = card_mismatch(self._bundle, scores, self.spec.threshold, self.device.precision)
+        if difference is not None:
             raise ModelError(f"the model at {self._bundle.path} is not what its card says: {difference}")
 
     def classify(
@@ -86,12 +88,15 @@ class LocalModel:
         """Classify (b, h, w, 3) uint8 inputs of the model's size; any b ≥ 1."""
         if thresholds is None:
             thresholds = np.full(len(inputs), self.spec.threshold)
-        scores, features, activations = self._loaded.classify(inputs, thresholds)
+        scores, features, activations, screened = self._loaded.classify(inputs, thresholds)
         detector = self._bundle.familiarity
         novelty = (
             [None] * len(scores)
             if detector is None
-            else _novelty(detector.distance(features), detector.limit)
+            else _novelty(
+                np.where(np.isnan(screened), detector.distance(features), screened * detector.limit),
+                detector.limit,
+            )
         )
         return Classification(scores, novelty, activations, self._kinds(scores >= thresholds, features))
 

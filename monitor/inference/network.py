@@ -20,7 +20,7 @@ from monitor.inference.backends.base import Backend, GraphFunction, graph_precis
 from monitor.inference.device import ComputeDevice
 from monitor.inference.handle import CAM_METHOD, FLOOR_METHOD, CamHeat, Proceed
 from monitor.inference.precision import PrecisionFallback, recheck_band
-from monitor.inference.scheduler import DeviceScheduler
+from monitor.inference.scheduler import DeviceScheduler, split_batch
 from monitor.records import Image
 
 Activations = NDArray[np.float32]
@@ -39,11 +39,14 @@ class NetworkOutput(NamedTuple):
     """The answer to b inputs: `scores` (b,) 0..1, and `features` (b, c), the activations averaged over space.
 
     `activations` holds a copy for each input whose score reaches the threshold, None for the others.
+    `distances` (b,) are those of inputs that an early exit answered from the images of its training, in units
+    of the limit of familiarity; such inputs have no features (0). The others have NaN.
     """
 
     scores: NDArray[np.float32]
     features: NDArray[np.float32]
     activations: Sequence[Activations | None]
+    distances: NDArray[np.float32]
 
 
 class Network:
@@ -53,7 +56,8 @@ class Network:
     smaller ones are used where a larger one saves no time. An input whose score
     reaches `threshold` keeps its activations. An explanation scores `max_n` maps, or all if there are fewer,
     `step` at a time, for which the graphs were made. In reduced precision, an input whose score lies near the
-    threshold is classified again in single precision; while nearly all do, in single precision alone.
+    threshold is classified again in single precision; while nearly all do, in single precision alone. So is,
+    where an early exit answers (`screened`), an input whose score there is not below `screening_limit`.
     """
 
     def __init__(
@@ -68,8 +72,10 @@ class Network:
         max_n: int,
         step: int = 1,
         scheduler: DeviceScheduler | None = None,
+        screening_limit: float | None = None,
     ) -> None:
         self.device = device
+        self._screening_limit = screening_limit
         self._step = step
         self._size = size
         self._threshold = threshold
@@ -80,15 +86,17 @@ class Network:
             return backend.compile(folder, name, batch=count, precision=precision)
 
         sizes = sorted({*(2**power for power in range(batch.bit_length())), batch})
-        self._classify = self._useful_passes(partial(load, "classify"), sizes)
+        first = "classify" if screening_limit is None else "screen"
+        self._classify = self._useful_passes(partial(load, first), sizes)
         self.efficient_batch = max(self._classify)
         self._costs: Mapping[int, float] = dict.fromkeys(self._classify, 1.0)  # until measured: fewest passes
         exact = device.precision == "fp32"
-        self._fallback = None if exact else PrecisionFallback()
+        self._fallback = None if exact else PrecisionFallback(is_early_exit=screening_limit is not None)
         self._fp32 = self._classify[1] if exact else load("classify_fp32")
         self._fp32_cost: float | None = None  # until measured
         self._mask_inputs, self._score_maps = load("mask_inputs"), load("score_maps")
-        self._blank_maps = self._warm_up()[:max_n]
+        maps = self._warm_up()
+        self._channels, self._blank_maps = len(maps), maps[:max_n]
         self.max_n = len(self._blank_maps)
         self.refinement_seconds = math.inf  # until measured
 
@@ -208,18 +216,24 @@ class Network:
     ) -> NetworkOutput:
         """Classify at most `size` images in one pass."""
         count, fallback, exact = len(images), self._fallback, self._fp32_cost
-        bands = [recheck_band(float(each)) for each in thresholds] if fallback else []
+        limit = self._screening_limit
+        bands = [recheck_band(float(each), limit) for each in thresholds] if fallback else []
+        distances = np.full(count, np.nan, np.float32)
         with self._scheduler.verdict_slot():
             if fallback and exact and not fallback.is_worthwhile(self._costs[size], exact, count):
                 output: Sequence[Any] = ()
                 rows: list[tuple[Any, Any, Activations | None]]
                 rows = [self._classify_fp32(image) for image in images]
-                fallback.needs_recheck(np.array([score for score, _, _ in rows]), bands)
+                if limit is None:  # of an early exit, these scores tell nothing
+                    fallback.needs_recheck(np.array([score for score, _, _ in rows]), bands)
             else:
                 padding = np.repeat(images[-1:], size - count, axis=0)
                 output = self._classify[size](np.concatenate([images, padding]) if size > count else images)
                 scores, features = (np.asarray(part)[:count] for part in output[:2])
                 again = fallback.needs_recheck(scores, bands) if fallback else np.zeros(count, np.bool_)
+                if limit is not None:
+                    distances = np.where(again, np.float32(np.nan), features)
+                    features = np.zeros((count, self._channels), np.float32)
                 rows = [
                     self._classify_fp32(image) if doubtful else (score, feature, None)
                     for image, doubtful, score, feature in zip(images, again, scores, features, strict=True)
@@ -233,6 +247,7 @@ class Network:
                     else None
                     for index, ((score, _, own), threshold) in enumerate(zip(rows, thresholds, strict=True))
                 ],
+                distances,
             )
 
     def _classify_fp32(self, image: Image) -> tuple[np.float32, NDArray[np.float32], Activations]:
@@ -274,21 +289,10 @@ def _seconds(run: Callable[..., Any], *arguments: Any) -> float:
 
 
 def _concatenate(outputs: Iterable[NetworkOutput]) -> NetworkOutput:
-    scores, features, activations = zip(*outputs, strict=True)
+    scores, features, activations, distances = zip(*outputs, strict=True)
     return NetworkOutput(
-        np.concatenate(scores), np.concatenate(features), [each for part in activations for each in part]
+        np.concatenate(scores),
+        np.concatenate(features),
+        [each for part in activations for each in part],
+        np.concatenate(distances),
     )
-
-
-def split_batch(costs: Mapping[int, float], count: int) -> tuple[int, ...]:
-    """Find the passes in which `count` (0 or more) images cost least; return their sizes, largest first.
-
-    `costs` are those of a pass of each size, above 0, in any unit. The last pass may be padded: where a pass
-    costs the same however full it is, as on a large GPU, padding one is cheaper than two passes, while a
-    processor takes as long for each image.
-    """
-    best: list[tuple[float, tuple[int, ...]]] = [(0.0, ())]
-    for images in range(1, count + 1):
-        options = ((size, cost, best[max(0, images - size)]) for size, cost in costs.items())
-        best.append(min((cost + rest, (size, *passes)) for size, cost, (rest, passes) in options))
-    return tuple(sorted(best[count][1], reverse=True))

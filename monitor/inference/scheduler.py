@@ -1,8 +1,8 @@
-"""Scheduling of the device: one piece of work at a time, verdicts first."""
+"""Scheduling of the device: one piece of work at a time, verdicts first, in passes that cost least."""
 
 import math
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 
@@ -74,3 +74,17 @@ class DeviceScheduler:
         with self._changed:
             self._busy = False
             self._changed.notify_all()
+
+
+def split_batch(costs: Mapping[int, float], count: int) -> tuple[int, ...]:
+    """Find the passes in which `count` (0 or more) images cost least; return their sizes, largest first.
+
+    `costs` are those of a pass of each size, above 0, in any unit. The last pass may be padded: where a pass
+    costs the same however full it is, as on a large GPU, padding one is cheaper than two passes, while a
+    processor takes as long for each image.
+    """
+    best: list[tuple[float, tuple[int, ...]]] = [(0.0, ())]
+    for images in range(1, count + 1):
+        options = ((size, cost, best[max(0, images - size)]) for size, cost in costs.items())
+        best.append(min((cost + rest, (size, *passes)) for size, cost, (rest, passes) in options))
+    return tuple(sorted(best[count][1], reverse=True))

@@ -27,6 +27,7 @@ from monitor.models.keras_file import load_network
 from monitor.models.kinds import KindClassifier
 from monitor.models.memory import TrainingMemory
 from monitor.models.novelty import NoveltyDetector
+from monitor.models.screening import Screening
 from monitor.records import Image
 
 
@@ -43,7 +44,8 @@ class ModelBundle:
     """A bundle whose files are what its card says they are. The network itself is not loaded yet.
 
     `references` is empty in bundles written before there were any, `kinds` None where training knew none,
-    `box_head` None where boxes come from heat alone, `memory` None in bundles written before there was any.
+    `box_head` None where boxes come from heat alone, `memory` None in bundles written before there was any,
+    `screening` None where the whole network classifies all inputs.
     """
 
     path: Path
@@ -53,6 +55,7 @@ class ModelBundle:
     kinds: KindClassifier | None = None
     box_head: BoxHead | None = None
     memory: TrainingMemory | None = None
+    screening: Screening | None = None
 
     def keras_model(self) -> Any:
         """Load the network (a `keras.Model`); nothing in the file is run. Raises `ModelError`."""
@@ -71,8 +74,9 @@ def load_bundle(path: Path) -> ModelBundle:
     kinds = None if card.kinds is None else KindClassifier.from_bytes(_read_verified(path, card.kinds))
     head = None if card.box_head is None else BoxHead.from_bytes(_read_verified(path, card.box_head))
     memory = None if card.memory is None else TrainingMemory.from_bytes(_read_verified(path, card.memory))
+    exit_ = None if card.screening is None else Screening.from_bytes(_read_verified(path, card.screening))
     references = tuple(_reference(path, card, file) for file in card.references)
-    return ModelBundle(path, card, familiarity, references, kinds, head, memory)
+    return ModelBundle(path, card, familiarity, references, kinds, head, memory, exit_)
 
 
 def save_bundle(
@@ -126,6 +130,7 @@ def replace_parts(
     references: Sequence[ReferenceImage] | None = None,
     box_head: BoxHead | None = None,
     memory: TrainingMemory | None = None,
+    screening: Screening | None = None,
     figures: Mapping[str, float] | None = None,
 ) -> ModelBundle:
     """Replace what is given, add `figures` to those of the card; the network's file stays.
@@ -142,7 +147,11 @@ def replace_parts(
                 changed["box_head"] = _store_box_head(path, box_head)
             if memory is not None:
                 changed["memory"] = _store_memory(path, memory)
-            changed["format"] = _format(box_head or bundle.box_head, memory or bundle.memory)
+            if screening is not None:
+                changed["screening"] = _write_hashed(path, "screening", ".npz", screening.to_bytes())
+            changed["format"] = _format(
+                box_head or bundle.box_head, memory or bundle.memory, screening or bundle.screening
+            )
             card = card.model_copy(update=changed)
             _replace_card(path, card, Path(scratch))
         _remove_leftovers(path, card)
@@ -154,12 +163,15 @@ def replace_parts(
         references=bundle.references if references is None else tuple(references),
         box_head=box_head or bundle.box_head,
         memory=memory or bundle.memory,
+        screening=screening or bundle.screening,
     )
 
 
-def _format(box_head: BoxHead | None, memory: TrainingMemory | None) -> int:
-    """Return the lowest format of a card that holds both."""
-    return 3 if memory is not None else 2 if box_head is not None else 1
+def _format(
+    box_head: BoxHead | None, memory: TrainingMemory | None, screening: Screening | None = None
+) -> int:
+    """Return the lowest format of a card that holds all of them."""
+    return 4 if screening is not None else 3 if memory is not None else 2 if box_head is not None else 1
 
 
 def _store_box_head(path: Path, box_head: BoxHead) -> BundleFile:
@@ -223,11 +235,11 @@ def sync_path(path: Path) -> None:
 
 def _remove_leftovers(folder: Path, card: ModelCard) -> None:
     """Delete the files of earlier bundles, and those of a write that was cut short."""
-    parts = (card.model, card.familiarity, card.kinds, card.box_head, card.memory)
+    parts = (card.model, card.familiarity, card.kinds, card.box_head, card.memory, card.screening)
     kept = {part.file for part in parts if part is not None}
     kept |= {reference.file for reference in card.references}
-    patterns = ("model-*.keras", "familiarity-*.npz", "kinds-*.npz", "boxes-*.npz", "memory-*.npz")
-    for pattern in (*patterns, "reference-*.png"):
+    arrays = ("familiarity", "kinds", "boxes", "memory", "screening")
+    for pattern in ("model-*.keras", *(f"{stem}-*.npz" for stem in arrays), "reference-*.png"):
         for path in (*folder.glob(pattern), *folder.glob(f".{pattern}")):
             if path.name not in kept:
                 path.unlink()

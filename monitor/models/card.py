@@ -11,8 +11,9 @@ from monitor.errors import ModelError
 CARD_NAME = "card.json"
 
 
-CARD_FORMAT = 3
-"""The highest known: that of a card with `memory`. One with `box_head` alone has 2, any other 1."""
+CARD_FORMAT = 4
+"""The highest known: that of a card with `screening`. One with `memory` has 3, with `box_head` alone 2, any
+other 1."""
 
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -88,9 +89,9 @@ class ReferenceFile(BundleFile):
 
 
 class ModelCard(_CardSection):
-    """The card, format 1 to 3."""
+    """The card, format 1 to 4."""
 
-    format: Literal[1, 2, 3] = 1
+    format: Literal[1, 2, 3, 4] = 1
     name: str = Field(min_length=1)
     classes: tuple[str, ...] = Field(min_length=2, description="in the order of the network's outputs")
     defect_class: int = Field(
@@ -116,6 +117,9 @@ class ModelCard(_CardSection):
     kinds: BundleFile | None = Field(default=None, description="by which flagged images get a kind's name")
     memory: BundleFile | None = Field(
         default=None, description="features of frames that it was trained on, for a later training"
+    )
+    screening: BundleFile | None = Field(
+        default=None, description="an early exit, by which the first layers answer for clearly good inputs"
     )
     references: tuple[ReferenceFile, ...] = Field(
         default=(), description="by which a machine's arithmetic is checked before it is trusted"

@@ -17,10 +17,12 @@ class InferenceSettings(SettingsTable):
     runtime: Literal["auto", "tensorflow", "openvino"] = "auto"
     """Runtime of the network on a CPU. `auto` (default): the fastest installed one. A GPU always uses
     TensorFlow."""
-    precision: Literal["auto", "fp32", "bf16", "mixed-float16"] = "auto"
+    precision: Literal["auto", "fp32", "bf16", "mixed-float16", "screened"] = "auto"
     """Arithmetic of the network. `auto` (default): `bf16` on a CPU that runs it faster, `mixed-float16` on a
     GPU, if the model's reference images are classified as in `fp32`. With both, a frame whose score is not
-    near 0 or 1 is classified again in `fp32`."""
+    near 0 or 1 is classified again in `fp32`. `screened`, for OpenVINO and a model that has an early exit:
+    the first layers answer for clearly good frames, whose scores are those of the exit; the whole network
+    classifies all others in `fp32`."""
     batch: Annotated[int, Field(ge=1, le=256)] = 8
     """Maximum number of network inputs per batch (default 8)."""
     threads: Annotated[int, Field(ge=0, le=1024)] = 0

@@ -13,12 +13,14 @@ import pytest
 
 from monitor.errors import DeviceError, ModelError
 from monitor.inference import candidates, loader
+from monitor.inference.backends.base import is_installed
 from monitor.inference.candidates import InferenceOptions, candidate_backends, detect_device
 from monitor.inference.device import ComputeDevice
 from monitor.inference.handle import ModelSpec
 from monitor.inference.loader import load_network
 from monitor.inference.local import LocalModel
 from monitor.inference.network import Network
+from monitor.inference.reference_check import reference_mismatch, score_references
 from monitor.models.bundle import ModelBundle, ReferenceImage, save_bundle
 from tests.support.tiny_models import NEEDS_BF16, card_of
 
@@ -178,8 +180,6 @@ def test_a_precision_that_is_asked_for_is_taken_with_a_warning(
 def test_a_score_or_verdict_that_moved_is_noticed(
     bundle: ModelBundle, change: tuple[float, str | None], said: str
 ) -> None:
-    from monitor.inference.loader import reference_mismatch, score_references
-
     classifier, threshold = load(bundle), bundle.card.threshold
     expected = list(score_references(classifier, bundle, threshold))
     assert reference_mismatch(classifier, bundle, expected, threshold) is None
@@ -194,8 +194,6 @@ def test_a_score_or_verdict_that_moved_is_noticed(
 
 
 def test_heat_whose_warmest_place_moved_is_noticed(bundle: ModelBundle) -> None:
-    from monitor.inference.loader import reference_mismatch, score_references
-
     classifier = load(bundle)
     expected = list(score_references(classifier, bundle, 0.0))  # every picture counts as flagged
     number, (score, peak) = next((at, each) for at, each in enumerate(expected) if each[1] is not None)
@@ -360,3 +358,17 @@ def test_a_gpu_that_fails_leaves_the_network_to_the_cpu(
 def test_what_only_a_cpu_can_do_selects_it(options: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(candidates, "has_gpu_files", lambda: pytest.fail("looked for a GPU"))
     assert detect_device(InferenceOptions(**options)).kind == "cpu"
+
+
+def test_an_early_exit_is_used_on_request_alone() -> None:
+    cpu = ComputeDevice("cpu", "/CPU:0", "CPU", "fp32")
+
+    def found(precision: Any, *, has_screening: bool = True) -> list[Any]:
+        options = InferenceOptions(device="cpu", precision=precision)
+        return list(candidate_backends(options, cpu, has_references=True, has_screening=has_screening))
+
+    assert "screened" not in [precision for _, precision in found("auto")]
+    if is_installed("openvino"):
+        assert found("screened") == [("openvino", "screened")]
+    with pytest.raises(DeviceError, match="the model has no early exit"):
+        found("screened", has_screening=False)

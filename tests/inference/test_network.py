@@ -16,9 +16,11 @@ from monitor.explain.score_cam import Scoring, score_cam
 from monitor.inference.backends.base import GRAPHS, Backend, cpu_has_bf16
 from monitor.inference.backends.tensorflow import TensorFlowBackend
 from monitor.inference.device import ComputeDevice
-from monitor.inference.graphs import Policy, build_graphs, optimize_network
+from monitor.inference.graphs import Policy, build_graphs, build_screening, exit_logits, optimize_network
 from monitor.inference.network import Network
 from monitor.inference.precision import Precision
+from monitor.models.novelty import NoveltyDetector
+from monitor.models.screening import Screening
 from tests.support.tiny_models import NEEDS_BF16
 
 CPU = ComputeDevice("cpu", "/CPU:0", "CPU", "fp32")
@@ -131,7 +133,7 @@ def classifier(request: pytest.FixtureRequest, model: Any) -> Network:
 
 def no_recheck(monkeypatch: pytest.MonkeyPatch, band: tuple[float, float] = (2.0, 2.0)) -> None:
     """Have only scores in `band` classified again."""
-    monkeypatch.setattr("monitor.inference.network.recheck_band", lambda _: band)
+    monkeypatch.setattr("monitor.inference.network.recheck_band", lambda *_: band)
 
 
 def test_any_number_of_pictures_gets_the_models_own_scores(
@@ -332,6 +334,77 @@ def test_where_nearly_all_is_doubtful_single_precision_alone_is_asked(
     np.testing.assert_allclose(given.activations[7], full.activations[7], atol=1e-4)
 
 
+@pytest.fixture(scope="module")
+def screening(model: Any, pictures: np.ndarray) -> tuple[Screening, np.ndarray, np.ndarray]:
+    """An early exit that calls some pictures clearly good; its scores, and its distances to the limit."""
+    random = np.random.default_rng(4)
+    kernels = [random.normal(0, 0.3, shape).astype(np.float32) for shape in ((3, 3, 8, 4), (1, 1, 8, 1))]
+    biases = [np.zeros(count, np.float32) for count in (4, 1)]
+    maps = keras.Model(model.input, model.get_layer("maps").output)(prepare(pictures)).numpy()
+    cells = exit_logits(maps, list(zip(kernels, biases, strict=True))).numpy()
+    scores = 1 / (1 + np.exp(-cells.max(axis=(1, 2))))
+    detector = NoveltyDetector(np.zeros(8, np.float32), np.eye(8, dtype=np.float32), 1.0)
+    distances = detector.distance(maps.mean(axis=(1, 2)))
+    detector = replace(detector, limit=float(np.quantile(distances, 0.7)) + 1e-4)
+    limit = float(np.quantile(scores, 0.6)) + 1e-4
+    return (
+        Screening("maps", tuple(kernels), tuple(biases), limit, detector),
+        scores,
+        distances / detector.limit,
+    )
+
+
+@pytest.fixture(scope="module")
+def screened(model: Any, screening: tuple[Screening, Any, Any]) -> Network:
+    backend, limit = backend_called("openvino"), screening[0].limit
+    graphs = dict(
+        build_graphs(model, layer="maps", defect_index=1, preprocess=prepare, step=1, scoring="seed")
+    )
+    graphs["classify_fp32"] = graphs.pop("classify")
+    graphs["screen"] = build_screening(model, screening[0], prepare)
+    with TemporaryDirectory() as folder:
+        backend.export(graphs, Path(folder))
+        return Network(
+            backend,
+            Path(folder),
+            device=replace(CPU, precision="screened"),
+            size=SIZE,
+            batch=6,
+            threshold=limit,
+            max_n=3,
+            screening_limit=limit,
+        )
+
+
+def test_an_early_exit_answers_for_familiar_inputs_that_are_clearly_good(
+    model: Any,
+    pictures: np.ndarray,
+    screening: tuple[Screening, np.ndarray, np.ndarray],
+    screened: Network,
+) -> None:
+    exit_, scores, distances = screening
+    is_clear = (scores < exit_.limit) & (distances <= 1)
+    assert 0 < is_clear.sum() < (scores < exit_.limit).sum() < len(pictures)
+    given, full = screened.classify(pictures), ready(model, "openvino").classify(pictures)
+    np.testing.assert_allclose(given.scores, np.where(is_clear, scores, full.scores), atol=1e-5)
+    np.testing.assert_allclose(given.distances, np.where(is_clear, distances, np.nan), atol=1e-4)
+    np.testing.assert_allclose(given.features[~is_clear], full.features[~is_clear], atol=1e-4)
+    assert [each is None for each in given.activations] == (given.scores < exit_.limit).tolist()
+    heat, wanted = (each.explain(pictures[0], None) for each in (screened, ready(model, "openvino")))
+    np.testing.assert_allclose(heat.heatmap, wanted.heatmap, atol=1e-5)
+
+
+def test_an_early_exit_does_not_answer_below_the_threshold_that_it_was_checked_for(
+    model: Any, pictures: np.ndarray, screening: tuple[Screening, Any, Any], screened: Network
+) -> None:
+    thresholds = np.full(len(pictures), screening[0].limit)
+    thresholds[::2] *= 0.9
+    given, full = screened.classify(pictures, thresholds), ready(model, "openvino").classify(pictures)
+    assert np.isnan(given.distances[::2]).all()
+    assert not np.isnan(given.distances).all()
+    np.testing.assert_allclose(given.scores[::2], full.scores[::2], atol=1e-5)
+
+
 @pytest.mark.parametrize(("each", "sizes"), [(0.0, [1, 2, 4, 6]), (0.03, [1])])
 def test_passes_hold_as_many_inputs_as_save_time(
     model: Any, pictures: np.ndarray, monkeypatch: pytest.MonkeyPatch, each: float, sizes: list[int]
@@ -385,7 +458,10 @@ def test_what_reduced_precision_gains_is_measured(model: Any, monkeypatch: pytes
 
 def test_graphs_have_the_inputs_and_outputs_that_are_named_and_no_variables(model: Any) -> None:
     graphs = build_graphs(model, layer="maps", defect_index=1, preprocess=prepare, step=1, scoring="seed")
-    assert set(graphs) == set(GRAPHS) - {"classify_fp32"}  # which is `classify`, run in single precision
+    assert set(graphs) == set(GRAPHS) - {
+        "classify_fp32",
+        "screen",
+    }  # the first is `classify` in single precision
     for name, graph in graphs.items():
         assert tuple(tensor.name.removesuffix(":0") for tensor in graph.inputs) == GRAPHS[name].inputs
         assert tuple(graph.structured_outputs) == GRAPHS[name].outputs

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monitor.inference.network import split_batch
+from monitor.inference.scheduler import split_batch
 
 sizes = st.sets(st.integers(1, 8), max_size=3).map(lambda found: found | {1})
 

@@ -3,10 +3,11 @@
 import math
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monitor.inference.precision import PrecisionFallback, recheck_band
+from monitor.inference.precision import PrecisionFallback, recheck_band, score_error
 
 
 def logit(share: float) -> float:
@@ -47,3 +48,23 @@ def test_scores_at_the_ends_are_sure_and_the_two_limits_are_doubtful() -> None:
     scores = np.array([0.0, 0.099, 0.1, 0.5, 0.9, 0.901, 1.0], np.float32)
     doubt, bands = PrecisionFallback(), [(float(np.float32(0.1)), float(np.float32(0.9)))] * len(scores)
     assert doubt.needs_recheck(scores, bands).tolist() == [False, False, True, True, True, False, False]
+
+
+def test_an_early_exit_that_answers_little_is_tried_again_once_in_a_while() -> None:
+    doubt = PrecisionFallback(is_early_exit=True)
+    doubt.needs_recheck(np.full(500, 0.5, np.float32), [(0.1, 0.9)] * 500)
+    assert sum(doubt.is_worthwhile(1.0, 2.0, 1) for _ in range(500)) == 10
+
+
+@given(st.floats(0.01, 0.99))
+def test_an_early_exit_answers_for_thresholds_from_its_limit_on(limit: float) -> None:
+    assert recheck_band(limit, limit) == (limit, 1.0)
+    assert recheck_band(limit - 1e-6, limit) == (0.0, 1.0)
+
+
+def test_a_score_of_an_early_exit_cannot_be_off_where_both_are_clean() -> None:
+    given, expected = np.float32([0.1, 0.1, 0.6, 0.8]), np.float32([0.2, 0.7, 0.2, 0.9])
+    assert score_error(given, expected, 0.5, "screened").round(3).tolist() == pytest.approx(
+        [0, 0.6, 0.4, 0.1]
+    )
+    assert score_error(given, expected, 0.5, "fp32").round(3).tolist() == pytest.approx([0.1, 0.6, 0.4, 0.1])

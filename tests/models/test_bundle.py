@@ -181,8 +181,8 @@ def test_a_network_that_does_not_fit_its_card_is_refused(toy_bundle: ModelBundle
 
 
 def test_a_bundle_of_a_newer_version_asks_for_a_newer_program(toy_bundle: ModelBundle):
-    edit(toy_bundle, format=4, novelty=True)
-    refused("is of format 4, .* install a newer defect-monitor", toy_bundle.path)
+    edit(toy_bundle, format=5, novelty=True)
+    refused("is of format 5, .* install a newer defect-monitor", toy_bundle.path)
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import pytest
 from monitor.imaging.geometry import resize_to_input
 from monitor.inference.candidates import InferenceOptions, available_backends
 from monitor.inference.local import LocalModel
+from monitor.inference.precision import score_error
 from monitor.learning.datasets import read_samples
 from monitor.learning.datasets.sample import load_image
 from monitor.learning.evaluate.corruptions import CORRUPTIONS
@@ -18,7 +19,7 @@ from monitor.models.bundle import ModelBundle, load_bundle
 PLAIN = InferenceOptions(device="cpu", runtime="tensorflow", precision="fp32")
 RECORDED = 400
 """Pictures that come first, as they were recorded."""
-WAYS = [way for way in available_backends("cpu") if way != ("tensorflow", "fp32")]
+WAYS = [way for way in available_backends("cpu", has_screening=True) if way != ("tensorflow", "fp32")]
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +62,7 @@ def test_scores_stay_within_two_hundredths_and_verdicts_as_they_are(
     other = load(bundle, InferenceOptions(device="cpu", runtime=runtime, precision=precision))
     threshold = bundle.card.threshold
     wanted, given = plain.classify(pictures).scores, other.classify(pictures).scores
-    moved = np.abs(given - wanted)
+    moved = score_error(given, wanted, threshold, precision)
     changed = (given >= threshold) != (wanted >= threshold)
     cells = _peaks(plain, other, pictures[wanted >= threshold][:60])
     print(

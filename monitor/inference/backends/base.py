@@ -29,10 +29,11 @@ _CLASSIFY = GraphSignature(("images",), ("scores", "features", "activations"))
 GRAPHS: Mapping[str, GraphSignature] = {
     "classify": _CLASSIFY,
     "classify_fp32": _CLASSIFY,
+    "screen": GraphSignature(("images",), ("scores", "distances")),
     "mask_inputs": GraphSignature(("images", "maps"), ("masked",)),
     "score_maps": GraphSignature(("masked",), ("weights",)),
 }
-"""The graphs of a network by name; `graphs.build_graphs` describes each."""
+"""The graphs of a network by name; `graphs.build_graphs` describes each, `graphs.build_screening` one."""
 
 
 FP32_GRAPHS = frozenset({"classify_fp32", "mask_inputs"})
@@ -58,7 +59,7 @@ class Backend(Protocol):
 
 def graph_precision(name: str, precision: Precision) -> Precision:
     """Return in which precision the graph `name` runs where the network computes in `precision`."""
-    return "fp32" if name in FP32_GRAPHS else precision
+    return "fp32" if name in FP32_GRAPHS or precision == "screened" else precision
 
 
 def is_installed(name: BackendName) -> bool:

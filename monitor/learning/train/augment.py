@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor.learning.evaluate.corruptions import h264
+from monitor.learning.evaluate.corruptions import blur, brightness, contrast, h264, jpeg, rotate, zoom
 from monitor.records import Image
 
 Mask = NDArray[np.bool_]
@@ -37,6 +37,30 @@ def augment(image: Image, mask: Mask | None, random: Random) -> tuple[Image, Mas
     image, mask = _flip(image, mask, random)
     image, mask = _warp(image, mask, random)
     return _camera_effects(image, random), mask
+
+
+def corrupt(image: Image, mask: Mask | None, random: Random) -> tuple[Image, Mask | None]:
+    """Return `image` and `mask` as `augment` does, changed in one way, as far as `evaluate` tries or more."""
+    image, mask = _flip(image, mask, random)
+    kind, step = int(random.integers(8)), float(random.uniform(-1, 1))
+    match kind:
+        case 0:
+            image = jpeg(image, round(35 + 27 * step))
+        case 1:
+            image = _noisy(image, sigma=14 + 10 * step, random=random)
+        case 2:
+            image = blur(image, 0.0055 + 0.0045 * step)
+        case 3:
+            image = brightness(image, 2.0**step)
+        case 4:
+            image = contrast(image, 2.0**step)
+        case 5:
+            image, mask = rotate(image, mask, 25 * step)
+        case 6:
+            image, mask = zoom(image, mask, 1.3 ** (step if mask is not None else -abs(step)))
+        case 7:
+            image = h264(image, bits_per_pixel=0.75 * 3.0**step)
+    return image, mask
 
 
 def cutout(
@@ -125,7 +149,7 @@ def _camera_effects(image: Image, random: Random) -> Image:
         image = _noisy(image, sigma=random.uniform(2, 14), random=random)
     coding = random.random()
     if coding < 0.25:
-        image = _jpeg(image, quality=int(random.integers(20, 95)))
+        image = jpeg(image, quality=int(random.integers(20, 95)))
     elif coding < 0.5:
         # What an encoder at a low bit rate leaves out looks much like a smooth defect.
         image = h264(image, bits_per_pixel=float(np.exp(random.uniform(np.log(0.6), np.log(3)))))
@@ -145,11 +169,6 @@ def _noisy(image: Image, sigma: float, random: Random) -> Image:
     height, width = image.shape[:2]
     noise = grains[np.frombuffer(random.bytes(height * width), np.uint8)].reshape(height, width, 1)
     return _uint8(np.clip(image + noise, 0, 255))
-
-
-def _jpeg(image: Image, quality: int) -> Image:
-    _, coded = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])
-    return _uint8(cv2.imdecode(coded, cv2.IMREAD_COLOR))
 
 
 def _uint8(pixels: object) -> Image:

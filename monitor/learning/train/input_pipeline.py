@@ -1,6 +1,6 @@
 """Feed images to the network in training: read, augmented and resized by tf.data while it learns."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,6 +28,9 @@ EVALUATION = -1
 below it."""
 
 
+Change = Callable[[Image, Mask | None, np.random.Generator], tuple[Image, Mask | None]]
+
+
 Target = NDArray[np.float32]
 """(height / 8, width / 8) float32: how far a cell is defective, 0..1; -1 where it is unknown."""
 
@@ -37,13 +40,14 @@ class InputPipeline:
     """Batches of `samples` at the network's `size` (height, width).
 
     Each is (images (b, h, w, 3) uint8, labels (b,) int32, targets (b, h / 8, w / 8) float32). They depend on
-    `seed`, the epoch and the sample's index alone.
+    `seed`, the epoch and the sample's index alone. `change` is how images are augmented or corrupted.
     """
 
     samples: Sequence[Sample]
     size: tuple[int, int]
     batch: int
     seed: int
+    change: Change = augment
 
     def training(self, epoch: int, *, augmented: bool) -> Any:
         """Return all samples in an order that depends on the epoch, without a last batch that is not full."""
@@ -71,7 +75,11 @@ class InputPipeline:
                 view = EVALUATION - epoch
                 random = np.random.default_rng((*entropy, view) if view > 0 else entropy)
             return load_sample(
-                self.samples[int(index)], self.size, random, veiled=epoch is not None and epoch > EVALUATION
+                self.samples[int(index)],
+                self.size,
+                random,
+                veiled=epoch is not None and epoch > EVALUATION,
+                change=self.change,
             )
 
         def shaped(index: Any) -> tuple[Any, Any, Any]:
@@ -93,9 +101,14 @@ class InputPipeline:
 
 
 def load_sample(
-    sample: Sample, size: tuple[int, int], random: np.random.Generator | None, *, veiled: bool = False
+    sample: Sample,
+    size: tuple[int, int],
+    random: np.random.Generator | None,
+    *,
+    veiled: bool = False,
+    change: Change = augment,
 ) -> tuple[Image, np.int32, Target]:
-    """Read one sample, augment it by `random` if given, and fit it to `size` (height, width).
+    """Read one sample, `change` it by `random` if given, and fit it to `size` (height, width).
 
     With `veiled`, a share `CUTOUT_FRACTION` of images whose defects are known shows one place only. The label
     of a defect stays 1 unless its mask shows that the defect is out of sight.
@@ -104,7 +117,7 @@ def load_sample(
     defective = sample.defective
     if random is None:
         return resize_to_input(image, size), np.int32(defective), cell_targets(mask, size)
-    image, mask = augment(image, mask, random)
+    image, mask = change(image, mask, random)
     picture = resize_to_input(image, size)
     if mask is not None and veiled and random.random() < CUTOUT_FRACTION:
         picture, mask = cutout(picture, shrink_mask(mask, size), CHANNEL_MEAN, random)

@@ -20,7 +20,7 @@ from monitor.inference.backends.openvino import OpenVinoBackend
 from monitor.inference.backends.tensorflow import TensorFlowBackend
 from monitor.inference.candidates import available_backends
 from monitor.inference.device import ComputeDevice
-from monitor.inference.graphs import build_model_graphs
+from monitor.inference.graphs import build_model_graphs, build_screening
 from monitor.inference.network import Network
 from monitor.inference.precision import Precision
 from monitor.models.bundle import ModelBundle
@@ -61,8 +61,11 @@ def run(bundle: ModelBundle, *, rounds: int = 30, max_n: int = 10) -> list[Backe
     with TemporaryDirectory(prefix="defect-monitor-bench-") as folder:
         for name, precision, backend, path in _ours(bundle, Path(folder)):
             for batch in BATCHES:
-                classify = backend.compile(path, "classify", batch=batch, precision=precision)
+                graph = "screen" if precision == "screened" else "classify"
+                classify = backend.compile(path, graph, batch=batch, precision=precision)
                 works[name, precision, batch] = partial(_scores, classify, images[:batch])
+            if precision == "screened":  # which explains in fp32
+                continue
             explained[name, precision] = None
             works |= _explanations(name, precision, backend, path=path, images=images, max_n=max_n)
         times = _measure(works, rounds)
@@ -87,7 +90,10 @@ def _plain_tensorflow(bundle: ModelBundle) -> Iterator[tuple[str, Callable[[Any]
 def _ours(bundle: ModelBundle, folder: Path) -> Iterator[tuple[str, Precision, Backend, Path]]:
     """Yield every backend and precision of this machine, the graphs of `bundle` written under `folder`."""
     model, scoring = bundle.keras_model(), bundle.card.localisation.scoring
-    for name, precision in sorted(available_backends("cpu"), reverse=True):
+    screening = bundle.screening
+    for name, precision in sorted(
+        available_backends("cpu", has_screening=screening is not None), reverse=True
+    ):
         backend: Backend = OpenVinoBackend() if name == "openvino" else TensorFlowBackend()
         mixed = name == "tensorflow" and precision == "bf16"
         graphs = dict(
@@ -100,6 +106,8 @@ def _ours(bundle: ModelBundle, folder: Path) -> Iterator[tuple[str, Precision, B
             )
         )
         graphs["classify_fp32"] = graphs["classify"]  # of no account here
+        if precision == "screened" and screening is not None:
+            graphs = {"screen": build_screening(model, screening, partial(preprocess_tf, bundle.card))}
         path = folder / f"{name}-{precision}"
         path.mkdir()
         backend.export(graphs, path)

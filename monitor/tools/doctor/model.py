@@ -12,6 +12,7 @@ from monitor.errors import DeviceError, ModelError
 from monitor.imaging.geometry import resize_to_input
 from monitor.inference.device import ComputeDevice
 from monitor.inference.handle import ModelHandle
+from monitor.inference.precision import score_error
 from monitor.models.bundle import ModelBundle
 from monitor.simulate.surface import SurfaceGenerator
 from monitor.tools.doctor.gpu import nvidia_cards, query_nvidia_smi
@@ -107,9 +108,9 @@ def check_model(
         return ok("model", f"{message}; it has no reference images", figures)
     given = model.classify(np.stack([reference.picture for reference in bundle.references])).scores
     wanted = np.array([reference.score for reference in bundle.references], np.float32)
-    worst = float(np.abs(given - wanted).max())
-    figures["largest_difference"] = round(worst, 5)
     threshold = bundle.card.threshold
+    worst = float(score_error(given, wanted, threshold, model.device.precision).max())
+    figures["largest_difference"] = round(worst, 5)
     if not worst <= TOLERANCE or ((given >= threshold) != (wanted >= threshold)).any():
         return failed(
             "model", f"{name} scores its reference images wrongly, by up to {worst:.3f}", _WRONG, figures
