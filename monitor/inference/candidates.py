@@ -15,14 +15,12 @@ BackendChoice = tuple[BackendName, Precision]
 
 _CPU_BACKENDS: tuple[BackendChoice, ...] = (
     ("openvino", "bf16"),
-    ("openvino", "screened"),
     ("openvino", "fp32"),
     ("tensorflow", "bf16"),
     ("tensorflow", "fp32"),
 )
-"""In the order of preference. The bfloat16 of a backend comes before its fp32: whether it is faster depends
-on the processor, and is measured at start (`loader`). An early exit (`screened`) is used on request alone.
-OpenVINO runs without TensorFlow."""
+"""Fastest first, as measured (PERFORMANCE.md). The bfloat16 of a backend comes before its fp32: whether it is
+faster depends on the processor, and is measured at start (`loader`). OpenVINO runs without TensorFlow."""
 
 
 _GPU_BACKENDS: tuple[BackendChoice, ...] = (
@@ -83,10 +81,12 @@ def candidate_backends(
         if not has_screening:
             raise DeviceError(
                 'precision = "screened", but the model has no early exit: set precision = "auto", '
-                "or train the model again"
+                "or train one (see monitor/learning/README.md)"
             )
         if options.runtime == "tensorflow" or not is_installed("openvino"):
             raise DeviceError('precision = "screened" runs on OpenVINO only: set precision = "auto"')
+        yield "openvino", "screened"
+        return
     if options.precision == "mixed-float16":
         if options.runtime not in ("auto", "tensorflow"):
             raise DeviceError(
@@ -94,24 +94,23 @@ def candidate_backends(
             )
         yield "tensorflow", "mixed-float16"
         return
-    for name, precision in available_backends(device.kind, has_screening=has_screening):
+    for name, precision in available_backends(device.kind):
         # Without references nothing shows that another backend gives the same scores: only what is asked
         # for, or TensorFlow in single precision, is safe.
         precision_is_safe = has_references or precision in (options.precision, "fp32")
         backend_is_safe = has_references or name in (options.runtime, "tensorflow")
-        chosen = "auto" if precision != "screened" else precision  # which is not checked enough for all
-        requested = options.runtime in ("auto", name) and options.precision in (chosen, precision)
+        requested = options.runtime in ("auto", name) and options.precision in ("auto", precision)
         if requested and precision_is_safe and backend_is_safe:
             yield name, precision
 
 
-def available_backends(
-    kind: Literal["gpu", "cpu"], *, has_screening: bool = False
-) -> Iterator[BackendChoice]:
-    """Yield what is installed, the processor has instructions for and the bundle allows, best first."""
+def available_backends(kind: Literal["gpu", "cpu"]) -> Iterator[BackendChoice]:
+    """Yield what is installed and the processor has instructions for, fastest first.
+
+    `screened`, which takes an early exit and a request, is not among them.
+    """
     for name, precision in _GPU_BACKENDS if kind == "gpu" else _CPU_BACKENDS:
-        is_possible = cpu_has_bf16(_cpuinfo()) if precision == "bf16" else True
-        if is_installed(name) and is_possible and (precision != "screened" or has_screening):
+        if is_installed(name) and (precision != "bf16" or cpu_has_bf16(_cpuinfo())):
             yield name, precision
 
 

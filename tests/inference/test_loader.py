@@ -363,12 +363,14 @@ def test_what_only_a_cpu_can_do_selects_it(options: Any, monkeypatch: pytest.Mon
 def test_an_early_exit_is_used_on_request_alone() -> None:
     cpu = ComputeDevice("cpu", "/CPU:0", "CPU", "fp32")
 
-    def found(precision: Any, *, has_screening: bool = True) -> list[Any]:
+    def found(precision: Any, *, has_references: bool = True, has_screening: bool = True) -> list[Any]:
         options = InferenceOptions(device="cpu", precision=precision)
-        return list(candidate_backends(options, cpu, has_references=True, has_screening=has_screening))
+        bundle = {"has_references": has_references, "has_screening": has_screening}
+        return list(candidate_backends(options, cpu, **bundle))
 
     assert "screened" not in [precision for _, precision in found("auto")]
     if is_installed("openvino"):
         assert found("screened") == [("openvino", "screened")]
+        assert found("screened", has_references=False) == [("openvino", "screened")]
     with pytest.raises(DeviceError, match="the model has no early exit"):
         found("screened", has_screening=False)

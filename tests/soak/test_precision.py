@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from monitor.imaging.geometry import resize_to_input
+from monitor.inference.backends.base import is_installed
 from monitor.inference.candidates import InferenceOptions, available_backends
 from monitor.inference.local import LocalModel
 from monitor.inference.precision import score_error
@@ -19,7 +20,8 @@ from monitor.models.bundle import ModelBundle, load_bundle
 PLAIN = InferenceOptions(device="cpu", runtime="tensorflow", precision="fp32")
 RECORDED = 400
 """Pictures that come first, as they were recorded."""
-WAYS = [way for way in available_backends("cpu", has_screening=True) if way != ("tensorflow", "fp32")]
+WAYS = [way for way in available_backends("cpu") if way != ("tensorflow", "fp32")]
+WAYS += [("openvino", "screened")] if is_installed("openvino") else []
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,7 @@
 
     python -m monitor.learning.train.screening BUNDLE DATA...
 
-trains that of BUNDLE again, on the labelled images under DATA that are not set aside as `Test`.
+trains that of BUNDLE, on the labelled images under DATA that are not set aside as `Test`.
 """
 
 import sys
@@ -260,7 +260,7 @@ def calibrate(
 
 
 def rewrite(folder: Path, data: Sequence[Path]) -> str:
-    """Train the early exit of the bundle in `folder` again, on the labelled images under `data`; report."""
+    """Train the early exit of the bundle in `folder`, on the labelled images under `data`; report."""
     bundle = load_bundle(folder)
     card = bundle.card
     surfaces = sorted({line.split("/")[0] for line in card.training.data})

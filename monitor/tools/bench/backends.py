@@ -15,7 +15,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from monitor.inference.backends.base import Backend
+from monitor.inference.backends.base import Backend, is_installed
 from monitor.inference.backends.openvino import OpenVinoBackend
 from monitor.inference.backends.tensorflow import TensorFlowBackend
 from monitor.inference.candidates import available_backends
@@ -91,9 +91,10 @@ def _ours(bundle: ModelBundle, folder: Path) -> Iterator[tuple[str, Precision, B
     """Yield every backend and precision of this machine, the graphs of `bundle` written under `folder`."""
     model, scoring = bundle.keras_model(), bundle.card.localisation.scoring
     screening = bundle.screening
-    for name, precision in sorted(
-        available_backends("cpu", has_screening=screening is not None), reverse=True
-    ):
+    choices = [*available_backends("cpu")]
+    if screening is not None and is_installed("openvino"):
+        choices.append(("openvino", "screened"))
+    for name, precision in sorted(choices, reverse=True):
         backend: Backend = OpenVinoBackend() if name == "openvino" else TensorFlowBackend()
         mixed = name == "tensorflow" and precision == "bf16"
         graphs = dict(
